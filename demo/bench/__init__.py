@@ -1,0 +1,1 @@
+"""Benchmarks: what the command line measures and the documentation quotes."""

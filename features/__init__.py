@@ -1,0 +1,1 @@
+"""Pictures or latents to feature vectors."""

@@ -1,0 +1,1 @@
+"""The methods as controllers of one sampling run, without a host."""

@@ -1,0 +1,150 @@
+"""What a guidance did: the record that nodes show, the report draws and tests assert on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A reference inside whose shield a sample was.
+
+    Attributes:
+        reference: identity of the reference: a bank entry's id, an exemplar's name or ``batch:<index>``.
+        distance: L2 distance before the correction, in the model's latent space.
+    """
+
+    reference: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """What happened to one sample at one evaluation.
+
+    Attributes:
+        sample: index in the batch.
+        correction: norm of the correction relative to the norm of the estimate.
+        nearest: L2 distance to the nearest reference, infinity where there is none.
+        contacts: the references that pushed, nearest first, at most ``CONTACTS_KEPT``.
+        contact_count: how many references pushed in all.
+        capped: whether the safety cap shortened the correction.
+    """
+
+    sample: int
+    correction: float
+    nearest: float
+    contacts: tuple[Contact, ...] = ()
+    contact_count: int = 0
+    capped: bool = False
+
+
+CONTACTS_KEPT = 4
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One evaluation of the model.
+
+    Attributes:
+        method: the guidance's name.
+        sigma: noise level.
+        progress: place in the run, 0 to 1.
+        radius: the shield radius in force, in the model's latent space; 0 for methods without one.
+        samples: one record a sample.
+    """
+
+    method: str
+    sigma: float
+    progress: float
+    radius: float
+    samples: tuple[SampleRecord, ...]
+
+    @property
+    def active_share(self) -> float:
+        """Share of samples that were moved."""
+        return sum(record.correction > 0 for record in self.samples) / max(len(self.samples), 1)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A final latent that is still inside a shield.
+
+    Attributes:
+        sample: index in the batch.
+        reference: identity of the reference.
+        distance: final L2 distance.
+        radius: what it should have been at least.
+    """
+
+    sample: int
+    reference: str
+    distance: float
+    radius: float
+
+
+@dataclass
+class Trace:
+    """The record of one run.
+
+    Attributes:
+        steps: one record an evaluation during which the method was active.
+        notes: sentences for the user, such as how many references were left out and why.
+        violations: final latents that are still inside a shield, where the method promises that none is.
+        finished: whether ``finish`` was called, false after an interrupt.
+        final_nearest: L2 distance of each final latent to its nearest reference, in the order of the batch.
+    """
+
+    steps: list[StepRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    finished: bool = False
+    final_nearest: list[float] = field(default_factory=list)
+
+    @classmethod
+    def joined(cls, traces: Sequence[Trace]) -> Trace:
+        """The records of several methods as one trace, method after method."""
+        joined = cls(finished=all(trace.finished for trace in traces))
+        for trace in traces:
+            joined.steps += trace.steps
+            joined.notes += trace.notes
+            joined.violations += trace.violations
+            joined.final_nearest += trace.final_nearest
+        return joined
+
+    def contacts_of(self, sample: int) -> list[Contact]:
+        """Every reference that pushed this sample, once each, at its smallest distance, nearest first."""
+        closest: dict[str, float] = {}
+        for step in self.steps:
+            for record in step.samples:
+                if record.sample == sample:
+                    for contact in record.contacts:
+                        seen = closest.get(contact.reference, contact.distance)
+                        closest[contact.reference] = min(seen, contact.distance)
+        return [Contact(name, distance) for name, distance in sorted(closest.items(), key=lambda item: item[1])]
+
+    def summary(self) -> str:
+        """One sentence for the face of a node: what was done, or why nothing was."""
+        moved = [step for step in self.steps if step.active_share > 0]
+        if not moved:
+            sentence = "Nothing was moved: no estimate came inside a shield while guidance was active."
+            if not self.steps:
+                sentence = "Nothing was moved: guidance was not active at any step of this run."
+        else:
+            records = [record for step in moved for record in step.samples if record.correction > 0]
+            samples = {record.sample for record in records}
+            mean = sum(record.correction for record in records) / len(records)
+            sentence = (
+                f"Moved {len(samples)} of {len(moved[0].samples)} pictures in {len(moved)} of {len(self.steps)} "
+                f"active steps, by {mean:.1%} of the estimate on average."
+            )
+            if capped := sum(record.capped for record in records):
+                sentence += f" The cap shortened {capped} of {len(records)} pushes."
+        if self.violations:
+            worst = min(self.violations, key=lambda violation: violation.distance / violation.radius)
+            sentence += (
+                f" {len(self.violations)} shields are still violated, worst: picture {worst.sample} at "
+                f"{worst.distance:.3g} from {worst.reference}, wanted {worst.radius:.3g}."
+            )
+        return " ".join([sentence, *self.notes])

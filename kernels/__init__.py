@@ -1,0 +1,1 @@
+"""The mathematics: pure functions on tensors, without state, files or host."""

@@ -1,0 +1,1 @@
+"""The Diversity Report as a library: numbers, tables, plots."""

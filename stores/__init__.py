@@ -1,0 +1,1 @@
+"""What outlives a run: Memory Bank, Exemplar Set, Protected Index."""
