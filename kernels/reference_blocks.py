@@ -1,0 +1,65 @@
+"""References that are read a chunk at a time: a bank of gigabytes is never copied, and never differenced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+Blocks = Tensor | Sequence[Tensor]
+"""References as one tensor (N, ...) or several, in any floating dtype; rows are numbered through all of them."""
+
+Transform = Callable[[Tensor], Tensor]
+"""Maps a chunk (n, D) to the space in which it is compared, row by row; it must not change its argument."""
+
+CPU_CHUNK_ELEMENTS = 1 << 20
+"""4 MB of float32: a chunk that is used several times should stay in the processor's cache."""
+
+DEVICE_CHUNK_ELEMENTS = 1 << 23
+"""32 MB of float32: large enough to keep an accelerator busy, small beside any bank."""
+
+
+def count_rows(references: Blocks) -> int:
+    """Number of references in all blocks."""
+    return sum(len(block) for block in _as_blocks(references))
+
+
+def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = None) -> Iterator[tuple[int, Tensor]]:
+    """Yield (index of the first row, chunk of shape (n, D)) in the dtype and on the device of ``like``.
+
+    A chunk is only valid until the next one is asked for: its memory is used again.
+
+    Args:
+        references: shape (N, ...) or several such blocks; all flatten to D values a row.
+        like: shape (B, D); gives dtype, device and D.
+        transform: applied to every chunk.
+
+    Raises:
+        ValueError: a block has another number of values a row.
+    """
+    dimension = like.shape[1]
+    budget = CPU_CHUNK_ELEMENTS if like.device.type == "cpu" else DEVICE_CHUNK_ELEMENTS
+    chunk_rows = max(1, budget // max(dimension, 1))
+    buffer: Tensor | None = None
+    offset = 0
+    for block in _as_blocks(references):
+        rows = block.flatten(1)
+        if len(rows) and rows.shape[1] != dimension:
+            raise ValueError(
+                f"References have {rows.shape[1]} values each and estimates {dimension}: "
+                "they must come from the same latent space and picture size."
+            )
+        ready = rows.dtype == like.dtype and rows.device == like.device
+        for start in range(0, len(rows), chunk_rows):
+            chunk = rows[start : start + chunk_rows]
+            if not ready:
+                if buffer is None:
+                    buffer = torch.empty((chunk_rows, dimension), dtype=like.dtype, device=like.device)
+                chunk = buffer[: len(chunk)].copy_(chunk)
+            yield offset + start, chunk if transform is None else transform(chunk)
+        offset += len(rows)
+
+
+def _as_blocks(references: Blocks) -> Sequence[Tensor]:
+    return (references,) if isinstance(references, Tensor) else references

@@ -1,0 +1,197 @@
+"""The field of shields: who is inside which ball and how it is pushed (arXiv 2410.06025, equations 5 and 8).
+
+The published listing forms all differences x - z, a tensor of size batch x references x latent. Here distances come
+from a matrix product, a chunk of references at a time, and the sum of pushes from a second one,
+(sum_k w_k) x - W Z, only for the references that push. Where a product would lose the digits that decide (close
+pairs, pairs at the radius) the difference itself is taken, one estimate at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .reference_blocks import Blocks, Transform, read_chunks
+
+ROUNDING = 1e-5
+"""Bound on the error of |x|^2 + |z|^2 - 2 x.z in float32, relative to |x|^2 + |z|^2."""
+
+CLOSE = 0.02
+"""Pairs with |x - z|^2 below this share of |x|^2 + |z|^2 are measured from their difference."""
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """The pairs (estimate, reference) whose distance is below the radius.
+
+    Attributes:
+        rows: index of the estimate, shape (P,), int64.
+        references: index of the reference, shape (P,), int64.
+        distances: L2 distance, shape (P,).
+    """
+
+    rows: Tensor
+    references: Tensor
+    distances: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def joined(cls, parts: list[Contacts], like: Tensor) -> Contacts:
+        """One after the other; empty where there are none."""
+        none = torch.empty(0, dtype=torch.int64, device=like.device)
+        return cls(
+            torch.cat([none, *(part.rows for part in parts)]),
+            torch.cat([none, *(part.references for part in parts)]),
+            torch.cat([like.new_empty(0), *(part.distances for part in parts)]),
+        )
+
+
+@dataclass(frozen=True)
+class ShieldField:
+    """What the shields do to a set of estimates.
+
+    Attributes:
+        delta: the push, shape (B, D).
+        nearest: L2 distance of each estimate to its nearest reference, shape (B,), infinity where there is none.
+        nearest_index: index of that reference, shape (B,), -1 where there is none.
+        contacts: every pair inside a shield.
+    """
+
+    delta: Tensor
+    nearest: Tensor
+    nearest_index: Tensor
+    contacts: Contacts
+
+
+def shield_field(
+    points: Tensor,
+    references: Blocks,
+    radius: float,
+    *,
+    norms: Tensor | None = None,
+    transform: Transform | None = None,
+) -> ShieldField:
+    """Equation 5 with everything that was found on the way.
+
+    Args:
+        points: estimates, shape (B, D), float32 or float64.
+        references: shape (N, ...) or several such blocks, any floating dtype; each is read once.
+        radius: of every shield.
+        norms: squared norms of the transformed references, shape (N,), where they are at hand (``squared_norms``).
+        transform: maps a chunk of references to the space of the points.
+
+    Raises:
+        ValueError: the radius is negative or not a number, or the shapes do not fit.
+    """
+    check_radius(radius)
+    delta = torch.zeros_like(points)
+    nearest = points.new_full((len(points),), math.inf)
+    nearest_index = torch.full((len(points),), -1, dtype=torch.int64, device=points.device)
+    parts: list[Contacts] = []
+    point_norms = points.square().sum(1)
+    for offset, chunk in read_chunks(references, points, transform):
+        chunk_norms = chunk.square().sum(1) if norms is None else norms[offset : offset + len(chunk)]
+        scale = point_norms[:, None] + chunk_norms
+        squares = torch.addmm(scale, points, chunk.T, alpha=-2)
+        slack = ROUNDING * scale
+        near = squares < (radius * radius + slack)
+        distances = squares.clamp_min(0).sqrt()
+        if bool(near.any()):
+            doubtful = near & ((squares < CLOSE * scale) | (squares > radius * radius - slack))
+            pull, distances = _remeasured(points, chunk, doubtful, distances, radius, offset)
+            delta += pull
+            inside = distances < radius
+            weights = torch.where(inside & ~doubtful, radius / distances - 1, 0.0)
+            pushing = weights.any(0).nonzero().squeeze(1)
+            if len(pushing):
+                weights = weights[:, pushing]
+                delta += weights.sum(1, keepdim=True) * points - weights @ chunk[pushing]
+            rows, columns = inside.nonzero(as_tuple=True)
+            parts.append(Contacts(rows, columns + offset, distances[rows, columns]))
+        best, best_index = distances.nan_to_num(nan=math.inf).min(1)
+        closer = best < nearest
+        nearest = torch.where(closer, best, nearest)
+        nearest_index = torch.where(closer, best_index + offset, nearest_index)
+    return ShieldField(delta, nearest, nearest_index, Contacts.joined(parts, points))
+
+
+def batch_field(points: Tensor, radius: float) -> ShieldField:
+    """Equation 8 with everything that was found on the way; references are numbered as the points are.
+
+    Args:
+        points: estimates, shape (B, D), float32 or float64.
+        radius: of the shield around every member.
+
+    Raises:
+        ValueError: the radius is negative or not a number.
+    """
+    check_radius(radius)
+    delta = torch.zeros_like(points)
+    distances = points.new_full((len(points), len(points)), math.inf)
+    for row in range(len(points)):
+        # Each pair once, so that the two pushes are opposite to the last bit.
+        for other in range(row + 1, len(points)):
+            push, distance = _push(points[row] - points[other], radius, row, other)
+            distances[row, other] = distances[other, row] = distance
+            delta[row] += push
+            delta[other] -= push
+    rows, columns = (distances < radius).nonzero(as_tuple=True)
+    nearest, index = distances.nan_to_num(nan=math.inf).min(1) if len(points) else (distances.sum(1), distances.sum(1))
+    index = torch.where(nearest.isfinite(), index, -1).long()
+    return ShieldField(delta, nearest, index, Contacts(rows, columns, distances[rows, columns]))
+
+
+def squared_norms(references: Blocks, like: Tensor, transform: Transform | None = None) -> Tensor:
+    """Squared L2 norm of every (transformed) reference, shape (N,): constant during a run, so worth keeping."""
+    norms = [chunk.square().sum(1) for _, chunk in read_chunks(references, like, transform)]
+    return torch.cat([like.new_empty(0), *norms])
+
+
+def working_points(estimates: Tensor) -> Tensor:
+    """Estimates as rows (B, D) of at least float32: half precision cannot hold a squared norm."""
+    return estimates.flatten(1).to(torch.promote_types(estimates.dtype, torch.float32))
+
+
+def check_radius(radius: float) -> None:
+    """Raise ValueError unless the radius is a finite number of at least zero."""
+    if not (math.isfinite(radius) and radius >= 0):
+        raise ValueError(
+            f"The shield radius must be a number of at least 0, not {radius}: set it to 0 to switch it off."
+        )
+
+
+def fixed_direction(like: Tensor, row: int, reference: int) -> Tensor:
+    """Unit vector, shape (D,), for points that coincide: always the same for the same pair of indices."""
+    generator = torch.Generator("cpu").manual_seed((row + 1) * 1_000_003 + reference)
+    direction = torch.randn(like.shape[-1], generator=generator, dtype=torch.float64)
+    return (direction / direction.norm()).to(like)
+
+
+def _remeasured(
+    points: Tensor, chunk: Tensor, doubtful: Tensor, distances: Tensor, radius: float, offset: int
+) -> tuple[Tensor, Tensor]:
+    """Pushes and distances of the doubtful pairs from their differences, at most one chunk of them at a time."""
+    delta = torch.zeros_like(points)
+    for row in doubtful.any(1).nonzero().squeeze(1).tolist():
+        columns = doubtful[row].nonzero().squeeze(1)
+        differences = points[row] - chunk[columns]
+        exact = differences.norm(dim=1)
+        distances[row, columns] = exact
+        weights = torch.where((exact > 0) & (exact < radius), radius / exact - 1, 0.0)
+        delta[row] = weights @ differences
+        for column in columns[exact == 0].tolist():
+            delta[row] += radius * fixed_direction(points, row, offset + column)
+    return delta, distances
+
+
+def _push(difference: Tensor, radius: float, row: int, reference: int) -> tuple[Tensor, Tensor]:
+    """One term of the sum, and the distance."""
+    distance = difference.norm()
+    if distance == 0:
+        return radius * fixed_direction(difference, row, reference), distance
+    return (radius / distance - 1 if distance < radius else 0.0) * difference, distance
