@@ -1,0 +1,304 @@
+"""Vendi Score (Friedman & Dieng 2210.02410) of any order (2310.12952) and its closed-form gradients.
+
+With eigenvalues l of K/n, VS_q = (sum l^q)^(1/(1-q)), VS_1 = exp(-sum l log l), VS_inf = 1/max l: the
+effective number of different items. The gradients are spectral functions of K/n and never differentiate
+eigenvectors, so that duplicates, orthogonal sets and kernels of low rank are as good as any.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .similarity import as_rows, gaussian_kernel, unit_rows
+
+# Eigenvalues of float64 matrices of trace 1 below this are rounding, not diversity.
+_SPECTRUM_FLOOR = 1e-12
+# Nearer to 1 than this the general order divides rounding by a difference that is itself rounding.
+_SHANNON_WIDTH = 1e-7
+# Eigenvalues this close to the largest, relatively, count as tied with it.
+_TIE_WIDTH = 1e-9
+
+
+def vendi_score(kernel: Tensor, order: float = 1.0, weights: Tensor | None = None) -> float:
+    """Effective number of different items under a similarity kernel.
+
+    Args:
+        kernel: (n, n) positive semidefinite similarities with a unit diagonal.
+        order: q in (0, infinity]; small orders count rare items fully, infinity sees the commonest alone, 2
+            needs no spectrum.
+        weights: (n,) non-negative weights of the items, of any sum; None for equal ones.
+
+    Returns:
+        Between 1 and n.
+
+    Raises:
+        ValueError: no items, a kernel that is not square or not finite, an order or weights out of range.
+    """
+    kernel = torch.as_tensor(kernel)
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+        raise ValueError(f"Expected a square kernel, got one of shape {tuple(kernel.shape)}.")
+    if not len(kernel):
+        raise ValueError("The diversity of no items is not defined: give at least one.")
+    # Rounding the entries of K to a precision eps disturbs the eigenvalues of K/n by about eps / sqrt(n).
+    floor = max(_SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(len(kernel)))
+    matrix = _finite(to_float64(kernel))
+    root = _root_weights(weights, matrix)
+    return _score_of(root[:, None] * (matrix + matrix.T) / 2 * root, order, floor)
+
+
+def vendi_score_features(features: Tensor, order: float = 1.0, weights: Tensor | None = None) -> float:
+    """Effective number of different items under the cosine kernel of their features.
+
+    Works on the smaller of the two Gram matrices, items by items or features by features: they share their
+    non-zero eigenvalues.
+
+    Args:
+        features: (n, ...) features, not necessarily of unit length; zero items count as equal to each other
+            and unlike all others.
+        order: q in (0, infinity].
+        weights: (n,) non-negative weights of the items, of any sum; None for equal ones.
+
+    Returns:
+        Between 1 and the smaller of n and the number of features (one more with zero items).
+
+    Raises:
+        ValueError: no items, features that are not finite, an order or weights out of range.
+    """
+    rows = as_rows(features)
+    if not len(rows):
+        raise ValueError("The diversity of no items is not defined: give at least one.")
+    # Rounding unit features to a precision eps adds directions of squared length eps^2.
+    floor = max(_SPECTRUM_FLOOR, _precision(torch.as_tensor(features)) ** 2)
+    rows = unit_rows(_finite(to_float64(rows)))
+    zero = (rows == 0).all(1, keepdim=True)
+    if zero.any():
+        rows = torch.cat([rows, zero.to(rows.dtype)], 1)
+    rows = _root_weights(weights, rows)[:, None] * rows
+    return _score_of(_smaller_gram(rows), order, floor)
+
+
+def conditional_vendi_score(kernel: Tensor, condition: Tensor, order: float = 1.0) -> float:
+    """Effective number of different items a condition (SPARKE, 2506.10173): VS(K_X o K_Y) / VS(K_Y).
+
+    The Hadamard product counts two items as alike only if both they and their conditions are; dividing takes
+    out the diversity of the conditions themselves. Order 2 is Cond-RKE, order 1 the conditional Vendi Score.
+
+    Args:
+        kernel: (n, n) similarities of the items with a unit diagonal.
+        condition: (n, n) similarities of their conditions, such as prompts, with a unit diagonal.
+        order: q in (0, infinity].
+
+    Returns:
+        At least 1 up to rounding for order 1 and 2.
+
+    Raises:
+        ValueError: kernels of different or non-square shapes or not finite, or an order out of range.
+    """
+    kernel, condition = torch.as_tensor(kernel), torch.as_tensor(condition)
+    joint = _joint(to_float64(kernel), condition)
+    # The product is no more precise than its factors.
+    coarsest = max(kernel.dtype, condition.dtype, key=_dtype_precision)
+    return vendi_score(joint.to(coarsest), order) / vendi_score(condition, order)
+
+
+def log_vendi_kernel_gradient(kernel: Tensor, order: float = 1.0) -> Tensor:
+    """Gradient of the log Vendi Score with respect to its kernel, entry by entry.
+
+    -(log(K/n) + I)/n for order 1 and q/(1-q) (K/n)^(q-1) / (n tr (K/n)^q) for others; the null space of K
+    contributes nothing. Moving K_ij and K_ji together changes log VS by twice the entry.
+
+    Args:
+        kernel: (n, n) positive semidefinite similarities with a unit diagonal.
+        order: q in (0, infinity]. At infinity tied largest eigenvalues share the gradient equally.
+
+    Returns:
+        (n, n) symmetric gradient, in the input's dtype and on its device.
+
+    Raises:
+        ValueError: no items, a kernel that is not square or not finite, or an order out of range.
+    """
+    kernel = torch.as_tensor(kernel)
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not len(kernel):
+        raise ValueError(f"Expected a square kernel of at least one item, got shape {tuple(kernel.shape)}.")
+    n = len(kernel)
+    floor = max(_SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(n))
+    matrix = _finite(to_float64(kernel)) / n
+    gradient = _spectral_gradient((matrix + matrix.T) / 2, order, floor) / n
+    return gradient.to(kernel.device, kernel.dtype)
+
+
+def log_vendi_gradient(
+    features: Tensor, order: float = 1.0, rows: Tensor | None = None, condition: Tensor | None = None
+) -> Tensor:
+    """Gradient of the log Vendi Score with respect to features of unit length, cosine kernel K = X X^T.
+
+    The ambient gradient: a caller who keeps the rows on the sphere projects it off them. All other rows are
+    constant.
+
+    Args:
+        features: (n, d) rows of unit length.
+        order: q in (0, infinity].
+        rows: (r,) indices of the rows that may move; None for all.
+        condition: (n, n) similarities of the items' conditions with a unit diagonal, for the gradient of the
+            conditional score; None without.
+
+    Returns:
+        (r, d) gradient, in the input's dtype and on its device.
+
+    Raises:
+        ValueError: rows that are not of unit length or not finite, an order out of range, or a condition of
+            another size.
+    """
+    features = torch.as_tensor(features)
+    x = _unit_features(features)
+    n, index = len(x), _row_index(rows, x)
+    floor = max(_SPECTRUM_FLOOR, _precision(features) ** 2)
+    if condition is not None:
+        joint = _joint(x @ x.T, condition)
+        weights = _spectral_gradient(joint / n, order, floor) * to_float64(condition).to(x.device)
+        gradient = weights[index] @ x
+    elif n > x.shape[1]:
+        gradient = x[index] @ _spectral_gradient(x.T @ x / n, order, floor)
+    else:
+        gradient = _spectral_gradient(x @ x.T / n, order, floor)[index] @ x
+    return (gradient * (2 / n)).to(features.device, features.dtype)
+
+
+def log_vendi_gradient_gaussian(
+    features: Tensor,
+    bandwidth: float,
+    order: float = 1.0,
+    rows: Tensor | None = None,
+    condition: Tensor | None = None,
+) -> Tensor:
+    """Gradient of the log Vendi Score with respect to features, Gaussian kernel of a fixed bandwidth.
+
+    With G the gradient with respect to the kernel, row i is 2/bandwidth^2 sum_j G_ij K_ij (x_j - x_i).
+
+    Args:
+        features: (n, ...) items.
+        bandwidth: width in the units of the features.
+        order: q in (0, infinity].
+        rows: (r,) indices of the rows that may move; None for all.
+        condition: (n, n) similarities of the items' conditions with a unit diagonal; None without.
+
+    Returns:
+        (r, ...) gradient, in the input's shape, dtype and on its device.
+
+    Raises:
+        ValueError: features that are not finite, a bandwidth or an order out of range, or a condition of
+            another size.
+    """
+    features = torch.as_tensor(features)
+    x = _finite(to_float64(as_rows(features)))
+    kernel = gaussian_kernel(x, bandwidth=bandwidth)
+    joint = kernel if condition is None else _joint(kernel, condition)
+    force = log_vendi_kernel_gradient(joint, order) * joint
+    index = _row_index(rows, x)
+    force = force[index]
+    gradient = (force @ x - force.sum(1, keepdim=True) * x[index]) * (2 / bandwidth**2)
+    return gradient.reshape(len(gradient), *features.shape[1:]).to(features.device, features.dtype)
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """The tensor in float64, on the CPU where its device may lack that (MPS, some Intel GPUs)."""
+    device = tensor.device if tensor.device.type in ("cpu", "cuda") else torch.device("cpu")
+    return tensor.detach().to(device).to(torch.float64)
+
+
+def _score_of(matrix: Tensor, order: float, floor: float) -> float:
+    """VS of a symmetric positive semidefinite matrix, of which the trace is scaled to 1."""
+    _check_order(order)
+    matrix = matrix / matrix.trace()
+    if order == 2:
+        return float(1 / matrix.square().sum())
+    spectrum = torch.linalg.eigvalsh(matrix)
+    spectrum = spectrum[spectrum > floor]
+    spectrum = spectrum / spectrum.sum()
+    if math.isinf(order):
+        return float(1 / spectrum.max())
+    logs = spectrum.log()
+    if abs(order - 1) < _SHANNON_WIDTH:
+        return float(torch.exp(-(spectrum * logs).sum()))
+    return float(torch.exp(torch.logsumexp(order * logs, 0) / (1 - order)))
+
+
+def _spectral_gradient(matrix: Tensor, order: float, floor: float) -> Tensor:
+    """Gradient of log VS with respect to a symmetric matrix of trace 1, zero on its null space."""
+    _check_order(order)
+    if order == 2:
+        return matrix * (-2 / matrix.square().sum())
+    spectrum, vectors = torch.linalg.eigh(matrix)
+    kept = spectrum > floor
+    spectrum, vectors = spectrum[kept], vectors[:, kept]
+    if math.isinf(order):
+        top = (spectrum > spectrum[-1] * (1 - _TIE_WIDTH)).to(spectrum.dtype)
+        weights = -top / (top.sum() * spectrum[-1])
+    elif abs(order - 1) < _SHANNON_WIDTH:
+        weights = -(spectrum.log() + 1)
+    else:
+        logs = spectrum.log()
+        weights = order / (1 - order) * torch.exp((order - 1) * logs - torch.logsumexp(order * logs, 0))
+    return (vectors * weights) @ vectors.T
+
+
+def _smaller_gram(rows: Tensor) -> Tensor:
+    return rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T
+
+
+def _joint(kernel: Tensor, condition: Tensor) -> Tensor:
+    condition = _finite(to_float64(torch.as_tensor(condition))).to(kernel.device)
+    if condition.shape != kernel.shape:
+        raise ValueError(
+            f"Expected a condition for every pair of items, shape {tuple(kernel.shape)}, got {tuple(condition.shape)}."
+        )
+    return kernel * condition
+
+
+def _unit_features(features: Tensor) -> Tensor:
+    if features.ndim != 2 or not len(features):
+        raise ValueError(f"Expected unit features of shape (n, d) with n at least 1, got {tuple(features.shape)}.")
+    x = _finite(to_float64(features))
+    worst = float((x.norm(dim=1) - 1).abs().max())
+    if worst > 0.01:
+        raise ValueError(f"Expected rows of unit length, but one is off by {worst:.3g}: divide by the norms.")
+    return x
+
+
+def _row_index(rows: Tensor | None, x: Tensor) -> Tensor | slice:
+    return slice(None) if rows is None else torch.as_tensor(rows, device=x.device)
+
+
+def _root_weights(weights: Tensor | None, rows: Tensor) -> Tensor:
+    """Square roots of the items' probabilities."""
+    if weights is None:
+        return rows.new_full((len(rows),), len(rows) ** -0.5)
+    weights = to_float64(torch.as_tensor(weights)).to(rows.device)
+    if weights.shape != (len(rows),):
+        raise ValueError(f"Expected one weight an item, shape ({len(rows)},), got {tuple(weights.shape)}.")
+    total = weights.sum()
+    if not (torch.isfinite(total) and total > 0 and (weights >= 0).all()):
+        raise ValueError("Weights must be non-negative and finite, and one of them positive.")
+    return (weights / total).sqrt()
+
+
+def _check_order(order: float) -> None:
+    if not order > 0:
+        raise ValueError(f"The order of a Vendi Score must be positive (or infinity), got {order}.")
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    if not torch.isfinite(tensor).all():
+        raise ValueError("Similarities and features must be finite, but some are NaN or infinite.")
+    return tensor
+
+
+def _precision(tensor: Tensor) -> float:
+    return _dtype_precision(tensor.dtype)
+
+
+def _dtype_precision(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
