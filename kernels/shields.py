@@ -191,7 +191,8 @@ def _remeasured(
 
 def _push(difference: Tensor, radius: float, row: int, reference: int) -> tuple[Tensor, Tensor]:
     """One term of the sum, and the distance."""
-    distance = difference.norm()
+    distance: Tensor = difference.norm()
     if distance == 0:
         return radius * fixed_direction(difference, row, reference), distance
-    return (radius / distance - 1 if distance < radius else 0.0) * difference, distance
+    weight = (radius / distance - 1).clamp_min(0)
+    return weight * difference, distance

@@ -1,0 +1,158 @@
+"""What a picture is kept away from: references of several sources, mixed freely and never copied together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..kernels.reference_blocks import Transform
+from ..kernels.scale import typical_distance
+from ..kernels.shields import squared_norms
+from .contract import SamplingRun
+
+SCALE_SAMPLE = 256
+"""References from which the typical distance is measured: its error is below one per cent from far fewer."""
+
+
+class View(Protocol):
+    """The references of one source that fit a run; a bank's view has this shape."""
+
+    @property
+    def latents(self) -> Tensor:
+        """Raw VAE latents, shape (N, C, ...)."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Identity of each, N strings."""
+        ...
+
+    @property
+    def left_out(self) -> int:
+        """How many references of the source have another picture size."""
+        ...
+
+
+class ReferenceSource(Protocol):
+    """Where references come from; a bank's snapshot is one."""
+
+    def matching(self, latent_format: str, latent_shape: tuple[int, ...]) -> View:
+        """References of this latent format and shape (C, ...).
+
+        Raises:
+            ValueError: the source holds another latent format.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures given directly, such as exemplars to avoid: a reference source, and its own view.
+
+    Attributes:
+        latents: raw VAE latents, shape (N, C, ...).
+        latent_format: name of their latent format; "" where it is not known, which fits every model.
+        name: what the trace calls them: ``name:<index>``.
+        left_out: always 0 in a source; a view of another size counts all pictures.
+    """
+
+    latents: Tensor
+    latent_format: str = ""
+    name: str = "picture"
+    left_out: int = 0
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """``name:<index>`` of every picture."""
+        return [f"{self.name}:{index}" for index in range(len(self.latents))]
+
+    def matching(self, latent_format: str, latent_shape: tuple[int, ...]) -> Pictures:
+        """The pictures themselves, or none of them where the size differs.
+
+        Raises:
+            ValueError: the pictures have another latent format or number of channels.
+        """
+        if self.latent_format not in ("", latent_format) or self.latents.shape[1] != latent_shape[0]:
+            raise ValueError(
+                f"The pictures to avoid are latents of {self.latent_format or 'another model'} with "
+                f"{self.latents.shape[1]} channels and this model works on {latent_format} with {latent_shape[0]}: "
+                "encode them with this model's VAE."
+            )
+        if tuple(self.latents.shape[1:]) != latent_shape:
+            return Pictures(self.latents[:0], self.latent_format, self.name, left_out=len(self.latents))
+        return self
+
+
+@dataclass(frozen=True)
+class References:
+    """All references of one run, ready for the kernels.
+
+    Attributes:
+        blocks: raw latents as the sources hold them, on the run's device, each (N, C, ...).
+        ids: identity of each reference, numbered through the blocks.
+        transform: maps a chunk of them to the model's space, and zeroes what a mask holds.
+        norms: squared norms after the transform, shape (N,).
+        typical: typical distance between unrelated pictures, measured from them; 0 without references.
+    """
+
+    blocks: tuple[Tensor, ...]
+    ids: tuple[str, ...]
+    transform: Transform
+    norms: Tensor
+    typical: float
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The references that fit a run, before a mask is known.
+
+    Attributes:
+        blocks: raw latents as the sources hold them, on the run's device, each (N, C, ...).
+        ids: identity of each reference.
+        notes: sentences for the user about what was left out.
+        typical: see ``References``.
+    """
+
+    blocks: tuple[Tensor, ...]
+    ids: tuple[str, ...]
+    notes: tuple[str, ...]
+    typical: float
+
+    def seen_through(self, mask: Tensor | None, run: SamplingRun) -> References:
+        """Prepare the references for comparison where the mask is 1.
+
+        Args:
+            mask: shape (D,), 1 where the picture may change and 0 elsewhere; None for everywhere.
+            run: gives the map to the model's space.
+        """
+        dimension = torch.Size(run.latent_shape).numel()
+
+        def transform(chunk: Tensor) -> Tensor:
+            mapped = run.to_model_space(chunk.view(-1, *run.latent_shape)).reshape(-1, dimension)
+            return mapped if mask is None else mapped * mask
+
+        like = torch.empty((0, dimension), device=run.device)
+        norms = squared_norms(self.blocks, like, transform)
+        return References(self.blocks, self.ids, transform, norms, self.typical)
+
+
+def gather(sources: Sequence[ReferenceSource], run: SamplingRun) -> Gathered:
+    """Collect what fits the run from every source.
+
+    Raises:
+        ValueError: a source holds latents of another format.
+    """
+    views = [source.matching(run.latent_format, run.latent_shape) for source in sources]
+    blocks = tuple(view.latents.to(run.device) for view in views if len(view.latents))
+    left_out = sum(view.left_out for view in views)
+    notes = (f"{left_out} references of another picture size were left out.",) if left_out else ()
+    sample = torch.cat([block[:: max(1, len(block) // SCALE_SAMPLE)].float() for block in blocks]) if blocks else None
+    typical = 0.0 if sample is None else typical_distance(run.to_model_space(sample))
+    return Gathered(blocks, tuple(name for view in views for name in view.ids), notes, typical)
