@@ -246,7 +246,7 @@ def _sample_records(
         for row, index, distance in zip(
             contacts.rows.tolist(), contacts.references.tolist(), contacts.distances.tolist(), strict=True
         ):
-            touched[row].append(Contact(names[index], distance))
+            touched[row].append(Contact(names[int(index)], distance))
     nearest = fixed.nearest if len(among.nearest) == 0 else torch.minimum(fixed.nearest, among.nearest)
     return tuple(
         SampleRecord(

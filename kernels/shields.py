@@ -192,7 +192,7 @@ def _remeasured(
 def _push(difference: Tensor, radius: float, row: int, reference: int) -> tuple[Tensor, Tensor]:
     """One term of the sum, and the distance."""
     distance: Tensor = difference.norm()
-    if distance == 0:
+    if not bool(distance):
         return radius * fixed_direction(difference, row, reference), distance
     weight = (radius / distance - 1).clamp_min(0)
     return weight * difference, distance
