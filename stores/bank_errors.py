@@ -1,0 +1,86 @@
+"""What can go wrong with a bank, each told in a sentence that says what happened and what to do."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class BankError(ValueError):
+    """A bank cannot do what was asked of it."""
+
+
+class LatentFormatError(BankError):
+    """Latents of two formats were to be mixed."""
+
+
+class RevisionError(BankError):
+    """A revision was asked for that the bank does not have, or no longer has."""
+
+
+class BankWriteError(BankError):
+    """The bank could not be written; it keeps what it had."""
+
+
+class BankDamagedError(BankError):
+    """A file of the bank is missing or is not what the bank wrote."""
+
+
+@contextmanager
+def telling_read_failures(index: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system while reading ``index`` into sentences.
+
+    Raises:
+        BankDamagedError: the file is no database or a broken one.
+        BankError: it is locked for too long or cannot be opened.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        raise BankError(
+            f"The bank's index {index} cannot be read ({error}). Check that this user may read it and that no "
+            "other program holds it, then try again."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise _broken_index(index, error) from error
+
+
+@contextmanager
+def telling_write_failures(index: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system while writing the bank around ``index`` into sentences.
+
+    Raises:
+        BankDamagedError: the index is no database or a broken one.
+        BankWriteError: anything else kept the bank from being written.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        raise BankWriteError(
+            f"The bank {index.parent} could not be written ({error}). {_advice(error)} The bank keeps what it had."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise _broken_index(index, error) from error
+
+
+def _broken_index(index: Path, error: sqlite3.DatabaseError) -> BankDamagedError:
+    return BankDamagedError(
+        f"The bank's index {index} is damaged ({error}). Restore it from a backup, or move the folder "
+        f"{index.parent} away to begin a new bank under this name."
+    )
+
+
+def _advice(error: OSError | sqlite3.OperationalError) -> str:
+    """What the user can do; SQLite tells its reasons only in words (error codes came with Python 3.11)."""
+    reason = str(error).lower()
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "full" in reason or "disk i/o" in reason:
+        return "The disk is probably full: free some space and run it again."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "readonly" in reason or "unable to open" in reason:
+        return "Make the folder writable for this user, or keep banks in another folder."
+    if "locked" in reason:
+        return "Another program is writing it: wait until it is done and run it again."
+    return "Check the folder and run it again."
