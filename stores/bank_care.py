@@ -105,7 +105,9 @@ def vacuum(index: BankIndex, keep_from: int | None) -> VacuumResult:
         oldest = max(oldest, min(newest if keep_from is None else keep_from, newest))
         entries = transaction.forget_before(oldest)
     # Only after the index has forgotten them: a crash here leaves unused files, never an index without its files.
-    files, freed = sweep(index, [path for path in index.shard_folder.glob("*") if path.suffix in (SUFFIX, UNFINISHED_SUFFIX)])
+    files, freed = sweep(
+        index, [path for path in index.shard_folder.glob("*") if path.suffix in (SUFFIX, UNFINISHED_SUFFIX)]
+    )
     return VacuumResult(entries, files, freed, oldest)
 
 

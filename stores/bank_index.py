@@ -63,7 +63,7 @@ class BankIndex:
         Raises:
             BankError: the index cannot be read, or (BankDamagedError) is not one.
         """
-        with telling_read_failures(self.path), closing(sqlite3.connect(":memory:")) as empty:
+        with telling_read_failures(self.path), closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
             _create(empty)
             with closing(self._connect() if self.path.exists() else empty) as connection:
                 connection.execute("BEGIN")
