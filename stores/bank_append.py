@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .bank_entries import NewEntry, check_feature_shape
-from .bank_index import IndexTransaction
 from .bank_snapshot import now
+from .bank_transaction import IndexTransaction
 from .shards import Shard, StoredRow, grouped_by_size, write_shard
 
 

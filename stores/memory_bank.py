@@ -166,8 +166,9 @@ class MemoryBank:
                 return append_entries(transaction, batch, self.capacity, written)
         except BaseException:
             # What cannot be swept now is ignored by readers and swept by the next vacuum.
-            with suppress(BankError):
-                sweep(self._index, [shard.path for shard in written])
+            if written:
+                with suppress(BankError):
+                    sweep(self._index, [shard.path for shard in written])
             raise
 
     def clear(self) -> int:

@@ -109,6 +109,14 @@ def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
             raise damaged(shard, f"has {size} bytes instead of {shard.size}")
 
 
+def holds_shards(folder: Path) -> bool:
+    """Whether there is any shard in the folder; stops at the first."""
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as listing:
+        return any(item.name.endswith(SUFFIX) for item in listing)
+
+
 def damaged(shard: Shard, what: str) -> BankDamagedError:
     """The error that names a shard and says what to do about it."""
     return BankDamagedError(

@@ -1,0 +1,32 @@
+"""Small latents and banks for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.stores.memory_bank import MemoryBank
+from hypothesis import settings
+
+# Property tests are not timed and always draw the same examples.
+settings.register_profile("stores", deadline=None, derandomize=True, database=None)
+settings.load_profile("stores")
+
+SHAPE = (4, 3, 2)
+
+
+def random_latents(count: int, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
+    """Latents of shape (count, *shape), equal for equal seeds."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def latents() -> Callable[..., torch.Tensor]:
+    return random_latents
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> MemoryBank:
+    return MemoryBank(tmp_path, "portraits")

@@ -1,0 +1,200 @@
+"""Several processes, sudden death, full disks and folders that may not be written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diversity_guidance.stores.bank_entries import content_id
+from diversity_guidance.stores.bank_transaction import IndexTransaction
+from diversity_guidance.stores.memory_bank import BankError, BankWriteError, MemoryBank
+from diversity_guidance.stores.shards import SHARD_BYTES
+from torch import Tensor
+
+Latents = Callable[..., Tensor]
+SHAPE = (4, 3, 2)
+NOBODY = 65534
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork: run it on Linux or macOS")
+
+
+def start(target: Callable[..., None], *arguments: Any) -> multiprocessing.process.BaseProcess:
+    """Run a function in a copy of this process, which has everything imported already."""
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def finish(*processes: multiprocessing.process.BaseProcess) -> None:
+    """Wait for processes whose assertions must hold."""
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+
+
+def keep_appending(bank: MemoryBank, latents: Latents, first_seed: int, count: int) -> None:
+    for seed in range(first_seed, first_seed + count):
+        bank.append(latents(2, seed=seed), latent_format="SD3", prompts=str(seed))
+
+
+def test_appends_of_two_processes_both_survive(bank: MemoryBank, latents: Latents) -> None:
+    finish(*(start(keep_appending, bank, latents, first, 15) for first in (0, 100)))
+    snapshot = bank.snapshot()
+    assert bank.revision == 30 and len(snapshot) == 60
+    for first in (0, 100):
+        mine = [int(entry.prompt or 0) for entry in snapshot.entries if int(entry.prompt or 0) // 100 == first // 100]
+        assert mine == [seed for seed in range(first, first + 15) for _ in range(2)]
+    assert bank.verify() == ()
+
+
+def test_the_same_content_from_two_processes_is_there_once(bank: MemoryBank, latents: Latents) -> None:
+    finish(*(start(keep_appending, bank, latents, 0, 10) for _ in range(2)))
+    assert bank.revision == 10 and len(bank.snapshot().matching("SD3", SHAPE)) == 20
+
+
+def append_until_killed(bank: MemoryBank, latents: Latents, first_seed: int, published: Connection) -> None:
+    for seed in range(first_seed, first_seed + 10_000):
+        published.send(bank.append(latents(3, seed=seed), latent_format="SD3", features={"x": latents(3)}).revision)
+
+
+def test_every_published_entry_survives_a_kill(tmp_path: Path, latents: Latents) -> None:
+    bank = MemoryBank(tmp_path, "portraits", capacity=20)
+    moments = random.Random(0)
+    for round_number in range(15):
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = start(append_until_killed, bank, latents, round_number * 10_000, sender)
+        sender.close()
+        told = receiver.recv()  # at least one append is through; the kill hits one of the next at any point
+        time.sleep(moments.uniform(0, 0.03))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        while receiver.poll():
+            try:
+                told = receiver.recv()
+            except EOFError:
+                break
+        receiver.close()
+        # One more than was told: the process may die between publishing and telling.
+        assert bank.revision in (told, told + 1)
+        view = bank.snapshot().matching("SD3", SHAPE)
+        assert view.ids == tuple(content_id(latent, "SD3") for latent in view.latents)
+        assert len(bank.snapshot(told).features("x")[0]) == min(3 * told, 20)
+    assert bank.verify() == ()
+    bank.vacuum()
+    used = {source.shard.path for parts in bank.snapshot().parts for source in parts.values()}
+    assert set((bank.folder / "shards").iterdir()) == used
+
+
+def die_before_publishing(bank: MemoryBank, latents: Latents) -> None:
+    IndexTransaction.publish = lambda *_: os._exit(0)  # type: ignore[method-assign]
+    bank.append(latents(2, seed=1), latent_format="SD3")
+
+
+def test_a_death_between_shard_and_publication_is_not_seen(bank: MemoryBank, latents: Latents) -> None:
+    bank.append(latents(1), latent_format="SD3")
+    finish(start(die_before_publishing, bank, latents))
+    assert len(list((bank.folder / "shards").iterdir())) == 2
+    assert bank.revision == 1 and len(bank.snapshot()) == 1
+    assert bank.append(latents(2, seed=1), latent_format="SD3").added == 2
+    assert bank.vacuum().files == 0
+
+
+def test_a_death_during_the_first_append_leaves_an_empty_bank(bank: MemoryBank, latents: Latents) -> None:
+    finish(start(die_before_publishing, bank, latents))
+    assert bank.revision == 0 and len(bank.snapshot()) == 0
+    assert bank.vacuum().files == 1
+    assert bank.append(latents(2, seed=1), latent_format="SD3").added == 2
+
+
+def append_with_little_disk(bank: MemoryBank, limit: int, latents: Tensor, prompt: str) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with pytest.raises(BankWriteError, match=r"free some space.*keeps what it had"):
+        bank.append(latents, latent_format="SD3", prompts=prompt)
+
+
+@pytest.mark.parametrize("what", ["shard", "index"])
+def test_a_full_disk_leaves_the_bank_as_it_was(bank: MemoryBank, latents: Latents, what: str) -> None:
+    bank.append(latents(2), latent_format="SD3")
+    fingerprint = bank.fingerprint()
+    files = sorted(bank.folder.rglob("*"))
+    limit = (bank.folder / "index.sqlite").stat().st_size
+    large = latents(2, seed=1, shape=(1, limit)) if what == "shard" else latents(2, seed=1)
+    finish(start(append_with_little_disk, bank, limit, large, "" if what == "shard" else "prompt " * limit))
+    assert sorted(bank.folder.rglob("*")) == files
+    assert bank.fingerprint() == fingerprint and bank.verify() == ()
+    assert bank.append(large, latent_format="SD3").added == 2
+
+
+def memory(field: str) -> int:
+    """Bytes of this process in memory now (VmRSS) or at most so far (VmHWM)."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def load_measured(bank: MemoryBank, shape: tuple[int, ...]) -> None:
+    before = memory("VmRSS")
+    latents = bank.snapshot().matching("SD3", shape).latents
+    assert memory("VmHWM") - before < latents.nbytes + 3 * SHARD_BYTES
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc: run it on Linux")
+def test_loading_needs_the_banks_own_size_and_a_few_shards(bank: MemoryBank, latents: Latents) -> None:
+    shape = (4, 512, SHARD_BYTES // 2 // 4 // 512)  # one latent fills a shard
+    for seed in range(6):
+        bank.append(latents(1, seed=seed, shape=shape), latent_format="SD3")
+    finish(start(load_measured, bank, shape))
+
+
+@pytest.fixture
+def open_root() -> Iterator[Path]:
+    """A folder that other users may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def use_without_permission(bank: MemoryBank, latents: Latents) -> None:
+    if os.geteuid() == 0:
+        os.setuid(NOBODY)
+    assert torch.equal(bank.snapshot().matching("SD3", SHAPE).latents, latents(1).half())
+    for attempt in (
+        lambda: bank.append(latents(1, seed=1), latent_format="SD3"),
+        bank.clear,
+        bank.vacuum,
+        lambda: MemoryBank(bank.folder.parent, "another").append(latents(1), latent_format="SD3"),
+    ):
+        with pytest.raises(BankWriteError, match="Make the folder writable"):
+            attempt()
+    hidden = MemoryBank(bank.folder.parent, "hidden")
+    with pytest.raises(BankError, match="cannot be read"):
+        hidden.snapshot()
+
+
+def test_a_folder_that_may_not_be_written_can_be_read(open_root: Path, latents: Latents) -> None:
+    bank = MemoryBank(open_root, "portraits")
+    hidden = open_root / "hidden"
+    bank.append(latents(1), latent_format="SD3")
+    hidden.mkdir()
+    closed = [hidden, bank.folder / "shards", bank.folder, open_root]
+    modes = [path.stat().st_mode for path in closed]
+    (bank.folder / "index.sqlite").chmod(0o444)
+    try:
+        for path in closed:
+            path.chmod(0o000 if path == hidden else 0o555)
+        finish(start(use_without_permission, bank, latents))
+    finally:
+        for path, mode in reversed(list(zip(closed, modes, strict=True))):
+            path.chmod(mode)

@@ -1,0 +1,100 @@
+"""Whatever is done to a bank in whatever order, it agrees with a list that is kept beside it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.stores.memory_bank import BankSnapshot, MemoryBank, RevisionError
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+SHAPE = (2, 1)
+batches = st.lists(st.integers(0, 9), min_size=1, max_size=6)
+
+
+def latents_of(numbers: list[int]) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float32).reshape(-1, 1, 1).expand(-1, *SHAPE)
+
+
+class BankMachine(RuleBasedStateMachine):
+    """Pictures are numbers, the bank is a list of them at each revision."""
+
+    @initialize(capacity=st.integers(1, 6))
+    def make(self, capacity: int) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.bank = MemoryBank(Path(self.folder.name), "portraits", capacity=capacity)
+        self.history: list[list[int]] = [[]]
+        self.fingerprints = [self.bank.fingerprint()]
+        self.oldest = 0
+
+    def expect(self, numbers: list[int], changed: bool) -> None:
+        if changed:
+            self.history.append(numbers)
+            self.fingerprints.append(self.bank.fingerprint())
+        assert self.bank.revision == len(self.history) - 1
+
+    @rule(numbers=batches)
+    def append(self, numbers: list[int]) -> None:
+        held = self.history[-1]
+        kept = list(dict.fromkeys(numbers))[-self.bank.capacity :]
+        fresh = [number for number in kept if number not in held]
+        room = self.bank.capacity - len(fresh)
+        leaving = [number for number in held if number not in kept][: max(len(held) - room, 0)]
+        result = self.bank.append(latents_of(numbers), latent_format="SD3")
+        assert (result.added, result.evicted) == (len(fresh), len(leaving) if fresh else 0)
+        assert result.added + result.duplicates + result.beyond_capacity == len(numbers)
+        self.expect([number for number in held if number not in leaving] + fresh, bool(fresh))
+        assert self.bank.append(latents_of(numbers), latent_format="SD3").revision == result.revision
+
+    @rule()
+    def clear(self) -> None:
+        changed = bool(self.history[-1])
+        self.bank.clear()
+        self.expect([], changed)
+
+    @rule(data=st.data())
+    def vacuum(self, data: st.DataObject) -> None:
+        keep_from = data.draw(st.integers(self.oldest, len(self.history) - 1))
+        result = self.bank.vacuum(keep_from)
+        self.oldest = max(self.oldest, keep_from)
+        assert result.oldest_revision == self.oldest
+
+    @rule(numbers=batches)
+    def wires_agree_with_the_disk_until_it_is_full(self, numbers: list[int]) -> None:
+        held = self.history[-1]
+        wired = BankSnapshot.empty().extended(latents_of(held), latent_format="SD3") if held else BankSnapshot.empty()
+        assert wired.digest == self.bank.snapshot().digest
+        longer = self.bank.snapshot().extended(latents_of(numbers), latent_format="SD3")
+        expected = list(dict.fromkeys(held + numbers))
+        assert longer.matching("SD3", SHAPE).latents[:, 0, 0].tolist() == expected
+
+    @precondition(lambda self: len(self.history) > 1)
+    @rule(data=st.data())
+    def every_revision_is_reproduced_or_refused(self, data: st.DataObject) -> None:
+        revision = data.draw(st.integers(0, len(self.history)))
+        if self.oldest <= revision < len(self.history):
+            view = self.bank.snapshot(revision).matching("SD3", SHAPE)
+            assert view.latents[:, 0, 0].tolist() == self.history[revision]
+        else:
+            with pytest.raises(RevisionError):
+                self.bank.snapshot(revision)
+
+    @invariant()
+    def the_fingerprint_changes_with_the_content(self) -> None:
+        if hasattr(self, "bank"):
+            assert self.bank.fingerprint() == self.fingerprints[-1]
+            assert len(set(self.fingerprints)) == len(self.history)
+            assert len(self.bank.snapshot()) <= self.bank.capacity
+
+    def teardown(self) -> None:
+        if hasattr(self, "bank"):
+            assert self.bank.verify() == ()
+            self.folder.cleanup()
+
+
+TestBank = BankMachine.TestCase
+TestBank.settings = settings(max_examples=20, stateful_step_count=12, deadline=None, derandomize=True, database=None)
