@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from .precision import require_finite, to_float64
 from .similarity import as_rows, gaussian_kernel, unit_rows
 
 # Eigenvalues of float64 matrices of trace 1 below this are rounding, not diversity.
@@ -44,7 +45,7 @@ def vendi_score(kernel: Tensor, order: float = 1.0, weights: Tensor | None = Non
         raise ValueError("The diversity of no items is not defined: give at least one.")
     # Rounding the entries of K to a precision eps disturbs the eigenvalues of K/n by about eps / sqrt(n).
     floor = max(_SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(len(kernel)))
-    matrix = _finite(to_float64(kernel))
+    matrix = require_finite(to_float64(kernel), "Similarities and features")
     root = _root_weights(weights, matrix)
     return _score_of(root[:, None] * (matrix + matrix.T) / 2 * root, order, floor)
 
@@ -72,7 +73,7 @@ def vendi_score_features(features: Tensor, order: float = 1.0, weights: Tensor |
         raise ValueError("The diversity of no items is not defined: give at least one.")
     # Rounding unit features to a precision eps adds directions of squared length eps^2.
     floor = max(_SPECTRUM_FLOOR, _precision(torch.as_tensor(features)) ** 2)
-    rows = unit_rows(_finite(to_float64(rows)))
+    rows = unit_rows(require_finite(to_float64(rows), "Similarities and features"))
     zero = (rows == 0).all(1, keepdim=True)
     if zero.any():
         rows = torch.cat([rows, zero.to(rows.dtype)], 1)
@@ -125,7 +126,7 @@ def log_vendi_kernel_gradient(kernel: Tensor, order: float = 1.0) -> Tensor:
         raise ValueError(f"Expected a square kernel of at least one item, got shape {tuple(kernel.shape)}.")
     n = len(kernel)
     floor = max(_SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(n))
-    matrix = _finite(to_float64(kernel)) / n
+    matrix = require_finite(to_float64(kernel), "Similarities and features") / n
     gradient = _spectral_gradient((matrix + matrix.T) / 2, order, floor) / n
     return gradient.to(kernel.device, kernel.dtype)
 
@@ -193,7 +194,7 @@ def log_vendi_gradient_gaussian(
             another size.
     """
     features = torch.as_tensor(features)
-    x = _finite(to_float64(as_rows(features)))
+    x = require_finite(to_float64(as_rows(features)), "Similarities and features")
     kernel = gaussian_kernel(x, bandwidth=bandwidth)
     joint = kernel if condition is None else _joint(kernel, condition)
     force = log_vendi_kernel_gradient(joint, order) * joint
@@ -201,12 +202,6 @@ def log_vendi_gradient_gaussian(
     force = force[index]
     gradient = (force @ x - force.sum(1, keepdim=True) * x[index]) * (2 / bandwidth**2)
     return gradient.reshape(len(gradient), *features.shape[1:]).to(features.device, features.dtype)
-
-
-def to_float64(tensor: Tensor) -> Tensor:
-    """The tensor in float64, on the CPU where its device may lack that (MPS, some Intel GPUs)."""
-    device = tensor.device if tensor.device.type in ("cpu", "cuda") else torch.device("cpu")
-    return tensor.detach().to(device).to(torch.float64)
 
 
 def _score_of(matrix: Tensor, order: float, floor: float) -> float:
@@ -250,7 +245,7 @@ def _smaller_gram(rows: Tensor) -> Tensor:
 
 
 def _joint(kernel: Tensor, condition: Tensor) -> Tensor:
-    condition = _finite(to_float64(torch.as_tensor(condition))).to(kernel.device)
+    condition = require_finite(to_float64(torch.as_tensor(condition)), "Similarities and features").to(kernel.device)
     if condition.shape != kernel.shape:
         raise ValueError(
             f"Expected a condition for every pair of items, shape {tuple(kernel.shape)}, got {tuple(condition.shape)}."
@@ -261,7 +256,7 @@ def _joint(kernel: Tensor, condition: Tensor) -> Tensor:
 def _unit_features(features: Tensor) -> Tensor:
     if features.ndim != 2 or not len(features):
         raise ValueError(f"Expected unit features of shape (n, d) with n at least 1, got {tuple(features.shape)}.")
-    x = _finite(to_float64(features))
+    x = require_finite(to_float64(features), "Similarities and features")
     worst = float((x.norm(dim=1) - 1).abs().max())
     if worst > 0.01:
         raise ValueError(f"Expected rows of unit length, but one is off by {worst:.3g}: divide by the norms.")
@@ -288,12 +283,6 @@ def _root_weights(weights: Tensor | None, rows: Tensor) -> Tensor:
 def _check_order(order: float) -> None:
     if not order > 0:
         raise ValueError(f"The order of a Vendi Score must be positive (or infinity), got {order}.")
-
-
-def _finite(tensor: Tensor) -> Tensor:
-    if not torch.isfinite(tensor).all():
-        raise ValueError("Similarities and features must be finite, but some are NaN or infinite.")
-    return tensor
 
 
 def _precision(tensor: Tensor) -> float:

@@ -1,0 +1,27 @@
+"""Double precision where it exists, and the refusal of numbers that are none."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """The device itself, or the CPU where it may lack float64 (MPS, some Intel GPUs)."""
+    return device if device.type in ("cpu", "cuda") else torch.device("cpu")
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """The tensor's numbers in float64, on its own device where that is possible, apart from any autograd graph."""
+    return tensor.detach().to(float64_device(tensor.device)).to(torch.float64)
+
+
+def require_finite(tensor: Tensor, name: str) -> Tensor:
+    """Return the tensor as it is.
+
+    Raises:
+        ValueError: it holds NaN or infinity; ``name`` says what it is, in the plural.
+    """
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} must be finite, but some are NaN or infinite.")
+    return tensor
