@@ -1,0 +1,20 @@
+"""The nodes, as one extension of ComfyUI."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .bank_folder import register_bank_folder
+from .demo_model import DiversityDemoModel
+from .memory_bank import DiversityMemoryBank
+from .remember import DiversityRemember
+from .sparse_repellency import DiversitySparseRepellency
+
+
+class DiversityExtension(ComfyExtension):
+    """All nodes of the pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The node classes, in the order of the menu."""
+        register_bank_folder()
+        return [DiversityDemoModel, DiversitySparseRepellency, DiversityMemoryBank, DiversityRemember]

@@ -1,0 +1,39 @@
+"""The embedded model as MODEL, CLIP and VAE, through the host's own loaders: nothing needs to be downloaded."""
+
+from __future__ import annotations
+
+import comfy.sd
+import comfy.utils
+from comfy_api.latest import io
+
+from ..demo.assets_path import asset
+from .embedded_clip import embedded_clip
+from .schema import schema_extras
+
+
+class DiversityDemoModel(io.ComfyNode):
+    """Loads the embedded model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityDemoModel",
+            display_name="Demo Model (Diversity)",
+            category="diversity",
+            description="A tiny text-to-image model that is part of this pack: emoji of 64 x 64 pixels, drawn on any "
+            "machine in seconds. Prompts are words, such as: woman running dark skin tone.",
+            outputs=[
+                io.Model.Output(tooltip="Stable Diffusion 3's architecture. Draws 64 x 64 pixels best."),
+                io.Clip.Output(tooltip="For the stock text nodes. Reads eight words."),
+                io.Vae.Output(tooltip="Decodes and encodes the model's latents."),
+            ],
+            **schema_extras(search_aliases=["diversity demo", "emoji", "tiny model", "checkpoint"]),
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        """Load the weights that are part of the pack."""
+        model = comfy.sd.load_diffusion_model(str(asset("mmdit.safetensors")))
+        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(asset("vae.safetensors")), safe_load=True))
+        return io.NodeOutput(model, embedded_clip(), vae)

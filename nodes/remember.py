@@ -1,0 +1,162 @@
+"""Remembering pictures: an explicit act, on disk and along a wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..stores.bank_snapshot import BankSnapshot
+from ..stores.memory_bank import DEFAULT_CAPACITY
+from ..stores.names import validate_bank_name
+from .bank_folder import open_bank
+from .host import is_known_to_be_noisy, latent_channels, latent_format_name
+from .latents import plain_latents
+from .memory_bank import DEFAULT_NAME
+from .messages import logger, show
+from .schema import input_extras, schema_extras
+from .sockets import BankSocket
+
+THUMBNAIL_SIDE = 128
+
+
+class DiversityRemember(io.ComfyNode):
+    """Adds finished latents to a bank."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityRemember",
+            display_name="Remember (Diversity)",
+            category="diversity",
+            description="Adds finished pictures to a Memory Bank. Remembering the same pictures again changes nothing.",
+            inputs=[
+                io.Latent.Input("samples", tooltip="What the sampler finished, before the VAE."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The model that drew them, steered or not. A latent does not say which model it belongs "
+                    "to, and a bank never mixes them.",
+                ),
+                io.String.Input(
+                    "name",
+                    default=DEFAULT_NAME,
+                    tooltip="The bank on disk. Empty: remember along the wire only, until this run ends.",
+                ),
+                BankSocket.Input(
+                    "bank",
+                    optional=True,
+                    tooltip="A bank to go on from. Without one the output is the bank on disk.",
+                ),
+                io.Image.Input("images", optional=True, tooltip="The decoded pictures, kept as small previews."),
+                io.String.Input("prompt", optional=True, force_input=True, tooltip="What they were drawn from."),
+                io.Int.Input(
+                    "seed",
+                    optional=True,
+                    force_input=True,
+                    min=0,
+                    max=2**64 - 1,
+                    tooltip="The sampler's seed.",
+                ),
+                io.Int.Input(
+                    "capacity",
+                    optional=True,
+                    default=DEFAULT_CAPACITY,
+                    min=1,
+                    max=10_000_000,
+                    tooltip="How many pictures the bank on disk keeps; the oldest leave first.",
+                    **input_extras(io.Int.Input, advanced=True),
+                ),
+            ],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The samples, unchanged."),
+                BankSocket.Output("grown_bank", tooltip="The bank with these pictures in it, for a next sampler."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+            not_idempotent=True,
+            **schema_extras(search_aliases=["diversity", "memory", "append", "store latent", "save to bank"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        """Refuse names that could be paths; one that comes along a wire is None here."""
+        try:
+            validate_bank_name(name or DEFAULT_NAME)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        samples: dict[str, Any],
+        model: Any,
+        name: str,
+        bank: BankSnapshot | None = None,
+        images: Tensor | None = None,
+        prompt: str | None = None,
+        seed: int | None = None,
+        capacity: int = DEFAULT_CAPACITY,
+    ) -> io.NodeOutput:
+        """Remember the samples.
+
+        Raises:
+            ValueError: the samples are not finished latents of this model, or the bank cannot take them.
+        """
+        latents = _finished_latents(samples, model)
+        facts: dict[str, Any] = {
+            "latent_format": latent_format_name(model),
+            "prompts": prompt,
+            "seeds": seed,
+            "thumbnails": None if images is None else _thumbnails(images, len(latents)),
+        }
+        told = f"{len(latents)} pictures go on along the wire."
+        extended = None if bank is None else bank.extended(latents, **facts)
+        if name:
+            stored = open_bank(name, capacity)
+            result = stored.append(latents, **facts)
+            told = (
+                f"{result.added} pictures remembered, {result.duplicates} were known; {name} is at revision "
+                f"{result.revision}."
+            )
+            if result.evicted:
+                told += f" The oldest {result.evicted} left to make room."
+            extended = stored.snapshot() if extended is None else extended
+        elif extended is None:
+            extended = BankSnapshot.empty().extended(latents, **facts)
+        logger.info("Remember (node %s): %s", cls.hidden.unique_id, told)
+        show(cls.hidden.unique_id, told)
+        return io.NodeOutput(samples, extended)
+
+
+def _finished_latents(samples: dict[str, Any], model: Any) -> Tensor:
+    """The latents, if a bank for this model's pictures can hold them."""
+    latents = plain_latents(samples, "The latents to remember")
+    if latents.shape[1] != latent_channels(model):
+        raise ValueError(
+            f"The latents to remember have {latents.shape[1]} channels and this model's have "
+            f"{latent_channels(model)}. Wire the model that drew them."
+        )
+    if not bool(latents.any()):
+        raise ValueError("The latents to remember are empty. Wire what the sampler gives, not what goes into it.")
+    if is_known_to_be_noisy(latents, latent_format_name(model)):
+        raise ValueError(
+            "The latents to remember still hold noise: the sampler was told to return them with leftover noise. "
+            "Wire the last sampler's result."
+        )
+    return latents
+
+
+def _thumbnails(images: Tensor, count: int) -> Tensor:
+    """Small previews (count, h, w, 3), uint8, of images (count * frames, H, W, C) in 0..1: each one's first frame."""
+    if len(images) % count:
+        raise ValueError(f"There are {len(images)} images for {count} latents. Wire the decoded samples themselves.")
+    first = images[:: len(images) // count, ..., :3].movedim(-1, 1).float()
+    scale = min(THUMBNAIL_SIDE / max(first.shape[-2:]), 1.0)
+    size = [max(round(side * scale), 1) for side in first.shape[-2:]]
+    small = interpolate(first, size=size, mode="bilinear", antialias=True) if scale < 1 else first
+    return (small.clamp(0, 1) * 255).round().to("cpu", torch.uint8).movedim(1, -1)

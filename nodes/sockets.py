@@ -1,0 +1,11 @@
+"""Types of the pack's own sockets."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+BankSocket = io.Custom("DIVERSITY_BANK")
+"""A ``BankSnapshot``: an immutable value."""
+
+TraceSocket = io.Custom("DIVERSITY_TRACE")
+"""A ``RunTraces``: records of runs, found by the latents that they made."""

@@ -1,0 +1,216 @@
+"""Sparse Repellency (arXiv 2410.06025) as a patch of a MODEL."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Literal
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..guidance.caps import Cap
+from ..guidance.references import Pictures, ReferenceSource
+from ..guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from ..guidance.trace import Trace
+from ..stores.bank_snapshot import BankSnapshot, check_latent_format
+from .host import PercentToSigma, guided, latent_format_name, sigma_interval
+from .latents import plain_latents
+from .messages import logger, show
+from .schema import input_extras, schema_extras
+from .sockets import BankSocket, TraceSocket
+from .traces import RunTraces
+
+DEFAULTS = RepellencySettings()
+UNLIMITED = 100.0
+"""Largest value of the cap widgets: no cap at all."""
+
+
+class DiversitySparseRepellency(io.ComfyNode):
+    """Keeps pictures out of shields around remembered pictures and around one another."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversitySparseRepellency",
+            display_name="Sparse Repellency (Diversity)",
+            category="diversity",
+            description="Steers sampling so that every picture keeps its distance from those of a Memory Bank, from "
+            "pictures to avoid and from the others of its batch. Pictures that are far enough away are not touched.",
+            inputs=[
+                io.Model.Input("model"),
+                io.Float.Input(
+                    "radius",
+                    default=DEFAULTS.radius,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="How far pictures keep apart, as a fraction of the typical distance between unrelated "
+                    "pictures, which is measured. Disabled at 0.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=DEFAULTS.strength,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Factor on every push. 1 brings an estimate exactly to the radius, more overshoots. "
+                    "Disabled at 0.",
+                ),
+                io.Combo.Input(
+                    "measure",
+                    options=["conditional", "guided"],
+                    default=DEFAULTS.measure,
+                    tooltip="Where distances are measured: on what the prompt alone predicts, which works while the "
+                    "picture is being decided, or on the guided prediction, as published. No difference at CFG 1.",
+                ),
+                io.Combo.Input(
+                    "overlap",
+                    options=["sum", "clear"],
+                    default=DEFAULTS.overlap,
+                    tooltip="Where shields overlap: add up their pushes, as published, or move out of all of them.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Where in the model's schedule it begins. 0 is the start.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Where in the model's schedule it ends. 1 is the end.",
+                ),
+                io.Boolean.Input(
+                    "in_batch",
+                    default=DEFAULTS.in_batch,
+                    tooltip="Whether the pictures of a batch keep away from one another. No effect on a batch of one.",
+                ),
+                io.Boolean.Input(
+                    "ensure_outside",
+                    default=DEFAULTS.ensure_outside,
+                    tooltip="Whether finished pictures that are still too close are moved out of every shield, "
+                    "whatever that does to them.",
+                ),
+                io.Float.Input(
+                    "absolute_radius",
+                    default=DEFAULTS.absolute_radius,
+                    min=0.0,
+                    max=1e6,
+                    step=0.1,
+                    tooltip="Radius in the units of the model's latents, instead of the fraction above. Off at 0.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
+                io.Float.Input(
+                    "cap_update",
+                    default=min(DEFAULTS.cap.update, UNLIMITED),
+                    min=0.01,
+                    max=UNLIMITED,
+                    step=0.01,
+                    tooltip=f"Longest push, relative to the change that the model makes. {UNLIMITED:g} is no cap.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
+                io.Float.Input(
+                    "cap_estimate",
+                    default=min(DEFAULTS.cap.estimate, UNLIMITED),
+                    min=0.01,
+                    max=UNLIMITED,
+                    step=0.01,
+                    tooltip=f"Longest push, relative to the length of the estimate. {UNLIMITED:g} is no cap.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
+                BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to keep away from."),
+                io.Latent.Input("avoid", optional=True, tooltip="More pictures to keep away from, encoded by the VAE."),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The steered model; the model itself when there is nothing to do."),
+                TraceSocket.Output("trace", tooltip="What was done in each run, for a report."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            # Two equal nodes must not share one record of what they did.
+            not_idempotent=True,
+            **schema_extras(search_aliases=["diversity", "variety", "spell", "repel", "shielded diffusion", "avoid"]),
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, radius: float | None = None, strength: float | None = None, absolute_radius: float | None = None
+    ) -> bool | str:
+        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+        given = {"radius": radius, "strength": strength, "absolute_radius": absolute_radius}
+        try:
+            replace(DEFAULTS, **{name: value for name, value in given.items() if value is not None})
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        radius: float,
+        strength: float,
+        measure: Literal["conditional", "guided"],
+        overlap: Literal["sum", "clear"],
+        start_percent: float,
+        end_percent: float,
+        in_batch: bool,
+        ensure_outside: bool,
+        absolute_radius: float,
+        cap_update: float,
+        cap_estimate: float,
+        bank: BankSnapshot | None = None,
+        avoid: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        """Patch the model, unless there is nothing to keep away from.
+
+        Raises:
+            ValueError: a number is out of its range, or the pictures to keep away from are of another model.
+        """
+        settings = RepellencySettings(
+            radius=radius,
+            strength=strength,
+            measure=measure,
+            overlap=overlap,
+            in_batch=in_batch,
+            ensure_outside=ensure_outside,
+            absolute_radius=absolute_radius,
+            cap=Cap(_limit(cap_update), _limit(cap_estimate)),
+        )
+        sources = _sources(model, bank, avoid)
+        traces = RunTraces()
+        if settings.is_off or not (sources or in_batch):
+            return io.NodeOutput(model, traces)
+        node_id = cls.hidden.unique_id
+
+        def make(percent_to_sigma: PercentToSigma) -> SparseRepellency:
+            interval = sigma_interval(percent_to_sigma, start_percent, end_percent)
+            return SparseRepellency(replace(settings, interval=interval), sources)
+
+        def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
+            traces.record(latents, latent_format, trace)
+            logger.info("%s (node %s): %s", SparseRepellency.name, node_id, trace.summary())
+            show(node_id, trace.summary())
+
+        return io.NodeOutput(guided(model, make, report), traces)
+
+
+def _limit(cap: float) -> float:
+    return math.inf if cap >= UNLIMITED else cap
+
+
+def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None) -> list[ReferenceSource]:
+    """What to keep away from, refused here rather than while sampling where it cannot fit the model."""
+    sources: list[ReferenceSource] = []
+    if bank is not None and len(bank):
+        check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
+        sources.append(bank)
+    if avoid is not None:
+        sources.append(Pictures(plain_latents(avoid, "The pictures to avoid"), name="avoid"))
+    return sources
