@@ -154,7 +154,7 @@ def log_vendi_gradient(
             another size.
     """
     features = torch.as_tensor(features)
-    x = _unit_features(features)
+    x = unit_features(features)
     n, index = len(x), _row_index(rows, x)
     floor = max(_SPECTRUM_FLOOR, _precision(features) ** 2)
     if condition is not None:
@@ -204,6 +204,21 @@ def log_vendi_gradient_gaussian(
     return gradient.reshape(len(gradient), *features.shape[1:]).to(features.device, features.dtype)
 
 
+def unit_features(features: Tensor) -> Tensor:
+    """Features (n, d) of at least one item in float64.
+
+    Raises:
+        ValueError: another shape, rows off unit length by more than 1 %, or numbers that are not finite.
+    """
+    if features.ndim != 2 or not len(features):
+        raise ValueError(f"Expected unit features of shape (n, d) with n at least 1, got {tuple(features.shape)}.")
+    x = require_finite(to_float64(features), "Similarities and features")
+    worst = float((x.norm(dim=1) - 1).abs().max())
+    if worst > 0.01:
+        raise ValueError(f"Expected rows of unit length, but one is off by {worst:.3g}: divide by the norms.")
+    return x
+
+
 def _score_of(matrix: Tensor, order: float, floor: float) -> float:
     """VS of a symmetric positive semidefinite matrix, of which the trace is scaled to 1."""
     _check_order(order)
@@ -251,16 +266,6 @@ def _joint(kernel: Tensor, condition: Tensor) -> Tensor:
             f"Expected a condition for every pair of items, shape {tuple(kernel.shape)}, got {tuple(condition.shape)}."
         )
     return kernel * condition
-
-
-def _unit_features(features: Tensor) -> Tensor:
-    if features.ndim != 2 or not len(features):
-        raise ValueError(f"Expected unit features of shape (n, d) with n at least 1, got {tuple(features.shape)}.")
-    x = require_finite(to_float64(features), "Similarities and features")
-    worst = float((x.norm(dim=1) - 1).abs().max())
-    if worst > 0.01:
-        raise ValueError(f"Expected rows of unit length, but one is off by {worst:.3g}: divide by the norms.")
-    return x
 
 
 def _row_index(rows: Tensor | None, x: Tensor) -> Tensor | slice:
