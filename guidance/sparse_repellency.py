@@ -4,6 +4,9 @@ The published method measures on the guided estimate of x0. Under classifier-fre
 only come together when the picture is decided, so shields of one radius fire when nothing but colour can change.
 Measured on the conditional estimate before classifier-free guidance, with the push added to the guided one, they fire
 while the picture is being decided. Both are offered.
+
+Ours is the relaxation: classifier-free guidance is what narrows a prompt to one picture, so inside a shield it is eased
+towards the conditional estimate in proportion to the depth, and left alone outside. Pushes can then be smaller.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..kernels.clearance import clear_shields
+from ..kernels.clearance import Clearance, clear_shields
 from ..kernels.scale import typical_distance
 from ..kernels.shields import Contacts, ShieldField, batch_field, shield_field, working_points
 from .caps import Cap
@@ -35,6 +38,8 @@ class RepellencySettings:
             from the references or, without any, from the batch itself. 0 switches the method off.
         strength: factor on every push (the paper's overcompensation lambda); 1 brings an estimate exactly to the
             surface of a single shield, 0 switches the method off.
+        relaxation: how far classifier-free guidance is eased inside a shield: at depth 1 - distance / radius the
+            estimate goes that share (times this factor, at most all) of the way to the conditional one. 0 is the paper.
         measure: which estimate the distances are taken on: the "conditional" one before classifier-free guidance or
             the "guided" one (the paper). Without classifier-free guidance they are the same.
         overlap: "sum" adds the pushes of all shields (the paper); "clear" moves out of overlapping ones too.
@@ -47,6 +52,7 @@ class RepellencySettings:
 
     radius: float = 0.3
     strength: float = 1.0
+    relaxation: float = 1.0
     measure: Literal["conditional", "guided"] = "conditional"
     overlap: Literal["sum", "clear"] = "sum"
     in_batch: bool = True
@@ -56,7 +62,7 @@ class RepellencySettings:
     cap: Cap = field(default_factory=Cap)
 
     def __post_init__(self) -> None:
-        for name in ("radius", "strength", "absolute_radius"):
+        for name in ("radius", "strength", "relaxation", "absolute_radius"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Sparse Repellency's {name} must be a number of at least 0, not {value}.")
@@ -115,6 +121,7 @@ class SparseRepellency(Guidance):
         among = batch_field(points if settings.in_batch else points[:0], radius)
         delta = self._push(points, references, radius, fixed, among, movable)
         delta, capped = settings.cap.apply(delta, working_points(denoised), working_points(step.noisy))
+        delta = delta + self._relaxation(denoised, step.conditional, fixed, among, radius, movable)
         self._trace.steps.append(
             StepRecord(
                 self.name,
@@ -137,27 +144,54 @@ class SparseRepellency(Guidance):
         points = _confined(samples, movable)
         radius = self._radius(points, samples.shape, references, movable)
         if self.settings.ensure_outside:
-            clearance = clear_shields(
-                points,
-                references.blocks,
-                radius,
-                in_batch=self.settings.in_batch,
-                movable=movable,
-                norms=references.norms,
-                transform=references.transform,
-            )
-            self._trace.violations += _violations(clearance.violations, references.ids, radius)
-            if clearance.estimates is not points:
-                moved = working_points(samples) + (clearance.estimates - points)
-                samples, points = moved.view(samples.shape).to(samples.dtype), clearance.estimates
-                count = int((clearance.moved > 0).sum())
-                self._trace.notes.append(f"{count} final pictures were moved out of shields.")
+            samples = self._cleared(samples, radius, references, movable)
+            points = _confined(samples, movable)
         final = shield_field(points, references.blocks, radius, norms=references.norms, transform=references.transform)
-        self._trace.final_nearest = final.nearest.tolist()
-        if self.settings.in_batch:
-            among = batch_field(points, radius)
-            self._trace.final_nearest = torch.minimum(final.nearest, among.nearest).tolist()
+        among = batch_field(points if self.settings.in_batch else points[:0], radius)
+        self._trace.final_nearest = _nearest(final, among).tolist()
         return samples
+
+    def _cleared(self, samples: Tensor, radius: float, references: References, movable: Tensor | None) -> Tensor:
+        """Final latents outside every shield, in their own dtype; what could not be cleared goes into the trace."""
+        rows = samples.flatten(1)
+        # Not the working precision: rounding the result afterwards could put it back inside.
+        confined = rows if movable is None else rows * movable.to(rows.dtype)
+        clearance = self._clearance(confined, radius, references, movable)
+        self._trace.violations += _violations(clearance.violations, references.ids, radius)
+        count = int((clearance.moved > 0).sum())
+        if count == 0:
+            return samples
+        self._trace.notes.append(f"{count} of {len(samples)} final pictures were moved out of shields.")
+        moved = clearance.estimates if movable is None else torch.where(movable > 0, clearance.estimates, rows)
+        return moved.view(samples.shape)
+
+    def _clearance(self, points: Tensor, radius: float, references: References, movable: Tensor | None) -> Clearance:
+        return clear_shields(
+            points,
+            references.blocks,
+            radius,
+            in_batch=self.settings.in_batch,
+            movable=movable,
+            norms=references.norms,
+            transform=references.transform,
+        )
+
+    def _relaxation(
+        self,
+        denoised: Tensor,
+        conditional: Tensor,
+        fixed: ShieldField,
+        among: ShieldField,
+        radius: float,
+        movable: Tensor | None,
+    ) -> Tensor | float:
+        """The way from the guided towards the conditional estimate, by depth in the deepest shield, shape (B, D)."""
+        if self.settings.relaxation == 0 or conditional is denoised or radius == 0:
+            return 0.0
+        depth = (1 - _nearest(fixed, among) / radius).clamp_min(0)
+        share = (self.settings.relaxation * depth).clamp_max(1)
+        way = working_points(conditional) - working_points(denoised)
+        return share[:, None] * (way if movable is None else way * movable)
 
     def _idle(self, batch_size: int) -> bool:
         """Whether there is nothing to keep away from."""
@@ -190,15 +224,7 @@ class SparseRepellency(Guidance):
         movable: Tensor | None,
     ) -> Tensor:
         if self.settings.overlap == "clear" and (len(fixed.contacts) or len(among.contacts)):
-            clearance = clear_shields(
-                points,
-                references.blocks,
-                radius,
-                in_batch=self.settings.in_batch,
-                movable=movable,
-                norms=references.norms,
-                transform=references.transform,
-            )
+            clearance = self._clearance(points, radius, references, movable)
             delta = clearance.estimates - points
         else:
             delta = fixed.delta
@@ -225,6 +251,11 @@ def _movable(mask: Tensor, run: SamplingRun) -> Tensor:
     return (full.flatten(1) >= 0.5).all(0).float()
 
 
+def _nearest(fixed: ShieldField, among: ShieldField) -> Tensor:
+    """Distance to the nearest reference or member of the batch, shape (B,)."""
+    return fixed.nearest if len(among.nearest) == 0 else torch.minimum(fixed.nearest, among.nearest)
+
+
 def _violations(contacts: Contacts, ids: Sequence[str], radius: float) -> list[Violation]:
     triples = zip(contacts.rows.tolist(), contacts.references.tolist(), contacts.distances.tolist(), strict=True)
     return [Violation(row, _identity(index, ids), distance, radius) for row, index, distance in triples]
@@ -247,7 +278,6 @@ def _sample_records(
             contacts.rows.tolist(), contacts.references.tolist(), contacts.distances.tolist(), strict=True
         ):
             touched[row].append(Contact(names[int(index)], distance))
-    nearest = fixed.nearest if len(among.nearest) == 0 else torch.minimum(fixed.nearest, among.nearest)
     return tuple(
         SampleRecord(
             sample,
@@ -257,5 +287,5 @@ def _sample_records(
             len(touched[sample]),
             bool(capped[sample]),
         )
-        for sample, distance in enumerate(nearest.tolist())
+        for sample, distance in enumerate(_nearest(fixed, among).tolist())
     )
