@@ -1,0 +1,19 @@
+"""Where the files of the embedded model lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def asset(name: str) -> Path:
+    """Path of one file of the embedded model.
+
+    Raises:
+        ValueError: the file is not there.
+    """
+    path = ASSETS / name
+    if not path.is_file():
+        raise ValueError(f"The embedded model's file {name} is missing: install the package again.")
+    return path
