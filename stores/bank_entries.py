@@ -96,15 +96,14 @@ def prepare_entries(
     extras = dict(_checked_extras(count, thumbnails, features))
     entries = []
     each = zip(latents, _one_each(prompts, count, "prompts"), _one_each(seeds, count, "seeds"), strict=True)
-    # Inside a node of ComfyUI everything made is an inference tensor, which poisons later gradients.
-    with torch.inference_mode(False):
-        for place, (latent, prompt, seed) in enumerate(each):
-            parts = {LATENTS: _finite(latent, torch.float16, f"Latent {place}")}
-            for name, values in extras.items():
-                dtype = values.dtype if values.dtype in (torch.float16, torch.uint8) else torch.float32
-                parts[name] = _finite(values[place], dtype, f"Row {place} of {name}")
-            identity = content_id(parts[LATENTS], latent_format)
-            entries.append(NewEntry(identity, latent_format, prompt, seed, parts))
+    for place, (latent, prompt, seed) in enumerate(each):
+        parts = {LATENTS: _finite(latent, torch.float16, f"Latent {place}")}
+        for name, values in extras.items():
+            dtype = values.dtype if values.dtype in (torch.float16, torch.uint8) else torch.float32
+            parts[name] = _finite(values[place], dtype, f"Row {place} of {name}")
+        # Half of a surrogate pair can come in through JSON, but is no text that a database takes.
+        prompt = None if prompt is None else prompt.encode(errors="replace").decode()
+        entries.append(NewEntry(content_id(parts[LATENTS], latent_format), latent_format, prompt, seed, parts))
     return entries
 
 

@@ -60,7 +60,7 @@ class IndexTransaction:
         return {name for (name,) in self.connection.execute("SELECT name FROM parts WHERE position = ?", (position,))}
 
     def entries_at(self, revision: int) -> tuple[list[BankEntry], list[Parts]]:
-        """Entries of a revision in their order, and where the parts of each lie.
+        """Entries of a revision in their order, and where the parts of each lie; revision 0 is empty for ever.
 
         Raises:
             RevisionError: the revision is not there yet, was vacuumed, or lost entries to damage.
@@ -71,7 +71,7 @@ class IndexTransaction:
                 f"Revision {revision} was asked for, but the bank is at revision {newest}. Ask for one from "
                 f"{oldest} to {newest}."
             )
-        if revision < oldest:
+        if 0 < revision < oldest:
             raise RevisionError(
                 f"Revision {revision} was vacuumed away; the oldest that is left is {oldest}. Ask for one from "
                 f"{oldest} to {newest}, or restore a backup of the bank."

@@ -235,6 +235,8 @@ def test_prompts_are_data_not_sql(bank: MemoryBank, latents: Latents) -> None:
     prompt = "'); DROP TABLE entries; -- \0 ☃"
     bank.append(latents(1), latent_format="'; DELETE FROM parts", prompts=prompt)
     assert bank.snapshot().entries[0].prompt == prompt
+    bank.append(latents(1, seed=1), latent_format="'; DELETE FROM parts", prompts="half \ud83d a pair")
+    assert bank.snapshot().entries[1].prompt == "half ? a pair"
 
 
 def test_a_large_append_is_split_into_shards(bank: MemoryBank) -> None:
