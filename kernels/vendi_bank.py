@@ -20,8 +20,10 @@ from .vendi import unit_features
 _SPECTRUM_FLOOR = 1e-12
 # Singular values of the rows' part outside the bank's span below this are rounding.
 _RESIDUAL_FLOOR = 1e-13
-# The trapezoidal rule in log t: its step has an error of exp(-2 pi^2 / step), 4e-12; its ends leave out 1e-9 at worst.
-_STEP = 0.75
+# A row of which less than this share remains outside the bank's span lost digits on the way.
+_CANCELLATION = 0.1
+# The trapezoidal rule in log t: its step has an error of exp(-2 pi^2 / step), 2e-11; its ends leave out 1e-9 at worst.
+_STEP = 0.8
 _LOG_T = (-44.0, 25.0)
 
 
@@ -89,8 +91,9 @@ def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1
     if moving.shape[1] != len(bank.vectors):
         raise ValueError(f"The bank has {len(bank.vectors)} features and the rows have {moving.shape[1]}.")
     n = bank.count + len(moving)
-    rotation, singular, directions = _outside(moving, bank.vectors)
-    inside = rotation.T @ (moving @ bank.vectors)
+    inside = moving @ bank.vectors
+    rotation, singular, directions = _outside(moving - inside @ bank.vectors.T, bank.vectors)
+    inside = rotation.T @ inside
     if order == 1:
         action = -_log_plus_one_action(bank.squares / n, inside, singular, n)
     elif order == 2:
@@ -98,24 +101,23 @@ def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1
     else:
         raise ValueError(f"Beside a decomposed bank the order must be 1 or 2, got {order}.")
     split = len(bank.squares)
-    gradient = rotation @ (action[:, :split] @ bank.vectors.T + action[:, split:] @ directions.T) * (2 / n)
+    gradient = rotation @ (action[:, :split] @ bank.vectors.T + action[:, split:] @ directions) * (2 / n)
     return gradient.to(rows.device, rows.dtype)
 
 
-def _outside(rows: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The part of the rows outside a span, as rotation (r, r) times diag(singular (r,)) times directions (d, r).
+def _outside(residual: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a span leaves of unit rows, as rotation (r, r) times diag(singular (r,)) times directions (r, d).
 
     Directions of singular value 0 are 0. Rotating the rows among themselves leaves R^T R as it is.
     """
-    residual = rows - (rows @ vectors) @ vectors.T
-    # Once more, since what is left of a row that nearly lies within the span is mostly rounding.
-    residual = residual - (residual @ vectors) @ vectors.T
+    if residual.square().sum(1).min() < _CANCELLATION**2:
+        residual = residual - (residual @ vectors) @ vectors.T
     basis, triangle = torch.linalg.qr(residual.T)
     left, found, right = torch.linalg.svd(triangle)
     kept = found > _RESIDUAL_FLOOR
-    singular, directions = rows.new_zeros(len(rows)), rows.new_zeros(rows.shape[1], len(rows))
+    singular, directions = residual.new_zeros(len(residual)), torch.zeros_like(residual)
     singular[: len(found)] = found * kept
-    directions[:, : len(found)] = basis @ left[:, : len(found)] * kept
+    directions[: len(found)] = (basis @ left[:, : len(found)] * kept).T
     return right.T, singular, directions
 
 
@@ -129,11 +131,14 @@ def _log_plus_one_action(diagonal: Tensor, inside: Tensor, singular: Tensor, n: 
     # Woodbury's matrix I + Z (D + t)^-1 Z^T / n: what lies outside contributes its diagonal, by which it is scaled,
     # since that grows without bound towards t = 0.
     scale = (1 + singular.square() / (n * t[:, None])).rsqrt()
-    products = (inside[:, None] * inside).reshape(r * r, -1)
-    inner = (resolvent @ products.T).view(-1, r, r) / n
+    # Only one triangle of the symmetric r x r matrices is computed: pair (i, j) is entry ``where[i, j]``.
+    i, j = torch.tril_indices(r, r, device=t.device)
+    where = torch.zeros(r, r, dtype=torch.long, device=t.device)
+    where[i, j] = where[j, i] = torch.arange(len(i), device=t.device)
+    inner = (resolvent @ (inside[i] * inside[j]).T)[:, where] / n
     inner = scale[:, :, None] * inner * scale[:, None] + torch.eye(r, dtype=t.dtype, device=t.device)
     correction = scale[:, :, None] * torch.linalg.inv(inner) * scale[:, None]
-    mixed = ((weights[:, None, None] * correction).reshape(-1, r * r).T @ resolvent).view(r, r, -1)
+    mixed = ((weights[:, None] * correction[:, i, j]).T @ resolvent)[where]
     outer = (weights[:, None, None] / t[:, None, None] * correction).sum(0)
     identity = (weights / (1 + t)).sum() + 1
     return torch.cat(
