@@ -1,0 +1,100 @@
+"""What a feature space is: pictures or latents in, unit vectors out, under a name that never mixes with another's."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..kernels.similarity import unit_rows
+
+
+@runtime_checkable
+class FeatureSpace(Protocol):
+    """A map from pictures, or from latents, to vectors of unit length.
+
+    Two items are compared by the Euclidean distance of their vectors: 0 for the same, sqrt(2) for unrelated, 2 for
+    opposite ones.
+    """
+
+    @property
+    def tag(self) -> str:
+        """Names the space and everything that its vectors depend on: equal tags, comparable vectors."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow from the vectors to the input."""
+        ...
+
+    @property
+    def duplicate_distance(self) -> float:
+        """Distance below which most people call two pictures near-duplicates; a starting value, to be looked at."""
+        ...
+
+    def __call__(self, items: Tensor) -> Tensor:
+        """Unit vectors, shape (B, dimension), float32.
+
+        Args:
+            items: pictures (B, 3, H, W) in 0 to 1 of any size, or latents (B, C, ...): the space says which.
+
+        Raises:
+            ValueError: another shape, or numbers that are not finite.
+        """
+        ...
+
+
+def as_pictures(items: Tensor) -> Tensor:
+    """Pictures ready to be measured: float32, three colour channels, clipped to 0..1.
+
+    Args:
+        items: (B, 3, H, W) colour or (B, 1, H, W) grey pictures; a fourth channel (alpha) is left out.
+
+    Raises:
+        ValueError: another shape, an empty picture, or numbers that are not finite.
+    """
+    if items.ndim != 4 or items.shape[1] not in (1, 3, 4):
+        raise ValueError(f"Expected pictures of shape (B, 3, H, W), got {tuple(items.shape)}.")
+    if not items.shape[2] * items.shape[3]:
+        raise ValueError(f"Expected pictures with at least one pixel, got shape {tuple(items.shape)}.")
+    pictures = _finite(items[:, :3].to(torch.float32), "pictures")
+    return pictures.expand(-1, 3, -1, -1).clamp(0, 1)
+
+
+def as_latents(items: Tensor) -> Tensor:
+    """Latents ready to be measured: float32, and the frames of a video as pictures of more channels.
+
+    Args:
+        items: (B, C, H, W) latents, or (B, C, T, H, W) of videos.
+
+    Returns:
+        (B, C, H, W), or (B, C T, H, W).
+
+    Raises:
+        ValueError: another shape, or numbers that are not finite.
+    """
+    if items.ndim not in (4, 5) or not items[:1].numel():
+        raise ValueError(f"Expected latents of shape (B, C, H, W) or (B, C, T, H, W), got {tuple(items.shape)}.")
+    return _finite(items.to(torch.float32), "latents").flatten(1, -3)
+
+
+def unit_vectors(features: Tensor) -> Tensor:
+    """Rows of unit length in float32; a row of zeros has no direction and stays zero.
+
+    Args:
+        features: (B, ...) numbers.
+    """
+    return unit_rows(features.to(torch.float32))
+
+
+def _finite(items: Tensor, kind: str) -> Tensor:
+    if not torch.isfinite(items).all():
+        wrong = [row for row, item in enumerate(items) if not torch.isfinite(item).all()]
+        raise ValueError(f"These {kind} hold NaN or infinite numbers and cannot be measured: {wrong}.")
+    return items
