@@ -1,0 +1,47 @@
+"""How far pictures are from each other, as measures."""
+
+from __future__ import annotations
+
+import math
+
+from .measure import Measure
+from .pairs import Pair, PairScan
+
+
+def closeness_measures(
+    scan: PairScan, closest: Pair | None, kept: int, distance: float, space: str, count: int, note: str
+) -> list[Measure]:
+    """Mean and smallest distance, pairs of near-duplicates and pictures left without them.
+
+    Args:
+        scan: of all pairs.
+        closest: the closest of them.
+        kept: pictures no two of which are near-duplicates.
+        distance: below which two pictures are near-duplicates.
+        space: tag of the feature space.
+        count: pictures compared.
+        note: for every measure.
+    """
+    near = {"distance": distance}
+    if closest is None:
+        smallest = Measure("smallest_distance", None, space, count, note="Two pictures are needed for a distance.")
+    else:
+        smallest = Measure("smallest_distance", closest.distance, space, count, note=note)
+    return [
+        mean_measure(scan, space, count, note),
+        smallest,
+        Measure("near_duplicate_pairs", scan.near_count, space, count, parameters=near, note=note),
+        Measure("different_pictures", kept, space, count, parameters=near, note=note),
+    ]
+
+
+def mean_measure(scan: PairScan, space: str, count: int, note: str) -> Measure:
+    """Mean distance of all pairs, with its interval from three pictures on."""
+    mean, error = scan.mean, scan.error
+    if math.isnan(mean):
+        return Measure("mean_distance", None, space, count, note="Two pictures are needed for a distance.")
+    if math.isnan(error):
+        return Measure("mean_distance", mean, space, count, note=note)
+    lower, upper = max(0.0, mean - 1.96 * error), min(2.0, mean + 1.96 * error)
+    interval = "95 % jackknife interval"
+    return Measure("mean_distance", mean, space, count, lower=lower, upper=upper, interval=interval, note=note)

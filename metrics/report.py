@@ -1,0 +1,192 @@
+"""The Diversity Report: every number on a set of pictures in one record of plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .closeness import closeness_measures
+from .coverage import retrieval_measures
+from .groups import GroupReport, group_reports, worst_group
+from .likeness import likeness_measures
+from .measure import Measure, named
+from .neighbours import Metric, nearest
+from .pairs import NearDuplicates, Pair, near_duplicates, scan_pairs
+from .retrieval import AdjustedScore, Retrieval, adjusted_score, measure_retrieval
+from .sampling import sample_note, sample_rows
+from .spread import spectrum, vendi_measures
+
+NEIGHBOURS = 5
+"""Neighbours to which the balls of precision, recall, density and coverage reach."""
+
+_SPECTRUM_KEPT = 64
+
+
+@dataclass(frozen=True)
+class DiversityReport:
+    """What is known of the diversity of a set of pictures.
+
+    Attributes:
+        space: tag of the feature space in which everything was measured.
+        pictures: how many pictures were given.
+        unmeasured: indices of pictures without finite features, of which nothing is known.
+        measures: the numbers of all pictures together.
+        groups: those of each group, in the order of their names.
+        worst_group: name of the group whose pictures are most alike; None with fewer than two groups to compare.
+        closest: the closest pairs, closest first.
+        near_pairs: number of all pairs of near-duplicates.
+        duplicates: what to keep so that no near-duplicates are left.
+        spectrum: the largest eigenvalues of the kernel over n, as shares.
+        retrieval: what the pictures retrieved from the references.
+        real_retrieval: what held-out real pictures retrieved.
+        adjusted: the first relative to the second.
+        notes: sentences for the reader.
+    """
+
+    space: str
+    pictures: int
+    unmeasured: tuple[int, ...]
+    measures: tuple[Measure, ...]
+    groups: tuple[GroupReport, ...]
+    worst_group: str | None
+    closest: tuple[Pair, ...]
+    near_pairs: int
+    duplicates: NearDuplicates
+    spectrum: tuple[float, ...]
+    retrieval: Retrieval | None = None
+    real_retrieval: Retrieval | None = None
+    adjusted: AdjustedScore | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, name: str) -> Measure:
+        """The measure of a name, such as ``report["vendi_1"]``.
+
+        Raises:
+            KeyError: the report has none of that name.
+        """
+        return named(self.measures, name)
+
+
+def measure(
+    features: Tensor,
+    space: str,
+    *,
+    duplicate_distance: float,
+    groups: Sequence[str] | None = None,
+    references: Tensor | None = None,
+    held_out: Tensor | None = None,
+    neighbours: int = NEIGHBOURS,
+    metric: Metric = "euclidean",
+    exact_retrieval: bool = True,
+) -> DiversityReport:
+    """Measure a set of pictures.
+
+    Args:
+        features: (n, d) unit rows, one a picture, in the order in which the pictures were made; a row that is not
+            finite stands for a picture that could not be measured.
+        space: tag of the feature space.
+        duplicate_distance: distance below which two pictures are near-duplicates, 0 to 2.
+        groups: name of each picture's group; None for no breakdown.
+        references: (m, d) unit rows of real pictures, such as a training set.
+        held_out: (l, d) unit rows of further real pictures that are none of the references, in random order.
+        neighbours: k of precision, recall, density and coverage.
+        metric: distance by which references are retrieved.
+        exact_retrieval: compare every picture with every reference; else search approximately, with Faiss.
+
+    Returns:
+        The report. Whatever cannot be computed is a measure without a value and with a reason.
+
+    Raises:
+        ValueError: features of the wrong shape, or not one group a picture.
+    """
+    if features.ndim != 2:
+        raise ValueError(f"Expected features of shape (n, d), got {tuple(features.shape)}.")
+    if groups is not None and len(groups) != len(features):
+        raise ValueError(f"Expected the group of each of {len(features)} pictures, got {len(groups)}.")
+    notes: list[str] = []
+    measured = _measurable(features)
+    unmeasured = tuple(torch.nonzero(~measured).flatten().tolist())
+    if unmeasured:
+        notes.append(f"{len(unmeasured)} of {len(features)} pictures could not be measured and count nowhere.")
+    original = torch.nonzero(measured).flatten()
+    sets = [features if not unmeasured else features[original]]
+    for rows, kind in ((references, "reference"), (held_out, "held-out")):
+        rows = features[:0] if rows is None else rows
+        usable = _measurable(rows)
+        if not usable.all():
+            notes.append(f"{int((~usable).sum())} {kind} pictures could not be measured and count nowhere.")
+            rows = rows[usable]
+        sets.append(rows)
+    pictures, reals, others = _with_featureless(sets)
+    if len(pictures) < 2:
+        notes.append(f"{len(pictures)} picture{'s' * (len(pictures) != 1)}: there is nothing to compare.")
+
+    rows = sample_rows(len(pictures))
+    chosen, chosen_original = pictures[rows], original[rows]
+    scan = scan_pairs(chosen, duplicate_distance)
+    duplicates = near_duplicates(chosen, duplicate_distance)
+    note = sample_note(len(rows), len(pictures))
+    closest = tuple(
+        Pair(int(chosen_original[pair.first]), int(chosen_original[pair.second]), pair.distance)
+        for pair in scan.closest
+    )
+    measures = [
+        *vendi_measures(pictures, space),
+        *closeness_measures(
+            scan, next(iter(closest), None), len(duplicates.kept), duplicate_distance, space, len(rows), note
+        ),
+    ]
+    by_group = () if groups is None else group_reports(pictures, original, groups, space)
+    retrieval = real_retrieval = adjusted = None
+    if references is not None:
+        measures += likeness_measures(pictures, reals, space, neighbours)
+        if len(reals) and len(pictures):
+            retrieved = nearest(reals, pictures, metric, exact_retrieval)
+            retrieval = measure_retrieval(retrieved, len(reals))
+            if len(others):
+                retrieved_by_real = nearest(reals, others, metric, exact_retrieval)
+                real_retrieval = measure_retrieval(retrieved_by_real, len(reals))
+                adjusted = adjusted_score(retrieved, retrieved_by_real, len(reals))
+        measures += retrieval_measures(retrieval, real_retrieval, adjusted, space, len(pictures), len(reals))
+    return DiversityReport(
+        space=space,
+        pictures=len(features),
+        unmeasured=unmeasured,
+        measures=tuple(measures),
+        groups=by_group,
+        worst_group=worst_group(by_group),
+        closest=closest,
+        near_pairs=scan.near_count,
+        duplicates=_renumbered(duplicates, chosen_original),
+        spectrum=tuple(spectrum(pictures)[:_SPECTRUM_KEPT].tolist()) if len(pictures) else (),
+        retrieval=retrieval,
+        real_retrieval=real_retrieval,
+        adjusted=adjusted,
+        notes=tuple(notes),
+    )
+
+
+def _measurable(features: Tensor) -> Tensor:
+    """(n,) whether a row is finite, read a few thousand rows at a time."""
+    parts = [torch.isfinite(part).all(1) for part in features.split(8192)]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.bool)
+
+
+def _with_featureless(sets: list[Tensor]) -> list[Tensor]:
+    """Give pictures without features, all alike, a direction of their own, in all sets or in none."""
+    blank = [(rows == 0).all(1, keepdim=True) for rows in sets]
+    if not any(bool(part.any()) for part in blank):
+        return sets
+    return [torch.cat([rows, part.to(rows.dtype)], 1) for rows, part in zip(sets, blank, strict=True)]
+
+
+def _renumbered(duplicates: NearDuplicates, original: Tensor) -> NearDuplicates:
+    def names(indices: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(original[list(indices)].tolist()) if indices else ()
+
+    return NearDuplicates(
+        duplicates.distance, names(duplicates.kept), names(duplicates.rejected), names(duplicates.duplicate_of)
+    )

@@ -1,0 +1,93 @@
+"""The report in sentences and as a table of text, for a node's face, a terminal and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .measure import Measure
+from .report import DiversityReport
+
+LABELS = {
+    "vendi_0.5": "Effective number of pictures, rare ones included (Vendi 0.5)",
+    "vendi_1": "Effective number of pictures (Vendi)",
+    "vendi_2": "Effective number of pictures, common ones first (Vendi 2)",
+    "vendi_inf": "Effective number of pictures, the commonest alone (Vendi infinity)",
+    "mean_distance": "Mean distance of two pictures",
+    "smallest_distance": "Smallest distance of two pictures",
+    "near_duplicate_pairs": "Pairs of near-duplicates",
+    "different_pictures": "Pictures without near-duplicates among them",
+    "precision": "Precision: pictures that look real",
+    "recall": "Recall: references within reach of a picture",
+    "density": "Density: real neighbours of a picture",
+    "coverage": "Coverage: references with a picture nearby",
+    "frechet_distance": "Fréchet distance to the references",
+    "irs_alpha": "References retrieved so far (IRS alpha)",
+    "irs_infinity": "References that endless sampling would retrieve (IRS infinity)",
+    "irs_alpha_real": "References retrieved by held-out real pictures",
+    "irs_infinity_real": "References that endless real pictures would retrieve",
+    "irs_infinity_adjusted": "IRS infinity relative to real pictures",
+    "irs_rejection_threshold": "Retrieved references that refute 80 % coverage (k_min)",
+}
+"""What each measure is called in front of people."""
+
+COUNTS = frozenset({"near_duplicate_pairs", "different_pictures", "irs_rejection_threshold"})
+"""Measures that are whole numbers."""
+
+
+def headline(report: DiversityReport) -> str:
+    """One or two sentences that somebody understands who knows nothing of the metrics."""
+    measured = report.pictures - len(report.unmeasured)
+    if measured < 2:
+        return f"{measured} picture{'' if measured == 1 else 's'}: there is nothing to compare."
+    effective = report["vendi_1"].value or 0.0
+    sentences = [f"{measured} pictures, as different as {effective:.1f} that have nothing in common."]
+    rejected = len(report.duplicates.rejected)
+    sentences.append(
+        f"{rejected} of them repeat{'s' * (rejected == 1)} another one almost exactly."
+        if rejected
+        else "No two of them are near-duplicates."
+    )
+    if report.worst_group is not None:
+        sentences.append(f"Most alike are the pictures of {report.worst_group!r}.")
+    return " ".join([*sentences, *report.notes])
+
+
+def value_text(measure: Measure) -> str:
+    """The number with its interval: ``3.17 (2.25 to 4.08)``, or a dash."""
+    if measure.value is None:
+        return "–"
+    if measure.name in COUNTS:
+        return f"{measure.value:,.0f}"
+    text = f"{measure.value:.3g}"
+    if measure.lower is not None and measure.upper is not None:
+        text += f" ({measure.lower:.3g} to {measure.upper:.3g})"
+    return text
+
+
+def basis_text(measure: Measure) -> str:
+    """What the number was computed on, apart from the feature space."""
+    parts = [f"{measure.pictures:,} pictures"]
+    if measure.references:
+        parts.append(f"{measure.references:,} references")
+    parts += [f"{name} {value:.3g}" for name, value in measure.parameters.items() if name != "order"]
+    if measure.interval:
+        parts.append(measure.interval)
+    return ", ".join(parts)
+
+
+def table(report: DiversityReport) -> str:
+    """The whole report as text: headline, feature space, every number with what it was computed on, the groups."""
+    lines = [headline(report), f"Feature space: {report.space}.", "", *_aligned(report.measures)]
+    for group in report.groups:
+        worst = "  <- most alike" if group.name == report.worst_group else ""
+        lines += ["", f"{group.name}: {len(group.indices)} pictures{worst}", *_aligned(group.measures)]
+    return "\n".join(lines)
+
+
+def _aligned(measures: Sequence[Measure]) -> list[str]:
+    rows = [(LABELS[measure.name], value_text(measure), basis_text(measure), measure.note) for measure in measures]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    return [
+        f"  {label:{widths[0]}}  {value:{widths[1]}}  {basis}. {note}".rstrip(". ") + "."
+        for label, value, basis, note in rows
+    ]

@@ -1,0 +1,163 @@
+"""The report as a whole: known sets, bad input, what it is turned into."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import pytest
+import torch
+
+from diversity_guidance.kernels.vendi import vendi_score_features
+from diversity_guidance.metrics import sampling
+from diversity_guidance.metrics.report import DiversityReport, measure
+from diversity_guidance.metrics.serialise import to_csv, to_json
+from diversity_guidance.metrics.spread import spectrum, vendi_measures
+from diversity_guidance.metrics.summary import LABELS, headline, table
+
+
+def unit_rows(count: int, seed: int = 0, dimension: int = 12) -> torch.Tensor:
+    found = torch.randn(count, dimension, generator=torch.Generator().manual_seed(seed))
+    return found / found.norm(dim=1, keepdim=True)
+
+
+def report(features: torch.Tensor, **options: object) -> DiversityReport:
+    return measure(features, "toy", duplicate_distance=0.1, **options)  # type: ignore[arg-type]
+
+
+def value(found: DiversityReport, name: str) -> float:
+    number = found[name].value
+    assert number is not None
+    return number
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_vendi_agrees_with_the_kernel_in_both_forms(count: int) -> None:
+    features = unit_rows(count)
+    for found in vendi_measures(features, "toy"):
+        assert found.value == pytest.approx(vendi_score_features(features, found.parameters["order"]), rel=1e-5)
+        assert found.lower is not None and found.upper is not None
+        assert 1 <= found.lower <= found.value <= found.upper <= min(features.shape)  # type: ignore[operator]
+    assert float(spectrum(features).sum()) == pytest.approx(1)
+
+
+def test_interval_covers_other_draws_of_the_same_source() -> None:
+    scores = [vendi_measures(unit_rows(40, seed), "toy", [1.0])[0] for seed in range(40)]
+    centre = sum(score.value or 0 for score in scores) / 40
+    inside = sum((score.lower or 0) <= centre <= (score.upper or 0) for score in scores)
+    assert inside >= 32
+
+
+def test_four_unrelated_pictures_and_their_copies() -> None:
+    features = torch.eye(8)[[0, 1, 2, 3, 0, 1, 0]]
+    found = report(features)
+    assert value(found, "vendi_inf") == pytest.approx(7 / 3)
+    assert value(found, "different_pictures") == 4
+    assert value(found, "near_duplicate_pairs") == found.near_pairs == 4
+    assert found.duplicates.kept == (0, 1, 2, 3)
+    assert value(found, "smallest_distance") == 0
+    assert "3 of them repeat another" in headline(found)
+
+
+def test_pictures_without_features_are_left_out_and_keep_the_others_numbers() -> None:
+    features = torch.eye(6)[[0, 1, 1, 2]]
+    broken = torch.cat([features[:1], torch.full((1, 6), math.nan), features[1:]])
+    found = report(broken, groups=["a", "a", "b", "b", "b"])
+    assert found.unmeasured == (1,)
+    assert found.duplicates.kept == (0, 2, 4) and found.duplicates.rejected == (3,)
+    assert found.groups[0].indices == (0,) and found.groups[1].indices == (2, 3, 4)
+    assert (found.closest[0].first, found.closest[0].second) == (2, 3)
+    assert "1 of 5 pictures could not be measured" in headline(found)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_nothing_to_compare_is_said(count: int) -> None:
+    found = report(unit_rows(count), references=unit_rows(count), held_out=unit_rows(0))
+    assert "nothing to compare" in headline(found)
+    for name in ("mean_distance", "precision", "frechet_distance", "irs_infinity_adjusted"):
+        assert found[name].value is None and found[name].note
+    json.loads(to_json(found))
+    assert table(found)
+
+
+def test_constant_pictures_are_one_picture() -> None:
+    found = report(torch.zeros(5, 3), references=torch.zeros(9, 3))
+    assert value(found, "vendi_1") == pytest.approx(1)
+    assert value(found, "mean_distance") == 0
+    assert value(found, "frechet_distance") == pytest.approx(0)
+    mixed = report(torch.cat([torch.zeros(2, 3), torch.eye(3)]))
+    assert value(mixed, "vendi_inf") == pytest.approx(2.5)
+
+
+def test_a_reference_set_smaller_than_the_neighbourhood_is_said() -> None:
+    found = report(unit_rows(20), references=unit_rows(4, 1))
+    assert found["precision"].value is None
+    assert "at least 6 pictures" in found["precision"].note
+    assert found["frechet_distance"].value is not None
+    assert found["irs_alpha"].value is not None
+
+
+def test_real_pictures_cover_themselves() -> None:
+    references = unit_rows(60)
+    found = report(references, references=references, held_out=unit_rows(60, 1))
+    assert [value(found, name) for name in ("precision", "recall", "coverage", "irs_alpha")] == [1, 1, 1, 1]
+    assert found["precision"].lower is not None and found["precision"].lower < 1
+    assert value(found, "frechet_distance") == pytest.approx(0, abs=1e-6)
+    assert value(found, "irs_infinity_adjusted") > 1
+
+
+def test_a_collapsed_set_is_refuted_and_the_real_one_is_not() -> None:
+    references = unit_rows(50)
+    collapsed = report(references[:5].repeat(20, 1), references=references)
+    assert "is refuted" in collapsed["irs_rejection_threshold"].note
+    faithful = report(references.repeat(2, 1), references=references)
+    assert "is not refuted" in faithful["irs_rejection_threshold"].note
+
+
+def test_the_worst_group_is_the_one_of_the_most_alike_pictures() -> None:
+    alike = unit_rows(1) + 0.05 * unit_rows(12, 1)
+    alike = alike / alike.norm(dim=1, keepdim=True)
+    found = report(torch.cat([unit_rows(4, 2), alike, unit_rows(1, 3)]), groups=["a"] * 4 + ["b"] * 12 + ["c"])
+    assert found.worst_group == "b"
+    assert {group.name: len(group.indices) for group in found.groups} == {"a": 4, "b": 12, "c": 1}
+    # The larger group must not look better for being larger.
+    assert (found.groups[1]["mean_distance"].value or 0) < (found.groups[0]["mean_distance"].value or 0)
+    assert "'b'" in headline(found)
+
+
+def test_very_many_pictures_are_sampled_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling.sample_rows, "__defaults__", (10,))
+    found = report(unit_rows(25), references=unit_rows(30, 1))
+    assert "random choice of 10 of 25" in found["mean_distance"].note
+    assert "random choice of 10 of 30" in found["recall"].note
+    assert found["mean_distance"].pictures == 10 and found["vendi_1"].pictures == 25
+    assert set(found.duplicates.kept) <= set(range(25)) and len(found.duplicates.kept) == 10
+
+
+def test_json_and_csv_hold_every_number() -> None:
+    found = report(unit_rows(12), groups=["=SUM(A1)", "b"] * 6, references=unit_rows(20, 1), held_out=unit_rows(9, 2))
+    loaded = json.loads(to_json(found))
+    assert [entry["name"] for entry in loaded["measures"]] == [entry.name for entry in found.measures]
+    assert loaded["measures"][3]["parameters"] == {"order": "inf"}
+    lines = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert len(lines) == len(found.measures) + sum(len(group.measures) for group in found.groups)
+    assert lines[0]["name"] == "vendi_0.5" and float(lines[0]["value"]) == value(found, "vendi_0.5")
+    assert {line["group"] for line in lines} == {"", "'=SUM(A1)", "b"}
+    assert all(line["space"] == "toy" for line in lines)
+
+
+def test_every_measure_has_a_name_for_people() -> None:
+    found = report(unit_rows(12), groups=["a", "b"] * 6, references=unit_rows(20, 1), held_out=unit_rows(9, 2))
+    assert {entry.name for entry in found.measures} == set(LABELS)
+    assert all(label in table(found) for label in LABELS.values())
+
+
+def test_groups_must_fit_the_pictures() -> None:
+    with pytest.raises(ValueError, match="group of each of 3 pictures"):
+        report(unit_rows(3), groups=["a"])
+    with pytest.raises(ValueError, match=r"shape \(n, d\)"):
+        report(torch.zeros(3))
+    with pytest.raises(KeyError):
+        report(unit_rows(3))["fid"]

@@ -1,0 +1,177 @@
+"""Retrieval and the Image Retrieval Score: brute force, published numbers, early rejection."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diversity_guidance.kernels.retrieval import rejection_threshold
+from diversity_guidance.metrics.early_rejection import EarlyRejection
+from diversity_guidance.metrics.neighbours import nearest
+from diversity_guidance.metrics.retrieval import (
+    adjusted_score,
+    distinct_counts,
+    ideal_share,
+    measure_retrieval,
+)
+
+
+def rows(count: int, seed: int, dimension: int = 8) -> torch.Tensor:
+    return torch.randn(count, dimension, generator=torch.Generator().manual_seed(seed))
+
+
+def retrieve_distinct(learned: int, draws: int) -> torch.Tensor:
+    """Indices of ``draws`` pictures that retrieve ``learned`` different references."""
+    return torch.arange(draws) % learned
+
+
+@pytest.fixture(params=["faiss", "torch"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "torch":
+        monkeypatch.setitem(sys.modules, "faiss", None)
+    else:
+        pytest.importorskip("faiss", reason="pip install faiss-cpu enables this test")
+
+
+@pytest.mark.usefixtures("engine")
+def test_nearest_agrees_with_brute_force() -> None:
+    references, queries = rows(300, 0) * torch.linspace(0.1, 3, 300)[:, None], rows(50, 1)
+    euclidean = torch.cdist(queries.double(), references.double()).argmin(1)
+    assert torch.equal(nearest(references, queries), euclidean)
+    cosine = (queries @ (references / references.norm(dim=1, keepdim=True)).T).argmax(1)
+    assert torch.equal(nearest(references, queries, "cosine"), cosine)
+    assert not torch.equal(euclidean, cosine)
+
+
+@pytest.mark.usefixtures("engine")
+def test_near_ties_are_decided_by_the_difference() -> None:
+    # A matrix product of these in float32 rounds differences of 1e-3 away.
+    references = 1000 + torch.tensor([[0.0, 0.0], [1e-2, 0.0], [2e-2, 0.0]])
+    assert nearest(references, references).tolist() == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("engine")
+def test_of_equal_references_the_first_is_retrieved() -> None:
+    references = rows(5, 2)[[0, 1, 1, 2, 1, 3]]
+    assert nearest(references, references[4:5]).tolist() == [1]
+
+
+def test_approximate_search_finds_nearly_always_the_nearest() -> None:
+    pytest.importorskip("faiss", reason="pip install faiss-cpu enables this test")
+    references, queries = rows(4000, 3), rows(400, 4)
+    agreement = (nearest(references, queries) == nearest(references, queries, exact=False)).float().mean()
+    assert agreement > 0.8
+
+
+def test_bad_sets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="empty reference set"):
+        nearest(rows(0, 0), rows(2, 0))
+    with pytest.raises(ValueError, match="extract both alike"):
+        nearest(rows(3, 0), rows(2, 0, 5))
+    with pytest.raises(ValueError, match="NaN"):
+        nearest(rows(3, 0), rows(2, 0) * torch.nan)
+    assert nearest(rows(3, 0), rows(0, 0)).shape == (0,)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match="pip install faiss-cpu"):
+        nearest(rows(3, 0), rows(2, 0), exact=False)
+
+
+@pytest.mark.parametrize(
+    ("references", "draws", "learned", "bounds"),
+    [
+        (32, 15, 10, (11, 16, 32)),
+        (100, 100, 63, (82, 98, 100)),
+        (800, 60, 50, (101, 157, 280)),
+        (10, 20, 10, (10, 10, 10)),
+        (100, 50, 1, (1, 1, 1)),
+    ],
+)
+def test_published_scores(references: int, draws: int, learned: int, bounds: tuple[int, int, int]) -> None:
+    result = measure_retrieval(retrieve_distinct(learned, draws), references)
+    assert (result.lower, result.infinity, result.upper) == pytest.approx([bound / references for bound in bounds])
+    assert result.irs_alpha == learned / references
+    assert result.curve[-1] == (draws, learned)
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=5))
+def test_distinct_counts_grow_batch_by_batch(batches: list[list[int]]) -> None:
+    counts = distinct_counts([torch.tensor(batch, dtype=torch.int64) for batch in batches], 10)
+    drawn = [index for batch in batches for index in batch]
+    assert counts.tolist() == [len(set(drawn[: end + 1])) for end in range(len(drawn))]
+
+
+def test_curve_is_short_and_ends_with_all() -> None:
+    result = measure_retrieval(torch.arange(1000) % 77, 100)
+    assert len(result.curve) <= 66
+    assert result.curve[0] == (1, 1) and result.curve[-1] == (1000, 77)
+    assert result.alpha == 10
+
+
+def test_ideal_shares() -> None:
+    assert ideal_share(7000, 3000) == pytest.approx(0.9030657445)
+    assert ideal_share(50, 100, support=1) == 0.01
+
+
+def test_adjusted_score_uses_equally_many_draws() -> None:
+    generated, real = retrieve_distinct(40, 100), torch.arange(250)
+    adjusted = adjusted_score(generated, real[:80] % 60, 100)
+    assert adjusted.draws == 80
+    assert adjusted.lower < adjusted.value < adjusted.upper
+    same = adjusted_score(real[:60] % 50, real[:60] % 50, 100)
+    assert same.value == 1
+
+
+def test_indices_out_of_range_and_no_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and 4"):
+        measure_retrieval(torch.tensor([5]), 5)
+    with pytest.raises(ValueError, match="at least one"):
+        measure_retrieval(torch.zeros(0, dtype=torch.int64), 5)
+
+
+def test_the_800_image_model_is_rejected_after_60_samples() -> None:
+    threshold = rejection_threshold(800, 60)
+    assert threshold == 54
+    test = EarlyRejection(800, planned=60, looks=[60])
+    rejection = test.update(retrieve_distinct(threshold, 60))
+    assert rejection is not None
+    assert rejection.draws <= 60
+    assert str(rejection).startswith("Stop: after 60 pictures with 54 different")
+    assert EarlyRejection(800, planned=60, looks=[60]).update(retrieve_distinct(threshold + 1, 60)) is None
+
+
+@given(st.lists(st.integers(0, 39), min_size=60, max_size=60))
+def test_stopping_early_decides_as_all_samples_would(retrieved: list[int]) -> None:
+    test = EarlyRejection(50, planned=60, looks=[60])
+    rejected = test.update(retrieved) is not None
+    assert rejected == (len(set(retrieved)) <= rejection_threshold(50, 60))
+
+
+def test_a_collapsed_model_is_stopped_long_before_the_plan_and_once_for_all() -> None:
+    test = EarlyRejection(1000, planned=2000)
+    rejection = test.update(torch.zeros(500, dtype=torch.int64))
+    assert rejection is not None and rejection.draws < 62
+    assert test.update(torch.arange(100)) is rejection
+    assert test.draws == rejection.draws
+
+
+def test_looks_share_the_error() -> None:
+    test = EarlyRejection(500, planned=400)
+    assert test.looks == (50, 100, 200, 400)
+    assert test.thresholds == tuple(rejection_threshold(500, look, 0.05 / 4) for look in test.looks)
+    generator = torch.Generator().manual_seed(0)
+    refused = 0
+    for _ in range(200):
+        trial = EarlyRejection.__new__(EarlyRejection)
+        trial.__dict__.update(test.__dict__, _seen=set(), draws=0, rejection=None)
+        refused += trial.update(torch.randint(500, (400,), generator=generator)) is not None
+    # A true claim is refuted in 5 % of the cases at most; 200 trials rarely show more than 9 %.
+    assert refused <= 18
+
+
+def test_looks_outside_the_plan_are_refused() -> None:
+    with pytest.raises(ValueError, match="between 1 and 60"):
+        EarlyRejection(50, planned=60, looks=[0, 60])
