@@ -20,6 +20,9 @@ from .shields import Contacts, batch_field, check_radius, fixed_direction, shiel
 MARGINS = (1e-5, 1e-4, 1e-3, 1e-2)
 """Relative margins beyond the radius, tried in turn: rounding to half precision can undo a smaller one."""
 
+SURFACE = 1e-6
+"""Relative distance from the radius within which float32 cannot tell inside from outside: it counts as inside."""
+
 NEAREST_TRIED = 3
 """Rays straight away from that many nearest references are tried beside the sum of pushes."""
 
@@ -79,25 +82,28 @@ def clear_shields(
     points = start.clone()
     stored = estimates
 
-    def violations() -> Contacts:
-        current = working_points(stored)
-        fixed = shield_field(current, references, radius, norms=norms, transform=transform)
+    def doubtful() -> Contacts:
+        current, surface = working_points(stored), radius * (1 + SURFACE)
+        fixed = shield_field(current, references, surface, norms=norms, transform=transform)
         if not in_batch:
             return fixed.contacts
-        among = batch_field(current, radius).contacts
+        among = batch_field(current, surface).contacts
         count = count_rows(references)
         shifted = Contacts(among.rows, among.references + count, among.distances)
         return Contacts.joined([fixed.contacts, shifted], points)
 
-    found = violations()
+    found = doubtful()
     if len(found) == 0:
         return Clearance(estimates, found, points.new_zeros(len(points)))
-    points += shield_field(points, references, radius, norms=norms, transform=transform).delta
+    target = radius * (1 + MARGINS[0])
+    push = shield_field(start, references, target, norms=norms, transform=transform).delta
     if in_batch:
-        points += 0.5 * batch_field(start, radius).delta
+        push += 0.5 * batch_field(start, target).delta
+    # Coincident points are pushed in a direction that knows nothing of the mask.
+    points += push if movable is None else push * movable
     for margin in MARGINS:
         stored = _limited(start, points, max_move).view(estimates.shape).to(estimates.dtype)
-        found = violations()
+        found = doubtful()
         stuck = sorted(set(found.rows.tolist()))
         if not stuck:
             break
@@ -106,8 +112,8 @@ def clear_shields(
             points[row] = _escape(points[row], row, references, others, radius * (1 + margin), transform, movable)
     else:
         stored = _limited(start, points, max_move).view(estimates.shape).to(estimates.dtype)
-        found = violations()
-    return Clearance(stored, found, (working_points(stored) - start).norm(dim=1))
+        found = doubtful()
+    return Clearance(stored, found.within(radius), (working_points(stored) - start).norm(dim=1))
 
 
 def _escape(
@@ -119,8 +125,10 @@ def _escape(
     transform: Transform | None,
     movable: Tensor | None,
 ) -> Tensor:
-    """The end of the shortest of several rays out of all shields, shape (D,)."""
+    """The end of the shortest of several rays out of all shields, shape (D,); the point itself if nothing may move."""
     rays = _rays(point, row, references, others, radius, transform, movable)
+    if len(rays) == 0:
+        return point
     along: list[Tensor] = []
     squares: list[Tensor] = []
     for chunk in _all_chunks(references, others, point, transform):
@@ -199,4 +207,5 @@ def _limited(start: Tensor, points: Tensor, max_move: float | None) -> Tensor:
     if max_move is None:
         return points
     move = points - start
-    return start + move * (max_move / move.norm(dim=1, keepdim=True).clamp_min(max_move))
+    length = move.norm(dim=1, keepdim=True)
+    return start + move * torch.where(length > max_move, max_move / length, 1.0)

@@ -44,21 +44,21 @@ def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = 
     buffer: Tensor | None = None
     offset = 0
     for block in _as_blocks(references):
-        rows = block.flatten(1)
-        if len(rows) and rows.shape[1] != dimension:
+        if len(block) and block[0].numel() != dimension:
             raise ValueError(
-                f"References have {rows.shape[1]} values each and estimates {dimension}: "
+                f"References have {block[0].numel()} values each and estimates {dimension}: "
                 "they must come from the same latent space and picture size."
             )
-        ready = rows.dtype == like.dtype and rows.device == like.device
-        for start in range(0, len(rows), chunk_rows):
-            chunk = rows[start : start + chunk_rows]
+        ready = block.dtype == like.dtype and block.device == like.device
+        for start in range(0, len(block), chunk_rows):
+            # Cut first: to flatten a bank whose memory is laid out otherwise would copy it.
+            chunk = block[start : start + chunk_rows].flatten(1)
             if not ready:
                 if buffer is None:
                     buffer = torch.empty((chunk_rows, dimension), dtype=like.dtype, device=like.device)
                 chunk = buffer[: len(chunk)].copy_(chunk)
             yield offset + start, chunk if transform is None else transform(chunk)
-        offset += len(rows)
+        offset += len(block)
 
 
 def _as_blocks(references: Blocks) -> Sequence[Tensor]:

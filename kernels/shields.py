@@ -17,7 +17,7 @@ from torch import Tensor
 from .reference_blocks import Blocks, Transform, read_chunks
 
 CLOSE = 0.02
-"""Pairs with |x - z|^2 below this share of |x|^2 + |z|^2 are measured from their difference."""
+"""Pairs with |x - z|^2 up to this share of |x|^2 + |z|^2 are measured from their difference."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Contacts:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def within(self, radius: float) -> Contacts:
+        """The pairs whose distance is below a smaller radius."""
+        inside = self.distances < radius
+        return Contacts(self.rows[inside], self.references[inside], self.distances[inside])
 
     @classmethod
     def joined(cls, parts: list[Contacts], like: Tensor) -> Contacts:
@@ -100,7 +105,7 @@ def shield_field(
         near = squares < (radius * radius + slack)
         distances = squares.clamp_min(0).sqrt()
         if bool(near.any()):
-            doubtful = near & ((squares < CLOSE * scale) | (squares > radius * radius - slack))
+            doubtful = near & ((squares <= CLOSE * scale) | (squares > radius * radius - slack))
             pull, distances = _remeasured(points, chunk, doubtful, distances, radius, offset)
             delta += pull
             inside = distances < radius

@@ -289,6 +289,10 @@ class TestCoincidentPoints:
         torch.testing.assert_close(delta.norm(dim=1), torch.full((3,), 2.0))
         assert torch.equal(delta, repellency(z, z, 2.0))
 
+    def test_at_the_origin(self) -> None:
+        delta = repellency(torch.zeros(2, 16), torch.zeros(1, 16), 2.0)
+        torch.testing.assert_close(delta.norm(dim=1), torch.full((2,), 2.0))
+
     def test_members_of_a_batch_part_in_opposite_directions(self) -> None:
         x = normal(0, 1, 256, dtype=torch.float32).repeat(2, 1)
         delta = batch_repellency(x, 2.0)

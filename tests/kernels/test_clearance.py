@@ -1,0 +1,251 @@
+"""Out of overlapping shields: what is reported as cleared is checked by brute force in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diversity_guidance.kernels.repellency import Clearance, clear_shields
+from diversity_guidance.kernels.shields import squared_norms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+HALVES = (torch.float16, torch.bfloat16)
+DTYPES = (*HALVES, torch.float32, torch.float64)
+
+
+def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.as_tensor(np.random.default_rng(seed).standard_normal(shape)).to(dtype)
+
+
+def pairs_inside(estimates: Tensor, references: Tensor, radius: float, in_batch: bool) -> dict[tuple[int, int], float]:
+    """Every pair (estimate, reference or member) that is inside, and its distance, from differences in float64."""
+    points = estimates.double().flatten(1)
+    centres = torch.cat([references.double().flatten(1), points]) if in_batch else references.double().flatten(1)
+    distances = (points[:, None] - centres).norm(dim=2)
+    if in_batch:
+        distances[:, len(references) :].fill_diagonal_(math.inf)
+    rows, columns = (distances < radius).nonzero(as_tuple=True)
+    return {
+        (row, column): float(distances[row, column])
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+    }
+
+
+def reported(clearance: Clearance) -> dict[tuple[int, int], float]:
+    found = clearance.violations
+    return {
+        (row, column): distance
+        for row, column, distance in zip(
+            found.rows.tolist(), found.references.tolist(), found.distances.tolist(), strict=True
+        )
+    }
+
+
+def check_move(before: Tensor, clearance: Clearance) -> None:
+    moved = (clearance.estimates.double() - before.double()).flatten(1).norm(dim=1)
+    torch.testing.assert_close(clearance.moved.double(), moved, rtol=1e-4, atol=1e-5 * float(before.abs().max()))
+
+
+class TestSuccess:
+    """Success means outside, in the dtype that is returned."""
+
+    @settings(max_examples=150)
+    @given(
+        seed=st.integers(0, 2**31),
+        batch=st.integers(1, 5),
+        count=st.integers(0, 20),
+        dimension=st.integers(2, 24),
+        share=st.floats(0.1, 2.5),
+        dtype=st.sampled_from(DTYPES),
+        in_batch=st.booleans(),
+    )
+    def test_brute_force_agrees(
+        self, seed: int, batch: int, count: int, dimension: int, share: float, dtype: torch.dtype, in_batch: bool
+    ) -> None:
+        x, z = normal(seed, batch, dimension, dtype=dtype), normal(seed + 1, count, dimension, dtype=dtype)
+        radius = share * math.sqrt(2 * dimension)
+        clearance = clear_shields(x, z, radius, in_batch=in_batch)
+        assert clearance.estimates.dtype == dtype and clearance.estimates.shape == x.shape
+        assert clearance.cleared
+        assert not pairs_inside(clearance.estimates, z, radius, in_batch)
+        check_move(x, clearance)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("in_batch", [False, True])
+    def test_latents_with_dense_shields(self, dtype: torch.dtype, in_batch: bool) -> None:
+        x, z = normal(0, 4, 4, 16, 16, dtype=dtype), normal(1, 60, 4, 16, 16, dtype=torch.float16)
+        radius = 1.02 * math.sqrt(2 * 1024)
+        assert pairs_inside(x, z, radius, in_batch)
+        clearance = clear_shields(x, z, radius, in_batch=in_batch)
+        assert clearance.cleared
+        assert not pairs_inside(clearance.estimates, z, radius, in_batch)
+
+    def test_where_the_sum_of_pushes_stalls(self) -> None:
+        z = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+        for point in ((0.0, 0.1), (0.2, 0.0), (0.0, 0.0), (1.0, 0.0)):
+            clearance = clear_shields(torch.tensor([point], dtype=torch.float64), z, 2.0)
+            assert clearance.cleared
+            assert float((clearance.estimates - z).norm(dim=1).min()) >= 2
+            assert float(clearance.moved) < 3.5
+
+    def test_between_two_shields_the_short_way_is_across(self) -> None:
+        z = torch.zeros(2, 64, dtype=torch.float64)
+        z[0, 0], z[1, 0] = -1.0, 1.0
+        clearance = clear_shields(torch.zeros(1, 64, dtype=torch.float64), z, 1.1)
+        assert clearance.cleared
+        assert float(clearance.moved) == pytest.approx(math.sqrt(1.1**2 - 1), rel=1e-3)
+
+    def test_a_single_shield_is_left_by_the_missing_distance(self) -> None:
+        x, z = normal(0, 1, 64), normal(1, 1, 64)
+        distance = float((x - z).norm())
+        clearance = clear_shields(x, z, 1.5 * distance)
+        assert float(clearance.moved) == pytest.approx(0.5 * distance, rel=1e-3)
+
+    def test_a_pair_shares_the_way(self) -> None:
+        x = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+        clearance = clear_shields(x, x[:0], 2.0, in_batch=True)
+        assert clearance.cleared
+        torch.testing.assert_close(clearance.moved, torch.full((2,), 0.5, dtype=torch.float64), rtol=1e-3, atol=0)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_a_batch_of_copies_of_a_reference(self, dtype: torch.dtype) -> None:
+        z = normal(0, 1, 4, 8, 8, dtype=dtype)
+        x = z.repeat(4, 1, 1, 1)
+        clearance = clear_shields(x, z.repeat(3, 1, 1, 1), 6.0, in_batch=True)
+        assert clearance.cleared
+        assert not pairs_inside(clearance.estimates, z, 6.0, in_batch=True)
+        again = clear_shields(x, z.repeat(3, 1, 1, 1), 6.0, in_batch=True)
+        assert torch.equal(clearance.estimates, again.estimates)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @given(seed=st.integers(0, 2**31), dimension=st.sampled_from([3, 64, 4096]))
+    def test_at_the_very_surface_float32_is_not_trusted(self, dtype: torch.dtype, seed: int, dimension: int) -> None:
+        z = normal(seed, 1, dimension, dtype=dtype)
+        x = z + 2 * torch.nn.functional.normalize(normal(seed + 1, 4, dimension, dtype=dtype))
+        clearance = clear_shields(x, z, 2.0)
+        assert clearance.cleared
+        assert not pairs_inside(clearance.estimates, z, 2.0, in_batch=False)
+
+    def test_several_blocks_norms_and_transform(self) -> None:
+        x, z = normal(0, 3, 64, dtype=torch.float32), normal(1, 40, 64, dtype=torch.float16)
+        blocks = [z[:7], z[7:7], z[7:]]
+
+        def transform(chunk: Tensor) -> Tensor:
+            return (chunk - 0.1) * 1.5
+
+        norms = squared_norms(blocks, x, transform)
+        clearance = clear_shields(x, blocks, 15.0, norms=norms, transform=transform)
+        assert clearance.cleared
+        assert not pairs_inside(clearance.estimates, transform(z.float()), 15.0, in_batch=False)
+
+
+class TestNothingToDo:
+    """Where nothing is inside the very same tensor returns."""
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_outside(self, dtype: torch.dtype) -> None:
+        x, z = normal(0, 3, 16, dtype=dtype), normal(1, 5, 16, dtype=dtype) + 100
+        clearance = clear_shields(x, z, 2.0, in_batch=True)
+        assert clearance.estimates is x
+        assert clearance.cleared
+        assert clearance.moved.tolist() == [0, 0, 0]
+
+    def test_no_references_and_radius_zero(self) -> None:
+        x = normal(0, 3, 16)
+        assert clear_shields(x, [], 5.0).estimates is x
+        assert clear_shields(x, x, 0.0, in_batch=True).estimates is x
+        assert clear_shields(x[:1], x[:0], 9.0, in_batch=True).estimates is not None
+        assert clear_shields(x[:0], x, 9.0, in_batch=True).cleared
+
+    def test_inputs_are_never_written_to(self) -> None:
+        x, z = normal(0, 4, 16, dtype=torch.float32), normal(1, 9, 16, dtype=torch.float32)
+        x[1] = z[3]
+        before = x.clone(), z.clone()
+        clear_shields(x, z, 7.0, in_batch=True, max_move=1.0)
+        clear_shields(x, z, 7.0, in_batch=True)
+        assert torch.equal(x, before[0]) and torch.equal(z, before[1])
+
+    def test_inference_mode_as_in_a_sampler(self) -> None:
+        x, z = normal(0, 4, 16, dtype=torch.float32), normal(1, 9, 16, dtype=torch.float16)
+        expected = clear_shields(x, z, 7.0, in_batch=True).estimates
+        with torch.inference_mode():
+            assert torch.equal(clear_shields(x.clone(), z.clone(), 7.0, in_batch=True).estimates, expected)
+
+
+class TestNotSatisfied:
+    """What is still inside is named exactly."""
+
+    @given(
+        seed=st.integers(0, 2**31),
+        share=st.floats(0.3, 1.5),
+        max_move=st.floats(0, 2),
+        dtype=st.sampled_from(DTYPES),
+        in_batch=st.booleans(),
+    )
+    def test_a_longest_move_is_kept_and_violations_are_exact(
+        self, seed: int, share: float, max_move: float, dtype: torch.dtype, in_batch: bool
+    ) -> None:
+        x, z = normal(seed, 3, 12, dtype=dtype), normal(seed + 1, 6, 12, dtype=dtype)
+        radius = share * math.sqrt(24)
+        clearance = clear_shields(x, z, radius, in_batch=in_batch, max_move=max_move)
+        rounding = float(x.abs().max()) * math.sqrt(12) * torch.finfo(dtype).eps
+        assert float((clearance.estimates.double() - x.double()).norm(dim=1).max()) <= max_move * (1 + 1e-5) + rounding
+        expected = pairs_inside(clearance.estimates, z, radius * (1 - 1e-6), in_batch)
+        found = reported(clearance)
+        assert expected.keys() <= found.keys()
+        assert found.keys() <= pairs_inside(clearance.estimates, z, radius * (1 + 1e-6), in_batch).keys()
+        for pair, distance in expected.items():
+            assert found[pair] == pytest.approx(distance, rel=1e-5)
+        assert clearance.cleared == (not found)
+
+    def test_a_mask_that_holds_everything(self) -> None:
+        x = torch.zeros(2, 16)
+        clearance = clear_shields(x, x[:1], 1.0, in_batch=True, movable=torch.zeros(16))
+        assert not clearance.cleared
+        assert torch.equal(clearance.estimates, x)
+        assert reported(clearance) == {(0, 0): 0, (1, 0): 0, (0, 2): 0, (1, 1): 0}
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_an_estimate_that_is_not_finite_spoils_no_other(self, bad: float) -> None:
+        x, z = normal(0, 4, 16, dtype=torch.float32), normal(1, 9, 16, dtype=torch.float32)
+        x[1, 5] = bad
+        good = [0, 2, 3]
+        clearance = clear_shields(x, z, 7.0, in_batch=True)
+        assert clearance.estimates[good].isfinite().all()
+        assert not pairs_inside(clearance.estimates[good], z, 7.0, in_batch=True)
+
+
+class TestMask:
+    """Only what may change does, and distances ignore the rest."""
+
+    @given(seed=st.integers(0, 2**31), share=st.floats(0.3, 1.5), coincident=st.booleans(), in_batch=st.booleans())
+    def test_held_latents_stay(self, seed: int, share: float, coincident: bool, in_batch: bool) -> None:
+        movable = (torch.arange(32) % 3 > 0).float()
+        z = normal(seed + 1, 8, 32, dtype=torch.float32)
+        x = normal(seed, 3, 32, dtype=torch.float32)
+        if coincident:
+            x[0] = z[2]
+            x[2] = x[1]
+        x *= movable
+        radius = share * math.sqrt(2 * float(movable.sum()))
+        clearance = clear_shields(
+            x, z, radius, in_batch=in_batch, movable=movable, transform=lambda chunk: chunk * movable
+        )
+        assert not clearance.estimates[:, movable == 0].any()
+        assert clearance.cleared
+        assert not pairs_inside(clearance.estimates, z * movable, radius, in_batch)
+
+
+@pytest.mark.parametrize("radius", [-1.0, math.nan, math.inf])
+def test_a_radius_that_is_none(radius: float) -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        clear_shields(torch.zeros(2, 4), torch.zeros(2, 4), radius)
+
+
+def test_references_of_another_size() -> None:
+    with pytest.raises(ValueError, match="same latent space and picture size"):
+        clear_shields(torch.zeros(2, 4), torch.zeros(2, 5), 1.0)
