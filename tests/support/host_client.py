@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import requests
+from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load
+from torch import Tensor
 
 Prompt = dict[str, dict[str, Any]]
 
@@ -70,7 +73,8 @@ class HostClient:
             PromptRefused: it is not valid.
         """
         # Python's JSON writes NaN, which the server's reads.
-        body = json.dumps({"prompt": prompt, "client_id": self.client_id})
+        extra = {"extra_pnginfo": {"workflow": {}}}
+        body = json.dumps({"prompt": prompt, "client_id": self.client_id, "extra_data": extra})
         response = self.session.post(f"{self.address}/prompt", data=body, timeout=60)
         if response.status_code == 400:
             answer = response.json()
@@ -101,13 +105,17 @@ class HostClient:
             raise RunFailed(run.message or run.status)
         return run
 
-    def picture(self, file: dict[str, str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def picture(self, file: dict[str, str]) -> NDArray[np.uint8]:
         """A picture that an output node names, uint8 (H, W, 3)."""
         return np.asarray(self.picture_file(file).convert("RGB"))
 
     def picture_file(self, file: dict[str, str]) -> Image.Image:
         """The same with its metadata."""
         return Image.open(io.BytesIO(self.get("/view", **file).content))
+
+    def latent(self, file: dict[str, str]) -> Tensor:
+        """A latent that SaveLatent names, bit for bit."""
+        return load(self.get("/view", **file).content)["latent_tensor"]
 
     def interrupt(self) -> None:
         """Press the Cancel button."""

@@ -1,0 +1,122 @@
+"""Graphs in the host's API format, written in Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .host_client import HostClient, Prompt, Run
+
+Socket = list[Any]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph; ``node[slot]`` is one of its outputs."""
+
+    id: str
+
+    def __getitem__(self, slot: int) -> Socket:
+        return [self.id, slot]
+
+
+@dataclass
+class Graph:
+    """A graph that grows node by node."""
+
+    prompt: Prompt = field(default_factory=dict)
+
+    def add(self, class_type: str, **inputs: Any) -> Node:
+        """Add a node; inputs are numbers, texts or other nodes' outputs (a node alone means its first one)."""
+        node = Node(str(len(self.prompt) + 1))
+        wired = {name: value[0] if isinstance(value, Node) else value for name, value in inputs.items()}
+        self.prompt[node.id] = {"class_type": class_type, "inputs": wired}
+        return node
+
+    def latents(self, samples: Any) -> Node:
+        """Save latents bit for bit."""
+        return self.add("SaveLatent", samples=samples, filename_prefix="test")
+
+
+SAMPLER: dict[str, Any] = {
+    "seed": 1,
+    "steps": 3,
+    "cfg": 5.0,
+    "sampler_name": "euler",
+    "scheduler": "simple",
+    "denoise": 1.0,
+}
+"""Settings of KSampler that are quick."""
+
+REPELLENCY: dict[str, Any] = {
+    "radius": 1.0,
+    "strength": 1.0,
+    "measure": "conditional",
+    "overlap": "sum",
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "in_batch": True,
+    "ensure_outside": False,
+    "absolute_radius": 0.0,
+    "cap_update": 1.0,
+    "cap_estimate": 1.0,
+}
+"""Settings of Sparse Repellency that show."""
+
+
+@dataclass
+class Drawing(Graph):
+    """A graph on the embedded model: few steps, few pictures."""
+
+    def __post_init__(self) -> None:
+        self.demo = self.add("DiversityDemoModel")
+
+    def repel(self, model: Any = None, **settings: Any) -> Node:
+        """Patch the model (default: the plain one) with Sparse Repellency."""
+        return self.add("DiversitySparseRepellency", model=model or self.demo[0], **{**REPELLENCY, **settings})
+
+    def sample(
+        self,
+        model: Any = None,
+        *,
+        prompt: str = "woman running",
+        batch: int = 2,
+        latent: Any = None,
+        **sampler: Any,
+    ) -> Node:
+        """Sample with KSampler, as in ``SAMPLER`` unless said otherwise."""
+        return self.add(
+            "KSampler",
+            model=model or self.demo[0],
+            positive=self.encode(prompt),
+            negative=self.encode(""),
+            latent_image=latent or self.empty(batch),
+            **{**SAMPLER, **sampler},
+        )
+
+    def encode(self, prompt: str) -> Node:
+        """A prompt's conditioning."""
+        return self.add("CLIPTextEncode", clip=self.demo[1], text=prompt)
+
+    def empty(self, batch: int) -> Node:
+        """Empty latents of 64 x 64 pixels."""
+        return self.add("EmptySD3LatentImage", width=64, height=64, batch_size=batch)
+
+    def pictures(self, samples: Any) -> Node:
+        """Decode and save."""
+        decoded = self.add("VAEDecode", samples=samples, vae=self.demo[2])
+        return self.add("SaveImage", images=decoded, filename_prefix="test")
+
+
+def latents_of(client: HostClient, run: Run, node: Node) -> Tensor:
+    """What SaveLatent saved in a run."""
+    return client.latent(run.outputs[node.id]["latents"][0])
+
+
+def pictures_of(client: HostClient, run: Run, node: Node) -> list[NDArray[np.uint8]]:
+    """What SaveImage saved in a run, each uint8 (H, W, 3)."""
+    return [client.picture(file) for file in run.outputs[node.id]["images"]]
