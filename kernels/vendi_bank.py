@@ -131,15 +131,12 @@ def _log_plus_one_action(diagonal: Tensor, inside: Tensor, singular: Tensor, n: 
     # Woodbury's matrix I + Z (D + t)^-1 Z^T / n: what lies outside contributes its diagonal, by which it is scaled,
     # since that grows without bound towards t = 0.
     scale = (1 + singular.square() / (n * t[:, None])).rsqrt()
-    # Only one triangle of the symmetric r x r matrices is computed: pair (i, j) is entry ``where[i, j]``.
-    i, j = torch.tril_indices(r, r, device=t.device)
-    where = torch.zeros(r, r, dtype=torch.long, device=t.device)
-    where[i, j] = where[j, i] = torch.arange(len(i), device=t.device)
-    inner = (resolvent @ (inside[i] * inside[j]).T)[:, where] / n
-    inner = scale[:, :, None] * inner * scale[:, None] + torch.eye(r, dtype=t.dtype, device=t.device)
-    correction = scale[:, :, None] * torch.linalg.inv(inner) * scale[:, None]
-    mixed = ((weights[:, None] * correction[:, i, j]).T @ resolvent)[where]
-    outer = (weights[:, None, None] / t[:, None, None] * correction).sum(0)
+    scales = scale[:, :, None] * scale[:, None]
+    inner = scales * (resolvent @ ((inside / n)[:, None] * inside).view(r * r, -1).T).view(-1, r, r)
+    inner.diagonal(dim1=1, dim2=2).add_(1)
+    correction = (weights[:, None, None] * scales * torch.linalg.inv(inner)).view(-1, r * r)
+    mixed = (correction.T @ resolvent).view(r, r, -1)
+    outer = ((1 / t) @ correction).view(r, r)
     identity = (weights / (1 + t)).sum() + 1
     return torch.cat(
         [identity * inside - (mixed * inside).sum(1), identity * torch.diag(singular) - outer * singular], 1
