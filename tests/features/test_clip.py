@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-
 from diversity_guidance.features.clip import CONFIG_NAME, Clip
+from safetensors.torch import save_file
 
 
 @pytest.fixture(scope="module")

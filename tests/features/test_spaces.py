@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import interpolate
-
 from diversity_guidance.features.colour_layout import ColourLayout
 from diversity_guidance.features.encoder import Encoder
 from diversity_guidance.features.latent_preview import LatentPreview
@@ -13,6 +11,7 @@ from diversity_guidance.features.named import picture_space
 from diversity_guidance.features.pooled_latents import PooledLatents
 from diversity_guidance.features.random_network import RandomNetwork
 from diversity_guidance.features.space import FeatureSpace
+from torch.nn.functional import interpolate
 
 
 def channel_means(pictures: torch.Tensor) -> torch.Tensor:

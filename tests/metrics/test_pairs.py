@@ -7,11 +7,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-
 from diversity_guidance.metrics import pairs
 from diversity_guidance.metrics.pairs import near_duplicates, scan_pairs
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def unit_rows(count: int, seed: int, dimension: int = 6) -> torch.Tensor:

@@ -9,7 +9,6 @@ import math
 
 import pytest
 import torch
-
 from diversity_guidance.kernels.vendi import vendi_score_features
 from diversity_guidance.metrics import sampling
 from diversity_guidance.metrics.report import DiversityReport, measure

@@ -6,9 +6,6 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-
 from diversity_guidance.kernels.retrieval import rejection_threshold
 from diversity_guidance.metrics.early_rejection import EarlyRejection
 from diversity_guidance.metrics.neighbours import nearest
@@ -18,6 +15,8 @@ from diversity_guidance.metrics.retrieval import (
     ideal_share,
     measure_retrieval,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def rows(count: int, seed: int, dimension: int = 8) -> torch.Tensor:
