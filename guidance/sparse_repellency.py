@@ -28,6 +28,9 @@ from .interval import SigmaInterval
 from .references import Gathered, References, ReferenceSource, gather
 from .trace import CONTACTS_KEPT, Contact, SampleRecord, StepRecord, Trace, Violation
 
+RECOMMENDED_END = 0.85
+"""Share of the model's schedule after which repellency costs quality and wins no further modes (docs/results.md)."""
+
 
 @dataclass(frozen=True)
 class RepellencySettings:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..guidance.caps import Cap
 from ..guidance.references import Pictures, ReferenceSource
-from ..guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from ..guidance.sparse_repellency import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ..guidance.trace import Trace
 from ..stores.bank_snapshot import BankSnapshot, check_latent_format
 from .host import PercentToSigma, guided, latent_format_name, sigma_interval
@@ -58,6 +58,15 @@ class DiversitySparseRepellency(io.ComfyNode):
                     tooltip="Factor on every push. 1 brings an estimate exactly to the radius, more overshoots. "
                     "Disabled at 0.",
                 ),
+                io.Float.Input(
+                    "relaxation",
+                    default=DEFAULTS.relaxation,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="How far CFG, which narrows a prompt to one picture, is eased while a picture is too close "
+                    "to another, the more the closer it is. Disabled at 0, as published. No difference at CFG 1.",
+                ),
                 io.Combo.Input(
                     "measure",
                     options=["conditional", "guided"],
@@ -81,11 +90,12 @@ class DiversitySparseRepellency(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "end_percent",
-                    default=1.0,
+                    default=RECOMMENDED_END,
                     min=0.0,
                     max=1.0,
                     step=0.001,
-                    tooltip="Where in the model's schedule it ends. 1 is the end.",
+                    tooltip="Where in the model's schedule it ends. 1 is the end: the last steps decide details, and "
+                    "pushing there costs quality.",
                 ),
                 io.Boolean.Input(
                     "in_batch",
@@ -140,10 +150,19 @@ class DiversitySparseRepellency(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, radius: float | None = None, strength: float | None = None, absolute_radius: float | None = None
+        cls,
+        radius: float | None = None,
+        strength: float | None = None,
+        relaxation: float | None = None,
+        absolute_radius: float | None = None,
     ) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        given = {"radius": radius, "strength": strength, "absolute_radius": absolute_radius}
+        given = {
+            "radius": radius,
+            "strength": strength,
+            "relaxation": relaxation,
+            "absolute_radius": absolute_radius,
+        }
         try:
             replace(DEFAULTS, **{name: value for name, value in given.items() if value is not None})
         except ValueError as error:
@@ -156,6 +175,7 @@ class DiversitySparseRepellency(io.ComfyNode):
         model: Any,
         radius: float,
         strength: float,
+        relaxation: float,
         measure: Literal["conditional", "guided"],
         overlap: Literal["sum", "clear"],
         start_percent: float,
@@ -176,6 +196,7 @@ class DiversitySparseRepellency(io.ComfyNode):
         settings = RepellencySettings(
             radius=radius,
             strength=strength,
+            relaxation=relaxation,
             measure=measure,
             overlap=overlap,
             in_batch=in_batch,
