@@ -18,6 +18,8 @@ from .vendi import unit_features
 
 # Eigenvalues of the bank's second moment below this are rounding.
 _SPECTRUM_FLOOR = 1e-12
+# Below this ratio of eigenvalues, dividing by their roots leaves the eigenvectors less orthogonal than 1e-10.
+_ORTHOGONAL = 1e-6
 # Singular values of the rows' part outside the bank's span below this are rounding.
 _RESIDUAL_FLOOR = 1e-13
 # A row of which less than this share remains outside the bank's span lost digits on the way.
@@ -64,15 +66,16 @@ def bank_spectrum(bank: Tensor) -> BankSpectrum:
     kept = squares > _SPECTRUM_FLOOR * len(rows)
     squares, vectors = squares[kept], vectors[:, kept]
     if wide:
-        # Dividing by small eigenvalues' roots leaves the product less orthogonal than its factors.
-        vectors = torch.linalg.qr(rows.T @ (vectors / squares.sqrt())).Q
+        vectors = rows.T @ (vectors / squares.sqrt())
+        if squares[0] < _ORTHOGONAL * squares[-1]:
+            vectors = torch.linalg.qr(vectors).Q
     return BankSpectrum(vectors, squares, len(rows))
 
 
 def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1.0) -> Tensor:
     """Gradient of the log Vendi Score of bank and rows together with respect to the rows, cosine kernel.
 
-    Equals ``log_vendi_gradient`` of the joined set at its last rows to about 1e-10, and to 1e-6 of their lengths along
+    Equals ``log_vendi_gradient`` of the joined set at its last rows to about 1e-9, and to 1e-6 of their lengths along
     directions that this takes for rounding.
 
     Args:
