@@ -94,6 +94,7 @@ class SparseRepellency(Guidance):
         self._trace = Trace()
         self._run: SamplingRun | None = None
         self._gathered = Gathered((), (), (), 0.0)
+        self._mask: Tensor | None = None
         self._seen: tuple[Tensor | None, Tensor | None, References] | None = None
 
     @property
@@ -108,6 +109,7 @@ class SparseRepellency(Guidance):
             ValueError: a source holds latents of another format than the model's.
         """
         self._run = run
+        self._mask = None
         self._seen = None
         self._gathered = Gathered((), (), (), 0.0) if self.settings.is_off else gather(self.sources, run)
         self._trace = Trace(notes=list(self._gathered.notes))
@@ -115,9 +117,11 @@ class SparseRepellency(Guidance):
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), out of the shields; the same tensor where there is nothing to do."""
         settings = self.settings
+        # Also while inactive: the final latents must keep to the mask whenever the interval was.
+        self._mask = step.mask
         if self._idle(len(denoised)) or step.sigma not in settings.interval:
             return denoised
-        references, movable = self._references(step.mask)
+        references, movable = self._references()
         points = _confined(step.conditional if settings.measure == "conditional" else denoised, movable)
         radius = self._radius(points, denoised.shape, references, movable)
         fixed = shield_field(points, references.blocks, radius, norms=references.norms, transform=references.transform)
@@ -143,7 +147,7 @@ class SparseRepellency(Guidance):
         self._trace.finished = True
         if self._idle(len(samples)):
             return samples
-        references, movable = self._references(self._seen[0] if self._seen else None)
+        references, movable = self._references()
         points = _confined(samples, movable)
         radius = self._radius(points, samples.shape, references, movable)
         if self.settings.ensure_outside:
@@ -200,10 +204,11 @@ class SparseRepellency(Guidance):
         """Whether there is nothing to keep away from."""
         return self.settings.is_off or not (self._gathered.ids or (self.settings.in_batch and batch_size > 1))
 
-    def _references(self, mask: Tensor | None) -> tuple[References, Tensor | None]:
+    def _references(self) -> tuple[References, Tensor | None]:
         """References seen through the mask, and where latents may change, shape (D,); kept while the mask stays."""
         if self._run is None:
             raise RuntimeError("A guidance must begin a run before it is called.")
+        mask = self._mask
         if self._seen is None or self._seen[0] is not mask:
             movable = None if mask is None else _movable(mask, self._run)
             self._seen = mask, movable, self._gathered.seen_through(movable, self._run)
@@ -250,7 +255,8 @@ def _movable(mask: Tensor, run: SamplingRun) -> Tensor:
     Samples with masks of their own are compared where all of them may change, so that a distance means the same for
     each.
     """
-    full = mask.to(run.device).float().expand(-1, *run.latent_shape) if mask.ndim > len(run.latent_shape) else mask
+    samples = len(mask) if mask.ndim > len(run.latent_shape) else 1
+    full = torch.broadcast_to(mask.to(run.device), (samples, *run.latent_shape))
     return (full.flatten(1) >= 0.5).all(0).float()
 
 
