@@ -1,0 +1,61 @@
+"""Two sets of pictures side by side, such as without and with guidance, with what the report says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from ..report import DiversityReport
+from ..summary import value_text
+from .canvas import INK, NODE_WIDTH, PALETTE, letters, sheet
+from .grid import picture_grid
+
+_LINES = ("vendi_1", "mean_distance", "different_pictures", "recall")
+_SHORT = {
+    "vendi_1": "Effective number",
+    "mean_distance": "Mean distance",
+    "different_pictures": "Different pictures",
+    "recall": "Recall",
+}
+
+
+def side_by_side(
+    names: tuple[str, str],
+    images: tuple[Sequence[Image.Image], Sequence[Image.Image]],
+    reports: tuple[DiversityReport, DiversityReport],
+    width: int = NODE_WIDTH,
+) -> Image.Image:
+    """Draw two grids and the numbers that tell them apart.
+
+    Args:
+        names: of the sets, such as "without" and "with guidance".
+        images: their pictures.
+        reports: on them, in the same feature space.
+        width: in pixels.
+
+    Raises:
+        ValueError: the reports are of different feature spaces.
+    """
+    if reports[0].space != reports[1].space:
+        raise ValueError(f"Numbers of {reports[0].space} and of {reports[1].space} cannot be compared.")
+    gap = max(4, width // 50)
+    half = (width - gap) // 2
+    line = round(17 * width / NODE_WIDTH)
+    grids = [
+        picture_grid(pictures, report.duplicates, half, caption=False)
+        for pictures, report in zip(images, reports, strict=True)
+    ]
+    rows = [name for name in _LINES if all(any(m.name == name for m in report.measures) for report in reports)]
+    page, draw = sheet(width, round(1.6 * line) + max(grid.height for grid in grids) + (len(rows) + 1) * line)
+    for place, (name, grid, report) in enumerate(zip(names, grids, reports, strict=True)):
+        left = place * (half + gap)
+        draw.rectangle((left, 0, left + half, round(1.4 * line)), fill=PALETTE[0 if place else 7])
+        draw.text((left + gap, line // 5), name, font=letters(width, 15), fill="#ffffff")
+        page.paste(grid, (left, round(1.6 * line)))
+        for row, measure in enumerate(rows):
+            top = page.height - (len(rows) - row) * line - line // 2
+            draw.text(
+                (left + 2, top), f"{_SHORT[measure]}: {value_text(report[measure])}", font=letters(width, 11), fill=INK
+            )
+    return page

@@ -1,0 +1,107 @@
+"""The pictures in a grid, near-duplicates framed in the colour and letter of their cluster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from ..pairs import NearDuplicates
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, PAPER, label, letters, sheet, tile
+
+SHOWN = 64
+"""Pictures in one grid at most: of larger sets those with near-duplicates come first."""
+
+
+def picture_grid(
+    images: Sequence[Image.Image], duplicates: NearDuplicates, width: int = NODE_WIDTH, caption: bool = True
+) -> Image.Image:
+    """Draw the grid.
+
+    Args:
+        images: all pictures, in the order of the report.
+        duplicates: which of them repeat which.
+        width: in pixels.
+        caption: whether a line below counts the near-duplicates.
+
+    Returns:
+        The grid: every picture with its number, a kept one of a cluster with the cluster's letter, a rejected one faded
+        and crossed with the letter of the cluster that it belongs to.
+    """
+    shown = shown_in_grid(len(images), duplicates)
+    return draw_grid([images[index] for index in shown], shown, duplicates, width, len(images) if caption else None)
+
+
+def shown_in_grid(count: int, duplicates: NearDuplicates) -> list[int]:
+    """Which pictures a grid shows."""
+    if count <= SHOWN:
+        return list(range(count))
+    clustered = [index for cluster in duplicates.clusters for index in cluster]
+    others = [index for index in duplicates.kept if index not in set(clustered)]
+    return sorted([*clustered, *others][:SHOWN])
+
+
+def draw_grid(
+    images: Sequence[Image.Image], numbers: Sequence[int], duplicates: NearDuplicates, width: int, total: int | None
+) -> Image.Image:
+    """Draw a grid of some of the pictures.
+
+    Args:
+        images: the pictures to be shown.
+        numbers: the index of each in the report.
+        duplicates: which pictures of the report repeat which.
+        width: in pixels.
+        total: pictures in the report, for the line below; None for no such line.
+    """
+    columns = max(1, math.ceil(math.sqrt(len(images))))
+    gap = max(2, width // 100)
+    side = (width - gap * (columns + 1)) // columns
+    rows = math.ceil(len(images) / columns)
+    font, footer = letters(width, min(13, 60 / columns + 4)), letters(width, 12)
+    line = round(18 * width / NODE_WIDTH)
+    page, draw = sheet(width, rows * (side + gap) + gap + (0 if total is None else 2 * line))
+    clusters = {index: place for place, cluster in enumerate(duplicates.clusters) for index in cluster}
+    rejected = set(duplicates.rejected)
+    for place, (image, number) in enumerate(zip(images, numbers, strict=True)):
+        left = gap + (place % columns) * (side + gap)
+        top = gap + (place // columns) * (side + gap)
+        square = tile(image, side)
+        if number in rejected:
+            square = Image.blend(square, Image.new("RGB", square.size, PAPER), 0.55)
+        page.paste(square, (left, top))
+        colour = FAINT
+        name = str(number)
+        if number in clusters:
+            colour = PALETTE[clusters[number] % len(PALETTE)]
+            name += f" {_letter(clusters[number])}"
+            _frame(draw, left, top, side, gap, colour)
+        if number in rejected:
+            draw.line((left, top + side, left + side, top), fill=colour, width=gap)
+        label(draw, (left, top), name, font, colour)
+    if total is not None:
+        draw.text((gap, page.height - 2 * line), _footer(len(images), total, duplicates), font=footer, fill=INK)
+    return page
+
+
+def _frame(draw: ImageDraw.ImageDraw, left: int, top: int, side: int, gap: int, colour: str) -> None:
+    draw.rectangle((left - gap, top - gap, left + side + gap - 1, top + side + gap - 1), outline=colour, width=gap)
+
+
+def _letter(cluster: int) -> str:
+    """A, B ... Z, AA, AB ..."""
+    name = ""
+    cluster += 1
+    while cluster:
+        cluster, digit = divmod(cluster - 1, 26)
+        name = chr(ord("A") + digit) + name
+    return name
+
+
+def _footer(shown: int, total: int, duplicates: NearDuplicates) -> str:
+    parts = [f"{total} pictures" if shown == total else f"{shown} of {total} pictures"]
+    if duplicates.rejected:
+        parts.append(f"{len(duplicates.rejected)} struck out repeat the one with the same letter")
+    else:
+        parts.append("no near-duplicates")
+    return ", ".join(parts) + "."
