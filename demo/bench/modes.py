@@ -1,0 +1,168 @@
+"""``diversity-guidance bench modes``: known modes reached on the embedded model, with quality and fidelity beside them.
+
+Every row draws the same prompts from the same seeds. A row that reaches more modes by spoiling pictures shows it in the
+other columns; plain sampling at lower classifier-free guidance is among the rows, since a method that cannot beat
+that curve is not worth a node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from ...features.random_network import RandomNetwork
+from ...guidance.caps import Cap
+from ...guidance.interval import SigmaInterval
+from ...guidance.sparse_repellency import RECOMMENDED_END, RepellencySettings, SparseRepellency
+from ...kernels.similarity import cosine_kernel
+from ...kernels.vendi import vendi_score
+from ..judge import Coverage, Judge
+from ..pipeline import EmbeddedModel
+from ..schedule import sigma_at_percent
+
+PROMPTS = (
+    "man running",
+    "doctor",
+    "mage woman",
+    "wave",
+    "google astronaut",
+    "twitter man police officer",
+    "santa",
+    "woman biking",
+)
+"""Prompts with 6 to 36 known modes."""
+
+WINDOW = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of drawing.
+
+    Attributes:
+        name: of the row.
+        cfg: scale of classifier-free guidance.
+        settings: of Sparse Repellency; None for none.
+    """
+
+    name: str
+    cfg: float
+    settings: RepellencySettings | None = None
+
+
+PUBLISHED = RepellencySettings(radius=0.2, strength=1.0, relaxation=0.0, measure="guided", cap=Cap(math.inf, math.inf))
+
+ROWS = (
+    Row("none", 5.0),
+    Row("none", 3.0),
+    Row("none", 2.0),
+    Row("none", 1.0),
+    Row("as published", 5.0, PUBLISHED),
+    Row("conditional estimate, no relaxation", 5.0, RepellencySettings(relaxation=0.0, interval=WINDOW)),
+    Row("default", 5.0, RepellencySettings(interval=WINDOW)),
+    Row("default", 2.0, RepellencySettings(interval=WINDOW)),
+    Row("default", 1.0, RepellencySettings(interval=WINDOW)),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Means over prompts and seeds, and the standard deviation of the seeds' means of ``modes``.
+
+    Attributes:
+        known: modes that the prompts leave open.
+        modes: modes reached by a faithful picture within the quality limit.
+        modes_spread: standard deviation of ``modes`` over the seeds; 0 for one seed.
+        reached: modes reached at any quality.
+        fidelity: share of pictures that show what the prompt says.
+        rmse: distance to the nearest real picture of the prompt.
+        sharpness: relative to that picture.
+        vendi: Vendi Score of a prompt's pictures, order 1, random network.
+    """
+
+    known: float
+    modes: float
+    modes_spread: float
+    reached: float
+    fidelity: float
+    rmse: float
+    sharpness: float
+    vendi: float
+
+
+def measure_row(
+    row: Row, model: EmbeddedModel, judge: Judge, seeds: Sequence[int], count: int, steps: int, tick: Callable[[], None]
+) -> Result:
+    """Draw every prompt from every seed, one batch of ``count`` pictures each, and average."""
+    space = RandomNetwork()
+    found: dict[int, list[tuple[Coverage, float]]] = {seed: [] for seed in seeds}
+    for seed in seeds:
+        for number, prompt in enumerate(PROMPTS):
+            guidance = None if row.settings is None else SparseRepellency(row.settings)
+            latents = model.sample([prompt] * count, seed + number, steps=steps, cfg=row.cfg, guidance=guidance)
+            pictures = model.decode(latents)
+            coverage = judge.coverage(judge.judge(pictures, prompt), prompt)
+            found[seed].append((coverage, vendi_score(cosine_kernel(space(pictures)))))
+            tick()
+    every = [coverage for pairs in found.values() for coverage, _ in pairs]
+    by_seed = [mean(coverage.reached_well for coverage, _ in pairs) for pairs in found.values()]
+    return Result(
+        known=mean(coverage.known for coverage in every),
+        modes=mean(by_seed),
+        modes_spread=stdev(by_seed) if len(by_seed) > 1 else 0.0,
+        reached=mean(coverage.reached for coverage in every),
+        fidelity=mean(coverage.fidelity for coverage in every),
+        rmse=mean(coverage.rmse for coverage in every),
+        sharpness=mean(coverage.sharpness for coverage in every),
+        vendi=mean(vendi for pairs in found.values() for _, vendi in pairs),
+    )
+
+
+def as_markdown(results: Sequence[tuple[Row, Result]]) -> str:
+    """The results as a table."""
+    lines = [
+        f"| guidance | CFG | modes of {results[0][1].known:.1f} | at any quality | fidelity | RMSE | sharpness | Vendi |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row, result in results:
+        lines.append(
+            f"| {row.name} | {row.cfg:g} | {result.modes:.2f} ± {result.modes_spread:.2f} | {result.reached:.2f} | "
+            f"{result.fidelity:.3f} | {result.rmse:.4f} | {result.sharpness:.2f} | {result.vendi:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    parser.add_argument("--count", type=int, default=16, help="pictures a prompt and seed (default: 16)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
+    parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
+    parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure every row and print the table as it grows."""
+    model, judge = EmbeddedModel.load(), Judge.load()
+    seeds = [100 * (1 + 4 * index) for index in range(arguments.seeds)]
+    results: list[tuple[Row, Result]] = []
+    for row in ROWS:
+        done = 0
+
+        def tick(row: Row = row) -> None:
+            nonlocal done
+            done += 1
+            sys.stderr.write(f"\r{row.name}, CFG {row.cfg:g}: batch {done} of {len(seeds) * len(PROMPTS)} ")
+
+        results.append((row, measure_row(row, model, judge, seeds, arguments.count, arguments.steps, tick)))
+        sys.stderr.write("\n" + as_markdown(results[-1:]).splitlines()[-1] + "\n")
+    sys.stdout.write(as_markdown(results) + "\n")
+    if arguments.output is not None:
+        record = [{"name": row.name, "cfg": row.cfg, **vars(result)} for row, result in results]
+        arguments.output.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return 0
