@@ -27,4 +27,4 @@ class SigmaInterval:
 
     def __contains__(self, sigma: float) -> bool:
         # Half precision schedules miss their own levels by a rounding.
-        return self.low * (1 - 1e-4) <= sigma <= self.high * (1 + 1e-4)
+        return self.low * (1 - 5e-4) <= sigma <= self.high * (1 + 5e-4)
