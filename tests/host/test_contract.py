@@ -136,20 +136,12 @@ def test_the_percentages_are_those_of_the_model_as_it_is_finally_wired(client: H
     assert record["half"] == pytest.approx(0.5)
 
 
-def masked(graph: Drawing, value: float = 1.0) -> Node:
-    """Latents whose left half may change."""
-    full = graph.add("SolidMask", value=0.0, width=64, height=64)
-    half = graph.add("SolidMask", value=value, width=32, height=64)
-    mask = graph.add("MaskComposite", destination=full, source=half, x=0, y=0, operation="add")
-    return graph.add("SetLatentNoiseMask", samples=graph.sample(), mask=mask)
-
-
 def test_an_inpainting_mask(client: HostClient) -> None:
     """It reaches the guidance in the latents' own shape, and what it protects stays."""
     graph = Drawing()
     probe = probed(graph, graph.demo[0], push=3.0)
-    before = masked(graph)
-    samples = graph.sample(probe[0], latent=before[0], seed=2)
+    before = graph.masked()
+    samples = graph.sample(probe[0], latent=before, seed=2)
     shown = graph.add("TestProbeReport", samples=samples, records=probe[1])
     saved = [graph.latents(before), graph.latents(samples)]
     run = client.run(graph.prompt)
@@ -165,8 +157,8 @@ def test_an_inpainting_mask(client: HostClient) -> None:
 @pytest.mark.parametrize("ensure_outside", [False, True])
 def test_repellency_leaves_alone_what_a_mask_protects(client: HostClient, ensure_outside: bool) -> None:
     graph = Drawing()
-    before = masked(graph)
-    samples = graph.sample(graph.repel(ensure_outside=ensure_outside, radius=2.0), latent=before[0], seed=2)
+    before = graph.masked()
+    samples = graph.sample(graph.repel(ensure_outside=ensure_outside, radius=2.0), latent=before, seed=2)
     saved = [graph.latents(before), graph.latents(samples)]
     run = client.run(graph.prompt)
     old, new = (latents_of(client, run, node) for node in saved)
@@ -262,30 +254,10 @@ def test_a_run_that_adds_noise_is_left_alone(client: HostClient) -> None:
 def test_leftover_noise_is_not_finished(client: HostClient) -> None:
     graph = Drawing()
     probe = probed(graph, graph.demo[0], push_end=5.0)
-    samples = half_sampled(graph, probe[0])
+    samples = graph.half_sample(probe[0])
     (record,) = records_of(client, graph, samples, probe)
     assert "final" not in record
     assert "left noise" in record["notes"][0]
-
-
-def half_sampled(graph: Drawing, model: Any) -> Node:
-    """Three of six steps, returned with the noise that is left."""
-    return graph.add(
-        "KSamplerAdvanced",
-        model=model,
-        add_noise="enable",
-        noise_seed=1,
-        steps=6,
-        cfg=3.0,
-        sampler_name="euler",
-        scheduler="simple",
-        positive=graph.encode("woman running"),
-        negative=graph.encode(""),
-        latent_image=graph.empty(2),
-        start_at_step=0,
-        end_at_step=3,
-        return_with_leftover_noise="enable",
-    )
 
 
 def tiny(graph: Graph, kind: str, latent: Node, **sampler: Any) -> tuple[Node, Node, Node]:

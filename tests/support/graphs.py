@@ -55,6 +55,7 @@ SAMPLER: dict[str, Any] = {
 REPELLENCY: dict[str, Any] = {
     "radius": 1.0,
     "strength": 1.0,
+    "relaxation": 0.0,
     "measure": "conditional",
     "overlap": "sum",
     "start_percent": 0.0,
@@ -97,6 +98,32 @@ class Drawing(Graph):
             latent_image=latent or self.empty(batch),
             **{**SAMPLER, **sampler},
         )
+
+    def half_sample(self, model: Any) -> Node:
+        """Sample three of six steps, and return the noise that is left with the result."""
+        return self.add(
+            "KSamplerAdvanced",
+            model=model,
+            add_noise="enable",
+            noise_seed=1,
+            steps=6,
+            cfg=5.0,
+            sampler_name="euler",
+            scheduler="simple",
+            positive=self.encode("woman running"),
+            negative=self.encode(""),
+            latent_image=self.empty(2),
+            start_at_step=0,
+            end_at_step=3,
+            return_with_leftover_noise="enable",
+        )
+
+    def masked(self) -> Node:
+        """A picture's latents whose left half may change."""
+        nothing = self.add("SolidMask", value=0.0, width=64, height=64)
+        half = self.add("SolidMask", value=1.0, width=32, height=64)
+        mask = self.add("MaskComposite", destination=nothing, source=half, x=0, y=0, operation="add")
+        return self.add("SetLatentNoiseMask", samples=self.sample(), mask=mask)
 
     def encode(self, prompt: str) -> Node:
         """A prompt's conditioning."""
