@@ -1,0 +1,33 @@
+"""Runs a few lines inside an unmodified ComfyUI, in a process of their own: its modules read the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PREAMBLE = """
+import sys
+weights, inputs, outputs = sys.argv[1:]
+sys.argv = ["comfyui", "--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+"""
+
+
+def run_in_comfyui(code: str, folder: Path, weights: Path, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Run code that finds `weights`, `inputs` and `outputs` as paths of safetensors files; returns what it wrote."""
+    comfyui = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
+    if not (comfyui / "comfy" / "sd.py").is_file():
+        pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder")
+    inputs, outputs = folder / "inputs.safetensors", folder / "outputs.safetensors"
+    save_file(given, inputs)
+    command = [sys.executable, "-c", PREAMBLE + code, str(weights), str(inputs), str(outputs)]
+    done = subprocess.run(command, cwd=comfyui, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return load_file(outputs)
