@@ -17,7 +17,12 @@ _COLUMNS = ("group", *(entry.name for entry in fields(Measure)))
 
 def to_json(report: DiversityReport) -> str:
     """Everything in the report, as strict JSON: numbers that are not finite become strings such as "inf"."""
-    return json.dumps(_plain(asdict(report)), indent=2, allow_nan=False, ensure_ascii=False)
+    return json.dumps(to_plain(report), indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def to_plain(report: DiversityReport) -> dict[str, Any]:
+    """Everything in the report as dictionaries, lists, strings and finite numbers."""
+    return _plain(asdict(report))
 
 
 def to_csv(report: DiversityReport) -> str:

@@ -38,7 +38,7 @@ def headline(report: DiversityReport) -> str:
     """One or two sentences that somebody understands who knows nothing of the metrics."""
     measured = report.pictures - len(report.unmeasured)
     if measured < 2:
-        return f"{measured} picture{'' if measured == 1 else 's'}: there is nothing to compare."
+        return " ".join(report.notes)
     effective = report["vendi_1"].value or 0.0
     sentences = [f"{measured} pictures, as different as {effective:.1f} that have nothing in common."]
     rejected = len(report.duplicates.rejected)

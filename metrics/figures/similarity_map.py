@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...kernels.similarity import cosine_kernel
 from ..sampling import sample_note, sample_rows
-from .canvas import NODE_WIDTH, chart, rendered, tile
+from .canvas import FAINT, NODE_WIDTH, chart, rendered, tile
 
 SHOWN = 400
 _THUMBNAILS = 24
@@ -39,7 +39,11 @@ def similarity_map(
     kernel = cosine_kernel(features[rows])
     order = rows[cluster_order(kernel)]
     figure, (panel,) = chart(width, 0.92)
-    shown = panel.imshow(cosine_kernel(features[order]), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+    if not len(rows):
+        panel.text(0.5, 0.5, "no pictures", transform=panel.transAxes, ha="center", color=FAINT)
+        return rendered(figure)
+    similarities = cosine_kernel(features[order]).numpy()
+    shown = panel.imshow(similarities, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
     bar = figure.colorbar(shown, ax=panel, shrink=0.85)
     bar.set_label("cosine similarity (1: the same)", fontsize=9)
     bar.ax.tick_params(labelsize=9)

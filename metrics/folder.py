@@ -1,0 +1,144 @@
+"""Pictures of a folder, one after the other: found, decoded and measured in bounded memory."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ..features.space import FeatureSpace
+
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Endings of the files that are taken for pictures, in any case."""
+
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises on files that are damaged, empty, something else or too large to be a picture."""
+
+Progress = Callable[[int, int], None]
+"""Told (pictures done, pictures in all)."""
+
+# Pixels decoded at once, and pictures measured at once.
+_BATCH_PIXELS = 1 << 24
+_BATCH = 16
+# Features beyond this many bytes live in a file.
+_MEMORY = 1 << 28
+
+
+@dataclass(frozen=True)
+class FolderFeatures:
+    """The pictures of a folder and their features.
+
+    Attributes:
+        paths: of the pictures, sorted.
+        features: (n, d) unit rows, NaN for a file that could not be read.
+        unreadable: such files, and why.
+    """
+
+    paths: tuple[Path, ...]
+    features: Tensor
+    unreadable: tuple[tuple[Path, str], ...]
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """All picture files in a folder and its subfolders, sorted; hidden ones are passed over.
+
+    Raises:
+        ValueError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {folder}.")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise ValueError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
+    return found
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Decode a picture as a viewer shows it: upright, its first frame, transparency on white.
+
+    Raises:
+        OSError: and the others of ``UNREADABLE``.
+    """
+    with Image.open(path) as file:
+        picture = ImageOps.exif_transpose(file)
+        if picture.mode.startswith("I;16") or picture.mode == "I":
+            # Pillow cuts 16-bit greys off at 255 instead of scaling them.
+            levels = np.asarray(picture, dtype=np.float64) / 257
+            picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            page = Image.new("RGBA", picture.size, "white")
+            page.alpha_composite(picture)
+            picture = page
+        return picture.convert("RGB")
+
+
+def measure_folder(paths: Sequence[Path], space: FeatureSpace, progress: Progress | None = None) -> FolderFeatures:
+    """Features of every picture.
+
+    Args:
+        paths: of the pictures.
+        space: of pictures.
+        progress: told after every batch.
+    """
+    features = _storage(len(paths), space.dimension)
+    unreadable: list[tuple[Path, str]] = []
+    done = 0
+    for rows, pictures in _batches(paths, unreadable):
+        with torch.no_grad():
+            features[rows] = space(pictures).to("cpu", torch.float32)
+        done = rows[-1] + 1
+        if progress is not None:
+            progress(done, len(paths))
+    if progress is not None and done < len(paths):
+        progress(len(paths), len(paths))
+    return FolderFeatures(tuple(paths), features, tuple(unreadable))
+
+
+def _batches(paths: Sequence[Path], unreadable: list[tuple[Path, str]]) -> Iterator[tuple[list[int], Tensor]]:
+    """Indices and pictures (B, 3, H, W) of consecutive readable files of the same size."""
+    rows: list[int] = []
+    pictures: list[Tensor] = []
+    for row, path in enumerate(paths):
+        try:
+            picture = _as_tensor(read_picture(path))
+        except UNREADABLE as error:
+            unreadable.append((path, str(error) or type(error).__name__))
+            continue
+        full = len(rows) == _BATCH or (len(rows) + 1) * picture[0].numel() > _BATCH_PIXELS
+        if rows and (full or picture.shape != pictures[0].shape):
+            yield rows, torch.stack(pictures)
+            rows, pictures = [], []
+        rows.append(row)
+        pictures.append(picture)
+    if rows:
+        yield rows, torch.stack(pictures)
+
+
+def _as_tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(torch.float32) / 255
+
+
+def _storage(count: int, dimension: int) -> Tensor:
+    """(count, dimension) NaN, in memory or, where that is much, in a file that vanishes with it."""
+    if count * dimension * 4 <= _MEMORY:
+        return torch.full((count, dimension), torch.nan)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the map keeps it open and its end removes it
+    values = np.memmap(file, dtype=np.float32, mode="w+", shape=(count, dimension))
+    for start in range(0, count, 4096):
+        values[start : start + 4096] = np.nan
+    return torch.from_numpy(values)

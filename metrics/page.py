@@ -1,0 +1,174 @@
+"""The report as one HTML file that needs nothing else: no scripts, no fonts, no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from PIL import Image
+
+from .measure import Measure
+from .report import DiversityReport
+from .summary import LABELS, basis_text, headline, value_text
+
+_LISTED = 200
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 2rem auto; max-width: 62rem;
+  padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: .2rem; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; border-bottom: 2px solid #0072b2; }
+.headline { font-size: 1.15rem; background: #eef5fa; border-left: 6px solid #0072b2; padding: .7rem 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1.5rem; }
+figure { margin: 0; }
+figure.wide { grid-column: 1 / -1; max-width: 48rem; }
+img { width: 100%; height: auto; }
+figcaption { font-size: .9rem; color: #444; }
+table { border-collapse: collapse; width: 100%; font-size: .95rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ddd; }
+td.number { white-space: nowrap; font-variant-numeric: tabular-nums; font-weight: 600; }
+td.basis { color: #555; font-size: .85rem; }
+tr.worst td { background: #fdf3e1; }
+.tables { overflow-x: auto; }
+code { overflow-wrap: anywhere; }
+"""
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure of the page.
+
+    Attributes:
+        image: the figure.
+        title: what it shows, also read out in its place.
+        caption: how to read it.
+        photographic: whether it is made of pictures rather than of lines.
+        wide: whether it takes a row of its own.
+    """
+
+    image: Image.Image
+    title: str
+    caption: str
+    photographic: bool = False
+    wide: bool = False
+
+
+def html_page(
+    title: str,
+    report: DiversityReport,
+    names: Sequence[str],
+    plates: Sequence[Plate],
+    unreadable: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The page.
+
+    Args:
+        title: such as the folder's name.
+        report: on the pictures.
+        names: of the pictures, in the order of the report.
+        plates: figures.
+        unreadable: names of files that could not be read, and why.
+    """
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>Diversity Report: {escape(title)}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>Diversity Report: {escape(title)}</h1>",
+        f'<p class="headline">{escape(headline(report))}</p>',
+        f"<p>Measured in the feature space <code>{escape(report.space)}</code>. "
+        "Compare these numbers only with numbers of the same space.</p>",
+        '<div class="figures">',
+        *(_figure(plate) for plate in plates),
+        "</div>",
+        "<h2>Numbers</h2>",
+        _measures_table(report.measures),
+        *_groups(report),
+        *_duplicates(report, names),
+        *_pairs(report, names),
+        *_unreadable(unreadable),
+        "</body></html>",
+    ]
+    return "\n".join(parts)
+
+
+def _figure(plate: Plate) -> str:
+    stream = io.BytesIO()
+    if plate.photographic:
+        plate.image.save(stream, "JPEG", quality=88, optimize=True)
+    else:
+        plate.image.save(stream, "PNG", optimize=True)
+    kind = "jpeg" if plate.photographic else "png"
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    opening = '<figure class="wide">' if plate.wide else "<figure>"
+    return (
+        f'{opening}<img alt="{escape(plate.title)}" src="data:image/{kind};base64,{data}">'
+        f"<figcaption><strong>{escape(plate.title)}.</strong> {escape(plate.caption)}</figcaption></figure>"
+    )
+
+
+def _measures_table(measures: Sequence[Measure]) -> str:
+    rows = [
+        f'<tr><td>{escape(LABELS[measure.name])}</td><td class="number">{escape(value_text(measure))}</td>'
+        f'<td class="basis">{escape(basis_text(measure))}. {escape(measure.note)}</td></tr>'
+        for measure in measures
+    ]
+    return _table(("Measure", "Value", "Computed on"), rows)
+
+
+def _groups(report: DiversityReport) -> list[str]:
+    if not report.groups:
+        return []
+    rows = []
+    for group in report.groups:
+        worst = group.name == report.worst_group
+        opening = '<tr class="worst">' if worst else "<tr>"
+        rows.append(
+            f"{opening}<td>{escape(group.name)}{' (most alike)' if worst else ''}</td><td>{len(group.indices):,}</td>"
+            f'<td class="number">{escape(value_text(group["mean_distance"]))}</td>'
+            f'<td class="number">{escape(value_text(group["vendi_1"]))}</td></tr>'
+        )
+    note = "<p>Effective numbers grow with the number of pictures; mean distances of groups of any size compare.</p>"
+    head = ("Group", "Pictures", "Mean distance", "Effective number")
+    return ["<h2>Groups</h2>", note, _table(head, rows)]
+
+
+def _duplicates(report: DiversityReport, names: Sequence[str]) -> list[str]:
+    duplicates = report.duplicates
+    if not duplicates.rejected:
+        return []
+    rows = [
+        f"<tr><td>{escape(names[picture])}</td><td>{escape(names[original])}</td></tr>"
+        for picture, original in list(zip(duplicates.rejected, duplicates.duplicate_of, strict=True))[:_LISTED]
+    ]
+    heading = f"<h2>Near-duplicates: {len(duplicates.rejected):,} pictures repeat another one</h2>"
+    return [heading, _table(("Picture", "Repeats"), rows), _left_out(len(duplicates.rejected))]
+
+
+def _pairs(report: DiversityReport, names: Sequence[str]) -> list[str]:
+    rows = [
+        f'<tr><td class="number">{pair.distance:.3f}</td><td>{escape(names[pair.first])}</td>'
+        f"<td>{escape(names[pair.second])}</td></tr>"
+        for pair in report.closest[:20]
+    ]
+    return ["<h2>Closest pairs</h2>", _table(("Distance", "Picture", "Picture"), rows)] if rows else []
+
+
+def _unreadable(files: Sequence[tuple[str, str]]) -> list[str]:
+    rows = [f"<tr><td>{escape(name)}</td><td>{escape(reason)}</td></tr>" for name, reason in files[:_LISTED]]
+    if not rows:
+        return []
+    return [f"<h2>{len(files):,} unreadable files</h2>", _table(("File", "Reason"), rows), _left_out(len(files))]
+
+
+def _left_out(count: int) -> str:
+    return f"<p>… and {count - _LISTED:,} more.</p>" if count > _LISTED else ""
+
+
+def _table(head: Sequence[str], rows: Sequence[str]) -> str:
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f'<div class="tables"><table><tr>{cells}</tr>{"".join(rows)}</table></div>'

@@ -1,0 +1,133 @@
+"""The command on real folders: groups, damaged files, the files it writes, one self-contained page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diversity_guidance.cli import main
+from diversity_guidance.features.colour_layout import ColourLayout
+from diversity_guidance.metrics import folder as folder_module
+from diversity_guidance.metrics.folder import find_pictures, measure_folder, read_picture
+from PIL import Image
+
+
+def draw(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    root = tmp_path / "pictures <b>"
+    for seed in range(6):
+        draw(root / f"{'cats' if seed % 2 else 'dogs & co'}/{seed}.png", seed, (24, 20) if seed < 3 else (31, 16))
+    draw(root / "cats/copy of 1.PNG", 1, (48, 40))
+    (root / "cats/broken.jpg").write_bytes(b"not a picture")
+    (root / "cats/cut.png").write_bytes((root / "cats/1.png").read_bytes()[:200])
+    (root / "cats/empty.webp").write_bytes(b"")
+    (root / "notes.txt").write_text("no picture")
+    draw(root / ".hidden/7.png", 7)
+    return root
+
+
+def test_report_of_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["report", str(pictures), "--space", "layout", "--json", "--html", "--csv", "--output", str(out)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "7 pictures, as different as" in printed.out
+    assert "3 of 10 pictures could not be measured" in printed.out
+    assert "3 unreadable files" in printed.out and "broken.jpg: cannot identify" in printed.out
+    assert "10 of 10 pictures" in printed.err
+    content = json.loads((out / "diversity-report.json").read_text(encoding="utf-8"))
+    assert len(content["files"]) == 10 and len(content["unreadable"]) == 3
+    assert [group["name"] for group in content["report"]["groups"]] == ["cats", "dogs & co"]
+    duplicates = content["report"]["duplicates"]
+    assert [content["files"][index] for index in duplicates["rejected"]] == ["cats/copy of 1.PNG"]
+    assert (out / "diversity-report.csv").read_text().startswith("group,name,value,space")
+    page = (out / "diversity-report.html").read_text(encoding="utf-8")
+    assert "pictures &lt;b&gt;" in page and "<b>" not in page
+    assert "cats/copy of 1.PNG" in page and "cats/cut.png" in page
+    assert page.count("data:image/") == 4
+    assert not re.search(r'(src|href)="(?!data:)', page) and "<script" not in page and "@import" not in page
+
+
+def test_against_references(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(30):
+        draw(tmp_path / f"real/{seed}.png", seed)
+        draw(tmp_path / f"more/{seed}.png", 100 + seed)
+    options = ["--reference", str(tmp_path / "real"), "--held-out", str(tmp_path / "more"), "--neighbours", "2"]
+    html = ["--html", "--output", str(tmp_path)]
+    assert main(["report", str(pictures), "--space", "layout", "--metric", "cosine", *options, *html]) == 0
+    printed = capsys.readouterr().out
+    assert "30 references, neighbours 2" in printed
+    assert "Image Retrieval Score" in (tmp_path / "diversity-report.html").read_text(encoding="utf-8")
+
+
+def test_one_picture_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "one/1.png", 1)
+    assert main(["report", str(tmp_path / "one"), "--html", "--output", str(tmp_path)]) == 0
+    assert "nothing to compare" in capsys.readouterr().out
+    (tmp_path / "none").mkdir()
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert "holds no pictures" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "missing")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+
+
+def test_only_unreadable_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/1.png").write_bytes(b"x")
+    assert main(["report", str(tmp_path / "broken"), "--html", "--output", str(tmp_path)]) == 0
+    assert "1 of 1 pictures could not be measured" in capsys.readouterr().out
+
+
+def test_bad_options_end_in_a_sentence(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(pictures), "--space", "inception"]) == 2
+    assert "choose one of" in capsys.readouterr().err
+    assert main(["report", str(pictures), "--duplicate-distance", "-1"]) == 2
+    assert "must not be negative" in capsys.readouterr().err
+
+
+def test_features_do_not_depend_on_batches_or_storage(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space, paths = ColourLayout(), find_pictures(pictures)
+    together = measure_folder(paths, space).features
+    monkeypatch.setattr(folder_module, "_BATCH_PIXELS", 1)
+    monkeypatch.setattr(folder_module, "_MEMORY", 0)
+    told: list[tuple[int, int]] = []
+    alone = measure_folder(paths, space, lambda done, total: told.append((done, total)))
+    torch.testing.assert_close(alone.features, together, equal_nan=True)
+    assert told[-1] == (10, 10)
+    assert [int(row) for row in torch.isnan(alone.features).any(1).nonzero()] == [
+        row for row, path in enumerate(paths) if path in dict(alone.unreadable)
+    ]
+
+
+def test_pictures_are_decoded_as_a_viewer_shows_them(tmp_path: Path) -> None:
+    transparent = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    transparent.save(tmp_path / "transparent.png")
+    assert read_picture(tmp_path / "transparent.png").getpixel((0, 0)) == (255, 255, 255)
+    Image.fromarray(np.full((4, 4), 65535 // 2, dtype=np.uint16)).save(tmp_path / "deep.png")
+    assert read_picture(tmp_path / "deep.png").getpixel((0, 0)) == (127, 127, 127)
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    palette.save(tmp_path / "palette.gif")
+    assert read_picture(tmp_path / "palette.gif").getpixel((0, 0)) == (10, 20, 30)
+    turned = Image.new("RGB", (6, 2))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_picture(tmp_path / "turned.jpg").size == (2, 6)
+
+
+def test_a_picture_bomb_is_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "1.png", 1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    found = measure_folder(find_pictures(tmp_path), ColourLayout())
+    assert "decompression bomb" in found.unreadable[0][1]
