@@ -1,0 +1,26 @@
+"""``diversity-guidance bench``: one subcommand a benchmark."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import modes, repellency
+
+BENCHMARKS = {
+    "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
+    "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
+}
+"""Modules with ``add_arguments(parser)`` and ``run(arguments) -> exit code``, and what they measure."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare every benchmark's options."""
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="{" + ",".join(BENCHMARKS) + "}")
+    for name, (module, purpose) in BENCHMARKS.items():
+        module.add_arguments(benchmarks.add_parser(name, help=purpose, description=purpose))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen benchmark."""
+    module, _ = BENCHMARKS[arguments.benchmark]
+    return module.run(arguments)

@@ -1,0 +1,209 @@
+"""``diversity-guidance bench repellency``: the kernel against the published formulation and one read of the bank.
+
+Every row is measured in a process of its own, so that its peak memory is its own. Times are processor seconds on one
+thread, medians; the read that a time is compared with is repeated in turn with it, in the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from ...kernels.reference_blocks import read_chunks
+from ...kernels.shields import shield_field, squared_norms
+
+BATCH = 8
+SPARSE_RADIUS = 0.3
+"""As a fraction of the typical distance: the default of the guidance."""
+
+DENSE_RADIUS = 1.1
+"""Every reference pushes every estimate."""
+
+STORED = {"float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        references: size of the bank.
+        dimensions: values in a latent.
+        stored: dtype of the bank.
+        method: one of ``METHODS``.
+    """
+
+    references: int
+    dimensions: int
+    stored: str
+    method: str
+
+    @property
+    def published_bytes(self) -> int:
+        """Memory of the published formulation: the differences, their weighted copy, and the bank in float32."""
+        copy = self.references * self.dimensions * 4 if self.stored != "float32" else 0
+        return 2 * BATCH * self.references * self.dimensions * 4 + copy
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it took.
+
+    Attributes:
+        seconds: of one evaluation.
+        read_seconds: of one read of the bank.
+        extra_bytes: peak memory beyond bank and estimates.
+    """
+
+    seconds: float
+    read_seconds: float
+    extra_bytes: int
+
+
+def read_bank(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
+    """The floor: every stored value becomes a float32 once, by way of one chunk of memory, and is added up."""
+    total = points.new_zeros(())
+    for _, chunk in read_chunks(bank, points):
+        total += chunk.sum()
+    return total
+
+
+def published(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
+    """Equation 5 as it is printed: all differences at once, a tensor of batch x references x latent."""
+    differences = points[:, None] - bank.to(points.dtype)
+    distances = differences.norm(dim=2, keepdim=True)
+    return ((_radius(points, SPARSE_RADIUS) / distances - 1).relu() * differences).sum(1)
+
+
+def sparse(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
+    """The kernel with norms at hand, as the guidance calls it, and one contact for every estimate."""
+    return shield_field(points, bank, _radius(points, SPARSE_RADIUS), norms=norms).delta
+
+
+def dense(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
+    """The kernel where every reference pushes every estimate."""
+    return shield_field(points, bank, _radius(points, DENSE_RADIUS), norms=norms).delta
+
+
+METHODS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "one read": read_bank,
+    "sparse contacts": sparse,
+    "dense contacts": dense,
+    "published": published,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the benchmark's options."""
+    parser.add_argument("--references", type=int, nargs="+", default=[1_000, 10_000], help="sizes of the bank")
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[16_384, 65_536], help="values in a latent")
+    parser.add_argument("--repeats", type=int, default=5, help="evaluations of which the median is told")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure every combination and write a table.
+
+    Raises:
+        ValueError: a number is below 1.
+    """
+    if min(*arguments.references, *arguments.dimensions, arguments.repeats) < 1:
+        raise ValueError("References, dimensions and repeats must be at least 1.")
+    sys.stdout.write(
+        f"Batch of {BATCH}. Extra memory is the peak beyond bank and estimates.\n\n"
+        "| references | dimensions | stored | method | seconds | x one read | extra MB |\n"
+        "| ---: | ---: | --- | --- | ---: | ---: | ---: |\n"
+    )
+    for case in _cases(arguments):
+        sys.stdout.write(f"| {case.references:,} | {case.dimensions:,} | {case.stored} | {case.method} | ")
+        if case.method == "published" and case.published_bytes > _free_bytes():
+            sys.stdout.write(f"does not fit | | needs {case.published_bytes / 1e6:,.0f} |\n")
+            continue
+        cost = _measured_apart(case, arguments.repeats)
+        ratio = cost.seconds / cost.read_seconds
+        sys.stdout.write(f"{cost.seconds:.4f} | {ratio:.2f} | {cost.extra_bytes / 1e6:,.0f} |\n")
+        sys.stdout.flush()
+    return 0
+
+
+def measure(case: Case, repeats: int) -> Cost:
+    """Measure one case in this process, which should have done nothing else."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(BATCH, case.dimensions, generator=generator)
+    bank = torch.empty(case.references, case.dimensions, dtype=STORED[case.stored])
+    for row in bank:
+        row.copy_(torch.randn(case.dimensions, generator=generator))
+    for row in range(min(BATCH, case.references)):
+        bank[row * case.references // BATCH] = points[row] + 0.1 * torch.randn(case.dimensions, generator=generator)
+    # A row at a time: memory once used would hide what the method needs.
+    norms = torch.cat([squared_norms(bank[row : row + 1], points) for row in range(len(bank))])
+    method = METHODS[case.method]
+    # What the libraries keep for themselves is not the method's.
+    method(points, bank[:2], norms[:2])
+    before = _peak_bytes()
+    method(points, bank, norms)
+    extra = _peak_bytes() - before
+    seconds = [
+        (_seconds(read_bank, points, bank, norms), _seconds(method, points, bank, norms)) for _ in range(repeats)
+    ]
+    reads, evaluations = zip(*seconds, strict=True)
+    return Cost(median(evaluations), median(reads), extra)
+
+
+def _cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    for dimensions in arguments.dimensions:
+        for references in arguments.references:
+            for stored in STORED:
+                for method in METHODS:
+                    yield Case(references, dimensions, stored, method)
+
+
+def _measured_apart(case: Case, repeats: int) -> Cost:
+    order = json.dumps({"case": asdict(case), "repeats": repeats})
+    result = subprocess.run([sys.executable, "-m", __name__, order], stdout=subprocess.PIPE, text=True, check=True)
+    return Cost(**json.loads(result.stdout))
+
+
+def _radius(points: Tensor, share: float) -> float:
+    """A share of the distance between two unrelated points, whose values have unit variance."""
+    return share * math.sqrt(2 * points.shape[1])
+
+
+def _seconds(method: Callable[[Tensor, Tensor, Tensor], Tensor], points: Tensor, bank: Tensor, norms: Tensor) -> float:
+    start = time.process_time()
+    method(points, bank, norms)
+    return time.process_time() - start
+
+
+def _peak_bytes() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: there a process starts with the peak of the one that started it.
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) * 1024
+    try:
+        import resource
+    except ImportError as error:
+        raise ValueError("Peak memory can be measured on Linux and macOS only.") from error
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _free_bytes() -> int:
+    """Memory that nobody uses, by the least favourable count: what caches hold is left to them."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    wanted = json.loads(sys.argv[1])
+    sys.stdout.write(json.dumps(asdict(measure(Case(**wanted["case"]), wanted["repeats"]))))

@@ -1,0 +1,128 @@
+"""The command line: the chosen command alone is imported, and bad input ends in a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from diversity_guidance import cli
+from diversity_guidance.demo.bench import repellency
+
+
+class Command(ModuleType):
+    """A command that remembers what it was run with."""
+
+    def __init__(self, name: str, outcome: int | Exception = 0) -> None:
+        super().__init__(name)
+        self.outcome = outcome
+        self.ran: argparse.Namespace | None = None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--count", type=int, default=8)
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        self.ran = arguments
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def install(monkeypatch: pytest.MonkeyPatch, outcome: int | Exception = 0) -> Command:
+    command = Command("diversity_guidance.toy", outcome)
+    monkeypatch.setitem(sys.modules, command.__name__, command)
+    commands = {"toy": ("toy", "what the toy does"), "other": ("nowhere", "is never imported")}
+    monkeypatch.setattr(cli, "COMMANDS", commands)
+    return command
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_runs_with_its_arguments(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    command = install(monkeypatch, code)
+    assert cli.main(["toy", "--count", "3"]) == code
+    assert command.ran is not None and command.ran.count == 3
+
+
+def test_arguments_come_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = install(monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["diversity-guidance", "toy"])
+    assert cli.main() == 0
+    assert command.ran is not None and command.ran.count == 8
+
+
+@pytest.mark.parametrize("error", [ValueError("Say what to do."), FileNotFoundError("No such folder.")])
+def test_bad_input_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    install(monkeypatch, error)
+    assert cli.main(["toy"]) == 2
+    assert capsys.readouterr().err == f"diversity-guidance toy: {error}\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, TypeError("ours"))
+    with pytest.raises(TypeError, match="ours"):
+        cli.main(["toy"])
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        cli.main(["other"])
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    install(monkeypatch)
+
+    def missing(name: str, package: str | None) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
+
+    monkeypatch.setattr(cli, "import_module", missing)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["toy"])
+    assert stopped.value.code == 2
+    assert 'diffusers is not installed: pip install "diversity-guidance[demo]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["nothing"], ["toy", "--unknown"], ["toy", "--count", "many"]])
+def test_wrong_words(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    install(monkeypatch)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert stopped.value.code == 2
+
+
+def test_help_answers_without_importing_any_command() -> None:
+    program = (
+        "import sys\nfrom diversity_guidance import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit as stopped:\n    assert stopped.code == 0\n"
+        "assert 'torch' not in sys.modules and 'comfy' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert all(name in result.stdout for name in cli.COMMANDS)
+    assert "bench  " in result.stdout
+
+
+def test_a_small_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(repellency, "METHODS", {"sparse contacts": repellency.sparse})
+    monkeypatch.setattr(repellency, "STORED", {"float16": torch.float16})
+    assert cli.main(["bench", "repellency", "--references", "64", "--dimensions", "1024", "--repeats", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| 64 | 1,024 | float16 | sparse contacts | 0.")
+
+
+@pytest.mark.parametrize("stored", list(repellency.STORED))
+def test_the_methods_of_the_benchmark_agree(stored: str) -> None:
+    points, bank = torch.randn(8, 1024), torch.randn(64, 1024).to(repellency.STORED[stored])
+    bank[::8] = points
+    bank[::8] += 0.1
+    norms = bank.float().square().sum(1)
+    expected = repellency.published(points, bank, norms)
+    torch.testing.assert_close(repellency.sparse(points, bank, norms), expected, rtol=1e-3, atol=1e-3)
+    assert expected.any()
+    total = float(bank.float().sum())
+    assert float(repellency.read_bank(points, bank, norms)) == pytest.approx(total, abs=0.1)
+
+
+@pytest.mark.parametrize("words", [["--references", "0"], ["--dimensions", "-4"], ["--repeats", "0"]])
+def test_a_benchmark_of_nothing(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert cli.main(["bench", "repellency", *words]) == 2
+    assert "at least 1" in capsys.readouterr().err
