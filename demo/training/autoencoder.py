@@ -40,7 +40,7 @@ class Settings:
     seed: int = 0
     freeze_encoder: bool = False
     bfloat16: bool = False
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: float = 15.0
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -57,12 +57,11 @@ def statistics_loss(latents: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruction_psnr(encoder: nn.Module, decoder: nn.Module, pixels: Tensor, batch: int = 64) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each picture, (N,), for uint8 pixels (N, 3, H, W)."""
+def reconstruction_psnr(decoder: nn.Module, latents: Tensor, pixels: Tensor, batch: int = 64) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each decoded picture, (N,), for uint8 pixels (N, 3, H, W)."""
     values = []
-    for part in pixels.split(batch):
-        target = part.float() / 255
-        error = (decoder(encoder(target)).clamp(0, 1) - target).square().mean((1, 2, 3))
+    for codes, part in zip(latents.split(batch), pixels.split(batch), strict=True):
+        error = (decoder(codes).clamp(0, 1) - part.float() / 255).square().mean((1, 2, 3))
         values.append(-10 * error.clamp(min=1e-10).log10())
     return torch.cat(values)
 
@@ -131,7 +130,7 @@ def export(encoder: nn.Sequential, decoder: nn.Sequential, pixels: Tensor, out: 
     """Write the autoencoder in TAESD's full layout with ComfyUI's scalars, and the facts of its training."""
     with torch.no_grad():
         latents = torch.cat([encoder(part.float() / 255) for part in pixels.split(64)])
-    psnr = reconstruction_psnr(encoder, decoder, pixels)
+    psnr = reconstruction_psnr(decoder, latents, pixels)
     # SD3's latent format computes (raw - shift) * scale: these make that (latent - mean) / deviation.
     scale = LATENT_SCALE * latents.std()
     state = {"vae_scale": scale, "vae_shift": LATENT_SHIFT - latents.mean() / scale}
