@@ -53,9 +53,9 @@ class RepellencySettings:
         cap: largest push relative to the model's own doing.
     """
 
-    radius: float = 0.3
+    radius: float = 0.2
     strength: float = 1.0
-    relaxation: float = 1.0
+    relaxation: float = 2.0
     measure: Literal["conditional", "guided"] = "conditional"
     overlap: Literal["sum", "clear"] = "sum"
     in_batch: bool = True
