@@ -13,7 +13,7 @@ from .coverage import retrieval_measures
 from .groups import GroupReport, group_reports, worst_group
 from .likeness import likeness_measures
 from .measure import Measure, named
-from .neighbours import Metric, nearest
+from .neighbours import Metric, ReferenceIndex
 from .pairs import NearDuplicates, Pair, near_duplicates, scan_pairs
 from .retrieval import AdjustedScore, Retrieval, adjusted_score, measure_retrieval
 from .sampling import sample_note, sample_rows
@@ -144,12 +144,19 @@ def measure(
     if references is not None:
         measures += likeness_measures(pictures, reals, space, neighbours)
         if len(reals) and len(pictures):
-            retrieved = nearest(reals, pictures, metric, exact_retrieval)
+            index = ReferenceIndex(reals, metric, exact_retrieval)
+            retrieved = index.nearest(pictures)
             retrieval = measure_retrieval(retrieved, len(reals))
             if len(others):
-                retrieved_by_real = nearest(reals, others, metric, exact_retrieval)
+                retrieved_by_real = index.nearest(others)
                 real_retrieval = measure_retrieval(retrieved_by_real, len(reals))
-                adjusted = adjusted_score(retrieved, retrieved_by_real, len(reals))
+                draws = min(len(pictures), len(others))
+                adjusted = adjusted_score(
+                    retrieval if draws == len(pictures) else measure_retrieval(retrieved[:draws], len(reals)),
+                    real_retrieval
+                    if draws == len(others)
+                    else measure_retrieval(retrieved_by_real[:draws], len(reals)),
+                )
         measures += retrieval_measures(retrieval, real_retrieval, adjusted, space, len(pictures), len(reals))
     return DiversityReport(
         space=space,
@@ -181,6 +188,16 @@ def _with_featureless(sets: list[Tensor]) -> list[Tensor]:
     if not any(bool(part.any()) for part in blank):
         return sets
     return [torch.cat([rows, part.to(rows.dtype)], 1) for rows, part in zip(sets, blank, strict=True)]
+
+
+def _adjusted(retrieved: Tensor, generated: Retrieval, retrieved_by_real: Tensor, real: Retrieval) -> AdjustedScore:
+    """The adjusted score on as many pictures of each kind as there are of both: the first ones."""
+    draws = min(generated.draws, real.draws)
+    if generated.draws > draws:
+        generated = measure_retrieval(retrieved[:draws], generated.references)
+    if real.draws > draws:
+        real = measure_retrieval(retrieved_by_real[:draws], real.references)
+    return adjusted_score(generated, real)
 
 
 def _renumbered(duplicates: NearDuplicates, original: Tensor) -> NearDuplicates:

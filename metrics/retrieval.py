@@ -99,25 +99,26 @@ def measure_retrieval(retrieved: Tensor, references: int, error: float = ERROR) 
     return Retrieval(draws, learned, references, lower, infinity, upper, _curve(counts))
 
 
-def adjusted_score(
-    retrieved: Tensor, retrieved_by_real: Tensor, references: int, error: float = ERROR
-) -> AdjustedScore:
-    """IRS_infinity,a: generated pictures against held-out real ones, with equally many draws of each.
+def adjusted_score(generated: Retrieval, real: Retrieval) -> AdjustedScore:
+    """IRS_infinity,a: generated pictures against held-out real ones.
 
     Args:
-        retrieved: (n,) indices that generated pictures retrieved.
-        retrieved_by_real: (m,) indices that held-out real pictures retrieved; the first min(n, m) of either count.
-        references: size of the reference set.
-        error: of each of the four bounds.
+        generated: what generated pictures retrieved.
+        real: what as many real pictures retrieved from the same references.
 
     Raises:
-        ValueError: no pictures, or indices outside the reference set.
+        ValueError: the numbers of draws or of references differ.
     """
-    draws = min(len(retrieved), len(retrieved_by_real))
-    generated = measure_retrieval(retrieved[:draws], references, error)
-    real = measure_retrieval(retrieved_by_real[:draws], references, error)
+    if (generated.draws, generated.references) != (real.draws, real.references):
+        raise ValueError(
+            f"{generated.draws} pictures on {generated.references} references cannot be compared with {real.draws} "
+            f"on {real.references}: take equally many."
+        )
     return AdjustedScore(
-        generated.infinity / real.infinity, generated.lower / real.upper, generated.upper / real.lower, draws
+        generated.infinity / real.infinity,
+        generated.lower / real.upper,
+        generated.upper / real.lower,
+        generated.draws,
     )
 
 

@@ -105,6 +105,8 @@ def test_real_pictures_cover_themselves() -> None:
     assert found["precision"].lower is not None and found["precision"].lower < 1
     assert value(found, "frechet_distance") == pytest.approx(0, abs=1e-6)
     assert value(found, "irs_infinity_adjusted") > 1
+    fewer = report(references, references=references, held_out=unit_rows(40, 1))
+    assert fewer.adjusted is not None and fewer.adjusted.draws == 40
 
 
 def test_a_collapsed_set_is_refuted_and_the_real_one_is_not() -> None:
