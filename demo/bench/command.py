@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from . import modes, repellency
+from . import irs, modes, repellency
 
 BENCHMARKS = {
+    "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
 }
