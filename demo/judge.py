@@ -15,6 +15,9 @@ from torch import Tensor
 from .judge_network import HEADS, JudgeNetwork
 from .reals import TILE, Label, Mode, RealPictures
 
+FAITHFUL = 0.5
+"""Fidelity from which a picture counts as faithful: it more likely shows what the prompt says than not."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -43,7 +46,7 @@ class Verdict:
     @property
     def faithful(self) -> bool:
         """Whether the picture more likely shows what the prompt says than not."""
-        return self.fidelity >= 0.5
+        return self.fidelity >= FAITHFUL
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Judge:
             )
         matching = self.reals.matching(prompt)
         labels = [self.reals.labels[index] for index in matching.tolist()]
-        chances = {head: logits.softmax(1) for head, logits in self.network(images).items()}
+        chances = _softmax(self.network(images))
         concepts = [self.network.classes["concept"][number] for number in chances["concept"].argmax(1).tolist()]
         modes = self._likeliest_modes(chances, labels)
         fidelity = self._fidelity(chances, labels).tolist()
@@ -121,6 +124,16 @@ class Judge:
             )
             for row in range(len(images))
         ]
+
+    @torch.no_grad()
+    def fidelity(self, images: Tensor, prompt: str) -> Tensor:
+        """Probability, (B,), that each of the images (B, 3, 64, 64) shows everything the prompt says.
+
+        Raises:
+            ValueError: no real picture matches the prompt.
+        """
+        labels = [self.reals.labels[index] for index in self.reals.matching(prompt).tolist()]
+        return self._fidelity(_softmax(self.network(images)), labels)
 
     def coverage(self, verdicts: Sequence[Verdict], prompt: str) -> Coverage:
         """Which of the prompt's known modes the judged pictures reach, and how good they are.
@@ -173,6 +186,10 @@ class Judge:
             squared = flat.square().sum(1, keepdim=True) - 2 * flat @ real.T + real.square().sum(1)
             parts.append(squared.clamp(min=0) / flat.shape[1])
         return torch.cat(parts, dim=1)
+
+
+def _softmax(logits: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {head: values.softmax(1) for head, values in logits.items()}
 
 
 def _edges(images: Tensor) -> Tensor:

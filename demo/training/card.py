@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..autoencoder import load_autoencoder
-from ..judge import Coverage, Judge
+from ..judge import FAITHFUL, Coverage, Judge
 from ..pipeline import EmbeddedModel
 from ..reals import Label
 from ..text import TextEncoder
@@ -72,7 +72,7 @@ def measure_scale(model: EmbeddedModel, judge: Judge, cfg: float, seeds: Sequenc
     return {"cfg": cfg, **means, "reached_well_by_seed": [_mean([row.reached_well for row in part]) for part in rows]}
 
 
-def measure_full_prompts(model: EmbeddedModel, judge: Judge, count: int = 192, cfg: float = GALLERY_SCALE) -> float:
+def measure_full_prompts(model: EmbeddedModel, judge: Judge, count: int = 384, cfg: float = GALLERY_SCALE) -> float:
     """Share of faithful pictures for prompts that say everything: concept, gender, skin tone and vendor."""
     labels = random.Random(0).sample(list(judge.reals.labels), count)
     faithful = 0
@@ -80,7 +80,7 @@ def measure_full_prompts(model: EmbeddedModel, judge: Judge, count: int = 192, c
         prompts = [say_everything(label) for label in labels[start : start + COUNT]]
         pictures = draw(model, prompts, start, cfg)
         for row, prompt in enumerate(prompts):
-            faithful += judge.judge(pictures[row : row + 1], prompt)[0].faithful
+            faithful += int(judge.fidelity(pictures[row : row + 1], prompt) >= FAITHFUL)
     return faithful / count
 
 
