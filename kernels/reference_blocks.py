@@ -39,8 +39,7 @@ def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = 
         ValueError: a block has another number of values a row.
     """
     dimension = like.shape[1]
-    budget = CPU_CHUNK_ELEMENTS if like.device.type == "cpu" else DEVICE_CHUNK_ELEMENTS
-    chunk_rows = max(1, budget // max(dimension, 1))
+    chunk_rows = _chunk_rows(like)
     buffer: Tensor | None = None
     offset = 0
     for block in _as_blocks(references):
@@ -59,6 +58,31 @@ def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = 
                 chunk = buffer[: len(chunk)].copy_(chunk)
             yield offset + start, chunk if transform is None else transform(chunk)
         offset += len(block)
+
+
+def read_rows(
+    references: Blocks, rows: Tensor, like: Tensor, transform: Transform | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (numbers of some rows, chunk of shape (n, D) of these) in the dtype and on the device of ``like``.
+
+    Args:
+        references: as in ``read_chunks``, which has been through them.
+        rows: numbers of the rows to read, int64, ascending.
+        like: shape (B, D); gives dtype, device and the size of a chunk.
+        transform: applied to every chunk.
+    """
+    offset = 0
+    for block in _as_blocks(references):
+        wanted = rows[(rows >= offset) & (rows < offset + len(block))]
+        for numbers in wanted.split(_chunk_rows(like)) if len(wanted) else ():
+            chunk = block[(numbers - offset).to(block.device)].flatten(1).to(like)
+            yield numbers, chunk if transform is None else transform(chunk)
+        offset += len(block)
+
+
+def _chunk_rows(like: Tensor) -> int:
+    budget = CPU_CHUNK_ELEMENTS if like.device.type == "cpu" else DEVICE_CHUNK_ELEMENTS
+    return max(1, budget // max(like.shape[1], 1))
 
 
 def _as_blocks(references: Blocks) -> Sequence[Tensor]:

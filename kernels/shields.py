@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .reference_blocks import Blocks, Transform, read_chunks
+from .reference_blocks import Blocks, Transform, count_rows, read_chunks, read_rows
 
 CLOSE = 0.02
 """Pairs with |x - z|^2 up to this share of |x|^2 + |z|^2 are measured from their difference."""
@@ -82,7 +82,8 @@ def shield_field(
 
     Args:
         points: estimates, shape (B, D), float32 or float64.
-        references: shape (N, ...) or several such blocks, any floating dtype; each is read once.
+        references: shape (N, ...) or several such blocks, any floating dtype; each is read once, and those that push
+            once more.
         radius: of every shield.
         norms: squared norms of the transformed references, shape (N,), where they are at hand (``squared_norms``).
         transform: maps a chunk of references to the space of the points.
@@ -91,36 +92,21 @@ def shield_field(
         ValueError: the radius is negative or not a number, or the shapes do not fit.
     """
     check_radius(radius)
+    squares, scale = _squared_distances(points, references, norms, transform)
+    slack = _rounding(max(points.shape[1], 1)) * scale
+    near = squares < radius * radius + slack
+    doubtful = near & ((squares <= CLOSE * scale) | (squares > radius * radius - slack))
+    distances = squares.clamp_min(0).sqrt()
     delta = torch.zeros_like(points)
-    nearest = points.new_full((len(points),), math.inf)
-    nearest_index = torch.full((len(points),), -1, dtype=torch.int64, device=points.device)
-    parts: list[Contacts] = []
-    point_norms = points.square().sum(1)
-    rounding = _rounding(max(points.shape[1], 1))
-    for offset, chunk in read_chunks(references, points, transform):
-        chunk_norms = chunk.square().sum(1) if norms is None else norms[offset : offset + len(chunk)]
-        scale = point_norms[:, None] + chunk_norms
-        squares = torch.addmm(scale, points, chunk.T, alpha=-2)
-        slack = rounding * scale
-        near = squares < (radius * radius + slack)
-        distances = squares.clamp_min(0).sqrt()
-        if bool(near.any()):
-            doubtful = near & ((squares <= CLOSE * scale) | (squares > radius * radius - slack))
-            pull, distances = _remeasured(points, chunk, doubtful, distances, radius, offset)
-            delta += pull
-            inside = distances < radius
-            weights = torch.where(inside & ~doubtful, radius / distances - 1, 0.0)
-            pushing = weights.any(0).nonzero().squeeze(1)
-            if len(pushing):
-                weights = weights[:, pushing]
-                delta += weights.sum(1, keepdim=True) * points - weights @ chunk[pushing]
-            rows, columns = inside.nonzero(as_tuple=True)
-            parts.append(Contacts(rows, columns + offset, distances[rows, columns]))
-        best, best_index = _nearest(distances)
-        closer = best < nearest
-        nearest = torch.where(closer, best, nearest)
-        nearest_index = torch.where(closer, best_index + offset, nearest_index)
-    return ShieldField(delta, nearest, nearest_index, Contacts.joined(parts, points))
+    for numbers, chunk in read_rows(references, near.any(0).nonzero().squeeze(1), points, transform):
+        unsure = doubtful[:, numbers]
+        pull, exact = _remeasured(points, chunk, unsure, distances[:, numbers], radius, numbers)
+        distances[:, numbers] = exact
+        weights = torch.where((exact < radius) & ~unsure, radius / exact - 1, 0.0)
+        delta += pull + weights.sum(1, keepdim=True) * points - weights @ chunk
+    rows, columns = (distances < radius).nonzero(as_tuple=True)
+    nearest, nearest_index = _nearest(distances)
+    return ShieldField(delta, nearest, nearest_index, Contacts(rows, columns, distances[rows, columns]))
 
 
 def batch_field(points: Tensor, radius: float) -> ShieldField:
@@ -179,8 +165,22 @@ def fixed_direction(like: Tensor, row: int, reference: int) -> Tensor:
     return (direction / direction.norm()).to(like)
 
 
+def _squared_distances(
+    points: Tensor, references: Blocks, norms: Tensor | None, transform: Transform | None
+) -> tuple[Tensor, Tensor]:
+    """|x|^2 + |z|^2 - 2 x.z and the first two terms alone, shape (B, N), in one read of the references."""
+    point_norms = points.square().sum(1, keepdim=True)
+    squares = points.new_empty((len(points), count_rows(references)))
+    scale = torch.empty_like(squares)
+    for offset, chunk in read_chunks(references, points, transform):
+        place = slice(offset, offset + len(chunk))
+        scale[:, place] = point_norms + (chunk.square().sum(1) if norms is None else norms[place])
+        squares[:, place] = torch.addmm(scale[:, place], points, chunk.T, alpha=-2)
+    return squares, scale
+
+
 def _remeasured(
-    points: Tensor, chunk: Tensor, doubtful: Tensor, distances: Tensor, radius: float, offset: int
+    points: Tensor, chunk: Tensor, doubtful: Tensor, distances: Tensor, radius: float, numbers: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Pushes and distances of the doubtful pairs from their differences, at most one chunk of them at a time."""
     delta = torch.zeros_like(points)
@@ -190,7 +190,7 @@ def _remeasured(
         exact = _lengths(differences)
         distances[row, columns] = exact
         inside = exact < radius
-        delta[row] = _pushes(differences[inside], exact[inside], radius, row, offset + columns[inside]).sum(0)
+        delta[row] = _pushes(differences[inside], exact[inside], radius, row, numbers[columns[inside]]).sum(0)
     return delta, distances
 
 
