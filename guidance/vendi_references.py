@@ -1,0 +1,171 @@
+"""Pictures of the past and exemplars as features of the space that a run is steered in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..stores.exemplar_set import ExemplarSet
+from .contract import SamplingRun
+from .feature_space import LatentFeatures
+from .references import ReferenceSource, View
+from .vendi_directions import Described
+from .vendi_prompts import prompt_vectors
+
+CHUNK = 64
+"""Remembered latents that are measured at once."""
+
+MOST_DECODED = 256
+"""Remembered pictures without features that are decoded at the start of a run; those without are named in a note."""
+
+
+class Remembered(Protocol):
+    """What is known of a remembered picture without its tensors."""
+
+    @property
+    def id(self) -> str:
+        """Its identity."""
+        ...
+
+    @property
+    def prompt(self) -> str | None:
+        """What it was drawn from, where known."""
+        ...
+
+
+class FeatureBank(ReferenceSource, Protocol):
+    """Remembered pictures with features by space; a bank's snapshot is one."""
+
+    @property
+    def entries(self) -> Sequence[Remembered]:
+        """All of them, oldest first."""
+        ...
+
+    def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
+        """Ids and features (N, d) of the entries that have features of this space."""
+        ...
+
+
+@dataclass(frozen=True)
+class Past:
+    """Remembered pictures, ready to be compared.
+
+    Attributes:
+        pictures: their features and, where they count, prompts.
+        ids: identity of each.
+        notes: sentences for the user about what was left out.
+    """
+
+    pictures: Described
+    ids: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def remembered(bank: FeatureBank | None, features: LatentFeatures, run: SamplingRun, *, with_prompts: bool) -> Past:
+    """The pictures of a bank in a feature space: remembered features where there are any, else measured now.
+
+    Raises:
+        ValueError: the bank holds latents of another format, or features of this space and of another length.
+    """
+    if bank is None:
+        nothing = torch.zeros(0, features.space.dimension, device=run.device)
+        return Past(Described(nothing, _prompts([], run) if with_prompts else None), (), ())
+    # Also refuses latents of another format.
+    view = bank.matching(run.latent_format, run.latent_shape)
+    # Latents are at hand and measured in no time; what others remember of them may be of the VAE's own space.
+    known = {} if features.decode is None else dict(zip(*bank.features(features.tag), strict=True))
+    missing = [row for row, name in enumerate(view.ids) if name not in known]
+    skipped: list[int] = []
+    if features.decode is not None and len(missing) > MOST_DECODED:
+        skipped, missing = missing[:-MOST_DECODED], missing[-MOST_DECODED:]
+    known.update(_measured(view, missing, features, run))
+    prompts = {entry.id: entry.prompt for entry in bank.entries}
+    ids = tuple(name for name in prompts if name in known)
+    rows = [known[name].float().cpu() for name in ids]
+    if wrong := {tuple(row.shape) for row in rows} - {(features.space.dimension,)}:
+        raise ValueError(
+            f"The bank holds features of {features.tag} of shape {min(wrong)}, and this model's have "
+            f"{features.space.dimension} numbers: use the model that made them, or another bank."
+        )
+    table = torch.stack(rows) if rows else torch.zeros(0, features.space.dimension)
+    vectors = _prompts([prompts[name] for name in ids], run) if with_prompts else None
+    decoded = 0 if features.decode is None else len(missing)
+    notes = _notes(len(prompts) - len(ids) - len(skipped), len(skipped), decoded)
+    return Past(Described(table.to(run.device), vectors), ids, notes)
+
+
+def exemplars_of(exemplars: ExemplarSet | None, features: LatentFeatures, run: SamplingRun) -> Described:
+    """The exemplars in a feature space: none of them for None.
+
+    Raises:
+        ValueError: the space is one of latents, and the set has none or some of another format.
+    """
+    if exemplars is None:
+        return Described(torch.zeros(0, features.space.dimension, device=run.device))
+    if features.decode is not None:
+        return Described(exemplars.features(features.tag, features.space).to(run.device))
+    channels = {latent.shape[0] for latent in exemplars.latents}
+    if exemplars.latent_format not in ("", run.latent_format) or channels - {run.latent_shape[0]}:
+        raise ValueError(
+            f"The exemplars were encoded by another model's VAE, and this model works on {run.latent_format} latents "
+            f"of {run.latent_shape[0]} channels: wire this model's VAE into the Exemplar Set."
+        )
+
+    def measure(latent: Tensor) -> Tensor:
+        return features(_as_of(run, run.to_model_space(latent.to(run.device))))
+
+    return Described(exemplars.latent_features(features.tag, measure).to(run.device))
+
+
+def batch_prompts(prompt: str | Sequence[str], run: SamplingRun) -> Tensor:
+    """Vectors of the batch's prompts: one for all or one each.
+
+    Raises:
+        ValueError: another number of prompts than of pictures.
+    """
+    prompts = [prompt] * run.batch_size if isinstance(prompt, str) else list(prompt)
+    if len(prompts) != run.batch_size:
+        raise ValueError(f"There are {len(prompts)} prompts for {run.batch_size} pictures: give one, or one each.")
+    return _prompts(prompts, run)
+
+
+def _prompts(prompts: Sequence[str | None], run: SamplingRun) -> Tensor:
+    return prompt_vectors(prompts).to(run.device)
+
+
+def _measured(view: View, rows: Sequence[int], features: LatentFeatures, run: SamplingRun) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for start in range(0, len(rows), CHUNK):
+        chosen = list(rows[start : start + CHUNK])
+        latents = run.to_model_space(view.latents[chosen].to(run.device).float())
+        found.update(zip([view.ids[row] for row in chosen], features(latents).cpu(), strict=True))
+    return found
+
+
+def _as_of(run: SamplingRun, latent: Tensor) -> Tensor:
+    """A picture's latent among those of videos: one frame stands for as many as the run has."""
+    if latent.ndim == 4 and len(run.latent_shape) == 4:
+        latent = latent.unsqueeze(2)
+    if latent.ndim == 5 and len(run.latent_shape) == 4:
+        return latent[:, :, :1].expand(-1, -1, run.latent_shape[1], -1, -1)
+    return latent
+
+
+def _notes(other_size: int, skipped: int, decoded: int) -> tuple[str, ...]:
+    advice = "Remember pictures with their features to avoid that."
+    notes = []
+    if other_size:
+        notes.append(f"{_counted(other_size)} of another size and left out.")
+    if skipped:
+        notes.append(f"{_counted(skipped)} without features and left out beyond the newest {MOST_DECODED}. {advice}")
+    elif decoded:
+        notes.append(f"{_counted(decoded)} without features and decoded first. {advice}")
+    return tuple(notes)
+
+
+def _counted(count: int) -> str:
+    return "1 remembered picture was" if count == 1 else f"{count} remembered pictures were"
