@@ -44,9 +44,9 @@ class DiversityMemoryBank(io.ComfyNode):
                 ),
             ],
             outputs=[
-                BankSocket.Output("bank", tooltip="The bank at this revision."),
-                io.Int.Output("count", tooltip="How many pictures it holds."),
-                io.Int.Output("current_revision", tooltip="Which revision it is."),
+                BankSocket.Output("bank", display_name="bank", tooltip="The bank at this revision."),
+                io.Int.Output("count", display_name="count", tooltip="How many pictures it holds."),
+                io.Int.Output("current_revision", display_name="revision", tooltip="Which revision it is."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             **schema_extras(search_aliases=["diversity", "memory", "history", "past pictures", "duplicates"]),

@@ -72,8 +72,12 @@ class DiversityRemember(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Latent.Output("latent", tooltip="The samples, unchanged."),
-                BankSocket.Output("grown_bank", tooltip="The bank with these pictures in it, for a next sampler."),
+                io.Latent.Output("latent", display_name="latent", tooltip="The samples, unchanged."),
+                BankSocket.Output(
+                    "grown_bank",
+                    display_name="bank",
+                    tooltip="The bank with these pictures in it, for a next sampler.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,

@@ -139,8 +139,12 @@ class DiversitySparseRepellency(io.ComfyNode):
                 io.Latent.Input("avoid", optional=True, tooltip="More pictures to keep away from, encoded by the VAE."),
             ],
             outputs=[
-                io.Model.Output(tooltip="The steered model; the model itself when there is nothing to do."),
-                TraceSocket.Output("trace", tooltip="What was done in each run, for a report."),
+                io.Model.Output(
+                    "steered",
+                    display_name="model",
+                    tooltip="The steered model; the model itself when there is nothing to do.",
+                ),
+                TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for a report."),
             ],
             hidden=[io.Hidden.unique_id],
             # Two equal nodes must not share one record of what they did.

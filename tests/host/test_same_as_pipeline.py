@@ -16,9 +16,9 @@ from support.host_client import HostClient
 from torch import Tensor
 
 PROMPT, STEPS, SEED, BATCH = "woman running", 8, 5, 4
-TOLERANCE = 2e-3
-"""Largest difference of final latents, whose standard deviation is about 0.7: two implementations of the network
-agree to 1e-5 an evaluation, and eight steps at CFG 5 amplify that."""
+TOLERANCE = 2e-4
+"""Largest difference of final latents, whose standard deviation is about 0.7; measured: 3e-5 at most. Two
+implementations of the network round differently, and eight steps at CFG 5 amplify that."""
 
 
 @pytest.fixture(scope="module")
@@ -65,5 +65,5 @@ def test_guided(client: HostClient, model: EmbeddedModel, cfg: float, settings: 
     avoided, drawn = in_host(client, cfg, **settings)
     expected = in_pipeline(model, cfg, avoided, **settings)
     plain = model.sample([PROMPT] * BATCH, SEED, steps=STEPS, cfg=cfg)
-    assert float((expected - plain).abs().max()) > 20 * TOLERANCE, "the guidance did next to nothing"
+    assert float((expected - plain).abs().max()) > 1000 * TOLERANCE, "the guidance did next to nothing"
     assert torch.allclose(drawn, expected, atol=TOLERANCE), float((drawn - expected).abs().max())

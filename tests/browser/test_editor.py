@@ -1,0 +1,73 @@
+"""The graph editor in a real browser: a template is opened, queued and shows pictures and what was done."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.host_server import HostServer
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+
+pytestmark = [pytest.mark.browser, pytest.mark.host]
+
+PATIENCE = 200_000  # ms: a busy machine loads the editor slowly
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("there is no Chromium on the path; install one to test the graph editor")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize(
+    ("title", "pictures", "said"),
+    [
+        (
+            "Memory bank that grows with every queue",
+            4,
+            ["0 pictures at revision 0", "4 pictures remembered, 0 were known", "Moved"],
+        ),
+        ("Same prompt, eight alike and eight different", 16, ["Moved"]),
+    ],
+)
+def test_a_template_from_the_browser_to_pictures(
+    server: HostServer, browser: Any, tmp_path: Path, title: str, pictures: int, said: list[str]
+) -> None:
+    page = browser.new_page(viewport={"width": 1900, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    complaints: list[str] = []
+    page.on(
+        "console",
+        lambda message: complaints.append(f"{message.text} {message.location}") if message.type == "error" else None,
+    )
+    page.goto(server.client.address)
+    # A first visit opens the templates; ours are listed under the pack's folder.
+    category = page.get_by_text("diversity-guidance", exact=True).first
+    category.scroll_into_view_if_needed()
+    category.click()
+    at_start = len(complaints)
+    crashes: list[str] = []
+    page.on("pageerror", lambda error: crashes.append(str(error)))
+    page.get_by_text(title).first.click()
+    page.get_by_text("Run", exact=True).first.click()
+    page.wait_for_function(
+        "count => window.app.graph.nodes.reduce((sum, node) => sum + (node.imgs?.length ?? 0), 0) >= count",
+        arg=pictures,
+    )
+    for text in said:
+        page.get_by_text(text).first.wait_for()
+    page.screenshot(path=tmp_path / "editor.png")
+    assert crashes == []
+    assert [text for text in complaints[at_start:] if "404" not in text] == []
+    assert not [text for text in complaints if "diversity" in text.lower()]
+    page.close()

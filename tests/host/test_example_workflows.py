@@ -1,0 +1,110 @@
+"""The example workflows: valid files that show what they say in a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diversity_guidance import __version__
+from PIL import Image
+from support.graphs import Node, pictures_of
+from support.host_client import HostClient, Prompt
+from support.host_server import PACK, HostServer
+from support.workflows import NOTES, to_api
+
+FILES = sorted((PACK / "example_workflows").glob("*.json"))
+ALIKE = "Same prompt, eight alike and eight different"
+GROWING = "Memory bank that grows with every queue"
+
+
+def workflow_in(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_examples_are_there() -> None:
+    assert {path.stem for path in FILES} >= {ALIKE, GROWING}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_file_is_what_the_editor_reads(path: Path) -> None:
+    """The rules of the editor's own schema, version 0.4, and what the Manager needs to find missing nodes."""
+    workflow = workflow_in(path)
+    assert workflow["version"] == 0.4
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"])
+    assert workflow["last_node_id"] == max(nodes)
+    assert workflow["last_link_id"] == max(link[0] for link in workflow["links"])
+    for node in nodes.values():
+        assert node.keys() >= {"id", "type", "pos", "size", "flags", "order", "mode", "properties"}
+        origin = node["properties"]["cnr_id"], node["properties"]["ver"]
+        ours = node["type"].startswith("Diversity")
+        assert origin == ("diversity-guidance", __version__) if ours else origin[0] == "comfy-core"
+        assert re.fullmatch(r"\d+\.\d+\.\d+", origin[1])
+    assert any(node["type"] in NOTES for node in nodes.values())
+    for link, source, source_slot, target, target_slot, kind in workflow["links"]:
+        assert link in nodes[source]["outputs"][source_slot]["links"]
+        assert nodes[target]["inputs"][target_slot]["link"] == link
+        assert nodes[source]["outputs"][source_slot]["type"] == nodes[target]["inputs"][target_slot]["type"] == kind
+    picture = Image.open(path.with_suffix(".jpg"))
+    assert picture.width == picture.height
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_nodes_are_those_of_the_host(path: Path, client: HostClient) -> None:
+    object_info = client.object_info()
+    workflow = workflow_in(path)
+    for node in workflow["nodes"]:
+        if node["type"] not in NOTES:
+            info = object_info[node["type"]]
+            known = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+            assert {socket["name"] for socket in node["inputs"]} <= known.keys()
+            assert [output["type"] for output in node["outputs"]] == info["output"]
+    to_api(workflow, object_info)
+
+
+def test_the_host_offers_them_as_templates(client: HostClient) -> None:
+    templates = client.get("/workflow_templates").json()
+    assert set(templates["diversity-guidance"]) == {path.stem for path in FILES}
+
+
+def quick(client: HostClient, title: str) -> Prompt:
+    """The workflow as a graph, with fewer steps."""
+    prompt = to_api(workflow_in(PACK / "example_workflows" / f"{title}.json"), client.object_info())
+    for node in prompt.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = 10
+    return prompt
+
+
+def savers(prompt: Prompt) -> list[Node]:
+    return [Node(identity) for identity, node in prompt.items() if node["class_type"] == "SaveImage"]
+
+
+def spread(pictures: list[Any]) -> float:
+    """Mean difference of two pictures, in grey levels."""
+    return float(np.mean([np.abs(a.astype(float) - b).mean() for a, b in combinations(pictures, 2)]))
+
+
+def test_eight_alike_and_eight_different(client: HostClient) -> None:
+    prompt = quick(client, ALIKE)
+    run = client.run(prompt)
+    alike, different = (pictures_of(client, run, node) for node in savers(prompt))
+    assert len(alike) == len(different) == 8
+    assert spread(different) > 1.5 * spread(alike)
+
+
+def test_a_bank_that_grows(server: HostServer, client: HostClient) -> None:
+    prompt = quick(client, GROWING)
+    (saver,) = savers(prompt)
+    batches = [pictures_of(client, client.run(prompt), saver) for _ in range(3)]
+    for earlier, later in combinations(batches, 2):
+        nearest = [min(np.abs(new.astype(float) - old).mean() for old in earlier) for new in later]
+        print(nearest)
+        assert min(nearest) > 0.2, "a picture was drawn twice"
+        assert np.mean(nearest) > 2
+    assert (server.base / "user" / "diversity_banks" / "first steps").is_dir()
