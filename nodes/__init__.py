@@ -6,9 +6,11 @@ from comfy_api.latest import ComfyExtension, io
 
 from .bank_folder import register_bank_folder
 from .demo_model import DiversityDemoModel
+from .exemplar_set import DiversityExemplarSet
 from .memory_bank import DiversityMemoryBank
 from .remember import DiversityRemember
 from .sparse_repellency import DiversitySparseRepellency
+from .vendi_guidance import DiversityVendiGuidance
 
 
 class DiversityExtension(ComfyExtension):
@@ -17,4 +19,11 @@ class DiversityExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes, in the order of the menu."""
         register_bank_folder()
-        return [DiversityDemoModel, DiversitySparseRepellency, DiversityMemoryBank, DiversityRemember]
+        return [
+            DiversityDemoModel,
+            DiversitySparseRepellency,
+            DiversityVendiGuidance,
+            DiversityMemoryBank,
+            DiversityRemember,
+            DiversityExemplarSet,
+        ]

@@ -9,3 +9,9 @@ BankSocket = io.Custom("DIVERSITY_BANK")
 
 TraceSocket = io.Custom("DIVERSITY_TRACE")
 """A ``RunTraces``: records of runs, found by the latents that they made."""
+
+ExemplarSocket = io.Custom("DIVERSITY_EXEMPLARS")
+"""An ``ExemplarSet``: an immutable value."""
+
+CentroidSocket = io.Custom("FEATURE_CENTROID")
+"""A ``FeatureCentroid``: an immutable value."""

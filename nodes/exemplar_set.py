@@ -1,0 +1,97 @@
+"""Exemplars of a subject as a value on a wire."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..stores.exemplar_set import ExemplarSet, picture_files
+from .messages import show
+from .schema import schema_extras
+from .sockets import ExemplarSocket
+
+
+class DiversityExemplarSet(io.ComfyNode):
+    """Holds a handful of real pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityExemplarSet",
+            display_name="Exemplar Set (Diversity)",
+            category="diversity",
+            description="A handful of real pictures of the subject, such as five photographs of the town you mean. "
+            "Vendi Guidance keeps what is drawn near to them while it spreads it out.",
+            inputs=[
+                io.String.Input(
+                    "folder",
+                    default="",
+                    tooltip="A folder inside ComfyUI's input directory: all pictures in it. Empty for none.",
+                ),
+                io.Image.Input("images", optional=True, tooltip="Pictures along a wire; added to those of the folder."),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The model's VAE: needed for the features latents and preview, and for no others.",
+                ),
+            ],
+            outputs=[
+                ExemplarSocket.Output("set", display_name="exemplars", tooltip="For Vendi Guidance."),
+                io.Int.Output("count", display_name="count", tooltip="How many pictures they are."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            **schema_extras(search_aliases=["diversity", "reference pictures", "real images", "c-vsg", "style set"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, folder: str | None = None) -> bool | str:
+        """Refuse folders that cannot be read before anything runs; one that comes along a wire is None here."""
+        if not folder:
+            return True
+        try:
+            picture_files(_root(), folder)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str | None, images: Tensor | None = None, vae: Any = None) -> str:
+        """Changes when the folder's files do."""
+        if not folder:
+            return ""
+        files = [
+            f"{path.name}:{(state := path.stat()).st_size}:{state.st_mtime_ns}"
+            for path in picture_files(_root(), folder)
+        ]
+        return hashlib.sha256("\n".join(files).encode()).hexdigest()
+
+    @classmethod
+    def execute(cls, folder: str, images: Tensor | None = None, vae: Any = None) -> io.NodeOutput:
+        """Read the pictures and, with a VAE, encode them.
+
+        Raises:
+            ValueError: there is no picture, or one cannot be read.
+        """
+        pictures: tuple[Tensor, ...] = ()
+        if folder:
+            pictures += ExemplarSet.from_folder(_root(), folder).pictures
+        if images is not None:
+            pictures += ExemplarSet.from_images(images[..., :3].movedim(-1, 1)).pictures
+        if not pictures:
+            raise ValueError("An Exemplar Set needs pictures: name a folder of the input directory, or wire images.")
+        exemplars = ExemplarSet(pictures)
+        if vae is not None:
+            encoded = [vae.encode(picture.movedim(0, -1)[None].float() / 255)[0] for picture in pictures]
+            exemplars = exemplars.with_latents(encoded)
+        show(cls.hidden.unique_id, f"{len(exemplars)} exemplars.")
+        return io.NodeOutput(exemplars, len(exemplars))
+
+
+def _root() -> Path:
+    return Path(folder_paths.get_input_directory())

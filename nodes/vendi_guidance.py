@@ -1,0 +1,310 @@
+"""Vendi Guidance (arXiv 2406.04551) as a patch of a MODEL."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Literal
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..guidance.caps import Cap
+from ..guidance.sparse_repellency import RECOMMENDED_END
+from ..guidance.trace import Trace
+from ..guidance.vendi_guidance import VendiGuidance
+from ..guidance.vendi_settings import VendiSettings
+from ..stores.bank_snapshot import BankSnapshot, check_latent_format
+from ..stores.exemplar_set import ExemplarSet
+from .features import LATENTS, SPACES, SPACES_TOOLTIP, HostNetworks, choose_features
+from .host import PercentToSigma, guided, latent_format_name, sigma_interval
+from .messages import logger, show
+from .schema import input_extras, schema_extras
+from .sockets import BankSocket, ExemplarSocket, TraceSocket
+from .sparse_repellency import UNLIMITED
+from .traces import RunTraces
+
+DEFAULTS = VendiSettings()
+PAPER = "paper"
+
+
+class DiversityVendiGuidance(io.ComfyNode):
+    """Spreads pictures out from remembered ones and one another, and keeps them near exemplars."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityVendiGuidance",
+            display_name="Vendi Guidance (Diversity)",
+            category="diversity",
+            description="Steers sampling so that the pictures of a batch differ from one another and from those of a "
+            "Memory Bank, measured in features of your choice, and stay near the pictures of an Exemplar Set.",
+            inputs=[
+                io.Model.Input("model"),
+                io.Combo.Input(
+                    "preset",
+                    options=["custom", PAPER],
+                    default="custom",
+                    tooltip="custom: the widgets below. paper: the published algorithm (c-VSG), for comparison; then "
+                    "only features and what is wired count.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=DEFAULTS.strength,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Length of a full push, as a fraction of the typical distance between unrelated pictures. "
+                    "No pushes at 0.",
+                ),
+                io.Float.Input(
+                    "alpha",
+                    default=DEFAULTS.alpha,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Weight of the push away from the bank and from the rest of the batch. Disabled at 0.",
+                ),
+                io.Float.Input(
+                    "beta",
+                    default=DEFAULTS.beta,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Weight of the pull towards the exemplars. Disabled at 0.",
+                ),
+                io.Float.Input(
+                    "relaxation",
+                    default=DEFAULTS.relaxation,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="How far CFG, which narrows a prompt to one picture, is eased for pictures that repeat "
+                    "others. Disabled at 0, as published. No difference at CFG 1.",
+                ),
+                io.Combo.Input("features", options=list(SPACES), default=LATENTS, tooltip=SPACES_TOOLTIP),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Where in the model's schedule it begins. 0 is the start.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=RECOMMENDED_END,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Where in the model's schedule it ends. 1 is the end: the last steps decide details, and "
+                    "pushing there costs quality.",
+                ),
+                io.Int.Input(
+                    "frequency",
+                    default=DEFAULTS.frequency,
+                    min=1,
+                    max=1000,
+                    tooltip="Act on every how manieth step. 1 is every step; more saves time with costly features.",
+                ),
+                io.Boolean.Input(
+                    "in_batch",
+                    default=DEFAULTS.in_batch,
+                    tooltip="Whether the pictures of a batch are pushed apart. No effect on a batch of one.",
+                ),
+                io.Combo.Input(
+                    "kernel",
+                    options=["gaussian", "cosine"],
+                    default=DEFAULTS.kernel,
+                    tooltip="How similar two pictures are: gaussian forgets pictures that are far apart, cosine, as "
+                    "published, sees all of them.",
+                    **input_extras(io.Combo.Input, advanced=True),
+                ),
+                io.Float.Input(
+                    "bandwidth",
+                    default=DEFAULTS.bandwidth,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Width of the gaussian kernel, as a fraction of the distance of unrelated features. 0 "
+                    "takes the median distance of the pictures themselves.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
+                io.Float.Input(
+                    "order",
+                    default=DEFAULTS.order,
+                    min=0.1,
+                    max=UNLIMITED,
+                    step=0.1,
+                    tooltip=f"Of the Vendi Score: below 1 counts rare pictures fully, {UNLIMITED:g} (infinity) only "
+                    "the commonest kind. 2 is quickest and compares with every picture of the bank.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
+                io.Combo.Input(
+                    "measure",
+                    options=["conditional", "guided"],
+                    default=DEFAULTS.measure,
+                    tooltip="Of which prediction features are taken: of what the prompt alone predicts, which works "
+                    "while the picture is being decided, or of the guided one. No difference at CFG 1.",
+                    **input_extras(io.Combo.Input, advanced=True),
+                ),
+                io.Int.Input(
+                    "neighbours",
+                    default=DEFAULTS.neighbours,
+                    min=1,
+                    max=2000,
+                    tooltip="How many pictures of the bank, the most similar ones, the score is taken of.",
+                    **input_extras(io.Int.Input, advanced=True),
+                ),
+                io.Boolean.Input(
+                    "project",
+                    default=DEFAULTS.project,
+                    tooltip="Leave out the part of a push along what the model is doing anyway.",
+                    **input_extras(io.Boolean.Input, advanced=True),
+                ),
+                io.Float.Input(
+                    "cap_update",
+                    default=min(DEFAULTS.cap.update, UNLIMITED),
+                    min=0.01,
+                    max=UNLIMITED,
+                    step=0.01,
+                    tooltip=f"Longest push, relative to the change that the model makes. {UNLIMITED:g} is no cap.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
+                io.Float.Input(
+                    "cap_estimate",
+                    default=min(DEFAULTS.cap.estimate, UNLIMITED),
+                    min=0.01,
+                    max=UNLIMITED,
+                    step=0.01,
+                    tooltip=f"Longest push, relative to the length of the estimate. {UNLIMITED:g} is no cap.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
+                BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to differ from."),
+                ExemplarSocket.Input("exemplars", optional=True, tooltip="Real pictures to stay near to."),
+                io.String.Input(
+                    "prompt",
+                    optional=True,
+                    force_input=True,
+                    tooltip="What is drawn. Wired, only remembered pictures of similar prompts count; the bank must "
+                    "remember its prompts.",
+                ),
+                io.Vae.Input("vae", optional=True, tooltip="Decodes for features of pictures; a TAESD is quickest."),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "steered",
+                    display_name="model",
+                    tooltip="The steered model; the model itself when there is nothing to do.",
+                ),
+                TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for a report."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            # Two equal nodes must not share one record of what they did.
+            not_idempotent=True,
+            **schema_extras(search_aliases=["diversity", "variety", "c-vsg", "vendi score", "exemplars", "sparke"]),
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        strength: float | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        relaxation: float | None = None,
+        bandwidth: float | None = None,
+        order: float | None = None,
+    ) -> bool | str:
+        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+        given = {
+            "strength": strength,
+            "alpha": alpha,
+            "beta": beta,
+            "relaxation": relaxation,
+            "bandwidth": bandwidth,
+            "order": order,
+        }
+        try:
+            replace(DEFAULTS, **{name: value for name, value in given.items() if value is not None})
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        preset: str,
+        strength: float,
+        alpha: float,
+        beta: float,
+        relaxation: float,
+        features: str,
+        start_percent: float,
+        end_percent: float,
+        frequency: int,
+        in_batch: bool,
+        kernel: Literal["gaussian", "cosine"],
+        bandwidth: float,
+        order: float,
+        measure: Literal["conditional", "guided"],
+        neighbours: int,
+        project: bool,
+        cap_update: float,
+        cap_estimate: float,
+        bank: BankSnapshot | None = None,
+        exemplars: ExemplarSet | None = None,
+        prompt: str | None = None,
+        vae: Any = None,
+        clip_vision: Any = None,
+    ) -> io.NodeOutput:
+        """Patch the model, unless there is nothing to differ from and nothing to stay near to.
+
+        Raises:
+            ValueError: a number is out of its range, what is wired is of another model, or a network is missing.
+        """
+        settings = VendiSettings(
+            alpha=alpha,
+            beta=beta,
+            strength=strength,
+            relaxation=relaxation,
+            order=_unlimited(order),
+            kernel=kernel,
+            bandwidth=bandwidth,
+            measure=measure,
+            frequency=frequency,
+            neighbours=neighbours,
+            in_batch=in_batch,
+            project=project,
+            cap=Cap(_unlimited(cap_update), _unlimited(cap_estimate)),
+        )
+        if preset == PAPER:
+            settings = VendiSettings.paper()
+        if bank is not None:
+            check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
+            bank = bank if len(bank) else None
+        traces = RunTraces()
+        if settings.is_off or (bank is None and exemplars is None and not settings.in_batch):
+            return io.NodeOutput(model, traces)
+        make_features = choose_features(features, model, HostNetworks(vae, clip_vision))
+        node_id = cls.hidden.unique_id
+
+        def make(percent_to_sigma: PercentToSigma) -> VendiGuidance:
+            if preset == PAPER:
+                return VendiGuidance(settings, bank, exemplars, make_features, prompt)
+            interval = sigma_interval(percent_to_sigma, start_percent, end_percent)
+            return VendiGuidance(replace(settings, interval=interval), bank, exemplars, make_features, prompt)
+
+        def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
+            traces.record(latents, latent_format, trace)
+            logger.info("%s (node %s): %s", VendiGuidance.name, node_id, trace.summary())
+            show(node_id, trace.summary())
+
+        return io.NodeOutput(guided(model, make, report), traces)
+
+
+def _unlimited(value: float) -> float:
+    """What a widget's largest value means: infinity."""
+    return math.inf if value >= UNLIMITED else value
