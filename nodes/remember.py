@@ -13,6 +13,7 @@ from ..stores.bank_snapshot import BankSnapshot
 from ..stores.memory_bank import DEFAULT_CAPACITY
 from ..stores.names import validate_bank_name
 from .bank_folder import open_bank
+from .features import PICTURE_SPACES, picture_features
 from .host import is_known_to_be_noisy, latent_channels, latent_format_name
 from .latents import plain_latents
 from .memory_bank import DEFAULT_NAME
@@ -21,6 +22,7 @@ from .schema import input_extras, schema_extras
 from .sockets import BankSocket
 
 THUMBNAIL_SIDE = 128
+NO_FEATURES = "none"
 
 
 class DiversityRemember(io.ComfyNode):
@@ -70,6 +72,16 @@ class DiversityRemember(io.ComfyNode):
                     tooltip="How many pictures the bank on disk keeps; the oldest leave first.",
                     **input_extras(io.Int.Input, advanced=True),
                 ),
+                io.Combo.Input(
+                    "features",
+                    optional=True,
+                    options=[NO_FEATURES, *PICTURE_SPACES],
+                    default=NO_FEATURES,
+                    tooltip="Also remember these features of the images, so that Vendi Guidance need not decode every "
+                    "remembered picture. A bank keeps several kinds side by side.",
+                    **input_extras(io.Combo.Input, advanced=True),
+                ),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent", tooltip="The samples, unchanged."),
@@ -105,6 +117,8 @@ class DiversityRemember(io.ComfyNode):
         prompt: str | None = None,
         seed: int | None = None,
         capacity: int = DEFAULT_CAPACITY,
+        features: str = NO_FEATURES,
+        clip_vision: Any = None,
     ) -> io.NodeOutput:
         """Remember the samples.
 
@@ -118,6 +132,12 @@ class DiversityRemember(io.ComfyNode):
             "seeds": seed,
             "thumbnails": None if images is None else _thumbnails(images, len(latents)),
         }
+        if features != NO_FEATURES:
+            if images is None:
+                raise ValueError(
+                    f'The features "{features}" are taken of pictures. Wire the decoded images, or "none".'
+                )
+            facts["features"] = picture_features(features, clip_vision, images, len(latents))
         told = f"{len(latents)} pictures go on along the wire."
         extended = None if bank is None else bank.extended(latents, **facts)
         if name:
