@@ -129,14 +129,17 @@ def _escape(
     rays = _rays(point, row, references, others, radius, transform, movable)
     if len(rays) == 0:
         return point
-    along: list[Tensor] = []
-    squares: list[Tensor] = []
+    along = point.new_empty((count_rows(references) + len(others), len(rays)))
+    squares = along.new_empty(len(along))
+    done = 0
     for chunk in _all_chunks(references, others, point, transform):
         differences = point - chunk
-        along.append(differences @ rays.T)
-        squares.append(differences.square().sum(1))
-    components = torch.cat(along).double().cpu().numpy()
-    gaps = torch.cat(squares).double().cpu().numpy()
+        place = slice(done, done + len(chunk))
+        along[place] = differences @ rays.T
+        squares[place] = differences.square().sum(1)
+        done += len(chunk)
+    components = along.double().cpu().numpy()
+    gaps = squares.double().cpu().numpy()
     lengths = [_first_gap(components[:, ray], gaps, radius) for ray in range(len(rays))]
     best = int(np.argmin(lengths))
     return point + lengths[best] * rays[best]

@@ -141,8 +141,11 @@ def batch_field(points: Tensor, radius: float) -> ShieldField:
 
 def squared_norms(references: Blocks, like: Tensor, transform: Transform | None = None) -> Tensor:
     """Squared L2 norm of every (transformed) reference, shape (N,): constant during a run, so worth keeping."""
-    norms = [chunk.square().sum(1) for _, chunk in read_chunks(references, like, transform)]
-    return torch.cat([like.new_empty(0), *norms])
+    # Filled in place: small results kept between the chunks would keep the heap from using their memory again.
+    norms = like.new_empty(count_rows(references))
+    for offset, chunk in read_chunks(references, like, transform):
+        norms[offset : offset + len(chunk)] = chunk.square().sum(1)
+    return norms
 
 
 def working_points(estimates: Tensor) -> Tensor:
