@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..features.pooled_latents import PooledLatents
 from ..features.space import FeatureSpace
-from ..kernels.shields import working_points
 from .contract import SamplingRun
 
 Decode = Callable[[Tensor], Tensor]
@@ -56,9 +55,10 @@ class LatentFeatures:
         Raises:
             ValueError: latents that are not finite or do not fit the space.
         """
+        if not len(latents):
+            return latents.new_zeros((0, self.space.dimension), dtype=torch.float32)
         with torch.no_grad():
-            parts = [self._of(part) for part in working_points(latents).view(latents.shape).split(self.chunk)]
-        return torch.cat(parts) if parts else latents.new_zeros((0, self.space.dimension), dtype=torch.float32)
+            return torch.cat([self._of(part.float()) for part in latents.split(self.chunk)])
 
     def pull_back(self, latents: Tensor, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Gradients with respect to features as gradients with respect to the latents.
