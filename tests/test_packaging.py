@@ -1,0 +1,85 @@
+"""What a registry, ComfyUI Manager and pip read of the repository says the truth."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli", reason="pip install tomli to read pyproject.toml on Python 3.10")
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NOT_PACKAGES = {"tests", "build", "dist"}
+
+
+def packages() -> set[str]:
+    folders = [path.parent.relative_to(ROOT) for path in ROOT.rglob("__init__.py")]
+    kept = [folder for folder in folders if not any(part in NOT_PACKAGES or part[0] == "." for part in folder.parts)]
+    return {".".join(["diversity_guidance", *folder.parts]) for folder in kept}
+
+
+def node_classes() -> dict[str, ast.ClassDef]:
+    """Node ids as ComfyUI Manager finds them: classes that inherit ComfyNode directly, with a literal node_id."""
+    found = {}
+    for path in sorted((ROOT / "nodes").glob("*.py")):
+        for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(item, ast.ClassDef) and any(ast.unparse(base).endswith("ComfyNode") for base in item.bases):
+                ids = [
+                    keyword.value.value
+                    for call in ast.walk(item)
+                    if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("Schema")
+                    for keyword in call.keywords
+                    if keyword.arg == "node_id" and isinstance(keyword.value, ast.Constant)
+                ]
+                assert len(ids) == 1, f"{item.name} in {path.name} has no literal node_id"
+                found[ids[0]] = item
+    return found
+
+
+def test_every_package_is_installed() -> None:
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages()
+
+
+def test_manager_installs_what_pip_installs() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    assert sorted(lines) == sorted(PROJECT["project"]["dependencies"])
+
+
+def test_the_users_torch_is_left_alone() -> None:
+    for line in PROJECT["project"]["dependencies"]:
+        assert not line.startswith("torch")
+
+
+def test_versions_agree() -> None:
+    found = re.search(r'__version__ = "(.+)"', (ROOT / "__init__.py").read_text(encoding="utf-8"))
+    assert found is not None and found.group(1) == PROJECT["project"]["version"]
+
+
+def test_every_node_has_the_prefix_and_a_help_page() -> None:
+    nodes = node_classes()
+    assert nodes
+    for node_id in nodes:
+        assert node_id.startswith("Diversity")
+        assert (ROOT / "web" / "docs" / f"{node_id}.md").is_file(), f"{node_id} has no help page"
+    pages = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
+    assert pages == set(nodes)
+
+
+def test_every_node_is_in_an_example_workflow() -> None:
+    used = set()
+    for path in (ROOT / "example_workflows").glob("*.json"):
+        assert path.with_suffix(".jpg").is_file(), f"{path.name} has no thumbnail"
+        used |= {node["type"] for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]}
+    assert set(node_classes()) <= used
+
+
+def test_the_embedded_model_stays_small() -> None:
+    assert sum(path.stat().st_size for path in (ROOT / "demo" / "assets").iterdir()) <= 25_000_000
