@@ -1,0 +1,94 @@
+"""Centroids on disk and blended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.stores.feature_centroid import (
+    FeatureCentroid,
+    ModelFingerprint,
+    OtherModelError,
+    blended,
+    check_comparable,
+)
+from safetensors.torch import save_file
+
+
+def centroid(
+    value: float = 1.0, name: str = "a", model: int = 0, levels: int = 2, layer: str = "b", latent_format: str = "SD3"
+) -> FeatureCentroid:
+    weights = torch.randn(50, generator=torch.Generator().manual_seed(model))
+    mean = torch.full((levels, 3), value)
+    sigmas = torch.linspace(1, 0.5, levels)
+    fingerprint = ModelFingerprint("Net|b", weights)
+    return FeatureCentroid(name, fingerprint, latent_format, sigmas, {layer: mean}, {layer: 0.5 * mean.abs()}, 8)
+
+
+def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
+    original = centroid(name="grüße")
+    original.save(tmp_path / "made" / "one.safetensors")
+    loaded = FeatureCentroid.load(tmp_path / "made" / "one.safetensors")
+    assert loaded.digest == original.digest
+    assert torch.equal(loaded.spreads["b"], original.spreads["b"])
+    assert (loaded.name, loaded.pictures, loaded.latent_format) == ("grüße", 8, "SD3")
+    assert loaded.fingerprint.matches(original.fingerprint)
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["one.safetensors"]
+
+
+def test_files_that_are_no_centroid(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There is no centroid 'none'"):
+        FeatureCentroid.load(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ValueError, match="'bad' is damaged"):
+        FeatureCentroid.load(tmp_path / "bad.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="holds no centroid"):
+        FeatureCentroid.load(tmp_path / "other.safetensors")
+
+
+def test_a_blend_lies_between_or_beyond() -> None:
+    one, two = centroid(1.0), centroid(3.0)
+    assert torch.allclose(blended([one, two], [0.5, 0.5], "m").means["b"], torch.full((2, 3), 2.0))
+    assert torch.allclose(blended([one, two], [3.0, 1.0], "m").means["b"], torch.full((2, 3), 1.5))
+    assert torch.allclose(blended([one, two], [-0.5, 1.5], "m").means["b"], torch.full((2, 3), 4.0))
+    assert torch.allclose(blended([one], [2.0], "m").means["b"], one.means["b"])
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
+def test_weights_that_make_no_mean(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="sum is not 0"):
+        blended([centroid(), centroid(2.0)], weights, "m")
+
+
+def test_as_many_weights_as_centroids() -> None:
+    with pytest.raises(ValueError, match="2 centroids and 1 weights"):
+        blended([centroid(), centroid()], [1.0], "m")
+
+
+def test_centroids_that_do_not_go_together() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        check_comparable([])
+    with pytest.raises(OtherModelError, match="read from another model"):
+        check_comparable([centroid(), centroid(model=1)])
+    with pytest.raises(OtherModelError, match="SD3 latents"):
+        check_comparable([centroid(), centroid(latent_format="Flux")])
+    with pytest.raises(ValueError, match="hold other layers"):
+        check_comparable([centroid(), centroid(layer="c")])
+    with pytest.raises(ValueError, match="hold other noise levels"):
+        check_comparable([centroid(), centroid(levels=3)])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers(value: float) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        centroid(value)
+
+
+def test_noise_levels_must_descend() -> None:
+    good = centroid()
+    with pytest.raises(ValueError, match="the highest first"):
+        FeatureCentroid("x", good.fingerprint, "SD3", good.sigmas.flip(0), good.means, good.spreads, 1)
+    with pytest.raises(ValueError, match="do not fit its 1 noise levels"):
+        FeatureCentroid("x", good.fingerprint, "SD3", good.sigmas[:1], good.means, good.spreads, 1)
