@@ -1,0 +1,200 @@
+"""Feature Guidance: arXiv 2410.11646 (feature-guided score diffusion) without training, on the user's own model.
+
+The paper's features are channel means of the denoiser's layers, and its guidance shifts them inside the network towards
+the centroid of a class: a <- a + w (centroid - mean(a)). The equation is a reconstruction from the abstract (the paper
+learns w for every channel; here it is one number a layer). Leading away from a centroid and dilating the batch about
+its own mean are the same shift with another sign and another centre.
+
+One picture's features say more than its group: matching them to a centroid also wipes out what is the picture's own.
+With a reference, the centroid of what the model draws by itself, the shift is w (centroid - reference), the same for
+every picture: what tells the group from the rest, and nothing else.
+
+Only the pass of the prompt is shifted: classifier-free guidance then amplifies the difference to the other pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..kernels.centroids import apart, channel_means, interpolated, shift_channels, towards
+from ..stores.feature_centroid import FeatureCentroid
+from .contract import Guidance, SamplingRun, SamplingStep
+from .feature_layers import Layer
+from .feature_trace import FeatureTrace
+from .interval import SigmaInterval
+from .trace import SampleRecord, StepRecord
+
+Mode = Literal["towards", "away", "spread"]
+RECOMMENDED_END = 0.85
+"""Share of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
+
+MODES: tuple[Mode, ...] = ("towards", "away", "spread")
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """How Feature Guidance acts.
+
+    Attributes:
+        mode: "towards" the centroid, "away" from it, or "spread" the batch's own features apart.
+        strength: share of the way to (or from) the centroid, or of what the batch is dilated by; 0 switches the
+            method off.
+        interval: noise levels at which the method acts.
+    """
+
+    mode: Mode = "towards"
+    strength: float = 0.3
+    interval: SigmaInterval = field(default_factory=SigmaInterval)
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"Feature Guidance's mode must be one of {', '.join(MODES)}, not {self.mode!r}.")
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise ValueError(f"Feature Guidance's strength must be a number of at least 0, not {self.strength}.")
+
+
+class FeatureGuidance(Guidance):
+    """Shifts the features of a run while the network runs; the estimates themselves pass unchanged.
+
+    A host opens a pass with ``at``, lets ``visit`` see the layers, and closes it with ``at(None)``.
+
+    Args:
+        settings: how it acts.
+        weights: factor on the strength, by layer.
+        centroid: where to or from; not needed to spread.
+        reference: the centroid of what the model draws by itself; without one, every picture's own features are the
+            place to start from.
+
+    Raises:
+        ValueError: the centroid is missing, a centroid lacks a layer, or the two are not of the same model.
+    """
+
+    name = "Feature Guidance"
+
+    def __init__(
+        self,
+        settings: FeatureSettings,
+        weights: Mapping[str, float],
+        centroid: FeatureCentroid | None = None,
+        reference: FeatureCentroid | None = None,
+    ) -> None:
+        if settings.mode != "spread" and centroid is None:
+            raise ValueError(f"Leading {settings.mode} needs a centroid. Wire one, or choose to spread the batch.")
+        self._centroids = [] if settings.mode == "spread" else [c for c in (centroid, reference) if c is not None]
+        for given in self._centroids:
+            self._centroids[0].check_model(given.fingerprint, given.latent_format)
+            if missing := [name for name in weights if name not in given.means]:
+                raise ValueError(
+                    f"The centroid '{given.name}' has no features of {missing[0]}. Probe the pictures with that layer, "
+                    "or leave it out here."
+                )
+        self.settings = settings
+        self.weights = dict(weights)
+        self._trace = FeatureTrace()
+        self._pass: tuple[float, tuple[slice, ...]] | None = None
+        self._shares: dict[int, list[float]] = {}
+
+    @property
+    def trace(self) -> FeatureTrace:
+        """What happened in the current or last run."""
+        return self._trace
+
+    @property
+    def is_off(self) -> bool:
+        """Whether no feature can ever be shifted."""
+        return self.settings.strength == 0 or not any(self.weights.values())
+
+    def begin(self, run: SamplingRun) -> None:
+        """Forget the previous run.
+
+        Raises:
+            ValueError: the centroid is of another latent format.
+        """
+        for centroid in self._centroids:
+            centroid.check_model(centroid.fingerprint, run.latent_format)
+        self._trace = FeatureTrace()
+        self._pass, self._shares = None, {}
+        if self.settings.mode == "spread" and run.batch_size == 1 and not self.is_off:
+            self._trace.notes.append("A batch of one picture has nothing to be spread from.")
+
+    def at(self, sigma: float | None, rows: Sequence[slice] = ()) -> None:
+        """Say at which noise level the network is about to run, None for that it has.
+
+        Args:
+            sigma: noise level.
+            rows: rows of the network's batch that belong to the prompt's pass, one slice a copy of the batch; others
+                are left alone.
+        """
+        active = sigma is not None and not self.is_off and sigma in self.settings.interval and len(rows) > 0
+        self._pass = (sigma, tuple(rows)) if active and sigma is not None else None
+
+    def visit(self, layer: Layer, picture: Tensor) -> Tensor:
+        """Shift the features of one layer; the very tensor where there is nothing to do."""
+        if self._pass is None or layer.name not in self.weights:
+            return picture
+        sigma, rows = self._pass
+        shift = torch.zeros_like(means := channel_means(picture, layer.channel_axis))
+        for part in rows:
+            shift[part] = self._shift(layer.name, means[part], sigma)
+        if not bool(shift.any()):
+            self._note(rows, torch.zeros(len(shift)))
+            return picture
+        self._note(rows, _relative(shift, picture))
+        chosen = torch.cat([torch.arange(len(shift))[part] for part in rows]).to(picture.device)
+        changed = shift_channels(picture[chosen], shift[chosen], layer.channel_axis)
+        return picture.index_copy(0, chosen, changed)
+
+    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
+        """Record what was shifted at this evaluation; the estimate itself stays the very tensor."""
+        if self.is_off or step.sigma not in self.settings.interval:
+            return denoised
+        self._trace.evaluations += 1
+        shares = {sample: sum(values) / len(values) for sample, values in sorted(self._shares.items())}
+        self._shares = {}
+        if shares:
+            records = tuple(SampleRecord(sample, share, math.inf) for sample, share in shares.items())
+            self._trace.steps.append(StepRecord(self.name, step.sigma, step.progress, 0.0, records))
+        return denoised
+
+    def finish(self, samples: Tensor) -> Tensor:
+        """Close the trace; the final latents stay the very tensor.
+
+        Raises:
+            ValueError: none of the layers ever ran, so that nothing was steered.
+        """
+        self._trace.finished = True
+        if self._trace.evaluations and not self._trace.steps:
+            raise ValueError(
+                "Feature Guidance was active, but none of its layers ran: another node replaces or skips them. Choose "
+                "other layers, or take that node off the model."
+            )
+        if len(self._trace.steps) < self._trace.evaluations:
+            missed = self._trace.evaluations - len(self._trace.steps)
+            self._trace.notes.append(f"Its layers did not run in {missed} of {self._trace.evaluations} evaluations.")
+        return samples
+
+    def _shift(self, layer: str, means: Tensor, sigma: float) -> Tensor:
+        """Shift of the channel means (B, C) of the prompt's rows."""
+        weight = self.settings.strength * self.weights[layer]
+        if self.settings.mode == "spread":
+            return apart(means, weight)
+        places = [interpolated(c.sigmas, c.means[layer], sigma).to(means.device) for c in self._centroids]
+        start = means if len(places) == 1 else places[1].expand_as(means)
+        return towards(start, places[0], weight if self.settings.mode == "towards" else -weight)
+
+    def _note(self, rows: Sequence[slice], shares: Tensor) -> None:
+        for part in rows:
+            for sample, share in enumerate(shares[part].tolist()):
+                self._shares.setdefault(sample, []).append(share)
+
+
+def _relative(shift: Tensor, picture: Tensor) -> Tensor:
+    """Norm of the shift at every place relative to the norm of the activations, shape (B,)."""
+    places = picture[0].numel() / shift.shape[1]
+    return shift.norm(dim=1) * math.sqrt(places) / picture.flatten(1).float().norm(dim=1).clamp_min(1e-12)

@@ -1,0 +1,99 @@
+"""Reading features: channel means of a denoiser's layers while it looks at noised pictures (arXiv 2410.11646)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..kernels.centroids import channel_means
+from ..stores.feature_centroid import FeatureCentroid, ModelFingerprint
+from .feature_layers import Layer
+
+SAMPLED_WEIGHTS = 512
+PARAMETERS_SAMPLED = 64
+
+
+class FeatureReader:
+    """Collects features; its ``visit`` is for ``LayerHooks``.
+
+    Pictures may come in groups, and a group may be looked at several times at a level, with other noise or under
+    another prompt: its features are the mean over all that.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[int, str], dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+        self._sizes: dict[int, int] = {}
+        self._place: tuple[int, int] | None = None
+
+    def look(self, level: int, group: int, size: int) -> None:
+        """Say at which level of the grid the next evaluation is, and at which group of how many pictures."""
+        self._place = level, group
+        self._sizes[group] = size
+
+    def visit(self, layer: Layer, picture: Tensor) -> Tensor:
+        """Note the channel means of one layer; changes nothing."""
+        if self._place is not None:
+            level, group = self._place
+            self._rows[level, layer.name][group].append(channel_means(picture, layer.channel_axis).cpu())
+        return picture
+
+    def features(self) -> dict[str, Tensor]:
+        """What was read, by layer, shape (S, N, C): noise levels, pictures, channels.
+
+        Raises:
+            ValueError: nothing was read.
+        """
+        if not self._rows:
+            raise ValueError(
+                "None of the chosen layers ran. Choose others, or take nodes that replace or skip blocks of the model "
+                "off it."
+            )
+        levels = sorted({level for level, _ in self._rows})
+        names = list(dict.fromkeys(name for _, name in self._rows))
+        return {name: torch.stack([self._pictures(level, name) for level in levels]) for name in names}
+
+    def _pictures(self, level: int, name: str) -> Tensor:
+        groups = self._rows[level, name]
+        means = [torch.cat(rows).unflatten(0, (-1, self._sizes[group])).mean(0) for group, rows in groups.items()]
+        return torch.cat(means)
+
+
+def centroid_of(
+    features: Mapping[str, Tensor], name: str, sigmas: Tensor, fingerprint: ModelFingerprint, latent_format: str
+) -> FeatureCentroid:
+    """The centroid of pictures.
+
+    Args:
+        features: by layer, shape (S, N, C).
+        name: of the group.
+        sigmas: noise levels, shape (S,), descending.
+        fingerprint: of the model.
+        latent_format: of the model.
+    """
+    spread = {layer: rows.std(1, correction=1 if rows.shape[1] > 1 else 0) for layer, rows in features.items()}
+    means = {layer: rows.mean(1) for layer, rows in features.items()}
+    count = next(iter(features.values())).shape[1]
+    return FeatureCentroid(name, fingerprint, latent_format, sigmas.float().cpu(), means, spread, count)
+
+
+def fingerprint_of(network: nn.Module, layers: Sequence[Layer]) -> ModelFingerprint:
+    """By what this network is known again: its class, its layers and numbers from its biases and scales.
+
+    Those have one axis: quantised copies keep them in full precision, and adapters leave them alone.
+    """
+    small = [(name, value) for name, value in network.named_parameters() if value.ndim == 1 and value.numel() > 1]
+    chosen = small[:: max(len(small) // PARAMETERS_SAMPLED, 1)][:PARAMETERS_SAMPLED]
+    each = max(SAMPLED_WEIGHTS // max(len(chosen), 1), 1)
+    numbers = [_standardised(value.detach()[:each].float().cpu()) for _, value in chosen]
+    shapes = [f"{name}:{value.numel()}" for name, value in chosen]
+    architecture = "|".join([type(network).__name__, *(layer.name for layer in layers), *shapes])
+    return ModelFingerprint(architecture, torch.cat(numbers) if numbers else torch.zeros(0))
+
+
+def _standardised(values: Tensor) -> Tensor:
+    """So that every parameter has the same say; what is constant, as scales of 1 are, says nothing."""
+    spread = values.std(correction=0)
+    return (values - values.mean()) / spread if float(spread) > 1e-6 else torch.zeros_like(values)

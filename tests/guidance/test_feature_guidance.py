@@ -1,0 +1,414 @@
+"""Layers found in the module tree, hooks on them, and what Feature Guidance does there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
+from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings
+from diversity_guidance.guidance.feature_hooks import LayerHooks
+from diversity_guidance.guidance.feature_layers import check_readable, chosen_layers, find_layers, summary_of
+from diversity_guidance.guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of
+from diversity_guidance.guidance.interval import SigmaInterval
+from diversity_guidance.kernels.centroids import channel_means
+from diversity_guidance.stores.feature_centroid import FeatureCentroid, OtherModelError
+from torch import Tensor, nn
+
+WIDTH = 6
+
+
+class Block(nn.Module):
+    """A residual block on tokens; returns the picture alone or beside the text."""
+
+    def __init__(self, place: int | None = None) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+        self.place = place
+
+    def forward(self, x: Tensor, text: Tensor | None = None) -> Any:
+        x = x + self.linear(x).tanh()
+        if self.place is None:
+            return x
+        return (x, text) if self.place == 0 else (text, x)
+
+
+def blocks(place: int | None = None, count: int = 2) -> nn.ModuleList:
+    return nn.ModuleList(Block(place) for _ in range(count))
+
+
+class Alone(nn.Module):
+    """Blocks that see the picture alone, as in Wan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = blocks()
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Beside(nn.Module):
+    """The text beside the picture, as in Stable Diffusion 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joint_blocks = blocks(1)
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        for block in self.joint_blocks:
+            text, x = block(x, text)
+        return x
+
+
+class Joined(nn.Module):
+    """Two streams, then one sequence with the picture behind the text, as in Flux."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.double_blocks, self.single_blocks = blocks(0), blocks()
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        for block in self.double_blocks:
+            x, text = block(x, text)
+        both = torch.cat([text, x], 1)
+        for block in self.single_blocks:
+            both = block(both)
+        return both[:, text.shape[1] :]
+
+
+class HunyuanVideo(Joined):
+    """The picture before the text."""
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        for block in self.double_blocks:
+            x, text = block(x, text)
+        both = torch.cat([x, text], 1)
+        for block in self.single_blocks:
+            both = block(both)
+        return both[:, : x.shape[1]]
+
+
+class Refined(nn.Module):
+    """One sequence whose picture part a refiner has seen alone, as in Lumina."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise_refiner, self.layers = blocks(), blocks()
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        for block in self.noise_refiner:
+            x = block(x)
+        both = torch.cat([text, x], 1)
+        for block in self.layers:
+            both = block(both)
+        return both[:, text.shape[1] :]
+
+
+class Unet(nn.Module):
+    """Steps whose modules are run one by one, as the host does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        step = [nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.Tanh()]
+        self.input_blocks = nn.ModuleList([nn.Sequential(*step)])
+        self.middle_block = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1))
+        self.output_blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 1))])
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        x = x.transpose(1, 2).unflatten(2, (2, -1))
+        for step in (*self.input_blocks, self.middle_block, *self.output_blocks):
+            for module in step:
+                x = module(x)
+        return x.flatten(2).transpose(1, 2)
+
+
+NETWORKS = (Alone, Beside, Joined, HunyuanVideo, Refined, Unet)
+
+
+def network_of(kind: type[nn.Module], seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return kind().requires_grad_(False)
+
+
+def inputs(batch: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(batch, 8, WIDTH, generator=generator), torch.randn(batch, 3, WIDTH, generator=generator)
+
+
+def pictures_seen(network: nn.Module, x: Tensor, text: Tensor) -> dict[str, Tensor]:
+    seen: dict[str, Tensor] = {}
+
+    def visit(layer: Any, picture: Tensor) -> Tensor:
+        seen[layer.name] = channel_means(picture, layer.channel_axis)
+        return picture
+
+    layers = find_layers(network)
+    with LayerHooks(layers, [layer.name for layer in layers], visit):
+        network(x, text)
+    return seen
+
+
+def centroid(network: nn.Module, name: str = "a group", shift: float = 0.0) -> FeatureCentroid:
+    """Of three pictures at two noise levels."""
+    reader, layers = FeatureReader(), find_layers(network)
+    x, text = inputs()
+    with LayerHooks(layers, [layer.name for layer in layers], reader.visit):
+        for level in range(2):
+            reader.look(level, 0, len(x))
+            network(x + shift + level, text)
+    return centroid_of(reader.features(), name, torch.tensor([1.0, 0.1]), fingerprint_of(network, layers), "SD3")
+
+
+def run_of(batch: int = 3, latent_format: str = "SD3") -> SamplingRun:
+    return SamplingRun(batch, (4, 8, 8), torch.tensor([1.0, 0.5, 0.0]), torch.device("cpu"), latent_format, 0)
+
+
+def steered(network: nn.Module, guidance: FeatureGuidance, rows: list[slice], sigma: float = 1.0) -> Tensor:
+    x, text = inputs()
+    layers = find_layers(network)
+    with LayerHooks(layers, list(guidance.weights), guidance.visit):
+        guidance.at(sigma, rows)
+        return network(x, text)
+
+
+def weights(network: nn.Module) -> dict[str, float]:
+    return {layer.name: 1.0 for layer in find_layers(network)}
+
+
+def step_at(sigma: float) -> tuple[Tensor, SamplingStep]:
+    estimate = torch.zeros(3, 4, 8, 8)
+    return estimate, SamplingStep(sigma, sigma / 2, 1 - sigma, estimate, estimate)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_layers_see_the_picture_and_never_the_text(kind: type[nn.Module]) -> None:
+    network = network_of(kind)
+    x, text = inputs()
+    seen = pictures_seen(network, x, text)
+    assert set(seen) == {layer.name for layer in find_layers(network)}
+    assert all(torch.equal(seen[name], other) for name, other in pictures_seen(network, x, 100 * text).items())
+    last = list(seen)[-1]
+    assert torch.allclose(seen[last], network(x, text).mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_towards_the_centroid_changes_the_rows_of_the_prompt_only(kind: type[nn.Module]) -> None:
+    network = network_of(kind)
+    plain = network(*inputs())
+    guidance = FeatureGuidance(FeatureSettings(strength=0.5), weights(network), centroid(network, shift=1.0))
+    guidance.begin(run_of())
+    changed = steered(network, guidance, [slice(1, 3)])
+    assert torch.allclose(changed[0], plain[0], atol=1e-6)
+    assert not torch.allclose(changed[1:], plain[1:], atol=1e-3)
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("towards", -1), ("away", 1)])
+def test_features_come_nearer_or_go(mode: Any, sign: int) -> None:
+    network = network_of(Alone)
+    group = centroid(network, shift=1.0)
+    guidance = FeatureGuidance(FeatureSettings(mode, 0.5), {"blocks.0": 1.0}, group)
+    guidance.begin(run_of())
+    seen: list[Tensor] = []
+    layer = find_layers(network)[0]
+    x, _ = inputs()
+    guidance.at(1.0, [slice(0, 3)])
+    before = layer.module(x)
+    seen = [channel_means(value, -1) for value in (before, guidance.visit(layer, before))]
+    distances = [(means - group.means["blocks.0"][0]).norm(dim=1) for means in seen]
+    assert ((distances[1] - distances[0]) * sign > 0).all()
+
+
+def test_a_reference_shifts_every_picture_alike() -> None:
+    network = network_of(Alone)
+    group, reference = centroid(network, shift=1.0), centroid(network, "plain")
+    guidance = FeatureGuidance(FeatureSettings(strength=0.3), {"blocks.0": 1.0}, group, reference)
+    shift = guidance._shift("blocks.0", torch.randn(3, WIDTH), 1.0)
+    assert torch.allclose(shift, 0.3 * (group.means["blocks.0"][0] - reference.means["blocks.0"][0]).expand(3, -1))
+
+
+def test_spreading_moves_the_features_of_a_batch_apart() -> None:
+    network = network_of(Alone)
+    guidance = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0})
+    guidance.begin(run_of())
+    layer = find_layers(network)[0]
+    before = layer.module(inputs()[0])
+    guidance.at(1.0, [slice(0, 3)])
+    after = guidance.visit(layer, before)
+    assert (torch.pdist(channel_means(after, -1)) > 1.2 * torch.pdist(channel_means(before, -1))).all()
+    assert torch.allclose(after.flatten(1).norm(dim=1), before.flatten(1).norm(dim=1), rtol=1e-5)
+
+
+def test_copies_of_a_batch_are_spread_each_for_itself() -> None:
+    """Two positive prompts in one evaluation: their pictures are not to be pushed from one another."""
+    network = network_of(Alone)
+    layer = find_layers(network)[0]
+    guidance = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0})
+    guidance.begin(run_of(2))
+    one = layer.module(inputs(2)[0])
+    guidance.at(1.0, [slice(0, 2)])
+    alone = guidance.visit(layer, one)
+    guidance.at(1.0, [slice(0, 2), slice(2, 4)])
+    both = guidance.visit(layer, torch.cat([one, one + 5]))
+    assert torch.allclose(both[:2], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sigma", "rows"),
+    [
+        (FeatureSettings("spread", 0.0), 1.0, [slice(0, 3)]),
+        (FeatureSettings("spread", 1.0, SigmaInterval(low=0.5)), 0.2, [slice(0, 3)]),
+        (FeatureSettings("spread", 1.0), 1.0, []),
+        (FeatureSettings("spread", 1.0), 1.0, [slice(0, 1)]),
+        (FeatureSettings("spread", 1.0), None, [slice(0, 3)]),
+    ],
+    ids=["strength 0", "outside the interval", "no prompt", "batch of one", "not announced"],
+)
+def test_nothing_to_do_leaves_the_very_tensor(settings: FeatureSettings, sigma: float, rows: list[slice]) -> None:
+    network = network_of(Alone)
+    layer = find_layers(network)[0]
+    guidance = FeatureGuidance(settings, {"blocks.0": 1.0})
+    guidance.begin(run_of())
+    guidance.at(sigma, rows)
+    picture = inputs()[0]
+    assert guidance.visit(layer, picture) is picture
+
+
+def test_hooks_are_gone_after_an_error() -> None:
+    network = network_of(Joined)
+    layers = find_layers(network)
+
+    def fail(layer: Any, picture: Tensor) -> Tensor:
+        raise RuntimeError("cancelled")
+
+    with pytest.raises(RuntimeError, match="cancelled"), LayerHooks(layers, ["single_blocks.1"], fail):
+        network(*inputs())
+    assert not any(module._forward_hooks for module in network.modules())
+    network(*inputs())
+
+
+def test_the_trace_says_how_much_was_shifted() -> None:
+    network = network_of(Beside)
+    guidance = FeatureGuidance(FeatureSettings(strength=0.5), weights(network), centroid(network, shift=1.0))
+    guidance.begin(run_of())
+    steered(network, guidance, [slice(0, 3)])
+    estimate, step = step_at(1.0)
+    assert guidance(estimate, step) is estimate
+    assert guidance.finish(estimate) is estimate
+    (record,) = guidance.trace.steps
+    assert [sample.sample for sample in record.samples] == [0, 1, 2]
+    assert all(0 < sample.correction < 2 for sample in record.samples)
+    assert "Shifted the features of 3 pictures in 1 evaluations" in guidance.trace.summary()
+    assert guidance.trace.finished
+
+
+def test_layers_that_never_run_are_an_error() -> None:
+    guidance = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0})
+    guidance.begin(run_of())
+    estimate, step = step_at(1.0)
+    guidance(estimate, step)
+    with pytest.raises(ValueError, match="none of its layers ran"):
+        guidance.finish(estimate)
+
+
+def test_an_inactive_interval_is_no_error() -> None:
+    guidance = FeatureGuidance(FeatureSettings("spread", 1.0, SigmaInterval(low=0.9)), {"blocks.0": 1.0})
+    guidance.begin(run_of())
+    estimate, step = step_at(0.5)
+    guidance(estimate, step)
+    guidance.finish(estimate)
+    assert "not active at any step" in guidance.trace.summary()
+
+
+def test_names_and_ranges_of_layers() -> None:
+    layers = find_layers(network_of(Joined))
+    assert chosen_layers(layers, "all") == dict.fromkeys([layer.name for layer in layers], 1.0)
+    assert chosen_layers(layers, "single_blocks.0-1=0.5, double_blocks.1") == {
+        "double_blocks.1": 1.0,
+        "single_blocks.0": 0.5,
+        "single_blocks.1": 0.5,
+    }
+    assert set(chosen_layers(layers, "middle")) == {"double_blocks.1", "single_blocks.0"}
+    assert list(chosen_layers(find_layers(network_of(Unet)), "middle")) == ["middle_block"]
+    assert summary_of([layer.name for layer in layers]) == "double_blocks.0-1, single_blocks.0-1"
+
+
+@pytest.mark.parametrize("text", ["blocks.7", "", "double_blocks.0-5", "double_blocks.1-0", "nonsense"])
+def test_layers_that_do_not_exist(text: str) -> None:
+    with pytest.raises(ValueError, match=r"has no layer .* It has: double_blocks.0-1, single_blocks.0-1"):
+        chosen_layers(find_layers(network_of(Joined)), text)
+
+
+def test_a_weight_that_is_no_number() -> None:
+    with pytest.raises(ValueError, match="is no number"):
+        chosen_layers(find_layers(network_of(Alone)), "blocks.0 = much")
+
+
+def test_networks_that_cannot_be_read() -> None:
+    with pytest.raises(ValueError, match="no blocks whose features can be read"):
+        find_layers(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="is compiled"):
+        check_readable(nn.Sequential(torch.compile(nn.Linear(2, 2))))
+    compiled = nn.Linear(2, 2)
+    compiled.compile()
+    with pytest.raises(ValueError, match="is compiled"):
+        check_readable(nn.Sequential(compiled))
+    with pytest.raises(ValueError, match="offloaded"):
+        check_readable(nn.Linear(2, 2, device="meta"))
+
+
+def test_centroids_that_do_not_fit() -> None:
+    network = network_of(Alone)
+    group = centroid(network)
+    with pytest.raises(ValueError, match="needs a centroid"):
+        FeatureGuidance(FeatureSettings(), weights(network))
+    with pytest.raises(ValueError, match=r"has no features of blocks\.9"):
+        FeatureGuidance(FeatureSettings(), {"blocks.9": 1.0}, group)
+    with pytest.raises(OtherModelError, match="read from another model"):
+        FeatureGuidance(FeatureSettings(), weights(network), group, centroid(network_of(Alone, seed=1), "other"))
+    with pytest.raises(OtherModelError, match="SD3 latents, and this model's are SD15"):
+        FeatureGuidance(FeatureSettings(), weights(network), group).begin(run_of(latent_format="SD15"))
+
+
+@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf")])
+def test_a_strength_out_of_range(strength: float) -> None:
+    with pytest.raises(ValueError, match="strength must be a number of at least 0"):
+        FeatureSettings(strength=strength)
+    with pytest.raises(ValueError, match="mode must be one of"):
+        FeatureSettings(mode="sideways")  # type: ignore[arg-type]
+
+
+def test_a_reader_averages_draws_and_keeps_groups_in_order() -> None:
+    network = network_of(Alone)
+    layers, reader = find_layers(network), FeatureReader()
+    x, text = inputs(4)
+    noises = [torch.zeros(2, 8, WIDTH), torch.ones(2, 8, WIDTH)]
+    with LayerHooks(layers, ["blocks.0"], reader.visit):
+        for group, part in enumerate((x[:2], x[2:])):
+            for noise in noises:
+                reader.look(0, group, 2)
+                network(part + noise, text[:2])
+    features = reader.features()["blocks.0"]
+    expected = torch.stack([network.blocks[0](x), network.blocks[0](x + 1)]).mean(0).mean(1)
+    assert features.shape == (1, 4, WIDTH)
+    assert torch.allclose(features[0], expected, atol=1e-6)
+
+
+def test_a_reader_that_saw_nothing() -> None:
+    with pytest.raises(ValueError, match="None of the chosen layers ran"):
+        FeatureReader().features()
+
+
+def test_a_model_is_known_again_in_half_precision_and_after_fine_tuning() -> None:
+    network = network_of(Alone)
+    layers = find_layers(network)
+    own = fingerprint_of(network, layers)
+    assert own.matches(fingerprint_of(network_of(Alone).half(), layers))
+    tuned = network_of(Alone)
+    for parameter in tuned.parameters():
+        parameter += 0.05 * parameter.std() * torch.randn_like(parameter)
+    assert own.matches(fingerprint_of(tuned, layers))
+    assert not own.matches(fingerprint_of(network_of(Alone, seed=1), layers))
