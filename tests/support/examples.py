@@ -121,7 +121,7 @@ def growing_bank(object_info: Mapping[str, Any]) -> Example:
     bank = sheet.put((20, 260, 300, 130), "DiversityMemoryBank", name="first steps")
     prompts = sheet.prompts(demo)
     latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=batch)
-    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, bank=bank)
+    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, bank=bank, radius=0.5)
     common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
     drawn = sheet.put((740, 60, 300, 270), "KSampler", model=repelled, **common)
     remembered = sheet.put((740, 400, 300, 180), "DiversityRemember", samples=drawn, model=demo, name="first steps")

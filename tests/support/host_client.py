@@ -66,6 +66,10 @@ class HostClient:
         """Every node that the server knows."""
         return self.get("/object_info").json()
 
+    def set(self, setting: str, value: Any) -> None:
+        """Change a setting of the graph editor."""
+        self.session.post(f"{self.address}/settings/{setting}", json=value, timeout=60).raise_for_status()
+
     def queue(self, prompt: Prompt) -> str:
         """Queue a prompt and return its id.
 

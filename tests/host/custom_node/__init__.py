@@ -18,6 +18,9 @@ from diversity_guidance.guidance.trace import Trace
 from diversity_guidance.nodes.host import guided
 from torch import Tensor, nn
 
+from .architectures import ARCHITECTURE_NODES
+from .tiny_clip_vision import TestTinyClipVision
+
 CATEGORY = "tests"
 
 
@@ -187,4 +190,5 @@ class TestTrace:
         return {"ui": {"text": ["" if found is None else found.summary()]}}
 
 
-NODE_CLASS_MAPPINGS = {node.__name__: node for node in (TestTinyModel, TestProbe, TestProbeReport, TestTrace)}
+TEST_NODES = (TestTinyModel, TestTinyClipVision, TestProbe, TestProbeReport, TestTrace, *ARCHITECTURE_NODES)
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in TEST_NODES}

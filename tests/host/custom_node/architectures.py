@@ -1,0 +1,158 @@
+"""Tiny models of more architectures, built from a seed: wide ones whose files could not be small."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+
+TEXT = 32
+
+CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
+    "flux": (
+        comfy.supported_models.Flux,
+        {
+            "image_model": "flux",
+            "in_channels": 16,
+            "out_channels": 16,
+            "patch_size": 2,
+            "vec_in_dim": 16,
+            "context_in_dim": TEXT,
+            "hidden_size": 32,
+            "mlp_ratio": 2.0,
+            "num_heads": 2,
+            "depth": 1,
+            "depth_single_blocks": 1,
+            "axes_dim": [4, 6, 6],
+            "theta": 10000,
+            "qkv_bias": True,
+            "guidance_embed": True,
+        },
+    ),
+    "qwen_image": (
+        comfy.supported_models.QwenImage,
+        {
+            "image_model": "qwen_image",
+            "in_channels": 64,
+            "out_channels": 16,
+            "num_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "joint_attention_dim": TEXT,
+            "axes_dims_rope": (4, 6, 6),
+        },
+    ),
+    "lumina2": (
+        comfy.supported_models.Lumina2,
+        {
+            "image_model": "lumina2",
+            "in_channels": 16,
+            "patch_size": 2,
+            "dim": 48,
+            "n_layers": 2,
+            "n_refiner_layers": 1,
+            "n_heads": 2,
+            "n_kv_heads": 2,
+            "multiple_of": 8,
+            "axes_dims": [8, 8, 8],
+            "axes_lens": [64, 64, 64],
+            "cap_feat_dim": TEXT,
+            "qk_norm": True,
+        },
+    ),
+}
+
+
+class TestArchitecture:
+    """A MODEL of random weights, and CONDITIONINGs that fit it."""
+
+    CATEGORY = "tests"
+    FUNCTION = "build"
+    RETURN_TYPES = ("MODEL", "CONDITIONING", "CONDITIONING")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"kind": (list(CONFIGS),), "seed": ("INT", {"default": 0})}}
+
+    def build(self, kind: str, seed: int) -> tuple[Any, ...]:
+        family, settings = CONFIGS[kind]
+        config = family(dict(settings))
+        config.set_inference_dtype(torch.float32, None)
+        model = config.get_model({}, "")
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.diffusion_model.parameters():
+            width = max(parameter.shape[-1:], default=1)
+            parameter.data = torch.randn(parameter.shape, generator=generator) / math.sqrt(2 * width)
+        device = comfy.model_management.get_torch_device()
+        patcher = comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
+        conditions = []
+        for _ in range(2):
+            pooled = torch.randn((1, 16), generator=generator)
+            conditions.append([[torch.randn((1, 6, TEXT), generator=generator), {"pooled_output": pooled}]])
+        return (patcher, *conditions)
+
+
+class TestHooksLeft:
+    """Shows how many hooks a model's network has."""
+
+    CATEGORY = "tests"
+    FUNCTION = "show"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",)}, "optional": {"after": ("LATENT",)}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_: Any) -> float:
+        return math.nan
+
+    def show(self, model: Any, after: Any = None) -> dict[str, Any]:
+        count = sum(len(module._forward_hooks) for module in model.model.diffusion_model.modules())
+        return {"ui": {"text": [str(count)]}}
+
+
+class TestCompiled:
+    """A MODEL that the host would compile while it samples."""
+
+    CATEGORY = "tests"
+    FUNCTION = "compile"
+    RETURN_TYPES = ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",)}}
+
+    def compile(self, model: Any) -> tuple[Any]:
+        compiled = model.clone()
+        compiled.model_options["torch_compile_kwargs"] = {"backend": "inductor"}
+        return (compiled,)
+
+
+class TestReplacedBlock:
+    """A MODEL whose blocks another node replaces, so that they never run."""
+
+    CATEGORY = "tests"
+    FUNCTION = "replace"
+    RETURN_TYPES = ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",)}}
+
+    def replace(self, model: Any) -> tuple[Any]:
+        replaced = model.clone()
+
+        def skip(args: dict[str, Any], _: Any) -> dict[str, Any]:
+            return args
+
+        replaced.set_model_patch_replace(skip, "dit", "double_block", 0)
+        return (replaced,)
+
+
+ARCHITECTURE_NODES = (TestArchitecture, TestHooksLeft, TestCompiled, TestReplacedBlock)

@@ -1,0 +1,50 @@
+"""A CLIP_VISION of the host's own class with random weights, small enough for a test."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import comfy.clip_vision
+import torch
+
+CONFIG = {
+    "hidden_act": "quick_gelu",
+    "hidden_size": 32,
+    "image_size": 32,
+    "intermediate_size": 64,
+    "layer_norm_eps": 1e-05,
+    "model_type": "clip_vision_model",
+    "num_attention_heads": 2,
+    "num_channels": 3,
+    "num_hidden_layers": 3,
+    "patch_size": 8,
+    "projection_dim": 24,
+}
+
+
+class TestTinyClipVision:
+    """Loads it as a loader node does: in the host's inference mode."""
+
+    CATEGORY = "tests"
+    FUNCTION = "build"
+    RETURN_TYPES = ("CLIP_VISION",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {}}
+
+    def build(self) -> tuple[Any, ...]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "config.json"
+            path.write_text(json.dumps(CONFIG), encoding="utf-8")
+            model = comfy.clip_vision.ClipVisionModel(str(path))
+        generator = torch.Generator().manual_seed(0)
+        state = {
+            name: weight if "position_ids" in name else torch.randn(weight.shape, generator=generator) * 0.2
+            for name, weight in model.model.state_dict().items()
+        }
+        model.model.load_state_dict(state)
+        return (model,)

@@ -1,0 +1,335 @@
+"""Feature Guidance in the host: probes, tiny models of several architectures, and nothing left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of
+from support.host_client import HostClient, PromptRefused, RunFailed
+from support.host_listener import listen
+from support.host_server import HostServer
+
+PROBE: dict[str, Any] = {"save_as": "", "layers": "all", "levels": 2, "draws": 1, "seed": 0}
+GUIDANCE: dict[str, Any] = {
+    "mode": "towards",
+    "strength": 0.5,
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "layers": "all",
+}
+
+
+def probe(graph: Graph, model: Any, positive: Any, **inputs: Any) -> Node:
+    return graph.add("DiversityFeatureProbe", model=model, positive=positive, **{**PROBE, **inputs})
+
+
+def guide(graph: Graph, model: Any, **inputs: Any) -> Node:
+    return graph.add("DiversityFeatureGuidance", model=model, **{**GUIDANCE, **inputs})
+
+
+def exemplars(graph: Drawing) -> Node:
+    return graph.sample(prompt="dog", batch=2, seed=9, cfg=1.0)
+
+
+def group(graph: Drawing, **inputs: Any) -> Node:
+    return probe(graph, graph.demo[0], graph.encode("woman running"), latents=exemplars(graph), **inputs)
+
+
+def drawn(client: HostClient, **inputs: Any) -> torch.Tensor:
+    """Final latents of the embedded model under Feature Guidance."""
+    graph = Drawing()
+    if inputs.get("mode") != "spread":
+        inputs["centroid"] = group(graph)
+    saved = graph.latents(graph.sample(guide(graph, graph.demo[0], **inputs)))
+    return latents_of(client, client.run(graph.prompt), saved)
+
+
+@pytest.fixture(scope="module")
+def plain(server: HostServer) -> torch.Tensor:
+    """What the embedded model draws by itself."""
+    graph = Drawing()
+    saved = graph.latents(graph.sample())
+    return latents_of(server.client, server.client.run(graph.prompt), saved)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"strength": 0.0},
+        {"mode": "spread", "strength": 0.0},
+        {"layers": "all = 0"},
+        {"start_percent": 1.0},
+    ],
+    ids=["towards 0", "spread 0", "layers 0", "inactive"],
+)
+def test_nothing_to_do_changes_no_bit(client: HostClient, plain: torch.Tensor, inputs: dict[str, Any]) -> None:
+    assert torch.equal(drawn(client, **inputs), plain)
+
+
+@pytest.mark.parametrize("mode", ["towards", "away", "spread"])
+def test_every_mode_does_something(client: HostClient, plain: torch.Tensor, mode: str) -> None:
+    changed = drawn(client, mode=mode)
+    assert changed.isfinite().all()
+    assert not torch.allclose(changed, plain, atol=0.05)
+
+
+def test_towards_the_exemplars_is_towards_the_exemplars(client: HostClient, plain: torch.Tensor) -> None:
+    """Features of what was drawn, measured by the map's own distances, are nearer; latents are as a consequence."""
+    graph = Drawing()
+    dogs, prompt = exemplars(graph), graph.encode("woman running")
+    reference = probe(graph, graph.demo[0], prompt, latents=graph.sample())
+    centroid = probe(graph, graph.demo[0], prompt, latents=dogs)
+    guided = guide(graph, graph.demo[0], centroid=centroid, reference=reference, strength=0.3)
+    saved = [graph.latents(node) for node in (graph.sample(guided), dogs)]
+    run = client.run(graph.prompt)
+    after, target = (latents_of(client, run, node) for node in saved)
+    before = (plain - target.mean(0)).flatten(1).norm(dim=1)
+    assert ((after - target.mean(0)).flatten(1).norm(dim=1) < before).all()
+
+
+def test_the_unguided_model_and_a_later_run_are_as_before(client: HostClient, plain: torch.Tensor) -> None:
+    graph = Drawing()
+    guided = graph.sample(guide(graph, graph.demo[0], mode="spread"))
+    left = graph.add("TestHooksLeft", model=graph.demo, after=guided)
+    unguided = graph.latents(graph.sample())
+    run = client.run(graph.prompt)
+    assert run.outputs[left.id]["text"] == ["0"]
+    assert torch.equal(latents_of(client, run, unguided), plain)
+
+
+def test_cond_and_uncond_may_come_in_any_order(client: HostClient) -> None:
+    """With CFG 1 the batch holds the prompt alone, with more it follows the other pass: the first step's shift of the
+    prompt's own estimate is the same, so the guided estimates differ only by what CFG makes of it."""
+    estimates = []
+    for cfg in (1.0, 3.0):
+        graph = Drawing()
+        guided = guide(graph, graph.demo[0], centroid=group(graph))
+        watched = graph.add("TestProbe", model=guided, push=0.0, push_end=0.0)
+        samples = graph.sample(watched[0], cfg=cfg, steps=1)
+        shown = graph.add("TestProbeReport", samples=samples, records=watched[1])
+        text = client.run(graph.prompt).outputs[shown.id]["text"][0]
+        estimates.append(float(text.split('"conditional": ')[1].split(",")[0]))
+    assert estimates[0] == pytest.approx(estimates[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("style", ["regular", "nested"])
+def test_the_dual_guider_puts_the_prompt_last(client: HostClient, style: str) -> None:
+    """Only the pass of the prompt is shifted: with the prompt's scale at 0 nothing may change."""
+    results = []
+    for strength in (0.0, 0.5):
+        graph = Drawing()
+        model = guide(graph, graph.demo[0], centroid=group(graph), strength=strength)
+        guider = graph.add(
+            "DualCFGGuider",
+            model=model,
+            cond1=graph.encode("woman running"),
+            cond2=graph.encode("running"),
+            negative=graph.encode(""),
+            cfg_conds=0.0,
+            cfg_cond2_negative=2.0,
+            style=style,
+        )
+        sigmas = graph.add("BasicScheduler", model=graph.demo[0], scheduler="simple", steps=2, denoise=1.0)
+        samples = graph.add(
+            "SamplerCustomAdvanced",
+            noise=graph.add("RandomNoise", noise_seed=1),
+            guider=guider,
+            sampler=graph.add("KSamplerSelect", sampler_name="euler"),
+            sigmas=sigmas,
+            latent_image=graph.empty(2),
+        )
+        saved = graph.latents(samples)
+        results.append(latents_of(client, client.run(graph.prompt), saved))
+    assert torch.equal(*results) == (style == "regular")
+
+
+def tiny(graph: Graph, kind: str) -> tuple[Node, Node, dict[str, Any]]:
+    """A tiny model, an empty latent for it and settings of the sampler."""
+    video = {"wan"}
+    if kind in ("flux", "qwen_image", "lumina2"):
+        source = graph.add("TestArchitecture", kind=kind, seed=0)
+    else:
+        source = graph.add("TestTinyModel", kind=kind)
+    if kind in video:
+        latent = graph.add("EmptyHunyuanLatentVideo", width=64, height=64, length=5, batch_size=2)
+    elif kind == "unet":
+        latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=2)
+    else:
+        latent = graph.add("EmptySD3LatentImage", width=64, height=64, batch_size=2)
+    return source, latent, {**SAMPLER, "steps": 2, "cfg": 3.0, "positive": source[1], "negative": source[2]}
+
+
+@pytest.mark.parametrize("kind", ["unet", "wan", "flux", "qwen_image", "lumina2"])
+def test_tiny_models_of_other_architectures(client: HostClient, kind: str) -> None:
+    """Together with the embedded model (Stable Diffusion 3's architecture) these are six."""
+    graph = Graph()
+    source, latent, sampler = tiny(graph, kind)
+    first = graph.add("KSampler", model=source, latent_image=latent, **sampler)
+    centroid = probe(graph, source, source[1], latents=first)
+    models = {
+        "plain": source,
+        "off": guide(graph, source, centroid=centroid, strength=0.0),
+        "spread": guide(graph, source, mode="spread"),
+        "away": guide(graph, source, mode="away", centroid=centroid),
+        "towards": guide(graph, source, centroid=centroid),
+    }
+    samples = {
+        name: graph.add("KSampler", model=model, latent_image=latent, **{**sampler, "seed": 4})
+        for name, model in models.items()
+    }
+    saved = {name: graph.latents(node) for name, node in samples.items()}
+    left = graph.add("TestHooksLeft", model=source, after=samples["towards"])
+    run = client.run(graph.prompt)
+    found = {name: latents_of(client, run, node) for name, node in saved.items()}
+    assert torch.equal(found["off"], found["plain"])
+    for name in ("spread", "away", "towards"):
+        assert found[name].isfinite().all()
+        assert not torch.equal(found[name], found["plain"]), name
+    assert run.outputs[left.id]["text"] == ["0"]
+
+
+def test_cancel_leaves_no_hook(client: HostClient, plain: torch.Tensor) -> None:
+    graph = Drawing()
+    samples = graph.sample(guide(graph, graph.demo[0], mode="spread"), steps=400)
+    graph.latents(samples)
+    assert listen(client, graph.prompt, interrupt_at=samples.id).run.status == "interrupted"
+    graph = Drawing()
+    left = graph.add("TestHooksLeft", model=graph.demo)
+    saved = graph.latents(graph.sample())
+    run = client.run(graph.prompt)
+    assert run.outputs[left.id]["text"] == ["0"]
+    assert torch.equal(latents_of(client, run, saved), plain)
+
+
+def test_a_centroid_on_disk_is_the_one_along_the_wire(server: HostServer, client: HostClient) -> None:
+    results = []
+    for loaded in (False, True):
+        graph = Drawing()
+        centroid = graph.add("DiversityFeatureCentroid", name="dogs") if loaded else group(graph, save_as="dogs")
+        saved = graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=centroid)))
+        results.append(latents_of(client, client.run(graph.prompt), saved))
+    assert torch.equal(*results)
+    assert (server.base / "user" / "diversity_centroids" / "dogs.safetensors").is_file()
+
+
+def test_pictures_are_exemplars_too(client: HostClient) -> None:
+    graph = Drawing()
+    decoded = graph.add("VAEDecode", samples=exemplars(graph), vae=graph.demo[2])
+    centroid = probe(graph, graph.demo[0], graph.encode("dog"), images=decoded, vae=graph.demo[2])
+    graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=centroid)))
+    client.run(graph.prompt)
+
+
+def test_blends_and_a_map(client: HostClient) -> None:
+    graph = Drawing()
+    cats = graph.sample(prompt="cat", batch=2, seed=3, cfg=1.0)
+    one, two = group(graph), probe(graph, graph.demo[0], graph.encode("woman running"), latents=cats)
+    weights = {"weight_third": 0.0, "weight_fourth": 0.0}
+    only = graph.add("DiversityFeatureBlend", first=one, second=two, weight_first=1.0, weight_second=0.0, **weights)
+    half = graph.add("DiversityFeatureBlend", first=one, second=two, weight_first=0.5, weight_second=0.5, **weights)
+    drawn_map = graph.add("DiversityFeatureMap", first=one, second=two, third=half)
+    shown = graph.add("SaveImage", images=drawn_map, filename_prefix="map")
+    samples = [graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=node))) for node in (one, only, half)]
+    run = client.run(graph.prompt)
+    first, same, between = (latents_of(client, run, node) for node in samples)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, between)
+    (picture,) = pictures_of(client, run, shown)
+    assert picture.std() > 5
+
+
+def refusal(client: HostClient, graph: Graph) -> str:
+    with pytest.raises((RunFailed, PromptRefused)) as raised:
+        client.run(graph.prompt)
+    return str(raised.value)
+
+
+def test_a_centroid_of_another_model(client: HostClient) -> None:
+    graph = Graph()
+    one, latent, sampler = tiny(graph, "flux")
+    other = graph.add("TestArchitecture", kind="flux", seed=1)
+    centroid = probe(graph, one, one[1], latents=graph.add("KSampler", model=one, latent_image=latent, **sampler))
+    guided = guide(graph, other, centroid=centroid)
+    graph.latents(graph.add("KSampler", model=guided, latent_image=latent, **sampler))
+    assert "read from another model" in refusal(client, graph)
+
+
+def test_a_centroid_of_another_latent_format(client: HostClient) -> None:
+    graph = Drawing()
+    other, latent, sampler = tiny(graph, "unet")
+    guided = guide(graph, other, centroid=group(graph))
+    graph.latents(graph.add("KSampler", model=guided, latent_image=latent, **sampler))
+    assert "SD3 latents, and this model's are SD15" in refusal(client, graph)
+
+
+def test_exemplars_of_another_latent_format(client: HostClient) -> None:
+    graph = Drawing()
+    other, latent, sampler = tiny(graph, "unet")
+    samples = graph.add("KSampler", model=other, latent_image=latent, **sampler)
+    probe(graph, graph.demo[0], graph.encode("dog"), latents=samples)
+    assert "Encode them with this model's VAE" in refusal(client, graph)
+
+
+def test_exemplars_that_are_none(client: HostClient) -> None:
+    graph = Drawing()
+    probe(graph, graph.demo[0], graph.encode("dog"), latents=graph.empty(2))
+    assert "empty latents" in refusal(client, graph)
+    graph = Drawing()
+    probe(graph, graph.demo[0], graph.encode("dog"))
+    assert "Give the exemplars once" in refusal(client, graph)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ({}, "needs a centroid"),
+        ({"mode": "spread", "layers": "joint_blocks.77"}, "It has: joint_blocks.0-3"),
+        ({"mode": "spread", "strength": -1.0}, "strength must be a number of at least 0"),
+        ({"mode": "spread", "strength": float("nan")}, "strength must be a number of at least 0"),
+    ],
+)
+def test_settings_that_make_no_sense(client: HostClient, inputs: dict[str, Any], sentence: str) -> None:
+    graph = Drawing()
+    graph.latents(graph.sample(guide(graph, graph.demo[0], **inputs)))
+    assert sentence in refusal(client, graph)
+
+
+def test_layers_that_were_not_probed(client: HostClient) -> None:
+    graph = Drawing()
+    graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=group(graph, layers="joint_blocks.1"))))
+    assert "has no features of joint_blocks.0" in refusal(client, graph)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_compiled_model_is_refused(client: HostClient, first: bool) -> None:
+    """Whichever of the two nodes comes first."""
+    graph = Drawing()
+    if first:
+        model = guide(graph, graph.add("TestCompiled", model=graph.demo[0]), mode="spread")
+    else:
+        model = graph.add("TestCompiled", model=guide(graph, graph.demo[0], mode="spread"))
+    graph.latents(graph.sample(model))
+    assert "This model is compiled" in refusal(client, graph)
+
+
+def test_blocks_that_another_node_replaces(client: HostClient) -> None:
+    graph = Drawing()
+    model = guide(graph, graph.add("TestReplacedBlock", model=graph.demo[0]), mode="spread", layers="joint_blocks.0")
+    graph.latents(graph.sample(model))
+    assert "none of its layers ran" in refusal(client, graph)
+
+
+@pytest.mark.parametrize("name", ["../secrets", "a/b"])
+def test_a_name_that_is_a_path(client: HostClient, name: str) -> None:
+    graph = Drawing()
+    group(graph, save_as=name)
+    assert "The centroid's name" in refusal(client, graph)
+
+
+def test_a_centroid_that_is_not_there(client: HostClient) -> None:
+    graph = Drawing()
+    centroid = graph.add("DiversityFeatureCentroid", name="never saved")
+    graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=centroid)))
+    assert "There is no centroid 'never saved'" in refusal(client, graph)

@@ -1,0 +1,271 @@
+"""Vendi Guidance and Exemplar Sets in a real ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from support.graphs import Drawing, Graph, Node, latents_of
+from support.host_client import HostClient, PromptRefused, RunFailed
+from support.host_server import HostServer
+from torch import Tensor
+
+VENDI: dict[str, Any] = {
+    "preset": "custom",
+    "strength": 0.3,
+    "alpha": 1.0,
+    "beta": 1.0,
+    "relaxation": 0.0,
+    "features": "latents",
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "frequency": 1,
+    "in_batch": True,
+    "kernel": "gaussian",
+    "bandwidth": 0.2,
+    "order": 1.0,
+    "measure": "conditional",
+    "neighbours": 128,
+    "project": True,
+    "cap_update": 1.0,
+    "cap_estimate": 1.0,
+}
+"""Settings that show."""
+
+
+@dataclass
+class Spreading(Drawing):
+    """A drawing that Vendi Guidance steers."""
+
+    def vendi(self, model: Any = None, **settings: Any) -> Node:
+        return self.add("DiversityVendiGuidance", model=model or self.demo[0], **{**VENDI, **settings})
+
+    def decoded(self, samples: Any) -> Node:
+        return self.add("VAEDecode", samples=samples, vae=self.demo[2])
+
+    def remembered(self, **settings: Any) -> Node:
+        """A bank on a wire that holds two pictures."""
+        samples = self.sample(seed=5)
+        images = self.decoded(samples)
+        return self.add("DiversityRemember", samples=samples, model=self.demo[0], name="", images=images, **settings)
+
+    def trace_of(self, steered: Node, samples: Any) -> Node:
+        return self.add("TestTrace", samples=samples, trace=steered[1], model=self.demo[0])
+
+
+def drawn(client: HostClient, patch: Callable[[Spreading], Node | None], batch: int = 2, **sampler: Any) -> Tensor:
+    graph = Spreading()
+    saved = graph.latents(graph.sample(patch(graph), batch=batch, **sampler))
+    return latents_of(client, client.run(graph.prompt), saved)
+
+
+def distance(latents: Tensor) -> float:
+    return float(torch.dist(latents[0], latents[1]))
+
+
+@pytest.fixture(scope="module")
+def plain(server: HostServer) -> dict[int, Tensor]:
+    return {batch: drawn(server.client, lambda graph: None, batch) for batch in (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("batch", "patch"),
+    [
+        (2, lambda graph: graph.vendi(strength=0.0)),
+        (2, lambda graph: graph.vendi(in_batch=False)),
+        (1, lambda graph: graph.vendi(bank=graph.add("DiversityMemoryBank", name="never made", revision=-1))),
+        (2, lambda graph: graph.vendi(start_percent=1.0, end_percent=1.0)),
+        (
+            1,
+            lambda graph: graph.vendi(bank=graph.remembered(prompt=_text(graph, "cat"))[1], prompt=_text(graph, "dog")),
+        ),
+    ],
+)
+def test_nothing_to_do_is_bit_identical(
+    client: HostClient, plain: dict[int, Tensor], batch: int, patch: Callable[[Spreading], Node]
+) -> None:
+    assert torch.equal(drawn(client, patch, batch), plain[batch])
+
+
+def _text(graph: Graph, text: str) -> Node:
+    return graph.add("PrimitiveString", value=text)
+
+
+@pytest.mark.parametrize("features", ["latents", "preview", "random network", "colour layout", "clip vision"])
+def test_every_feature_space_spreads_a_batch(client: HostClient, plain: dict[int, Tensor], features: str) -> None:
+    """All but the first need gradients of networks that were loaded in inference mode."""
+
+    def patch(graph: Spreading) -> Node:
+        return graph.vendi(features=features, vae=graph.demo[2], clip_vision=graph.add("TestTinyClipVision"))
+
+    moved = drawn(client, patch)
+    assert moved.isfinite().all()
+    assert distance(moved) > 1.2 * distance(plain[2])
+
+
+def test_clip_vision_behind_the_linear_preview(client: HostClient, plain: dict[int, Tensor]) -> None:
+    moved = drawn(
+        client, lambda graph: graph.vendi(features="clip vision", clip_vision=graph.add("TestTinyClipVision"))
+    )
+    assert distance(moved) > 1.2 * distance(plain[2])
+
+
+def test_a_newer_host_has_gradients_too(newer_server: HostServer) -> None:
+    before = drawn(newer_server.client, lambda graph: None)
+    after = drawn(newer_server.client, lambda graph: graph.vendi(features="random network", vae=graph.demo[2]))
+    assert distance(after) > 1.2 * distance(before)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"cfg": 1.0},
+        {"sampler_name": "heun"},
+        {"sampler_name": "dpmpp_2m_sde"},
+        {"sampler_name": "heunpp2"},
+        {"sampler_name": "lcm", "cfg": 1.0},
+    ],
+)
+def test_samplers_and_scales(client: HostClient, sampler: dict[str, Any]) -> None:
+    before, after = (drawn(client, patch, **sampler) for patch in (lambda graph: None, lambda graph: graph.vendi()))
+    assert distance(after) > distance(before)
+
+
+def test_it_works_before_and_after_sparse_repellency(client: HostClient, plain: dict[int, Tensor]) -> None:
+    graph = Spreading()
+    first, second = graph.vendi(graph.repel()), graph.repel(graph.vendi())
+    saved = [graph.latents(graph.sample(model)) for model in (first, second)]
+    run = client.run(graph.prompt)
+    results = [latents_of(client, run, node) for node in saved]
+    assert not torch.equal(*results)
+    assert all(distance(result) > distance(plain[2]) for result in results)
+
+
+def test_masked_pictures_change_inside_the_mask_alone(client: HostClient) -> None:
+    graph = Spreading()
+    before = graph.masked()
+    samples = graph.sample(graph.vendi(strength=1.0), latent=before, seed=2)
+    saved = [graph.latents(before), graph.latents(samples)]
+    run = client.run(graph.prompt)
+    old, new = (latents_of(client, run, node) for node in saved)
+    assert torch.allclose(new[..., 5:], old[..., 5:], atol=1e-5)
+    assert not torch.allclose(new[..., :3], old[..., :3], atol=0.1)
+
+
+@pytest.mark.parametrize(("kind", "latent"), [("wan", "EmptyHunyuanLatentVideo"), ("unet", "EmptyLatentImage")])
+def test_videos_and_models_that_predict_noise(client: HostClient, kind: str, latent: str) -> None:
+    graph = Graph()
+    model = graph.add("TestTinyModel", kind=kind)
+    sizes = {"width": 64, "height": 64, "batch_size": 2} | ({"length": 5} if kind == "wan" else {})
+    empty = graph.add(latent, **sizes)
+    saved = []
+    for patched in (model, graph.add("DiversityVendiGuidance", model=model, **VENDI)):
+        samples = graph.add(
+            "KSampler",
+            model=patched,
+            positive=model[1],
+            negative=model[2],
+            latent_image=empty,
+            seed=1,
+            steps=2,
+            cfg=3.0,
+            sampler_name="euler",
+            scheduler="simple",
+            denoise=1.0,
+        )
+        saved.append(graph.latents(samples))
+    run = client.run(graph.prompt)
+    before, after = (latents_of(client, run, node) for node in saved)
+    assert after.shape == before.shape
+    assert after.isfinite().all()
+    assert not torch.equal(before, after)
+
+
+def test_exemplars_draw_a_picture_towards_them(server: HostServer, client: HostClient) -> None:
+    folder = server.base / "input" / "greens"
+    folder.mkdir(exist_ok=True)
+    for shade in (120, 160, 200):
+        Image.new("RGB", (64, 64), (20, shade, 20)).save(folder / f"{shade}.png")
+
+    def green(graph: Spreading, exemplars: Node | None) -> Node:
+        settings = {"features": "colour layout", "vae": graph.demo[2], "alpha": 0.0, "strength": 1.0}
+        model = graph.vendi(**settings, exemplars=exemplars) if exemplars else graph.demo[0]
+        return graph.decoded(graph.sample(model, batch=1))
+
+    graph = Spreading()
+    exemplars = graph.add("DiversityExemplarSet", folder="greens")
+    nodes = [graph.add("SaveImage", images=green(graph, each), filename_prefix="x") for each in (None, exemplars)]
+    run = client.run(graph.prompt)
+    before, after = (client.picture(run.outputs[node.id]["images"][0]).astype(float) for node in nodes)
+
+    def greenness(picture: Any) -> float:
+        return float((picture[..., 1] - (picture[..., 0] + picture[..., 2]) / 2).mean())
+
+    assert greenness(after) > greenness(before) + 5
+
+
+def test_remembered_features_need_no_decoding(client: HostClient) -> None:
+    notes = []
+    for features in ("random network", "none"):
+        graph = Spreading()
+        bank = graph.remembered(features=features)[1]
+        steered = graph.vendi(features="random network", vae=graph.demo[2], bank=bank)
+        shown = graph.trace_of(steered, graph.sample(steered, batch=1))
+        notes.append(client.run(graph.prompt).outputs[shown.id]["text"][0])
+    assert "decoded first" not in notes[0]
+    assert "2 remembered pictures were without features and decoded first" in notes[1]
+    assert all("Moved 1 of 1" in note for note in notes)
+
+
+def test_the_papers_preset(client: HostClient, plain: dict[int, Tensor]) -> None:
+    graph = Spreading()
+    steered = graph.vendi(preset="paper", bank=graph.remembered()[1], features="random network", vae=graph.demo[2])
+    samples = graph.sample(steered, batch=1, steps=6)
+    shown = graph.trace_of(steered, samples)
+    # Every fifth of six steps.
+    assert "in 2 of 2 active steps" in client.run(graph.prompt).outputs[shown.id]["text"][0]
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda graph: graph.vendi(features="random network"), "Wire a vae"),
+        (lambda graph: graph.vendi(features="clip vision"), "Wire clip_vision"),
+        (lambda graph: graph.vendi(alpha=0.0, beta=0.0), "alpha and beta both 0"),
+        (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="")), "needs pictures"),
+        (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="nowhere")), "no folder"),
+        (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="../..")), "not a folder below"),
+        (
+            lambda graph: graph.vendi(
+                exemplars=graph.add("DiversityExemplarSet", folder="", images=graph.decoded(graph.sample()))
+            ),
+            "wire the model's VAE",
+        ),
+        (
+            lambda graph: graph.vendi(graph.add("TestTinyModel", kind="unet")[0], bank=graph.remembered()[1]),
+            "holds SD3 latents",
+        ),
+        (
+            lambda graph: graph.vendi(
+                graph.add("TestTinyModel", kind="unet")[0], features="random network", vae=graph.demo[2]
+            ),
+            "decodes latents of 16 channels",
+        ),
+        (
+            lambda graph: graph.add(
+                "DiversityRemember", samples=graph.sample(), model=graph.demo[0], name="", features="colour layout"
+            ),
+            "Wire the decoded images",
+        ),
+    ],
+)
+def test_bad_input_is_a_sentence(client: HostClient, build: Callable[[Spreading], Node], sentence: str) -> None:
+    graph = Spreading()
+    made = build(graph)
+    graph.latents(graph.sample(made if graph.prompt[made.id]["class_type"] == "DiversityVendiGuidance" else None))
+    with pytest.raises((PromptRefused, RunFailed), match=sentence):
+        client.run(graph.prompt)

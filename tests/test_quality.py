@@ -1,0 +1,122 @@
+"""Style, types and packaging: what ruff, the type checker and the registries' scanners look at."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.host_server import PACK
+
+ROOMS = {
+    "kernels": {"stores", "features", "guidance", "metrics", "demo", "nodes"},
+    "stores": {"features", "guidance", "metrics", "demo", "nodes"},
+    "features": {"stores", "guidance", "metrics", "demo", "nodes"},
+    "guidance": {"metrics", "demo", "nodes"},
+    "metrics": {"stores", "demo", "nodes"},
+    "demo": {"nodes"},
+    "nodes": set(),
+}
+"""The rooms of the house, and those that each must not import."""
+
+HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
+
+NODE_FILES = sorted((PACK / "nodes").glob("*.py"))
+SOURCES = [path for room in ROOMS for path in sorted((PACK / room).rglob("*.py"))]
+
+
+def check(tool: str, *arguments: str) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f'{tool} is not installed; pip install -e ".[test]" brings it')
+    done = subprocess.run([tool, *arguments], cwd=PACK, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_lint() -> None:
+    check("ruff", "check", ".")
+
+
+def test_format() -> None:
+    check("ruff", "format", "--check", ".")
+
+
+def test_the_registry_would_take_it() -> None:
+    """exec, eval, and several statements on one line keep a pack out of the registry."""
+    check("ruff", "check", "--isolated", "--select", "S102,S307,E702", ".")
+
+
+def test_types() -> None:
+    check("basedpyright")
+
+
+def node_ids() -> dict[str, Path]:
+    """Node ids as the Manager's scanner finds them: a direct subclass of ComfyNode, a literal node_id in its Schema."""
+    found = {}
+    for path in NODE_FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "io.ComfyNode" for base in node.bases):
+                for call in ast.walk(node):
+                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema":
+                        values = {word.arg: word.value for word in call.keywords}
+                        identity = values["node_id"]
+                        assert isinstance(identity, ast.Constant), f"{path.name}: node_id must be a literal"
+                        found[identity.value] = path
+    return found
+
+
+def test_every_node_can_be_found_by_the_manager() -> None:
+    classes = set()
+    for path in NODE_FILES:
+        classes |= set(re.findall(r"^class (Diversity\w+)\(io\.ComfyNode\)", path.read_text(encoding="utf-8"), re.M))
+    assert node_ids().keys() == classes
+    assert classes
+
+
+def test_every_node_has_a_page_of_help() -> None:
+    pages = {path.stem for path in (PACK / "web" / "docs").glob("*.md")}
+    assert pages == node_ids().keys()
+
+
+def test_the_demo_model_lists_its_words() -> None:
+    from diversity_guidance.demo.text import TextEncoder
+
+    page = (PACK / "web" / "docs" / "DiversityDemoModel.md").read_text(encoding="utf-8")
+    listed = page.split("All words that it knows:")[1].replace("\n", " ").strip().split(", ")
+    words = TextEncoder.load().vocabulary.words[1:]
+    assert listed == sorted(words)
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """First part of the name of every import, and whether it reaches into another room."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found.append(((node.module or "").split(".")[0], node.level > 1))
+        elif isinstance(node, ast.Import):
+            found += [(alias.name.split(".")[0], False) for alias in node.names]
+    return found
+
+
+def test_imports_run_downwards_only() -> None:
+    """nodes -> (guidance, metrics) -> (stores, features) -> kernels; the host is known to nodes alone."""
+    wrong = []
+    for path in SOURCES:
+        room = path.relative_to(PACK).parts[0]
+        for name, reaches_out in imports_of(path):
+            if (reaches_out and name in ROOMS[room]) or (room != "nodes" and name in HOST):
+                wrong.append(f"{path.relative_to(PACK)} imports {name}")
+    assert wrong == []
+
+
+def test_everything_but_nodes_works_without_a_host() -> None:
+    """In a process of its own, where nothing else has imported torch's or the host's modules."""
+    code = (
+        "import sys, diversity_guidance, diversity_guidance.cli, diversity_guidance.guidance.sparse_repellency,"
+        "diversity_guidance.stores.memory_bank, diversity_guidance.kernels.repellency\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('comfy', 'comfy_api')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
