@@ -83,7 +83,7 @@ def train(
     """A network trained on the chosen pictures, uint8 (N, 3, 64, 64), alternately clean and reconstructed."""
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
-    network = JudgeNetwork.of(labels)
+    network = JudgeNetwork.of(labels).to(memory_format=torch.channels_last)
     targets = {head: torch.tensor(numbers) for head, numbers in network.targets(labels).items()}
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.weight_decay)
@@ -92,7 +92,8 @@ def train(
     while budget.progress < 1:
         rows = pool[torch.randint(len(pool), (settings.batch,), generator=generator)]
         source = reconstructed if step % 2 else pixels
-        logits = network(augment(source[rows].float() / 255, generator))
+        images = augment(source[rows].float() / 255, generator).contiguous(memory_format=torch.channels_last)
+        logits = network(images)
         losses = [
             nn.functional.cross_entropy(logits[head], targets[head][rows], label_smoothing=settings.smoothing)
             for head in HEADS
