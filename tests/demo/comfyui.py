@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from support.host_server import host_folder
 from torch import Tensor
 
 PREAMBLE = """
@@ -22,9 +22,9 @@ comfy.options.enable_args_parsing()
 
 def run_in_comfyui(code: str, folder: Path, weights: Path, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Run code that finds `weights`, `inputs` and `outputs` as paths of safetensors files; returns what it wrote."""
-    comfyui = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
-    if not (comfyui / "comfy" / "sd.py").is_file():
-        pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder")
+    comfyui = host_folder("COMFYUI_PATH", "~/comfy/ComfyUI")
+    if comfyui is None:
+        pytest.skip("there is no ComfyUI in ~/comfy/ComfyUI; point COMFYUI_PATH at a checkout")
     inputs, outputs = folder / "inputs.safetensors", folder / "outputs.safetensors"
     save_file(given, inputs)
     command = [sys.executable, "-c", PREAMBLE + code, str(weights), str(inputs), str(outputs)]
