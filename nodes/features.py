@@ -154,7 +154,8 @@ def _decoder(vae: Any, latent_format: Any, device: torch.device) -> Decode:
             raw = raw.unsqueeze(2)
         elif raw.ndim == 5 and not of_videos:
             raw = raw[:, :, 0]
-        pictures = to_picture(network.decode(raw).float())
+        with _saved_apart(network):
+            pictures = to_picture(network.decode(raw).float())
         return pictures[:, :, 0] if pictures.ndim == 5 else pictures
 
     return decode
@@ -170,11 +171,25 @@ def _clip_space(clip_vision: Any, device: torch.device) -> FeatureSpace:
     def encode(pictures: Tensor) -> Tensor:
         # The host's own preprocessing rounds to 8 bits, through which no gradient flows.
         scaled = interpolate(pictures.to(device), (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-        return network(pixel_values=(scaled - mean) / spread, intermediate_output=-2)[2]
+        with _saved_apart(network):
+            return network(pixel_values=(scaled - mean) / spread, intermediate_output=-2)[2]
 
     with torch.no_grad():
         dimension = encode(torch.full((1, 3, size, size), 0.5)).shape[-1]
     return Encoder(encode, f"clip-vision-v1:{_weights_name(network)}", dimension, differentiable=True)
+
+
+def _saved_apart(network: torch.nn.Module) -> torch.autograd.graph.saved_tensors_hooks:
+    """Within it, what a backward pass will need is copied, all but the weights.
+
+    The host's networks add to their activations in place, which would spoil what autograd has saved of them.
+    """
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+
+    def pack(saved: Tensor) -> Tensor:
+        return saved if saved.untyped_storage().data_ptr() in weights else saved.clone()
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept)
 
 
 def _weights_name(network: torch.nn.Module) -> str:
