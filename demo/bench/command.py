@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from . import irs, modes, repellency
+from . import irs, modes, repellency, vendi
 
 BENCHMARKS = {
     "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
+    "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),
 }
 """Modules with ``add_arguments(parser)`` and ``run(arguments) -> exit code``, and what they measure."""
 
