@@ -49,6 +49,7 @@ class EmbeddedModel:
         cfg: float = 5.0,
         size: int = 64,
         guidance: Guidance | None = None,
+        noise: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Draw one batch.
@@ -62,19 +63,24 @@ class EmbeddedModel:
             cfg: scale of classifier-free guidance; 1 for none.
             size: width and height of the pictures in pixels, a multiple of 16.
             guidance: steers the estimates.
+            noise: start noise in the shape of the result; None draws it from the seed.
             progress: told after every step.
 
         Returns:
             Raw VAE latents, shape (len(prompts), 16, size / 8, size / 8).
 
         Raises:
-            ValueError: no prompt, one with too many words, or a size or a number of steps that the model cannot do.
+            ValueError: no prompt, one with too many words, a size or a number of steps that the model cannot do, or
+                noise of another shape.
         """
         if not prompts or size % 16 or size <= 0:
             raise ValueError("Give at least one prompt, and a size in pixels that is a multiple of 16.")
         sigmas = simple_schedule(steps)
         shape = (LATENT_CHANNELS, size // DOWNSCALE, size // DOWNSCALE)
-        noise = torch.randn((len(prompts), *shape), generator=torch.Generator("cpu").manual_seed(seed))
+        if noise is None:
+            noise = torch.randn((len(prompts), *shape), generator=torch.Generator("cpu").manual_seed(seed))
+        elif tuple(noise.shape) != (len(prompts), *shape):
+            raise ValueError(f"The noise has shape {tuple(noise.shape)}, these pictures need {(len(prompts), *shape)}.")
         condition = self.text.encode(prompts)
         empty = self.text.encode([""] * len(prompts)) if cfg != 1 else None
         if guidance is not None:
