@@ -291,6 +291,17 @@ def test_a_video_latent(client: HostClient) -> None:
     assert latents_of(client, run, saved).isfinite().all()
 
 
+def test_latents_packed_into_one_are_left_alone(client: HostClient) -> None:
+    """Such as video with sound: a push would mix the two."""
+    graph = Drawing()
+    probe = probed(graph, graph.demo[0], push=5.0, push_end=5.0)
+    samples = graph.add("TestPackedRun", model=probe[0])
+    (record,) = records_of(client, graph, samples, probe)
+    assert "steps" not in record
+    assert record["reported"] == 1
+    assert "several tensors packed into one" in record["notes"][0]
+
+
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_a_model_that_predicts_noise(client: HostClient, cfg: float) -> None:
     graph = Graph()

@@ -181,3 +181,18 @@ def test_avoiding_pictures_that_are_given(client: HostClient) -> None:
     run = client.run(graph.prompt)
     old, new = (latents_of(client, run, node) for node in saved)
     assert float(torch.dist(old, new)) > 3
+
+
+def test_pictures_of_another_size_are_left_out_and_counted(client: HostClient) -> None:
+    graph = Loop("small ones", batch=2)
+    client.run(graph.prompt)
+    large = Drawing()
+    bank = large.add("DiversityMemoryBank", name="small ones", revision=-1)
+    repelled = large.repel(bank=bank)
+    latent = large.add("EmptySD3LatentImage", width=96, height=64, batch_size=1)
+    steered, plain = large.sample(repelled, latent=latent), large.sample(latent=latent)
+    shown = large.add("TestTrace", samples=steered, trace=repelled[1], model=large.demo)
+    saved = large.latents(steered), large.latents(plain)
+    run = client.run(large.prompt)
+    assert torch.equal(*(latents_of(client, run, node) for node in saved))
+    assert "2 references of another picture size were left out" in run.outputs[shown.id]["text"][0]

@@ -11,6 +11,8 @@ from uuid import uuid4
 import comfy.ldm.modules.diffusionmodules.openaimodel
 import comfy.ldm.wan.model
 import comfy.ops
+import comfy.patcher_extension
+import comfy.samplers
 import comfy.sd
 import torch
 from diversity_guidance.guidance.contract import Guidance, SamplingRun, SamplingStep
@@ -173,6 +175,31 @@ class TestProbeReport:
         return {"ui": {"text": [json.dumps(list(records))]}}
 
 
+class TestPackedRun:
+    """Takes two latents packed into one through a MODEL's outer-sample wrappers; the sampler in them does nothing."""
+
+    CATEGORY = CATEGORY
+    FUNCTION = "run"
+    RETURN_TYPES = ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",)}}
+
+    def run(self, model: Any) -> tuple[dict[str, Tensor]]:
+        guider = comfy.samplers.CFGGuider(model)
+        wrappers = model.get_all_wrappers(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE)
+
+        def sample(noise: Tensor, latent_image: Tensor, *_: Any, **__: Any) -> Tensor:
+            return noise
+
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(sample, guider, wrappers)
+        packed = torch.ones(1, 1, 96)
+        shapes = [torch.Size((1, 4, 4, 4)), torch.Size((1, 8, 4))]
+        given = (packed, packed, None, torch.tensor([1.0, 0.5, 0.0]), None, None, True, 7)
+        return ({"samples": executor.execute(*given, latent_shapes=shapes)},)
+
+
 class TestTrace:
     """Shows the summary of the run that made a LATENT."""
 
@@ -190,5 +217,13 @@ class TestTrace:
         return {"ui": {"text": ["" if found is None else found.summary()]}}
 
 
-TEST_NODES = (TestTinyModel, TestTinyClipVision, TestProbe, TestProbeReport, TestTrace, *ARCHITECTURE_NODES)
+TEST_NODES = (
+    TestTinyModel,
+    TestTinyClipVision,
+    TestProbe,
+    TestProbeReport,
+    TestPackedRun,
+    TestTrace,
+    *ARCHITECTURE_NODES,
+)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in TEST_NODES}
