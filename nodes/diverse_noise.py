@@ -1,0 +1,214 @@
+"""Diverse Noise (after arXiv 2202.09573) as NOISE for custom samplers and as a patch of a MODEL for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
+
+from ..guidance.diverse_noise import MAX_SET, Mode, NoiseDesign
+from ..stores.bank_snapshot import BankSnapshot, check_latent_format
+from .host import latent_format_name
+from .host_noise import with_start_noise
+from .latents import plain_latents
+from .messages import show
+from .schema import input_extras, schema_extras
+from .sockets import BankSocket
+
+DEFAULTS = NoiseDesign(seed=0)
+LARGEST_SEED = 2**64 - 1
+
+
+class DiversityNoise(io.ComfyNode):
+    """Draws the start noise of a batch, and of the batches after it, as one set."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityNoise",
+            display_name="Diverse Noise (Diversity)",
+            category="diversity",
+            description="Draws start noise as a set whose members keep apart, while each alone is like any other "
+            "noise. Use the noise with SamplerCustomAdvanced, or the model with KSampler.",
+            inputs=[
+                io.Int.Input(
+                    "noise_seed",
+                    default=DEFAULTS.seed,
+                    min=0,
+                    max=LARGEST_SEED,
+                    tooltip="Which set. It stands in for the sampler's own seed, which then only decides on noise that "
+                    "ancestral and SDE samplers add later.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(get_args(Mode)),
+                    default=DEFAULTS.mode,
+                    tooltip="quantised: the lowest frequencies, which decide composition, are chosen together. "
+                    "simplex: noises keep apart in all numbers. independent: nothing is designed; every picture "
+                    "still has noise of its own that can be drawn again alone.",
+                ),
+                io.Int.Input(
+                    "set_size",
+                    default=DEFAULTS.set_size,
+                    min=1,
+                    max=MAX_SET,
+                    tooltip="How many noises are designed together, in one batch or over several parts. 1 is "
+                    "independent noise, but for what quantised noise keeps away from.",
+                ),
+                io.Int.Input(
+                    "part",
+                    default=0,
+                    min=0,
+                    max=2**31 - 1,
+                    control_after_generate=True,
+                    tooltip="Which batch of the design this is. Set it to increment, and every queue goes on where the "
+                    "last one ended.",
+                ),
+                io.Int.Input(
+                    "designed",
+                    default=DEFAULTS.designed,
+                    min=1,
+                    max=4096,
+                    optional=True,
+                    tooltip="How many of the lowest frequencies' coefficients, over all channels, quantised noise "
+                    "chooses together.",
+                    **input_extras(io.Int.Input, advanced=True),
+                ),
+                io.Int.Input(
+                    "part_size",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    optional=True,
+                    tooltip="How many pictures a part has. 0: as many as the batch. Give it to draw single pictures of "
+                    "a later part again.",
+                    **input_extras(io.Int.Input, advanced=True),
+                ),
+                io.Model.Input("model", optional=True, tooltip="For samplers without a noise input, such as KSampler."),
+                BankSocket.Input(
+                    "bank",
+                    optional=True,
+                    tooltip="Pictures of the past whose composition quantised noise stays away from.",
+                ),
+                io.Latent.Input(
+                    "avoid",
+                    optional=True,
+                    tooltip="More pictures whose composition quantised noise stays away from. Two at least, with those "
+                    "of the bank.",
+                ),
+            ],
+            outputs=[
+                io.Noise.Output("noise", tooltip="For SamplerCustomAdvanced."),
+                io.Model.Output("patched_model", tooltip="The model, every run of which starts from this noise."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            **schema_extras(search_aliases=["diversity", "variety", "seed variance", "simplex", "start noise"]),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        noise_seed: int,
+        mode: Mode,
+        set_size: int,
+        part: int,
+        designed: int = DEFAULTS.designed,
+        part_size: int = 0,
+        model: Any = None,
+        bank: BankSnapshot | None = None,
+        avoid: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        """Design the noise; it is drawn when a sampler asks for it.
+
+        Raises:
+            ValueError: a number is out of its range, or the pictures to stay away from do not fit the mode or model.
+        """
+        given = None if avoid is None else plain_latents(avoid, "The pictures to avoid")
+        if bank is not None and len(bank) and model is not None:
+            check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
+        if mode != "quantised" and (given is not None or (bank is not None and len(bank))):
+            raise ValueError(f'Only quantised noise stays away from pictures, and the mode is "{mode}": unplug them.')
+        design = NoiseDesign(noise_seed, mode, set_size, designed)
+        source = _Source(design, part, part_size, bank, given, cls.hidden.unique_id)
+        noise = DesignedNoise(source)
+        patched = ExecutionBlocker("Diverse Noise has no model to patch: wire one into it.")
+        return io.NodeOutput(noise, patched if model is None else with_start_noise(model, source.draw))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A design, which part of it is drawn, and what it stays away from."""
+
+    design: NoiseDesign
+    part: int
+    part_size: int
+    bank: BankSnapshot | None
+    given: Tensor | None
+    node_id: str | None
+
+    def draw(self, places: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+        """Noise for these places of this part's batch.
+
+        Raises:
+            ValueError: places alone do not tell where their part begins, or the pictures to avoid do not fit.
+        """
+        some = list(places) != list(range(len(places)))
+        if some and self.part and not self.part_size:
+            raise ValueError(
+                f"These latents are some of a batch, and part {self.part} begins after {self.part} whole ones: say in "
+                "part_size how many pictures a batch has."
+            )
+        first = self.part * (self.part_size or len(places))
+        numbers = [first + place for place in places]
+        design = self._design_for(shape)
+        noise = design.draw(numbers, shape)
+        told = f"{design.mode} noise {_spans(numbers)}, in sets of {design.set_size}"
+        show(self.node_id, f"{told}." if design.avoid is None else f"{told}, away from {len(design.avoid)} pictures.")
+        return noise
+
+    def _design_for(self, shape: tuple[int, ...]) -> NoiseDesign:
+        pictures = []
+        if self.bank is not None and self.bank.latent_format is not None:
+            pictures.append(self.bank.matching(self.bank.latent_format, shape).latents[-MAX_SET:].float())
+        if self.given is not None:
+            pictures.append(self.given.float())
+        kept = [block for block in pictures if len(block)]
+        if not kept:
+            return self.design
+        if len({tuple(block.shape[1:]) for block in kept}) > 1:
+            raise ValueError("The pictures to avoid have another size than those of the bank: resize them first.")
+        return NoiseDesign(
+            self.design.seed, self.design.mode, self.design.set_size, self.design.designed, torch.cat(kept)
+        )
+
+
+class DesignedNoise:
+    """The host's NOISE: what custom samplers ask for noise, and for the seed of what they add later."""
+
+    def __init__(self, source: _Source) -> None:
+        self.source = source
+        self.seed = (source.design.seed + source.part) % (LARGEST_SEED + 1)
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
+        """Noise in the shape of a LATENT.
+
+        Raises:
+            ValueError: the latents are several in one, or the design cannot tell what to draw for them.
+        """
+        samples = plain_latents(input_latent, "The latents to draw noise for")
+        places = [int(place) for place in input_latent.get("batch_index") or range(len(samples))]
+        return self.source.draw(places, tuple(samples.shape[1:])).to(samples.dtype)
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Numbers from 0 as people count them: "1 to 8", or "3, 7"."""
+    first, last = numbers[0] + 1, numbers[-1] + 1
+    if last - first + 1 == len(numbers) and len(numbers) > 1:
+        return f"{first} to {last}"
+    return ", ".join(str(number + 1) for number in numbers)
