@@ -1,4 +1,4 @@
-"""Diverse Noise: start noise drawn as a set (after Turinici, arXiv 2212.08162), every picture's an exact Gaussian draw.
+"""Diverse Noise: start noise drawn as a set (after Turinici, arXiv 2202.09573), every picture's an exact Gaussian draw.
 
 Minimising the energy distance alone shrinks noises, which a model answers with flat pictures. Here each single noise of
 a set has exactly the law N(0, I) of an independent one, and only how they lie to one another is designed:

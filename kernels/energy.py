@@ -1,4 +1,4 @@
-"""Huber-energy distance and its gradients (Turinici, "Huber-energy measure quantization", arXiv 2212.08162).
+"""Huber-energy distance and its gradients of measure quantization (Turinici, arXiv 2202.09573).
 
 With h(x) = sqrt(|x|^2 + a^2) - a, the squared distance of two measures is E h(X - Z) - E h(X - X') / 2 -
 E h(Z - Z') / 2; some authors call twice this the energy distance. To a standard Gaussian and for a = 0 it has a closed

@@ -1,4 +1,4 @@
-"""Mean distance of a standard Gaussian from a point, in any dimension (arXiv 2212.08162, in closed form for a = 0).
+"""Mean distance of a standard Gaussian from a point, in any dimension (arXiv 2202.09573, in closed form for a = 0).
 
 xi_L(r) = E|x - z| for z from N(0, I_L) and |x| = r is a moment of the noncentral chi distribution; its derivatives are
 others, since the gradient of E|x - z|^q in x is q x E|x - z|^(q - 2) with the latter mean in two dimensions more.

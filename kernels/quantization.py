@@ -1,4 +1,4 @@
-"""Huber-energy measure quantization (Turinici, arXiv 2212.08162): a few points that stand for a measure together.
+"""Huber-energy measure quantization (Turinici, arXiv 2202.09573): a few points that stand for a measure together.
 
 The points X_1..X_J minimise their Huber-energy distance to the measure: a standard Gaussian (algorithm A1) or a set of
 samples (algorithm A2), beside points that are drawn already and stay. The distance is a convex function of the points

@@ -1,4 +1,4 @@
-"""The members that represent a set best: measure quantization (arXiv 2212.08162, A2) among the members themselves."""
+"""The members that represent a set best: measure quantization (arXiv 2202.09573, A2) among the members themselves."""
 
 from __future__ import annotations
 
