@@ -49,7 +49,7 @@ class Example:
     draw: Callable[[HostClient], Sequence[Picture]]
 
 
-class _Sheet:
+class Sheet:
     """A graph whose nodes know their place."""
 
     def __init__(self, object_info: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ class _Sheet:
 
 def alike_and_different(object_info: Mapping[str, Any]) -> Example:
     """The same prompt and seed twice, as it is and with Sparse Repellency within the batch."""
-    sheet = _Sheet(object_info)
+    sheet = Sheet(object_info)
     demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
     prompts = sheet.prompts(demo)
     latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=8)
@@ -116,7 +116,7 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
 def growing_bank(object_info: Mapping[str, Any]) -> Example:
     """Every queue keeps away from what the earlier ones drew, although prompt and seed stay the same."""
     queues, batch = 4, 4
-    sheet = _Sheet(object_info)
+    sheet = Sheet(object_info)
     demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
     bank = sheet.put((20, 260, 300, 130), "DiversityMemoryBank", name="first steps")
     prompts = sheet.prompts(demo)
@@ -152,10 +152,10 @@ def thumbnail(pictures: Sequence[Picture], columns: int = 4) -> Image.Image:
     return Image.fromarray(np.concatenate(rows)).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
 
 
-def write(client: HostClient) -> None:
-    """Write all files."""
+def write(client: HostClient, examples: Sequence[Callable[[Mapping[str, Any]], Example]]) -> None:
+    """Write the files of these examples."""
     object_info = client.object_info()
-    for make in EXAMPLES:
+    for make in examples:
         example = make(object_info)
         thumbnail(example.draw(client)).save(FOLDER / f"{example.title}.jpg", quality=88)
         workflow = to_workflow(example.graph.prompt, object_info, example.places, example.note)
@@ -165,12 +165,14 @@ def write(client: HostClient) -> None:
 
 def main() -> None:
     """Write all files from a run on the host that the tests use."""
+    from .vendi_examples import VENDI_EXAMPLES
+
     host = host_folder("COMFYUI_PATH", "~/comfy/ComfyUI")
     if host is None:
         raise SystemExit("There is no ComfyUI in ~/comfy/ComfyUI: point COMFYUI_PATH at a checkout.")
     with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
         server.wait_until_ready()
-        write(server.client)
+        write(server.client, (*EXAMPLES, *VENDI_EXAMPLES))
 
 
 if __name__ == "__main__":
