@@ -5,8 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .bank_folder import register_bank_folder
+from .centroid_folder import register_centroid_folder
 from .demo_model import DiversityDemoModel
 from .exemplar_set import DiversityExemplarSet
+from .feature_centroids import DiversityFeatureBlend, DiversityFeatureCentroid, DiversityFeatureMap
+from .feature_guidance import DiversityFeatureGuidance
+from .feature_probe import DiversityFeatureProbe
 from .memory_bank import DiversityMemoryBank
 from .remember import DiversityRemember
 from .sparse_repellency import DiversitySparseRepellency
@@ -19,6 +23,7 @@ class DiversityExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes, in the order of the menu."""
         register_bank_folder()
+        register_centroid_folder()
         return [
             DiversityDemoModel,
             DiversitySparseRepellency,
@@ -26,4 +31,9 @@ class DiversityExtension(ComfyExtension):
             DiversityMemoryBank,
             DiversityRemember,
             DiversityExemplarSet,
+            DiversityFeatureGuidance,
+            DiversityFeatureProbe,
+            DiversityFeatureCentroid,
+            DiversityFeatureBlend,
+            DiversityFeatureMap,
         ]

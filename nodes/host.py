@@ -81,6 +81,21 @@ def guided(model: Any, make: MakeGuidance, report: Report) -> Any:
     return patched
 
 
+def guidances_of_run(model_options: dict[str, Any]) -> tuple[Guidance, ...]:
+    """The guidances of the sampling run whose options these are, in wiring order; none outside a run."""
+    run = model_options["transformer_options"].get(RUN)
+    return () if run is None else run.guidances
+
+
+def unguided(model: Any) -> Any:
+    """Clone a MODEL so that nothing of ours acts in its runs."""
+    plain = model.clone()
+    wrappers = comfy.patcher_extension.WrappersMP
+    for kind in (wrappers.OUTER_SAMPLE, wrappers.PREDICT_NOISE):
+        plain.remove_wrappers_with_key(kind, KEY)
+    return plain
+
+
 def latent_format_name(model: Any) -> str:
     """Name of the latent format that a MODEL works on, such as "SD3"."""
     return type(model.model.latent_format).__name__
@@ -140,6 +155,11 @@ class _ActiveRun:
         else:
             for guidance in self._guidances:
                 guidance.begin(self._run)
+
+    @property
+    def guidances(self) -> tuple[Guidance, ...]:
+        """The guidances of all links, in their order; none where nothing is to be steered."""
+        return () if self._stopped else tuple(self._guidances)
 
     def after_cfg(self, position: int, args: dict[str, Any]) -> Tensor:
         """Steer the estimate with the guidance of one link, or only note the conditional estimate for later."""

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from diversity_guidance.demo.feature_steering import probe as probe_embedded
+from diversity_guidance.demo.feature_steering import steered
+from diversity_guidance.demo.pipeline import EmbeddedModel
+from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings, Mode
 from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_listener import listen
@@ -75,18 +79,29 @@ def test_every_mode_does_something(client: HostClient, plain: torch.Tensor, mode
     assert not torch.allclose(changed, plain, atol=0.05)
 
 
-def test_towards_the_exemplars_is_towards_the_exemplars(client: HostClient, plain: torch.Tensor) -> None:
-    """Features of what was drawn, measured by the map's own distances, are nearer; latents are as a consequence."""
+@pytest.mark.parametrize("mode", ["towards", "spread"])
+def test_the_same_as_in_the_host_free_loop(client: HostClient, mode: Mode) -> None:
+    """Probe and guidance on the same exemplars, noise and schedule, by two implementations of the network."""
+    steps, cfg, strength = 4, 3.0, 0.3
     graph = Drawing()
-    dogs, prompt = exemplars(graph), graph.encode("woman running")
-    reference = probe(graph, graph.demo[0], prompt, latents=graph.sample())
-    centroid = probe(graph, graph.demo[0], prompt, latents=dogs)
-    guided = guide(graph, graph.demo[0], centroid=centroid, reference=reference, strength=0.3)
-    saved = [graph.latents(node) for node in (graph.sample(guided), dogs)]
+    pictures, draws = exemplars(graph), graph.sample(cfg=1.0, seed=2)
+    prompt = graph.encode("woman running")
+    reference = probe(graph, graph.demo[0], prompt, latents=draws)
+    centroid = probe(graph, graph.demo[0], prompt, latents=pictures)
+    guided = guide(graph, graph.demo[0], mode=mode, centroid=centroid, reference=reference, strength=strength)
+    nodes = (pictures, draws, graph.sample(steps=steps, cfg=cfg), graph.sample(guided, steps=steps, cfg=cfg))
+    saved = [graph.latents(node) for node in nodes]
     run = client.run(graph.prompt)
-    after, target = (latents_of(client, run, node) for node in saved)
-    before = (plain - target.mean(0)).flatten(1).norm(dim=1)
-    assert ((after - target.mean(0)).flatten(1).norm(dim=1) < before).all()
+    one, two, unguided, found = (latents_of(client, run, node) for node in saved)
+    model = EmbeddedModel.load()
+    prompts = ["woman running"] * 2
+    centroids = [probe_embedded(model, prompts, latents, "x", draws=1, levels=2) for latents in (one, two)]
+    weights = dict.fromkeys(centroids[0].means, 1.0)
+    guidance = FeatureGuidance(FeatureSettings(mode, strength), weights, *centroids)
+    with steered(model, guidance) as steering:
+        expected = steering.sample(prompts, SAMPLER["seed"], steps=steps, cfg=cfg, guidance=guidance)
+    assert float((expected - unguided).abs().max()) > 0.1, "the guidance did next to nothing"
+    assert torch.allclose(found, expected, atol=4e-3), float((found - expected).abs().max())
 
 
 def test_the_unguided_model_and_a_later_run_are_as_before(client: HostClient, plain: torch.Tensor) -> None:
@@ -116,33 +131,36 @@ def test_cond_and_uncond_may_come_in_any_order(client: HostClient) -> None:
 
 @pytest.mark.parametrize("style", ["regular", "nested"])
 def test_the_dual_guider_puts_the_prompt_last(client: HostClient, style: str) -> None:
-    """Only the pass of the prompt is shifted: with the prompt's scale at 0 nothing may change."""
-    results = []
-    for strength in (0.0, 0.5):
-        graph = Drawing()
-        model = guide(graph, graph.demo[0], centroid=group(graph), strength=strength)
-        guider = graph.add(
-            "DualCFGGuider",
-            model=model,
-            cond1=graph.encode("woman running"),
-            cond2=graph.encode("running"),
-            negative=graph.encode(""),
-            cfg_conds=0.0,
-            cfg_cond2_negative=2.0,
-            style=style,
-        )
-        sigmas = graph.add("BasicScheduler", model=graph.demo[0], scheduler="simple", steps=2, denoise=1.0)
-        samples = graph.add(
-            "SamplerCustomAdvanced",
-            noise=graph.add("RandomNoise", noise_seed=1),
-            guider=guider,
-            sampler=graph.add("KSamplerSelect", sampler_name="euler"),
-            sigmas=sigmas,
-            latent_image=graph.empty(2),
-        )
-        saved = graph.latents(samples)
-        results.append(latents_of(client, client.run(graph.prompt), saved))
-    assert torch.equal(*results) == (style == "regular")
+    """Only the pass of the prompt is shifted: where the prompt counts for nothing, nothing may change."""
+    results = {
+        (scale, strength): dual(client, style, scale, strength) for scale in (0.0, 2.0) for strength in (0.0, 0.5)
+    }
+    assert torch.equal(results[0.0, 0.0], results[0.0, 0.5])
+    assert not torch.allclose(results[2.0, 0.0], results[2.0, 0.5], atol=0.05)
+
+
+def dual(client: HostClient, style: str, scale: float, strength: float) -> torch.Tensor:
+    graph = Drawing()
+    guider = graph.add(
+        "DualCFGGuider",
+        model=guide(graph, graph.demo[0], centroid=group(graph), strength=strength),
+        cond1=graph.encode("woman running"),
+        cond2=graph.encode("running"),
+        negative=graph.encode(""),
+        cfg_conds=scale,
+        cfg_cond2_negative=2.0,
+        style=style,
+    )
+    samples = graph.add(
+        "SamplerCustomAdvanced",
+        noise=graph.add("RandomNoise", noise_seed=1),
+        guider=guider,
+        sampler=graph.add("KSamplerSelect", sampler_name="euler"),
+        sigmas=graph.add("BasicScheduler", model=graph.demo[0], scheduler="simple", steps=2, denoise=1.0),
+        latent_image=graph.empty(2),
+    )
+    saved = graph.latents(samples)
+    return latents_of(client, client.run(graph.prompt), saved)
 
 
 def tiny(graph: Graph, kind: str) -> tuple[Node, Node, dict[str, Any]]:

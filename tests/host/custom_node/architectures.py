@@ -92,7 +92,10 @@ class TestArchitecture:
         conditions = []
         for _ in range(2):
             pooled = torch.randn((1, 16), generator=generator)
-            conditions.append([[torch.randn((1, 6, TEXT), generator=generator), {"pooled_output": pooled}]])
+            details: dict[str, Any] = {"pooled_output": pooled}
+            if kind == "lumina2":
+                details["attention_mask"] = torch.ones((1, 6), dtype=torch.int64)
+            conditions.append([[torch.randn((1, 6, TEXT), generator=generator), details]])
         return (patcher, *conditions)
 
 

@@ -1,0 +1,92 @@
+"""Feature Guidance and feature probes on the embedded model, without ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..guidance.feature_guidance import FeatureGuidance
+from ..guidance.feature_hooks import LayerHooks
+from ..guidance.feature_layers import chosen_layers, find_layers
+from ..guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of
+from ..stores.feature_centroid import FeatureCentroid
+from .pipeline import LATENT_FORMAT, EmbeddedModel
+from .schedule import sigma_at_percent
+from .transformer import to_model_space
+
+LEVELS = 8
+"""Noise levels of a probe, evenly spaced over the model's schedule."""
+
+
+class _Announced(nn.Module):
+    """A transformer that tells the guidance whether it runs for the prompt or for the empty prompt."""
+
+    def __init__(self, transformer: nn.Module, guidance: FeatureGuidance, empty: Tensor) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.guidance = guidance
+        self.empty = empty
+
+    def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, **options: Any) -> Any:
+        """Run the transformer between the two announcements."""
+        of_prompt = not torch.equal(tokens[:1], self.empty)
+        self.guidance.at(float(times[0]) / 1000, [slice(0, len(x))] if of_prompt else [])
+        try:
+            return self.transformer(x, tokens, pooled, times, **options)
+        finally:
+            self.guidance.at(None)
+
+
+@contextmanager
+def steered(model: EmbeddedModel, guidance: FeatureGuidance) -> Iterator[EmbeddedModel]:
+    """The model with its features under guidance, which must also be given to ``sample``."""
+    announced = _Announced(model.transformer, guidance, model.text.encode([""])[0])
+    with LayerHooks(find_layers(model.transformer), list(guidance.weights), guidance.visit):
+        yield replace(model, transformer=announced)
+
+
+@torch.no_grad()
+def probe(
+    model: EmbeddedModel,
+    prompts: Sequence[str],
+    latents: Tensor,
+    name: str,
+    *,
+    layers: str = "all",
+    draws: int = 4,
+    levels: int = LEVELS,
+    seed: int = 0,
+) -> FeatureCentroid:
+    """The centroid of pictures.
+
+    Args:
+        model: the embedded model.
+        prompts: what it is told while it looks, one for each picture.
+        latents: the pictures, raw VAE latents (N, 16, h, w).
+        name: of the group.
+        layers: as in ``chosen_layers``.
+        draws: noise draws a picture and level.
+        levels: noise levels.
+        seed: of the noise.
+    """
+    found = find_layers(model.transformer)
+    wanted = list(chosen_layers(found, layers))
+    sigmas = torch.tensor([sigma_at_percent((level + 0.5) / levels) for level in range(levels)])
+    clean = to_model_space(latents)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    noises = [torch.randn(clean.shape, generator=generator) for _ in range(draws)]
+    tokens, pooled = model.text.encode(list(prompts))
+    reader = FeatureReader()
+    with LayerHooks(found, wanted, reader.visit):
+        for level, sigma in enumerate(sigmas.tolist()):
+            for noise in noises:
+                reader.look(level, 0, len(clean))
+                noisy = (1 - sigma) * clean + sigma * noise
+                times = torch.full((len(noisy),), sigma * 1000)
+                model.transformer(noisy, tokens, pooled, times, return_dict=False)
+    return centroid_of(reader.features(), name, sigmas, fingerprint_of(model.transformer, found), LATENT_FORMAT)

@@ -1,0 +1,143 @@
+"""Feature centroids on wires: loaded from disk, blended, and drawn as a map."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..kernels.centroids import classical_scaling, squared_separations
+from ..metrics.figures.centroid_map import centroid_map
+from ..stores.feature_centroid import FeatureCentroid, blended, check_comparable
+from .centroid_folder import centroid_path
+from .messages import show
+from .pictures import to_host
+from .schema import schema_extras
+from .sockets import CentroidSocket
+
+PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
+BLENDED = 4
+
+
+class DiversityFeatureCentroid(io.ComfyNode):
+    """Loads a centroid that a probe saved."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityFeatureCentroid",
+            display_name="Load Feature Centroid (Diversity)",
+            category="diversity",
+            description="A centroid that a Feature Probe saved under a name. It belongs to the model that was probed.",
+            inputs=[io.String.Input("name", default="", tooltip="What the probe's save_as said: a name, not a path.")],
+            outputs=[CentroidSocket.Output("centroid")],
+            hidden=[io.Hidden.unique_id],
+            **schema_extras(search_aliases=["diversity", "features", "centroid", "load"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        """Refuse names that could be paths; one that comes along a wire is None here."""
+        try:
+            if name is not None:
+                centroid_path(name)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str | None) -> str:
+        """Changes when the file does; a name along a wire is only known when it runs."""
+        path = None if name is None else centroid_path(name)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else ""
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        """Read the file.
+
+        Raises:
+            ValueError: there is none, or it is damaged.
+        """
+        centroid = FeatureCentroid.load(centroid_path(name)).renamed(name)
+        show(cls.hidden.unique_id, f"{centroid.pictures} pictures, {len(centroid.means)} layers.")
+        return io.NodeOutput(centroid)
+
+
+class DiversityFeatureBlend(io.ComfyNode):
+    """Blends centroids: between them and beyond."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        inputs: list[Any] = []
+        for place in PLACES[:BLENDED]:
+            optional = place in PLACES[2:]
+            inputs.append(CentroidSocket.Input(place, optional=optional))
+            inputs.append(
+                io.Float.Input(
+                    f"weight_{place}",
+                    default=0.0 if optional else 0.5,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Share in the blend; weights are divided by their sum. Below 0 leads away from it.",
+                )
+            )
+        return io.Schema(
+            node_id="DiversityFeatureBlend",
+            display_name="Blend Feature Centroids (Diversity)",
+            category="diversity",
+            description="The weighted mean of centroids. Weights 0.5 and 0.5 are halfway between two groups, 1.5 and "
+            "-0.5 lead past the first, away from the second.",
+            inputs=inputs,
+            outputs=[CentroidSocket.Output("centroid")],
+            **schema_extras(search_aliases=["diversity", "features", "centroid", "interpolate", "mix", "merge"]),
+        )
+
+    @classmethod
+    def execute(cls, **given: Any) -> io.NodeOutput:
+        """Blend those that are wired.
+
+        Raises:
+            ValueError: they do not fit together, or the weights add up to nothing.
+        """
+        wired = [place for place in PLACES[:BLENDED] if given.get(place) is not None]
+        centroids = [given[place] for place in wired]
+        weights = [float(given[f"weight_{place}"]) for place in wired]
+        name = " + ".join(f"{weight:g} {centroid.name}" for weight, centroid in zip(weights, centroids, strict=True))
+        return io.NodeOutput(blended(centroids, weights, name))
+
+
+class DiversityFeatureMap(io.ComfyNode):
+    """Draws centroids as a map."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityFeatureMap",
+            display_name="Map of Feature Centroids (Diversity)",
+            category="diversity",
+            description="Where groups lie to each other in a model's features: alike close together, unlike far apart.",
+            inputs=[CentroidSocket.Input(place, optional=place in PLACES[1:]) for place in PLACES],
+            outputs=[io.Image.Output("map", tooltip="Distances are in units of the spread within the groups.")],
+            **schema_extras(search_aliases=["diversity", "features", "centroid", "embedding", "plot"]),
+        )
+
+    @classmethod
+    def execute(cls, **given: FeatureCentroid | None) -> io.NodeOutput:
+        """Draw those that are wired.
+
+        Raises:
+            ValueError: they are of other models, layers or noise levels.
+        """
+        centroids = [centroid for place in PLACES if (centroid := given.get(place)) is not None]
+        check_comparable(centroids)
+        layers = list(centroids[0].means)
+        means = [torch.stack([centroid.means[layer] for centroid in centroids]) for layer in layers]
+        spreads = [torch.stack([centroid.spreads[layer] for centroid in centroids]) for layer in layers]
+        coordinates, shares = classical_scaling(squared_separations(means, spreads))
+        return io.NodeOutput(to_host(centroid_map(coordinates, shares, [centroid.name for centroid in centroids])))

@@ -1,0 +1,143 @@
+"""Feature Guidance (arXiv 2410.11646, without training) as a patch of a MODEL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..guidance.feature_guidance import MODES, RECOMMENDED_END, FeatureGuidance, FeatureSettings, Mode
+from ..guidance.feature_layers import chosen_layers, find_layers
+from ..guidance.feature_probe import fingerprint_of
+from ..guidance.trace import Trace
+from ..stores.feature_centroid import FeatureCentroid
+from .feature_hooks import readable_network, with_feature_hooks
+from .host import PercentToSigma, guided, latent_format_name, sigma_interval
+from .messages import logger, show
+from .schema import schema_extras
+from .sockets import CentroidSocket, TraceSocket
+from .traces import RunTraces
+
+DEFAULTS = FeatureSettings()
+
+
+class DiversityFeatureGuidance(io.ComfyNode):
+    """Shifts what a model's layers hold while it draws."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityFeatureGuidance",
+            display_name="Feature Guidance (Diversity)",
+            category="diversity",
+            description="Steers inside the network: shifts the averages of its layers towards those of exemplars, away "
+            "from them, or the pictures of a batch apart.",
+            inputs=[
+                io.Model.Input("model"),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default=DEFAULTS.mode,
+                    tooltip="Towards the centroid, away from it, or spread the batch, which needs no centroid.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=DEFAULTS.strength,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Share of the way at every layer; CFG amplifies it. Disabled at 0.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Where in the model's schedule it begins. 0 is the start.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=RECOMMENDED_END,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Where in the model's schedule it ends. 1 is the end.",
+                ),
+                io.String.Input(
+                    "layers",
+                    default="all",
+                    tooltip="Which layers, with weights: all, middle, or such as joint_blocks.3, joint_blocks.8-12 = "
+                    "0.5. They must have been probed.",
+                ),
+                CentroidSocket.Input("centroid", optional=True, tooltip="Where to, or what to get away from."),
+                CentroidSocket.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="The centroid of what the model draws for the prompt by itself, at CFG 1. With it only the "
+                    "difference between the two is added, which keeps pictures better.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The steered model; the model itself when there is nothing to do."),
+                TraceSocket.Output("trace", tooltip="What was done in each run, for a report."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            # Two equal nodes must not share one record of what they did.
+            not_idempotent=True,
+            **schema_extras(search_aliases=["diversity", "variety", "features", "steering", "activations", "centroid"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, strength: float | None = None) -> bool | str:
+        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+        try:
+            replace(DEFAULTS, strength=DEFAULTS.strength if strength is None else strength)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        mode: Mode,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        layers: str,
+        centroid: FeatureCentroid | None = None,
+        reference: FeatureCentroid | None = None,
+    ) -> io.NodeOutput:
+        """Patch the model, unless its features are to be left alone.
+
+        Raises:
+            ValueError: a number is out of its range, there are no such layers, a centroid is missing or of another
+                model, or the network cannot be read.
+        """
+        settings = FeatureSettings(mode, strength)
+        network = readable_network(model)
+        found = find_layers(network)
+        weights = chosen_layers(found, layers)
+        fingerprint = fingerprint_of(network, found)
+        for given in (centroid, reference):
+            if given is not None:
+                given.check_model(fingerprint, latent_format_name(model))
+        traces = RunTraces()
+        if FeatureGuidance(settings, weights, centroid, reference).is_off:
+            return io.NodeOutput(model, traces)
+        node_id = cls.hidden.unique_id
+
+        def make(percent_to_sigma: PercentToSigma) -> FeatureGuidance:
+            interval = sigma_interval(percent_to_sigma, start_percent, end_percent)
+            return FeatureGuidance(replace(settings, interval=interval), weights, centroid, reference)
+
+        def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
+            traces.record(latents, latent_format, trace)
+            logger.info("%s (node %s): %s", FeatureGuidance.name, node_id, trace.summary())
+            show(node_id, trace.summary())
+
+        return io.NodeOutput(with_feature_hooks(guided(model, make, report)), traces)

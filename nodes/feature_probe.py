@@ -1,0 +1,211 @@
+"""Probing a MODEL for the features of exemplars (arXiv 2410.11646): one evaluation a picture, noise level and draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..guidance.feature_hooks import LayerHooks
+from ..guidance.feature_layers import chosen_layers, find_layers
+from ..guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of
+from .centroid_folder import centroid_path
+from .feature_hooks import readable_network
+from .host import is_known_to_be_noisy, latent_channels, latent_format_name, unguided
+from .latents import plain_latents
+from .messages import logger, show
+from .schema import schema_extras
+from .sockets import CentroidSocket
+
+CHUNK = 4
+"""Exemplars that the network looks at together."""
+
+
+class DiversityFeatureProbe(io.ComfyNode):
+    """Reads what a model sees in exemplars."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityFeatureProbe",
+            display_name="Feature Probe (Diversity)",
+            category="diversity",
+            description="Shows exemplars to a model and records what its layers hold, on average, at several levels of "
+            "noise: the centroid of the group, for Feature Guidance.",
+            inputs=[
+                io.Model.Input("model"),
+                io.Conditioning.Input(
+                    "positive", tooltip="What the model is told while it looks: the prompt that is to be guided."
+                ),
+                io.String.Input(
+                    "save_as",
+                    default="",
+                    tooltip="A name under which to keep the centroid on disk. Empty: only along the wire.",
+                ),
+                io.String.Input(
+                    "layers",
+                    default="all",
+                    tooltip="Which layers to record: all, middle, or names such as joint_blocks.3, joint_blocks.8-12.",
+                ),
+                io.Int.Input(
+                    "levels",
+                    default=8,
+                    min=1,
+                    max=64,
+                    tooltip="Levels of noise, evenly spaced over the model's schedule.",
+                ),
+                io.Int.Input("draws", default=4, min=1, max=64, tooltip="Noise draws for each picture and level."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    tooltip="Of the noise. The same for all centroids that are to be compared.",
+                ),
+                io.Latent.Input("latents", optional=True, tooltip="The exemplars, as latents."),
+                io.Image.Input("images", optional=True, tooltip="The exemplars, as pictures; wire the VAE too."),
+                io.Vae.Input("vae", optional=True, tooltip="Encodes the pictures."),
+            ],
+            outputs=[CentroidSocket.Output("centroid", tooltip="What the model's layers hold on average.")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+            **schema_extras(search_aliases=["diversity", "features", "centroid", "exemplars", "probe", "activations"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, save_as: str | None = None) -> bool | str:
+        """Refuse names that could be paths; one that comes along a wire is None here."""
+        try:
+            if save_as:
+                centroid_path(save_as)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        save_as: str,
+        layers: str,
+        levels: int,
+        draws: int,
+        seed: int,
+        latents: dict[str, Any] | None = None,
+        images: Tensor | None = None,
+        vae: Any = None,
+    ) -> io.NodeOutput:
+        """Look at the exemplars.
+
+        Raises:
+            ValueError: there are no exemplars that fit the model, no such layers, or the model cannot be read.
+        """
+        path = centroid_path(save_as) if save_as else None
+        network = readable_network(model)
+        found = find_layers(network)
+        wanted = list(chosen_layers(found, layers))
+        exemplars = _fitting(_encoded(latents, images, vae), model)
+        sampling = model.get_model_object("model_sampling")
+        sigmas = torch.tensor([float(sampling.percent_to_sigma((level + 0.5) / levels)) for level in range(levels)])
+        chunks = exemplars.split(CHUNK)
+        bar = comfy.utils.ProgressBar(len(chunks) * levels * draws)
+        reader = FeatureReader()
+        guider = comfy.samplers.CFGGuider(unguided(model))
+        guider.inner_set_conds({"positive": positive})
+        for number, chunk in enumerate(chunks):
+            look = _Look(reader, found, wanted, number, draws, seed, lambda: bar.update(1))
+            guider.sample(torch.zeros_like(chunk), chunk, look, sigmas, disable_pbar=True, seed=seed)
+        name = save_as or "exemplars"
+        fingerprint = fingerprint_of(network, found)
+        centroid = centroid_of(reader.features(), name, sigmas, fingerprint, latent_format_name(model))
+        if path is not None:
+            centroid.save(path)
+        told = f"Looked at {len(exemplars)} exemplars at {levels} levels in {len(wanted)} layers."
+        logger.info("Feature Probe (node %s): %s", cls.hidden.unique_id, told)
+        show(cls.hidden.unique_id, told)
+        return io.NodeOutput(centroid)
+
+
+class _Look(comfy.samplers.Sampler):
+    """A sampler that draws nothing: it lets the network look at noised exemplars, and leaves them as they are.
+
+    The host then loads the model, maps latents and prepares conditionings as it does for drawing.
+    """
+
+    def __init__(
+        self,
+        reader: FeatureReader,
+        layers: Any,
+        wanted: list[str],
+        group: int,
+        draws: int,
+        seed: int,
+        tick: Callable[[], None],
+    ) -> None:
+        self.reader, self.layers, self.wanted = reader, layers, wanted
+        self.group, self.draws, self.seed, self.tick = group, draws, seed, tick
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """Evaluate the model once a level and draw."""
+        assert latent_image is not None
+        sampling = model_wrap.inner_model.model_sampling
+        generator = torch.Generator("cpu").manual_seed((self.seed + self.group) % 2**63)
+        draws = [torch.randn(latent_image.shape, generator=generator).to(latent_image) for _ in range(self.draws)]
+        with LayerHooks(self.layers, self.wanted, self.reader.visit):
+            for level, sigma in enumerate(sigmas):
+                for draw in draws:
+                    comfy.model_management.throw_exception_if_processing_interrupted()
+                    self.reader.look(level, self.group, len(latent_image))
+                    noisy = sampling.noise_scaling(sigma, draw, latent_image)
+                    model_wrap(noisy, sigma.expand(len(noisy)), **extra_args)
+                    self.tick()
+        return latent_image
+
+
+def _encoded(latents: dict[str, Any] | None, images: Tensor | None, vae: Any) -> Tensor:
+    """Raw latents (N, C, ...) of the exemplars."""
+    if (latents is None) == (images is None) or (images is not None and vae is None):
+        raise ValueError("Give the exemplars once: as latents, or as images together with the VAE.")
+    if latents is not None:
+        return plain_latents(latents, "The exemplars")
+    assert images is not None
+    # One by one: a video's VAE takes a batch of pictures for the frames of one film.
+    return torch.cat([vae.encode(image[None, ..., :3]) for image in images])
+
+
+def _fitting(exemplars: Tensor, model: Any) -> Tensor:
+    """The exemplars in the shape that the model works on."""
+    axes = 2 + getattr(model.model.latent_format, "latent_dimensions", 2)
+    if exemplars.ndim == 4 and axes == 5:
+        exemplars = exemplars.unsqueeze(2)
+    if exemplars.shape[1] != latent_channels(model) or exemplars.ndim != axes:
+        raise ValueError(
+            f"The exemplars are latents of shape {tuple(exemplars.shape[1:])}, and this model's "
+            f"({latent_format_name(model)}) have {latent_channels(model)} channels. Encode them with this model's VAE."
+        )
+    if not bool(exemplars.any()):
+        raise ValueError("The exemplars are empty latents. Wire pictures, encoded by the VAE, or finished samples.")
+    if is_known_to_be_noisy(exemplars, latent_format_name(model)):
+        raise ValueError(
+            "The exemplars still hold noise: the sampler was told to return them with leftover noise. Wire the last "
+            "sampler's result."
+        )
+    return exemplars
