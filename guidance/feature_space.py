@@ -105,7 +105,7 @@ def latent_layout(cells: int = 16) -> MakeFeatures:
         shape = run.latent_shape
         channels = shape[0] * (shape[1] if len(shape) == 4 else 1)
         # Never more cells than latents: a small picture is compared value by value.
-        side = max(min(cells, *shape[-2:]) if len(shape) > 2 else min(cells, shape[-1]), 1)
+        side = max(1, min([cells, *list(shape)[1:][-2:]]))
         return LatentFeatures(PooledLatents(run.latent_format, channels, side))
 
     return make

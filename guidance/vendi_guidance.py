@@ -130,7 +130,7 @@ class VendiGuidance(Guidance):
                 total = total + weight * gradient
                 continue
             unit = _unit(gradient)
-            if direction is away:
+            if away is not None and direction is away:
                 unit = _unit(unit + now.ways_out * _coincident(away)[:, None])
             total = total + weight * direction.share[:, None] * unit
         if settings.project:
@@ -152,7 +152,8 @@ class VendiGuidance(Guidance):
     ) -> StepRecord:
         rows = now.rows.tolist()
         share = (delta.norm(dim=1) / now.estimate.norm(dim=1).clamp_min(1e-12)).tolist()
-        nearest = [()] * len(rows) if away is None else _nearest(away, [*state.past.ids, *(f"batch:{r}" for r in rows)])
+        names = [*state.past.ids, *(f"batch:{row}" for row in rows)]
+        nearest: list[tuple[Contact, ...]] = [()] * len(rows) if away is None else _nearest(away, names)
         samples = [
             SampleRecord(
                 row,
@@ -191,6 +192,10 @@ def _nearest(away: Direction, names: Sequence[str]) -> list[tuple[Contact, ...]]
     count = min(CONTACTS_KEPT, away.distances.shape[1])
     found = away.distances.topk(count, largest=False)
     return [
-        tuple(Contact(names[index], distance) for distance, index in zip(*pairs, strict=True) if distance < torch.inf)
-        for pairs in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+        tuple(
+            Contact(names[int(index)], distance)
+            for distance, index in zip(distances, places, strict=True)
+            if distance < torch.inf
+        )
+        for distances, places in zip(found.values.tolist(), found.indices.tolist(), strict=True)
     ]
