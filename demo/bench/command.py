@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from . import irs, modes, repellency, vendi
+from . import digits, irs, modes, noise, repellency, vendi
 
 BENCHMARKS = {
+    "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
     "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
+    "noise": (noise, "known modes that start noise drawn as a set reaches, and how long drawing takes"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
     "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),
 }
