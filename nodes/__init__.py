@@ -7,11 +7,13 @@ from comfy_api.latest import ComfyExtension, io
 from .bank_folder import register_bank_folder
 from .centroid_folder import register_centroid_folder
 from .demo_model import DiversityDemoModel
+from .diverse_noise import DiversityNoise
 from .exemplar_set import DiversityExemplarSet
 from .feature_centroids import DiversityFeatureBlend, DiversityFeatureCentroid, DiversityFeatureMap
 from .feature_guidance import DiversityFeatureGuidance
 from .feature_probe import DiversityFeatureProbe
 from .memory_bank import DiversityMemoryBank
+from .pick import DiversityPick
 from .remember import DiversityRemember
 from .sparse_repellency import DiversitySparseRepellency
 from .vendi_guidance import DiversityVendiGuidance
@@ -28,6 +30,7 @@ class DiversityExtension(ComfyExtension):
             DiversityDemoModel,
             DiversitySparseRepellency,
             DiversityVendiGuidance,
+            DiversityNoise,
             DiversityMemoryBank,
             DiversityRemember,
             DiversityExemplarSet,
@@ -36,4 +39,5 @@ class DiversityExtension(ComfyExtension):
             DiversityFeatureCentroid,
             DiversityFeatureBlend,
             DiversityFeatureMap,
+            DiversityPick,
         ]
