@@ -60,13 +60,11 @@ PUBLISHED = RepellencySettings(radius=0.2, strength=1.0, relaxation=0.0, measure
 
 ROWS = (
     Row("none", 5.0),
-    Row("none", 3.0),
     Row("none", 2.0),
     Row("none", 1.0),
     Row("as published", 5.0, PUBLISHED),
     Row("conditional estimate, no relaxation", 5.0, RepellencySettings(relaxation=0.0, interval=WINDOW)),
     Row("default", 5.0, RepellencySettings(interval=WINDOW)),
-    Row("default", 2.0, RepellencySettings(interval=WINDOW)),
     Row("default", 1.0, RepellencySettings(interval=WINDOW)),
 )
 
