@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -58,14 +58,18 @@ class Row:
 
 PUBLISHED = RepellencySettings(radius=0.2, strength=1.0, relaxation=0.0, measure="guided", cap=Cap(math.inf, math.inf))
 
+"""arXiv 2410.06025: distances on the guided estimate, the sum of pushes, every step, no cap."""
+
 ROWS = (
     Row("none", 5.0),
     Row("none", 2.0),
     Row("none", 1.0),
     Row("as published", 5.0, PUBLISHED),
+    Row("as published, radius 0.3, ending early", 5.0, replace(PUBLISHED, radius=0.3, interval=WINDOW)),
     Row("conditional estimate, no relaxation", 5.0, RepellencySettings(relaxation=0.0, interval=WINDOW)),
     Row("default", 5.0, RepellencySettings(interval=WINDOW)),
     Row("default", 1.0, RepellencySettings(interval=WINDOW)),
+    Row("radius 0.15", 1.0, RepellencySettings(radius=0.15, interval=WINDOW)),
 )
 
 
