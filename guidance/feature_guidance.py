@@ -9,6 +9,9 @@ One picture's features say more than its group: matching them to a centroid also
 With a reference, the centroid of what the model draws by itself, the shift is w (centroid - reference), the same for
 every picture: what tells the group from the rest, and nothing else.
 
+Layers hand on what they were given, so that shifts add up along the network. The strength is therefore divided among
+the layers: it means the same in a network of four blocks and in one of sixty.
+
 Only the pass of the prompt is shifted: classifier-free guidance then amplifies the difference to the other pass.
 """
 
@@ -31,7 +34,10 @@ from .interval import SigmaInterval
 from .trace import SampleRecord, StepRecord
 
 Mode = Literal["towards", "away", "spread"]
-RECOMMENDED_END = 0.85
+RECOMMENDED_STRENGTH = 8.0
+"""How many times the way from the reference brings most pictures to the group (docs/feature_guidance.md)."""
+
+RECOMMENDED_END = 0.43
 """Share of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
 
 MODES: tuple[Mode, ...] = ("towards", "away", "spread")
@@ -43,13 +49,13 @@ class FeatureSettings:
 
     Attributes:
         mode: "towards" the centroid, "away" from it, or "spread" the batch's own features apart.
-        strength: share of the way to (or from) the centroid, or of what the batch is dilated by; 0 switches the
-            method off.
+        strength: share of the way to (or from) the centroid, or by how much the batch is dilated, all layers together;
+            0 switches the method off.
         interval: noise levels at which the method acts.
     """
 
     mode: Mode = "towards"
-    strength: float = 0.3
+    strength: float = RECOMMENDED_STRENGTH
     interval: SigmaInterval = field(default_factory=SigmaInterval)
 
     def __post_init__(self) -> None:
@@ -181,12 +187,12 @@ class FeatureGuidance(Guidance):
 
     def _shift(self, layer: str, means: Tensor, sigma: float) -> Tensor:
         """Shift of the channel means (B, C) of the prompt's rows."""
-        weight = self.settings.strength * self.weights[layer]
+        strength, layers = self.settings.strength * self.weights[layer], len(self.weights)
         if self.settings.mode == "spread":
-            return apart(means, weight)
+            return apart(means, (1 + max(strength, -1)) ** (1 / layers) - 1)
         places = [interpolated(c.sigmas, c.means[layer], sigma).to(means.device) for c in self._centroids]
         start = means if len(places) == 1 else places[1].expand_as(means)
-        return towards(start, places[0], weight if self.settings.mode == "towards" else -weight)
+        return towards(start, places[0], (strength if self.settings.mode == "towards" else -strength) / layers)
 
     def _note(self, rows: Sequence[slice], shares: Tensor) -> None:
         for part in rows:

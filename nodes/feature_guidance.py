@@ -47,9 +47,10 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     "strength",
                     default=DEFAULTS.strength,
                     min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Share of the way at every layer; CFG amplifies it. Disabled at 0.",
+                    max=100.0,
+                    step=0.05,
+                    tooltip="How many times the way to the centroid, divided among the layers; for spread, by how much "
+                    "the batch is dilated. Without a reference stay below 1. CFG amplifies it. Disabled at 0.",
                 ),
                 io.Float.Input(
                     "start_percent",

@@ -230,6 +230,22 @@ def test_a_reference_shifts_every_picture_alike() -> None:
     assert torch.allclose(shift, 0.3 * (group.means["blocks.0"][0] - reference.means["blocks.0"][0]).expand(3, -1))
 
 
+def test_the_strength_is_divided_among_the_layers() -> None:
+    """Shifts add up along the network: a deeper one must not be shifted more."""
+    network, means = network_of(Alone), torch.randn(3, WIDTH)
+    group, reference = centroid(network, shift=1.0), centroid(network, "plain")
+    for mode in ("towards", "away"):
+        one, two = (
+            FeatureGuidance(FeatureSettings(mode, 0.6), dict.fromkeys(names, 1.0), group, reference)  # type: ignore[arg-type]
+            for names in (["blocks.0"], ["blocks.0", "blocks.1"])
+        )
+        assert torch.allclose(2 * two._shift("blocks.0", means, 1.0), one._shift("blocks.0", means, 1.0))
+    spread = FeatureGuidance(FeatureSettings("spread", 3.0), {"blocks.0": 1.0, "blocks.1": 1.0})
+    once = means + spread._shift("blocks.0", means, 1.0)
+    twice = once + spread._shift("blocks.1", once, 1.0)
+    assert torch.allclose(torch.pdist(twice), 4 * torch.pdist(means), atol=1e-4)
+
+
 def test_spreading_moves_the_features_of_a_batch_apart() -> None:
     network = network_of(Alone)
     guidance = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0})
