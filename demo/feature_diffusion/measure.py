@@ -1,0 +1,163 @@
+"""What the paper's abstract claims, measured on the digits.
+
+Features cluster around the centroid of their class, centroids separate and lie in few dimensions, conditional samples
+are of their class and diverse, and samples guided to a mean of two centroids lie between the two classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ...kernels.centroids import classical_scaling, squared_separations
+from ...kernels.similarity import cosine_kernel
+from ...kernels.vendi import vendi_score
+from .data import CLASSES, Digits, Reader
+from .network import FeatureDenoiser
+from .sampling import ClassCentroids, draw, read_centroids
+from .training import SIGMA_MIN
+
+PAIRS = ((0, 6), (1, 7), (3, 8), (4, 9), (2, 3))
+STEPS_BETWEEN = 5
+LEVELS_SHOWN = (0.1, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Features of held-out pictures at one noise level.
+
+    Attributes:
+        sigma: noise level.
+        nearest: share whose nearest centroid is that of their class.
+        separation: mean squared distance of two centroids over the mean squared distance of a picture to its own.
+    """
+
+    sigma: float
+    nearest: float
+    separation: float
+
+
+@dataclass(frozen=True)
+class ClassSamples:
+    """Pictures drawn with the centroid of one class.
+
+    Attributes:
+        share: of them that the reader takes for the class.
+        vendi: their Vendi Score in pixels, order 1, centred cosine kernel.
+        vendi_real: that of as many held-out pictures of the class.
+        copied: share closer to a training picture than any two training pictures of the class are.
+    """
+
+    share: float
+    vendi: float
+    vendi_real: float
+    copied: float
+
+
+@dataclass(frozen=True)
+class Between:
+    """Pictures drawn on the way from one class to another.
+
+    Attributes:
+        pair: the two classes.
+        places: mean place of the samples' features on the line between the centroids, 0 and 1 at its ends.
+        shares: share of samples that the reader takes for the first class, the second, and any other, (steps, 3).
+    """
+
+    pair: tuple[int, int]
+    places: list[float]
+    shares: list[list[float]]
+
+
+def clustering(network: FeatureDenoiser, digits: Digits, centroids: ClassCentroids) -> list[Clustering]:
+    """How held-out features lie about the centroids."""
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for sigma in LEVELS_SHOWN:
+        noisy = digits.test + sigma * torch.randn(digits.test.shape, generator=generator)
+        features = torch.cat(network(noisy)[1], 1)
+        places = _places(centroids, sigma)
+        distances = torch.cdist(features, places).square()
+        own = distances.gather(1, digits.test_labels[:, None]).mean()
+        between = torch.pdist(places).square().mean()
+        nearest = (distances.argmin(1) == digits.test_labels).float().mean()
+        found.append(Clustering(sigma, float(nearest), float(between / own)))
+    return found
+
+
+def dimensions(centroids: ClassCentroids) -> Tensor:
+    """Share of each axis in the Euclidean map of the ten centroids, (9,)."""
+    means = list(centroids.layers)
+    return classical_scaling(squared_separations(means, [torch.zeros_like(mean) for mean in means]))[1]
+
+
+def class_samples(
+    network: FeatureDenoiser, digits: Digits, reader: Reader, centroids: ClassCentroids, count: int, seed: int
+) -> tuple[list[ClassSamples], Tensor]:
+    """Draw every class; also returns the pictures, (10, count, 1, 8, 8)."""
+    results, pictures = [], []
+    for digit in range(CLASSES):
+        weights = one_hot(torch.tensor(digit), CLASSES).float()
+        drawn = draw(network, count, seed + digit, centroids, weights)
+        share = (reader.classes(drawn) == digit).float().mean()
+        train = digits.of_class(digit).flatten(1)
+        real = digits.test[digits.test_labels == digit][:count]
+        size = min(len(real), count)
+        closest = torch.pdist(train).min()
+        copied = (torch.cdist(drawn.flatten(1), train).amin(1) < closest).float().mean()
+        centre = train.mean(0)
+        spread = [vendi_score(cosine_kernel(part[:size].flatten(1) - centre)) for part in (drawn, real)]
+        results.append(ClassSamples(float(share), spread[0], spread[1], float(copied)))
+        pictures.append(drawn)
+    return results, torch.stack(pictures)
+
+
+def between_classes(
+    network: FeatureDenoiser, reader: Reader, centroids: ClassCentroids, count: int, seed: int
+) -> tuple[list[Between], Tensor]:
+    """Draw on the way between classes; also returns the pictures, (pairs, steps, count, 1, 8, 8)."""
+    results, pictures = [], []
+    for first, second in PAIRS:
+        ends = one_hot(torch.tensor([first, second]), CLASSES).float()
+        drawn = [
+            draw(network, count, seed, centroids, torch.lerp(ends[0], ends[1], step / (STEPS_BETWEEN - 1)))
+            for step in range(STEPS_BETWEEN)
+        ]
+        shown = [reader.classes(part) for part in drawn]
+        shares = [[float((c == digit).float().mean()) for digit in (first, second)] for c in shown]
+        places = [_place_on_line(network, part, centroids, first, second) for part in drawn]
+        results.append(Between((first, second), places, [[a, b, 1 - a - b] for a, b in shares]))
+        pictures.append(torch.stack(drawn))
+    return results, torch.stack(pictures)
+
+
+def unguided(network: FeatureDenoiser, reader: Reader, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pictures of the plain score, (count, 1, 8, 8), and the share of every class among them, (10,)."""
+    drawn = draw(network, count, seed)
+    return drawn, one_hot(reader.classes(drawn), CLASSES).float().mean(0)
+
+
+def centroids_of(network: FeatureDenoiser, digits: Digits) -> ClassCentroids:
+    """The centroids of the ten classes, from the training pictures."""
+    return read_centroids(network, [digits.of_class(digit) for digit in range(CLASSES)])
+
+
+def _places(centroids: ClassCentroids, sigma: float) -> Tensor:
+    """All layers' centroids at a noise level, (G, D)."""
+    groups = len(centroids.layers[0])
+    return torch.cat(centroids.at(torch.eye(groups), torch.full((groups,), sigma)), 1)
+
+
+def _place_on_line(
+    network: FeatureDenoiser, pictures: Tensor, centroids: ClassCentroids, first: int, second: int
+) -> float:
+    """Where finished pictures lie between two centroids at the lowest noise level."""
+    start, end = _places(centroids, SIGMA_MIN)[[first, second]]
+    generator = torch.Generator().manual_seed(2)
+    noisy = pictures + SIGMA_MIN * torch.randn(pictures.shape, generator=generator)
+    features = torch.cat(network(noisy)[1], 1)
+    way = end - start
+    return float(((features - start) @ way / (way @ way)).mean())
