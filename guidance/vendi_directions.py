@@ -15,13 +15,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..kernels.similarity import gaussian_kernel, median_bandwidth, squared_distances
+from ..kernels.similarity import median_bandwidth, squared_distances
 from ..kernels.vendi import log_vendi_gradient, log_vendi_gradient_gaussian, vendi_score
 from ..kernels.vendi_order_two import order_two_force
 from .vendi_settings import VendiSettings
 
 UNRELATED = math.sqrt(2)
 """Distance of two unit features that have nothing in common."""
+
+CLOSEST = 1e-3
+"""Distance below which a picture is an exemplar."""
 
 MEDIAN_SAMPLE = 256
 """Pictures of which the median rule is taken."""
@@ -51,10 +54,10 @@ class Described:
         both = None if self.prompts is None or others.prompts is None else torch.cat([self.prompts, others.prompts])
         return Described(torch.cat([self.features, others.features]), both)
 
-    def likeness(self, others: Described) -> Tensor | None:
-        """Similarities (n, m) of the prompts; None where they do not count."""
+    def likeness(self, others: Described) -> Tensor:
+        """Similarities (n, m) of the prompts, 1 where they do not count."""
         if self.prompts is None or others.prompts is None:
-            return None
+            return self.features.new_ones(len(self), len(others))
         return (self.prompts @ others.prompts.T).clamp(0, 1)
 
 
@@ -84,14 +87,15 @@ def away_from(batch: Described, references: Described, settings: VendiSettings) 
         The direction, with distances to the references and then, if the batch counts, to the batch. ``share`` is the
         similarity to the most similar of them.
     """
-    everything = references.followed_by(batch) if settings.in_batch else references
-    if not len(everything):
+    if not len(batch) or not (len(references) or settings.in_batch):
         nothing = torch.zeros_like(batch.features)
         return Direction(nothing, nothing.sum(1), nothing[:, :0])
-    distances = squared_distances(batch.features, everything.features).sqrt()
-    similarity = _similarity(batch, everything, _bandwidth(everything, settings))
-    likeness = batch.likeness(everything)
-    if likeness is not None:
+    # Block by block: a bank of ten thousand is never copied.
+    blocks = (references, batch) if settings.in_batch else (references,)
+    distances = torch.cat([squared_distances(batch.features, block.features) for block in blocks], 1).sqrt()
+    similarity = _similarity(distances, _bandwidth(references, batch, settings))
+    if batch.prompts is not None:
+        likeness = torch.cat([batch.likeness(block) for block in blocks], 1)
         similarity = similarity * likeness
         distances = distances.masked_fill(likeness == 0, math.inf)
     if settings.in_batch:
@@ -107,7 +111,8 @@ def away_from(batch: Described, references: Described, settings: VendiSettings) 
 def towards(batch: Described, exemplars: Described, settings: VendiSettings) -> Direction:
     """Where the Vendi Score of the exemplars and one picture falls.
 
-    Prompts do not count, and the Gaussian kernel takes the median rule: exemplars are to be found from any distance.
+    Prompts do not count. The Gaussian kernel is as wide as it takes to see the nearest exemplar from where a picture
+    is: that one is found from any distance and draws most, so that not everything is drawn to the exemplars' middle.
 
     Args:
         batch: pictures that move.
@@ -119,52 +124,54 @@ def towards(batch: Described, exemplars: Described, settings: VendiSettings) -> 
         of unrelated features.
     """
     distances = squared_distances(batch.features, exemplars.features).sqrt()
+    nearest = distances.amin(1)
     last = torch.tensor([len(exemplars)])
     gradients = []
-    for row in batch.features:
+    for row, distance in zip(batch.features, nearest.tolist(), strict=True):
         joined = Described(torch.cat([exemplars.features, row[None]]))
-        width = None if settings.kernel == "cosine" else median_bandwidth(joined.features)
+        width = None if settings.kernel == "cosine" else max(distance, CLOSEST) / math.sqrt(2)
         gradients.append(-_gradient(joined, last, settings, width))
-    return Direction(torch.cat(gradients), (distances.amin(1) / UNRELATED).clamp(max=1), distances)
+    return Direction(torch.cat(gradients), (nearest / UNRELATED).clamp(max=1), distances)
 
 
 def _group_gradient(group: Described, references: Described, known: Tensor, settings: VendiSettings) -> Tensor:
     """Gradient for pictures that move together beside references, to which their similarities are known."""
-    bounded = settings.kernel == "cosine" or settings.bandwidth > 0
-    if settings.order == 2 and settings.balance == "apart" and bounded:
-        everything = group.followed_by(references)
-        width = _bandwidth(everything, settings)
-        return order_two_force(group.features, references.features, width, group.likeness(everything))
-    kept = known.amax(0).topk(min(settings.neighbours, len(references))).indices
-    joined = references.at(kept).followed_by(group)
-    return _gradient(joined, torch.arange(len(kept), len(joined)), settings, _bandwidth(joined, settings))
+    if settings.order == 2 and settings.balance == "apart":
+        condition = None
+        if group.prompts is not None:
+            condition = torch.cat([group.likeness(group), group.likeness(references)], 1)
+        width = _bandwidth(references, group, settings)
+        return order_two_force(group.features, references.features, width, condition)
+    kept = references.at(known.amax(0).topk(min(settings.neighbours, len(references))).indices)
+    rows = torch.arange(len(kept), len(kept) + len(group))
+    return _gradient(kept.followed_by(group), rows, settings, _bandwidth(kept, group, settings))
 
 
 def _gradient(items: Described, rows: Tensor, settings: VendiSettings, width: float | None) -> Tensor:
     """Gradient of log VS, or of VS itself where the published balance of the two directions is wanted."""
-    condition = items.likeness(items)
+    condition = None if items.prompts is None else items.likeness(items)
     if width is None:
         gradient = log_vendi_gradient(items.features, settings.order, rows, condition)
     else:
         gradient = log_vendi_gradient_gaussian(items.features, width, settings.order, rows, condition)
     if settings.balance == "apart":
         return gradient
-    kernel = _similarity(items, items, width)
+    kernel = _similarity(squared_distances(items.features, items.features).sqrt(), width)
     return gradient * vendi_score(kernel if condition is None else kernel * condition, settings.order)
 
 
-def _similarity(items: Described, others: Described, width: float | None) -> Tensor:
-    if width is None:
-        return items.features @ others.features.T
-    return gaussian_kernel(items.features, others.features, bandwidth=width)
+def _similarity(distances: Tensor, width: float | None) -> Tensor:
+    """Similarities of unit features at these distances: Gaussian of a width, or the cosine for None."""
+    squares = distances.square()
+    return 1 - squares / 2 if width is None else torch.exp(squares / (-2 * width**2))
 
 
-def _bandwidth(items: Described, settings: VendiSettings) -> float | None:
+def _bandwidth(references: Described, batch: Described, settings: VendiSettings) -> float | None:
     """Width of the Gaussian kernel; None for the cosine kernel."""
     if settings.kernel == "cosine":
         return None
     if settings.bandwidth > 0:
         return settings.bandwidth * UNRELATED
-    # All pairs of a sample: the median of ten thousand pictures is that of some hundred of them.
-    stride = math.ceil(len(items) / MEDIAN_SAMPLE)
-    return median_bandwidth(items.features[::stride] if stride > 1 else items.features)
+    # The median of ten thousand pictures is that of some hundred of them.
+    stride = max(1, math.ceil(len(references) / MEDIAN_SAMPLE))
+    return median_bandwidth(torch.cat([references.features[::stride], batch.features]))

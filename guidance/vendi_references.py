@@ -16,7 +16,7 @@ from .references import ReferenceSource, View
 from .vendi_directions import Described
 from .vendi_prompts import prompt_vectors
 
-CHUNK = 64
+CHUNK = 256
 """Remembered latents that are measured at once."""
 
 MOST_DECODED = 256
@@ -139,10 +139,11 @@ def _prompts(prompts: Sequence[str | None], run: SamplingRun) -> Tensor:
 
 def _measured(view: View, rows: Sequence[int], features: LatentFeatures, run: SamplingRun) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
+    ids = view.ids
     for start in range(0, len(rows), CHUNK):
         chosen = list(rows[start : start + CHUNK])
         latents = run.to_model_space(view.latents[chosen].to(run.device).float())
-        found.update(zip([view.ids[row] for row in chosen], features(latents).cpu(), strict=True))
+        found.update(zip([ids[row] for row in chosen], features(latents).cpu(), strict=True))
     return found
 
 

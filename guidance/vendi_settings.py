@@ -33,8 +33,8 @@ class VendiSettings:
             fixes the length of the sum (the paper).
         unit: what ``strength`` is a share of.
         frequency: act on every how manieth step of the schedule.
-        neighbours: how many remembered pictures, the most similar ones, the score is taken of; order 2 without the
-            median rule takes all of them.
+        neighbours: how many remembered pictures, the most similar ones, the score is taken of; order 2 takes all of
+            them.
         in_batch: whether the pictures of a batch are pushed apart together; otherwise each only from the bank.
         project: whether the part of the push along the model's own update is left out.
         interval: noise levels at which the method acts.
@@ -43,11 +43,11 @@ class VendiSettings:
 
     alpha: float = 1.0
     beta: float = 0.5
-    strength: float = 0.3
+    strength: float = 0.2
     relaxation: float = 1.0
     order: float = 1.0
     kernel: Literal["gaussian", "cosine"] = "gaussian"
-    bandwidth: float = 0.2
+    bandwidth: float = 0.15
     measure: Literal["conditional", "guided"] = "conditional"
     balance: Literal["apart", "together"] = "apart"
     unit: Literal["estimate", "noisy"] = "estimate"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .precision import require_finite, to_float64
 from .similarity import gaussian_kernel
 
 
@@ -22,7 +21,7 @@ def order_two_force(
     pairs of the others.
 
     Args:
-        rows: (r, d) that may move; of unit length for the cosine kernel.
+        rows: (r, d) that may move, floating; of unit length for the cosine kernel.
         others: (m, d) constant ones.
         bandwidth: width of the Gaussian kernel; None for the cosine kernel.
         condition: (r, r + m) similarities of the conditions of rows to those of rows and others; None without.
@@ -31,15 +30,16 @@ def order_two_force(
         (r, d) in the rows' dtype and on their device.
 
     Raises:
-        ValueError: numbers that are not finite, or rows and others of different sizes.
+        ValueError: rows and others of different sizes, or a bandwidth that is not a positive number.
     """
-    moving = require_finite(to_float64(rows), "Similarities and features")
-    joined = torch.cat([moving, require_finite(to_float64(others), "Similarities and features").to(moving.device)])
-    weights = 1.0 if condition is None else to_float64(condition).to(moving.device).square()
-    if bandwidth is None:
-        # The row's own similarity is 1 whatever its direction is: its pull is radial, as in the full gradient.
-        force = -((moving @ joined.T * weights) @ joined)
-    else:
-        pull = gaussian_kernel(moving, joined, bandwidth=bandwidth).square() * weights
-        force = (pull.sum(1, keepdim=True) * moving - pull @ joined) / bandwidth**2
-    return force.to(rows.device, rows.dtype)
+    force = torch.zeros_like(rows)
+    weights = None if condition is None else condition.to(rows).square().split([len(rows), len(others)], 1)
+    for number, block in enumerate((rows, others)):
+        weight = 1.0 if weights is None else weights[number]
+        if bandwidth is None:
+            # A row's own similarity is 1 whatever its direction is: its pull is radial, as in the full gradient.
+            force = force - (rows @ block.T * weight) @ block
+        else:
+            pull = gaussian_kernel(rows, block, bandwidth=bandwidth).square() * weight
+            force = force + (pull.sum(1, keepdim=True) * rows - pull @ block) / bandwidth**2
+    return force

@@ -93,6 +93,16 @@ def test_a_step_towards_exemplars_lowers_their_score() -> None:
     assert score(picture + step) < score(picture) < score(picture - step)
 
 
+def test_the_nearest_exemplar_draws_most_from_any_distance() -> None:
+    exemplars, picture = torch.eye(6, dtype=torch.float64)[:3], torch.zeros(1, 6, dtype=torch.float64)
+    for closeness in (0.05, 0.5, 5.0):
+        picture[0, 0], picture[0, 5] = closeness, 1.0
+        at = unit_rows(picture)
+        pull = tangent(towards(Described(at), Described(exemplars), VendiSettings()).gradient, at)[0]
+        assert pull[0] > 1e-3 * pull.norm() > 0
+        assert pull[0] > pull[1:3].abs().max()
+
+
 def test_shares_do_not_shrink_as_the_bank_grows() -> None:
     """The published gradients do: at 180 pictures the exemplars weigh fifteen times as much."""
     batch = rows(2, 1)

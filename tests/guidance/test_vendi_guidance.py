@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .conftest import SHAPE, Driver, noise
 
-NEAR = 0.4
+NEAR = 0.2
 """Spread of a batch that is nearly one picture."""
 
 
