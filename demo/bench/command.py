@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from . import digits, irs, modes, noise, repellency, vendi
+from . import digits, feature_diffusion, features, irs, modes, noise, repellency, vendi, vendi_cost
 
 BENCHMARKS = {
     "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
+    "feature-diffusion": (
+        feature_diffusion,
+        "the trained method on digits: clusters, conditional samples, interpolation",
+    ),
+    "features": (features, "groups that Feature Guidance leads to, and modes that spreading reaches"),
     "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
     "noise": (noise, "known modes that start noise drawn as a set reaches, and how long drawing takes"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
     "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),
+    "vendi-cost": (vendi_cost, "time of one step of Vendi Guidance by feature space and size of the bank"),
 }
 """Modules with ``add_arguments(parser)`` and ``run(arguments) -> exit code``, and what they measure."""
 
