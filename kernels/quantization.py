@@ -112,7 +112,8 @@ def quantize_samples(
     Raises:
         ValueError: no points or samples, sizes that differ, numbers that are not finite, or no smoothing.
     """
-    start, target = working_rows(points, "points"), working_rows(samples, "samples")
+    start = working_rows(points, "points")
+    target = _matching(samples, "samples", start)
     check_smoothing(smoothing)
     if not smoothing:
         raise ValueError("Quantising samples needs a smoothing above 0: a point on a sample could not leave it.")
@@ -151,8 +152,17 @@ def simplex_noise(noise: Tensor) -> Tensor:
     return ((rows - rows.mean(0)) * math.sqrt(count / (count - 1))).to(noise.dtype)
 
 
-def _fixed(drawn: Tensor | None, like: Tensor) -> Tensor:
-    return like[:0] if drawn is None or not len(drawn) else working_rows(drawn, "points drawn earlier").to(like)
+def _fixed(drawn: Tensor | None, points: Tensor) -> Tensor:
+    return points[:0] if drawn is None or not len(drawn) else _matching(drawn, "points drawn earlier", points)
+
+
+def _matching(items: Tensor, name: str, points: Tensor) -> Tensor:
+    rows = working_rows(items, name).to(points)
+    if rows.shape[1] != points.shape[1]:
+        raise ValueError(
+            f"The {name} have {rows.shape[1]} numbers each and the points {points.shape[1]}: give sets of one space."
+        )
+    return rows
 
 
 def _search(x: Tensor, turn: Callable[[Tensor], Tensor], turns: int, shortest: float) -> Tensor:

@@ -38,7 +38,7 @@ class DiversityNoise(io.ComfyNode):
             "noise. Use the noise with SamplerCustomAdvanced, or the model with KSampler.",
             inputs=[
                 io.Int.Input(
-                    "noise_seed",
+                    "set_seed",
                     default=DEFAULTS.seed,
                     min=0,
                     max=LARGEST_SEED,
@@ -114,7 +114,7 @@ class DiversityNoise(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        noise_seed: int,
+        set_seed: int,
         mode: Mode,
         set_size: int,
         part: int,
@@ -134,7 +134,7 @@ class DiversityNoise(io.ComfyNode):
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
         if mode != "quantised" and (given is not None or (bank is not None and len(bank))):
             raise ValueError(f'Only quantised noise stays away from pictures, and the mode is "{mode}": unplug them.')
-        design = NoiseDesign(noise_seed, mode, set_size, designed)
+        design = NoiseDesign(set_seed, mode, set_size, designed)
         source = _Source(design, part, part_size, bank, given, cls.hidden.unique_id)
         noise = DesignedNoise(source)
         patched = ExecutionBlocker("Diverse Noise has no model to patch: wire one into it.")

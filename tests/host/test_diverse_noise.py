@@ -10,9 +10,10 @@ from diversity_guidance.demo.pipeline import EmbeddedModel
 from diversity_guidance.guidance.diverse_noise import NoiseDesign
 from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, PromptRefused, RunFailed
+from support.host_server import HostServer
 from torch import Tensor
 
-NOISE: dict[str, Any] = {"noise_seed": 5, "mode": "quantised", "set_size": 4, "part": 0}
+NOISE: dict[str, Any] = {"set_seed": 5, "mode": "quantised", "set_size": 4, "part": 0}
 MODES = ["quantised", "simplex", "independent"]
 SHAPE = (16, 8, 8)
 
@@ -61,6 +62,16 @@ def test_noise_and_patched_model_agree_with_the_loop_without_host(client: HostCl
     noise = NoiseDesign(5, mode, 4).draw(range(4), SHAPE)
     alone = EmbeddedModel.load().sample(["woman running"] * 4, 0, steps=3, cfg=5.0, noise=noise)
     assert torch.allclose(patched, alone, atol=0.01)
+
+
+def test_a_host_of_another_age(newer_server: HostServer) -> None:
+    graph = Drawing()
+    node = noise_node(graph)
+    one = graph.add("LatentFromBatch", samples=graph.empty(6), batch_index=4, length=1)
+    saved = [graph.latents(graph.sample(node[1], latent=one)), graph.latents(custom_sample(graph, node[0], one))]
+    run = newer_server.client.run(graph.prompt)
+    patched, socket = (latents_of(newer_server.client, run, latents) for latents in saved)
+    assert torch.equal(patched, socket)
 
 
 @pytest.mark.parametrize("by_socket", [False, True])
@@ -122,7 +133,7 @@ def test_a_sampler_that_adds_no_noise_gets_none(client: HostClient) -> None:
 
 def test_the_last_noise_node_counts_and_repellency_goes_along(client: HostClient) -> None:
     graph = Drawing()
-    twice = noise_node(graph, noise_node(graph, noise_seed=8)[1])
+    twice = noise_node(graph, noise_node(graph, set_seed=8)[1])
     once = noise_node(graph)
     both = [graph.latents(graph.sample(node[1])) for node in (twice, once)]
     repelled = graph.latents(graph.sample(graph.repel(once[1], radius=0.0, absolute_radius=30.0)))

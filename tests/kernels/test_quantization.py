@@ -136,8 +136,10 @@ def test_simplex_vector() -> None:
 
 
 def test_points_of_another_size_are_refused() -> None:
-    with pytest.raises((ValueError, RuntimeError)):
+    with pytest.raises(ValueError, match="have 4 numbers each and the points 3"):
         quantize_gaussian(torch.ones(2, 3), torch.ones(2, 4))
+    with pytest.raises(ValueError, match="samples have 4 numbers each"):
+        quantize_samples(torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ValueError, match="smoothing above 0"):
         quantize_samples(torch.ones(2, 3), torch.ones(2, 3), smoothing=0.0)
 
