@@ -129,7 +129,8 @@ def measure_row(
 def as_markdown(results: Sequence[tuple[Row, Result]]) -> str:
     """The results as a table."""
     lines = [
-        f"| guidance | CFG | modes of {results[0][1].known:.1f} | at any quality | fidelity | RMSE | sharpness | Vendi |",
+        f"| guidance | CFG | modes of {results[0][1].known:.1f} | of any quality | fidelity | RMSE "
+        "| sharpness | Vendi |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row, result in results:
