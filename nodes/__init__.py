@@ -15,6 +15,7 @@ from .feature_probe import DiversityFeatureProbe
 from .memory_bank import DiversityMemoryBank
 from .pick import DiversityPick
 from .remember import DiversityRemember
+from .report import DiversityReport
 from .sparse_repellency import DiversitySparseRepellency
 from .vendi_guidance import DiversityVendiGuidance
 
@@ -34,6 +35,7 @@ class DiversityExtension(ComfyExtension):
             DiversityMemoryBank,
             DiversityRemember,
             DiversityExemplarSet,
+            DiversityReport,
             DiversityFeatureGuidance,
             DiversityFeatureProbe,
             DiversityFeatureCentroid,

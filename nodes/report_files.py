@@ -1,0 +1,51 @@
+"""The report's files in the host's output folder, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse prefixes that lead out of the output folder.
+
+    Raises:
+        ValueError: this one does.
+    """
+    root = _output_folder()
+    if not Path(os.path.normpath(root / prefix)).parent.is_relative_to(root):
+        raise ValueError(
+            f'The prefix "{prefix}" leads out of the output folder. Give a name, or a folder inside it and a name.'
+        )
+
+
+def write_report(prefix: str, content: Mapping[str, Any], table: str) -> str:
+    """Write JSON and CSV side by side, under the next free number.
+
+    Args:
+        prefix: as in the host's own saving nodes: folders inside the output folder, a name, and dates such as %year%.
+        content: for JSON; plain data and finite numbers.
+        table: the CSV text.
+
+    Returns:
+        A sentence that says where they are, or why they are not: what was drawn is not to be lost to a full disk.
+    """
+    try:
+        check_prefix(prefix)
+        folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, str(_output_folder()))
+        stem = f"{name}_{counter:05}_"
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        (Path(folder) / f"{stem}.json").write_text(text, encoding="utf-8")
+        (Path(folder) / f"{stem}.csv").write_text(table, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        return f"No files were written: {error}"
+    return f"Written to {(Path(folder) / stem).relative_to(_output_folder()).as_posix()}.json and .csv."
+
+
+def _output_folder() -> Path:
+    return Path(os.path.normpath(Path(folder_paths.get_output_directory()).absolute()))
