@@ -122,6 +122,8 @@ class VendiGuidance(Guidance):
     def _push(self, now: Moment, away: Direction | None, near: Direction | None, state: VendiRun) -> Tensor:
         """The correction of each estimate before the cap, shape (b, D)."""
         settings = self.settings
+        if settings.strength == 0:
+            return torch.zeros_like(now.estimate)
         found = [(weight, each) for weight, each in ((settings.alpha, away), (settings.beta, near)) if each is not None]
         gradients = state.features.pull_back(now.points, [each.gradient for _, each in found])
         total = torch.zeros_like(now.estimate)

@@ -1,0 +1,61 @@
+"""The benchmark of Vendi Guidance: what it counts for groups, and the charts of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from diversity_guidance.demo.bench.vendi import Result, as_markdown, rows
+from diversity_guidance.demo.bench.vendi_charts import write_charts
+from diversity_guidance.demo.bench.vendi_groups import GroupShare, group_shares, worst_group
+from diversity_guidance.demo.reals import Mode
+from PIL import Image
+
+A, B, C = Mode("", "dark-skin", "google"), Mode("", "light-skin", "google"), Mode("", "light-skin", "twitter")
+
+
+class Reals:
+    """Three modes for any prompt but one, which has one."""
+
+    quality_limit = 0.2
+
+    def modes(self, prompt: str) -> list[Mode]:
+        return [A] if prompt == "settled" else [A, B, C]
+
+
+class Seen(NamedTuple):
+    """What is read of a verdict."""
+
+    mode: Mode
+    rmse: float = 0.1
+    faithful: bool = True
+
+
+def shares(*batches: tuple[str, Sequence[Seen]]) -> dict[str, GroupShare]:
+    return {share.group: share for share in group_shares(batches, Reals())}  # type: ignore[arg-type]
+
+
+def test_groups_are_counted_by_modes_and_by_pictures() -> None:
+    found = shares(("open", [Seen(A), Seen(A), Seen(B), Seen(C, rmse=0.3)]), ("open", [Seen(C, faithful=False)] * 4))
+    assert (found["dark-skin"].reached, found["dark-skin"].known) == (1, 2)
+    assert (found["light-skin"].reached, found["light-skin"].known) == (1, 4)
+    assert found["twitter"].coverage == 0
+    assert found["light-skin"].pictures == pytest.approx(6 / 8)
+    assert worst_group(list(found.values())).group == "twitter"
+
+
+def test_prompts_that_leave_nothing_open_do_not_count() -> None:
+    assert shares(("settled", [Seen(A)])) == {}
+
+
+def test_every_row_is_in_the_table_and_in_a_chart(tmp_path: Path) -> None:
+    groups = tuple(GroupShare("skin", group, 4, 2, 0.5) for group in ("dark-skin", "twitter"))
+    result = Result(12.0, 4.0, 0.5, 0.9, 0.1, 0.8, 0.7, 3.0, groups)
+    results = [(row, result) for row in rows()]
+    assert len(as_markdown(results).splitlines()) == len(results) + 2
+    write_charts(results, tmp_path)
+    charts = sorted(path.name for path in tmp_path.iterdir())
+    assert charts == ["vendi_bias.png", "vendi_exemplars.png", "vendi_frequency.png", "vendi_groups.png"]
+    assert all(Image.open(tmp_path / name).width == 1024 for name in charts)
