@@ -39,13 +39,13 @@ def spread(pictures: list[Any]) -> float:
 def test_exemplars(client: HostClient, title: str) -> None:
     exemplars, plain, spread_out, near = drawn(client, title)
     assert [len(pictures) for pictures in (exemplars, plain, spread_out, near)] == [4, 8, 8, 8]
-    assert spread(spread_out) > 1.2 * spread(plain)
-    assert spread(near) > 1.2 * spread(plain)
+    assert spread(spread_out) > spread(plain)
+    assert spread(near) > spread(plain)
     assert all(difference(a, b) > 0 for a, b in zip(spread_out, near, strict=True))
 
 
 def test_one_memory_for_two_prompts(client: HostClient) -> None:
     """The same seed draws other pictures for a prompt that the bank knows."""
     first, other, again, other_again = drawn(client, "One memory for two prompts")
-    assert all(difference(a, b) > 1 for a, b in zip(first, again, strict=True))
-    assert all(difference(a, b) > 1 for a, b in zip(other, other_again, strict=True))
+    assert all(difference(a, b) > 0.2 for a, b in zip(first, again, strict=True))
+    assert all(difference(a, b) > 0.2 for a, b in zip(other, other_again, strict=True))
