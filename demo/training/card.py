@@ -64,7 +64,7 @@ def draw(model: EmbeddedModel, prompts: Sequence[str], seed: int, cfg: float) ->
     return model.decode(model.sample(list(prompts), seed, cfg=cfg))
 
 
-def measure_scale(model: EmbeddedModel, judge: Judge, cfg: float, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
+def measure_scale(model: EmbeddedModel, judge: Judge, cfg: float, seeds: Sequence[int]) -> dict[str, Any]:
     """Mean coverage over prompts and seeds at one guidance scale, and the modes reached well for each seed."""
     rows = [[_coverage(model, judge, prompt, seed, cfg) for prompt in PROMPTS] for seed in seeds]
     names = [field.name for field in fields(Coverage)]
@@ -109,6 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for measurements.json and the pictures")
     parser.add_argument("--weights", type=Path, help="folder with mmdit, text and vae.safetensors (default: embedded)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the table's batches (default: three)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
         "scales": [],
     }
     for cfg in SCALES:
-        measurements["scales"].append(measure_scale(model, judge, cfg))
+        measurements["scales"].append(measure_scale(model, judge, cfg, options.seeds))
         log.info("%s", measurements["scales"][-1])
     log.info("measured in %.0f s", time.monotonic() - started)
     (options.out / "measurements.json").write_text(json.dumps(measurements, indent=1) + "\n", encoding="utf-8")
