@@ -21,6 +21,7 @@ from diversity_guidance.nodes.host import guided
 from torch import Tensor, nn
 
 from .architectures import ARCHITECTURE_NODES
+from .pictures import TestPictures
 from .tiny_clip_vision import TestTinyClipVision
 
 CATEGORY = "tests"
@@ -224,6 +225,7 @@ TEST_NODES = (
     TestProbeReport,
     TestPackedRun,
     TestTrace,
+    TestPictures,
     *ARCHITECTURE_NODES,
 )
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in TEST_NODES}
