@@ -72,8 +72,10 @@ class VendiRun:
         return int((self.run.sigmas[1:-1] >= sigma * (1 - ROUNDING)).sum())
 
     def described(self, latents: Tensor) -> tuple[Tensor, Described]:
-        """Features of a batch of latents (B, C, ...) in the model's space, and of which rows: not of those that are
-        not finite or have no features."""
+        """Which rows of a batch of latents (B, C, ...) in the model's space can be measured, and their features.
+
+        Left out are those that are not finite, and those without contrast, whose features have no direction.
+        """
         finite = latents.flatten(1).isfinite().all(1).nonzero().flatten()
         found = self.features(latents[finite]).to(self.run.device)
         kept = found.any(1)
