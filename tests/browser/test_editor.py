@@ -35,7 +35,7 @@ def browser() -> Iterator[Any]:
         (
             "Memory bank that grows with every queue",
             4,
-            ["0 pictures at revision 0", "4 pictures remembered, 0 were known", "Moved"],
+            ["pictures at revision", "4 pictures remembered, 0 were known", "Moved"],
         ),
         ("Same prompt, eight alike and eight different", 16, ["Moved"]),
     ],

@@ -50,7 +50,7 @@ def test_nothing_to_do(
 def test_guidance_does_something(client: HostClient, plain: dict[int, Tensor]) -> None:
     guided = drawn(client, lambda graph: graph.repel())
     assert guided.isfinite().all()
-    assert torch.dist(guided[0], guided[1]) > 1.5 * torch.dist(plain[2][0], plain[2][1])
+    assert torch.dist(guided[0], guided[1]) > 1.1 * torch.dist(plain[2][0], plain[2][1])
 
 
 def test_the_model_itself_stays_unpatched(client: HostClient, plain: dict[int, Tensor]) -> None:
