@@ -27,7 +27,7 @@ def compared(object_info: Mapping[str, Any]) -> Example:
         for y, samples in ((60, alike), (580, different))
     )
     both = sheet.put(
-        (1360, 580, 400, 620),
+        (1360, 1000, 400, 940),
         "DiversityReport",
         images=guided,
         before=unguided,
@@ -36,8 +36,8 @@ def compared(object_info: Mapping[str, Any]) -> Example:
         model=demo,
         filename_prefix="diversity/unguided and guided",
     )
-    report = sheet.put((1810, 580, 700, 900), "SaveImage", images=both, filename_prefix="diversity/report")
-    filtered = sheet.put((1360, 60, 400, 440), "DiversityReport", images=unguided, filename_prefix="")
+    report = sheet.put((1810, 580, 700, 1360), "SaveImage", images=both, filename_prefix="diversity/report")
+    filtered = sheet.put((1360, 60, 400, 860), "DiversityReport", images=unguided, filename_prefix="")
     for x, slot, name in ((1810, 1, "kept"), (2180, 2, "rejected")):
         sheet.put((x, 60, 330, 440), "SaveImage", images=filtered[slot], filename_prefix=f"diversity/{name}")
     sheet.places["note"] = (20, 580, 320, 400)
