@@ -34,10 +34,10 @@ from .interval import SigmaInterval
 from .trace import SampleRecord, StepRecord
 
 Mode = Literal["towards", "away", "spread"]
-RECOMMENDED_STRENGTH = 8.0
+RECOMMENDED_STRENGTH = 24.0
 """How many times the way from the reference brings most pictures to the group (docs/feature_guidance.md)."""
 
-RECOMMENDED_END = 0.43
+RECOMMENDED_END = 0.42
 """Share of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
 
 MODES: tuple[Mode, ...] = ("towards", "away", "spread")

@@ -29,6 +29,8 @@ from ..feature_diffusion.measure import (
 from ..feature_diffusion.training import train
 
 SHOWN = 12
+BEYOND = 1.0
+"""How far past a class' centroid, away from the mean of all, the second table is drawn."""
 
 
 def grid(pictures: Tensor, side: int = 32) -> Image.Image:
@@ -40,19 +42,23 @@ def grid(pictures: Tensor, side: int = 32) -> Image.Image:
     return page
 
 
-def table(found: list[Clustering], samples: list[ClassSamples], ways: list[Between], axes: Tensor) -> str:
-    """The numbers as text."""
+def samples_table(samples: list[ClassSamples]) -> str:
+    """Conditional samples as text."""
+    lines = ["| class | of the class | Vendi Score | of real ones | copied |", "| --- | --- | --- | --- | --- |"]
+    for digit, row in enumerate(samples):
+        lines.append(f"| {digit} | {row.share:.2f} | {row.vendi:.2f} | {row.vendi_real:.2f} | {row.copied:.2f} |")
+    means = [mean(getattr(row, name) for row in samples) for name in ("share", "vendi", "vendi_real", "copied")]
+    return "\n".join([*lines, "| mean | " + " | ".join(f"{value:.2f}" for value in means) + " |"])
+
+
+def table(found: list[Clustering], ways: list[Between], axes: Tensor) -> str:
+    """Clusters and what lies between them as text."""
     lines = ["| noise level | nearest centroid is the own | separation |", "| --- | --- | --- |"]
     lines += [f"| {row.sigma:g} | {row.nearest:.3f} | {row.separation:.2f} |" for row in found]
     lines += [
         "",
         "Share of the centroids' differences by axis: " + ", ".join(f"{share:.2f}" for share in axes.tolist()),
     ]
-    lines += ["", "| class | of the class | Vendi Score | of real ones | copied |", "| --- | --- | --- | --- | --- |"]
-    for digit, row in enumerate(samples):
-        lines.append(f"| {digit} | {row.share:.2f} | {row.vendi:.2f} | {row.vendi_real:.2f} | {row.copied:.2f} |")
-    means = [mean(getattr(row, name) for row in samples) for name in ("share", "vendi", "vendi_real", "copied")]
-    lines.append("| mean | " + " | ".join(f"{value:.2f}" for value in means) + " |")
     lines += ["", "| from, to | place of the features | first class | second class |", "| --- | --- | --- | --- |"]
     for way in ways:
         columns = [way.places, [share[0] for share in way.shares], [share[1] for share in way.shares]]
@@ -82,11 +88,14 @@ def run(arguments: argparse.Namespace) -> int:
     with torch.no_grad():
         centroids = centroids_of(network, digits)
         found, axes = clustering(network, digits, centroids), dimensions(centroids)
-        samples, classes = class_samples(network, digits, reader, centroids, arguments.count, arguments.seed)
-        ways, between = between_classes(network, reader, centroids, arguments.count, arguments.seed)
-        free, shares = unguided(network, reader, arguments.count, arguments.seed)
+        size = arguments.count, arguments.seed
+        samples, classes = class_samples(network, digits, reader, centroids, *size)
+        farther, _ = class_samples(network, digits, reader, centroids, *size, beyond=BEYOND)
+        ways, between = between_classes(network, reader, centroids, *size)
+        free, shares = unguided(network, reader, *size)
     sys.stdout.write(f"\nThe reader is right on {reader.accuracy:.3f} of the held-out digits.\n")
-    sys.stdout.write(table(found, samples, ways, axes) + "\n")
+    sys.stdout.write(table(found, ways, axes) + "\n\n" + samples_table(samples) + "\n\n")
+    sys.stdout.write(f"Past the centroids by {BEYOND:g}:\n\n" + samples_table(farther) + "\n\n")
     sys.stdout.write("Classes without guidance: " + " ".join(f"{share:.2f}" for share in shares.tolist()) + "\n")
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -98,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
             "clustering": [asdict(row) for row in found],
             "axes": axes.tolist(),
             "classes": [asdict(row) for row in samples],
+            "classes_beyond": [asdict(row) for row in farther],
             "between": [asdict(way) for way in ways],
             "unguided": shares.tolist(),
         }

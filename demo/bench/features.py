@@ -31,15 +31,17 @@ from ..schedule import sigma_at_percent
 from .modes import PROMPTS
 
 EXEMPLARS = 8
+"""Real pictures of a group, fewer where there are no more."""
+
 REFERENCES = 16
-GROUPS = (("worker", "dark-skin"), ("doctor", "woman"), ("doctor", "twitter"), ("running", "dark-skin"))
+GROUPS = (("doctor", "woman"), ("doctor", "dark-skin"), ("running", "dark-skin"))
 """Prompts, and a word for the group that the exemplars belong to."""
 
-TOWARDS = (0.25, 0.5, 1.0, 1.5)
+TOWARDS = (0.5, 1.0)
 """Strengths, as multiples of the recommended one."""
 
-SPREAD = (0.5, 1.0, 2.0)
-PATH = ("worker", "light-skin", "dark-skin")
+SPREAD = (2.0, 8.0)
+PATH = ("doctor", "man", "woman")
 PATH_STEPS = 5
 WINDOW = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
 

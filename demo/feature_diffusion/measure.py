@@ -95,12 +95,21 @@ def dimensions(centroids: ClassCentroids) -> Tensor:
 
 
 def class_samples(
-    network: FeatureDenoiser, digits: Digits, reader: Reader, centroids: ClassCentroids, count: int, seed: int
+    network: FeatureDenoiser,
+    digits: Digits,
+    reader: Reader,
+    centroids: ClassCentroids,
+    count: int,
+    seed: int,
+    beyond: float = 0.0,
 ) -> tuple[list[ClassSamples], Tensor]:
-    """Draw every class; also returns the pictures, (10, count, 1, 8, 8)."""
+    """Draw every class, guided to its centroid or ``beyond`` it, away from the mean of all centroids.
+
+    Also returns the pictures, (10, count, 1, 8, 8).
+    """
     results, pictures = [], []
     for digit in range(CLASSES):
-        weights = one_hot(torch.tensor(digit), CLASSES).float()
+        weights = (1 + beyond) * one_hot(torch.tensor(digit), CLASSES).float() - beyond / CLASSES
         drawn = draw(network, count, seed + digit, centroids, weights)
         share = (reader.classes(drawn) == digit).float().mean()
         train = digits.of_class(digit).flatten(1)
