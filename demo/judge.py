@@ -15,9 +15,6 @@ from torch import Tensor
 from .judge_network import HEADS, JudgeNetwork
 from .reals import TILE, Label, Mode, RealPictures
 
-FAITHFUL = 0.5
-"""Fidelity from which a picture counts as faithful: it more likely shows what the prompt says than not."""
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -26,7 +23,8 @@ class Verdict:
     Attributes:
         concept: the likeliest concept.
         mode: the likeliest of the modes that the prompt leaves open.
-        fidelity: probability that the picture shows everything the prompt says.
+        faithful: whether the likeliest concept, gender, skin tone and vendor are all ones that real pictures of the
+            prompt have.
         nearest: index of the nearest real picture of the prompt.
         rmse: root mean square pixel difference to it, pixels in 0..1.
         nearest_overall: index of the nearest of all real pictures.
@@ -36,17 +34,12 @@ class Verdict:
 
     concept: str
     mode: Mode
-    fidelity: float
+    faithful: bool
     nearest: int
     rmse: float
     nearest_overall: int
     nearest_mode: Mode
     sharpness: float
-
-    @property
-    def faithful(self) -> bool:
-        """Whether the picture more likely shows what the prompt says than not."""
-        return self.fidelity >= FAITHFUL
 
 
 @dataclass(frozen=True)
@@ -101,10 +94,10 @@ class Judge:
             )
         matching = self.reals.matching(prompt)
         labels = [self.reals.labels[index] for index in matching.tolist()]
-        chances = _softmax(self.network(images))
-        concepts = [self.network.classes["concept"][number] for number in chances["concept"].argmax(1).tolist()]
-        modes = self._likeliest_modes(chances, labels)
-        fidelity = self._fidelity(chances, labels).tolist()
+        logits = self.network(images)
+        concepts = [self.network.classes["concept"][number] for number in logits["concept"].argmax(1).tolist()]
+        modes = self._likeliest_modes(logits, labels)
+        faithful = self._faithful(logits, labels)
         squared = self._squared_errors(images)
         overall = squared.argmin(1).tolist()
         nearest = matching[squared[:, matching].argmin(1)]
@@ -115,7 +108,7 @@ class Judge:
             Verdict(
                 concept=concepts[row],
                 mode=modes[row],
-                fidelity=fidelity[row],
+                faithful=faithful[row],
                 nearest=int(nearest[row]),
                 rmse=float(rmse[row]),
                 nearest_overall=overall[row],
@@ -126,14 +119,14 @@ class Judge:
         ]
 
     @torch.no_grad()
-    def fidelity(self, images: Tensor, prompt: str) -> Tensor:
-        """Probability, (B,), that each of the images (B, 3, 64, 64) shows everything the prompt says.
+    def faithful(self, images: Tensor, prompt: str) -> list[bool]:
+        """Whether each of the images (B, 3, 64, 64) shows what the prompt says; `judge` without the distances.
 
         Raises:
             ValueError: no real picture matches the prompt.
         """
         labels = [self.reals.labels[index] for index in self.reals.matching(prompt).tolist()]
-        return self._fidelity(_softmax(self.network(images)), labels)
+        return self._faithful(self.network(images), labels)
 
     def coverage(self, verdicts: Sequence[Verdict], prompt: str) -> Coverage:
         """Which of the prompt's known modes the judged pictures reach, and how good they are.
@@ -159,23 +152,23 @@ class Judge:
             sharpness=sum(verdict.sharpness for verdict in verdicts) / len(verdicts),
         )
 
-    def _likeliest_modes(self, chances: dict[str, Tensor], labels: Sequence[Label]) -> list[Mode]:
+    def _likeliest_modes(self, logits: dict[str, Tensor], labels: Sequence[Label]) -> list[Mode]:
         """Of the modes that occur among the labels, the one with the largest product of chances for each picture."""
         modes = sorted({label.mode for label in labels})
-        product = torch.ones(len(chances["concept"]), len(modes))
+        chance = torch.zeros(len(logits["concept"]), len(modes))
         for head in Mode._fields:
             names = self.network.classes[head]
-            product *= chances[head][:, [names.index(getattr(mode, head)) for mode in modes]]
-        return [modes[number] for number in product.argmax(1).tolist()]
+            chance += logits[head].log_softmax(1)[:, [names.index(getattr(mode, head)) for mode in modes]]
+        return [modes[number] for number in chance.argmax(1).tolist()]
 
-    def _fidelity(self, chances: dict[str, Tensor], labels: Sequence[Label]) -> Tensor:
-        """Chance, for each head, that the answer is one that the prompt's real pictures have; their product."""
-        product = torch.ones(len(chances["concept"]))
+    def _faithful(self, logits: dict[str, Tensor], labels: Sequence[Label]) -> list[bool]:
+        """Whether the likeliest answer of every head is one that the labels give."""
+        faithful = torch.ones(len(logits["concept"]), dtype=torch.bool)
         for head in HEADS:
             names = self.network.classes[head]
-            allowed = sorted({names.index(getattr(label, head)) for label in labels})
-            product *= chances[head][:, allowed].sum(1)
-        return product
+            allowed = torch.tensor([names.index(name) for name in {getattr(label, head) for label in labels}])
+            faithful &= torch.isin(logits[head].argmax(1), allowed)
+        return faithful.tolist()
 
     def _squared_errors(self, images: Tensor, chunk: int = 512) -> Tensor:
         """Mean squared pixel difference of every image to every real picture, (B, N), in parts for memory."""
@@ -186,10 +179,6 @@ class Judge:
             squared = flat.square().sum(1, keepdim=True) - 2 * flat @ real.T + real.square().sum(1)
             parts.append(squared.clamp(min=0) / flat.shape[1])
         return torch.cat(parts, dim=1)
-
-
-def _softmax(logits: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {head: values.softmax(1) for head, values in logits.items()}
 
 
 def _edges(images: Tensor) -> Tensor:

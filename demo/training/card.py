@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..autoencoder import load_autoencoder
-from ..judge import FAITHFUL, Coverage, Judge
+from ..judge import Coverage, Judge
 from ..pipeline import EmbeddedModel
 from ..reals import Label
 from ..text import TextEncoder
@@ -80,7 +80,7 @@ def measure_full_prompts(model: EmbeddedModel, judge: Judge, count: int = 384, c
         prompts = [say_everything(label) for label in labels[start : start + COUNT]]
         pictures = draw(model, prompts, start, cfg)
         for row, prompt in enumerate(prompts):
-            faithful += int(judge.fidelity(pictures[row : row + 1], prompt) >= FAITHFUL)
+            faithful += sum(judge.faithful(pictures[row : row + 1], prompt))
     return faithful / count
 
 
