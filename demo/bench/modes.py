@@ -62,14 +62,14 @@ PUBLISHED = RepellencySettings(radius=0.2, strength=1.0, relaxation=0.0, measure
 
 ROWS = (
     Row("none", 5.0),
+    Row("default", 5.0, RepellencySettings(interval=WINDOW)),
     Row("none", 2.0),
     Row("none", 1.0),
     Row("as published", 5.0, PUBLISHED),
     Row("as published, radius 0.3, ending early", 5.0, replace(PUBLISHED, radius=0.3, interval=WINDOW)),
     Row("conditional estimate, no relaxation", 5.0, RepellencySettings(relaxation=0.0, interval=WINDOW)),
-    Row("default", 5.0, RepellencySettings(interval=WINDOW)),
-    Row("default", 1.0, RepellencySettings(interval=WINDOW)),
     Row("radius 0.15", 1.0, RepellencySettings(radius=0.15, interval=WINDOW)),
+    Row("default", 1.0, RepellencySettings(interval=WINDOW)),
 )
 
 
