@@ -100,6 +100,8 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
             (380, y, 300, 420),
             "DiversityVendiGuidance",
             model=sheet.demo,
+            # The seed stays the same: early estimates must already see the finished pictures that they would become.
+            bandwidth=0.25,
             prompt=words[number],
             **({} if bank is None else {"bank": bank[1]}),
         )
