@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn: pip install scikit-learn")
 
 from diversity_guidance.demo.feature_diffusion.data import CLASSES, Digits, Reader
-from diversity_guidance.demo.feature_diffusion.measure import between_classes, centroids_of, clustering, dimensions
+from diversity_guidance.demo.feature_diffusion.measure import centroids_of, clustering, dimensions
 from diversity_guidance.demo.feature_diffusion.network import FeatureDenoiser
 from diversity_guidance.demo.feature_diffusion.sampling import draw
 from diversity_guidance.demo.feature_diffusion.training import train
@@ -89,7 +89,12 @@ def test_drawing_ends_and_depends_on_the_seed_alone(digits: Digits, network: Fea
     assert one.isfinite().all()
 
 
-def test_between_two_classes_features_go_from_one_to_the_other(digits: Digits, network: FeatureDenoiser) -> None:
-    results, pictures = between_classes(network, Reader(digits), centroids_of(network, digits), 4, 0)
-    assert pictures.shape[2:] == (4, 1, 8, 8)
-    assert sum(result.places[-1] > result.places[0] for result in results) >= 4
+def test_weights_blend_centroids(digits: Digits, network: FeatureDenoiser) -> None:
+    """Halfway between two classes and noise levels lies the mean of both."""
+    centroids = centroids_of(network, digits)
+    ends = torch.eye(CLASSES)[[3, 8]]
+    low, high = centroids.sigmas[4], centroids.sigmas[5]
+    halfway = centroids.at(ends.mean(0, keepdim=True), ((low + high) / 2)[None])
+    corners = [centroids.at(ends, torch.stack([sigma, sigma])) for sigma in (low, high)]
+    for blend, first, second in zip(halfway, *corners, strict=True):
+        assert torch.allclose(blend[0], (first + second).mean(0) / 2, atol=1e-5)
