@@ -4,7 +4,7 @@ Minimising the energy distance alone shrinks noises, which a model answers with 
 a set has exactly the law N(0, I) of an independent one, and only how they lie to one another is designed:
 
 - "simplex": all numbers of a noise keep apart from those of the others, as evenly as so many can.
-- "quantised": the lowest frequencies, which decide composition, represent the Gaussian together with those of the sets
+- "quantised": the lowest frequencies, which carry composition, represent the Gaussian together with those of the sets
   before; all else is independent.
 - "independent": nothing is designed.
 

@@ -1,4 +1,4 @@
-"""The lowest frequencies of a latent: the few numbers of a start noise that decide composition.
+"""The lowest frequencies of a latent: the few numbers of a start noise that carry composition.
 
 The basis is that of the orthonormal discrete cosine transform, so the coefficients of white noise are independent
 standard Gaussian numbers, and exchanging them for others leaves the rest as it was.

@@ -49,7 +49,7 @@ class DiversityNoise(io.ComfyNode):
                     "mode",
                     options=list(get_args(Mode)),
                     default=DEFAULTS.mode,
-                    tooltip="quantised: the lowest frequencies, which decide composition, are chosen together. "
+                    tooltip="quantised: the lowest frequencies, which carry composition, are chosen together. "
                     "simplex: noises keep apart in all numbers. independent: nothing is designed; every picture "
                     "still has noise of its own that can be drawn again alone.",
                 ),
