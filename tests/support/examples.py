@@ -68,9 +68,9 @@ class Sheet:
         self.places[node.id] = place
         return node
 
-    def prompts(self, demo: Node) -> dict[str, Any]:
+    def prompts(self, demo: Node, prompt: str = PROMPT) -> dict[str, Any]:
         """The sampler's conditionings."""
-        positive = self.put((380, 60, 300, 110), "CLIPTextEncode", clip=demo[1], text=PROMPT)
+        positive = self.put((380, 60, 300, 110), "CLIPTextEncode", clip=demo[1], text=prompt)
         negative = self.put((380, 230, 300, 90), "CLIPTextEncode", clip=demo[1], text="")
         return {"positive": positive, "negative": negative}
 
@@ -88,12 +88,12 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
     """The same prompt and seed twice, as it is and with Sparse Repellency within the batch."""
     sheet = Sheet(object_info)
     demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
-    prompts = sheet.prompts(demo)
+    prompts = sheet.prompts(demo, "google man singer")
     latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=8)
     common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
     alike = sheet.put((740, 60, 300, 270), "KSampler", model=demo, **common)
     first = sheet.show((1100, 60, 560, 400), alike, demo, "eight alike")
-    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo)
+    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, radius=0.4)
     different = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
     second = sheet.show((1100, 580, 560, 400), different, demo, "eight different")
     sheet.places["note"] = (20, 580, 320, 330)
@@ -104,9 +104,9 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## Eight alike, eight different\n\n"
-        "One prompt, one seed, one queue. Above, the model as it is: a prompt that leaves skin, hair and clothes open "
-        "still gives nearly the same picture eight times. Below, **Sparse Repellency** keeps the eight pictures apart "
-        "while they are being decided.\n\n"
+        "One prompt, one seed, one queue. Above, the model as it is: a prompt that leaves skin and hair open still "
+        "gives nearly the same picture eight times. Below, **Sparse Repellency** keeps the eight pictures apart while "
+        "they are being decided.\n\n"
         "`radius` is how far apart, as a share of the distance between unrelated pictures. At 0 both are the same.\n\n"
         "Nothing needs to be downloaded: the model is part of the pack and draws emoji. Wire your own model instead."
     )
@@ -119,7 +119,7 @@ def growing_bank(object_info: Mapping[str, Any]) -> Example:
     sheet = Sheet(object_info)
     demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
     bank = sheet.put((20, 260, 300, 130), "DiversityMemoryBank", name="first steps")
-    prompts = sheet.prompts(demo)
+    prompts = sheet.prompts(demo, "woman police officer")
     latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=batch)
     repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, bank=bank, radius=0.5)
     common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
@@ -165,7 +165,6 @@ def write(client: HostClient, examples: Sequence[Callable[[Mapping[str, Any]], E
 
 def main() -> None:
     """Write all files from a run on the host that the tests use."""
-    from .feature_examples import FEATURE_EXAMPLES
     from .report_examples import REPORT_EXAMPLES
     from .vendi_examples import VENDI_EXAMPLES
 
@@ -174,7 +173,7 @@ def main() -> None:
         raise SystemExit("There is no ComfyUI in ~/comfy/ComfyUI: point COMFYUI_PATH at a checkout.")
     with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
         server.wait_until_ready()
-        write(server.client, (*EXAMPLES, *REPORT_EXAMPLES, *VENDI_EXAMPLES, *FEATURE_EXAMPLES))
+        write(server.client, (*EXAMPLES, *REPORT_EXAMPLES, *VENDI_EXAMPLES))
 
 
 if __name__ == "__main__":
