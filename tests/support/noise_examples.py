@@ -43,7 +43,7 @@ def set_in_parts(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## One set, part after part\n\n"
-        "**Diverse Noise** draws sixteen start noises as one set: their lowest frequencies, which decide composition, "
+        "**Diverse Noise** draws sixteen start noises as one set: their lowest frequencies, which carry composition, "
         "are chosen together. Queue twice: `part` counts on by itself, and the second eight pictures go on where the "
         "first eight ended.\n\n"
         "Its `set_seed` says which set; the sampler's own seed no longer matters here. Set `part` back to 0 to draw "
