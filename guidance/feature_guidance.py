@@ -191,8 +191,11 @@ class FeatureGuidance(Guidance):
         if self.settings.mode == "spread":
             return apart(means, (1 + max(strength, -1)) ** (1 / layers) - 1)
         places = [interpolated(c.sigmas, c.means[layer], sigma).to(means.device) for c in self._centroids]
-        start = means if len(places) == 1 else places[1].expand_as(means)
-        return towards(start, places[0], (strength if self.settings.mode == "towards" else -strength) / layers)
+        share = (strength if self.settings.mode == "towards" else -strength) / layers
+        if len(places) == 1:
+            # A picture that is at the centroid has arrived: more would throw it past.
+            return towards(means, places[0], min(share, 1.0))
+        return towards(places[1].expand_as(means), places[0], share)
 
     def _note(self, rows: Sequence[slice], shares: Tensor) -> None:
         for part in rows:

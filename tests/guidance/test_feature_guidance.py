@@ -230,6 +230,14 @@ def test_a_reference_shifts_every_picture_alike() -> None:
     assert torch.allclose(shift, 0.3 * (group.means["blocks.0"][0] - reference.means["blocks.0"][0]).expand(3, -1))
 
 
+def test_without_a_reference_no_strength_leads_past_the_centroid() -> None:
+    network, means = network_of(Alone), torch.randn(3, WIDTH)
+    group = centroid(network, shift=1.0)
+    guidance = FeatureGuidance(FeatureSettings(strength=24.0), {"blocks.0": 1.0}, group)
+    arrived = means + guidance._shift("blocks.0", means, 1.0)
+    assert torch.allclose(arrived, group.means["blocks.0"][0].expand(3, -1), atol=1e-6)
+
+
 def test_the_strength_is_divided_among_the_layers() -> None:
     """Shifts add up along the network: a deeper one must not be shifted more."""
     network, means = network_of(Alone), torch.randn(3, WIDTH)
