@@ -190,16 +190,6 @@ def _with_featureless(sets: list[Tensor]) -> list[Tensor]:
     return [torch.cat([rows, part.to(rows.dtype)], 1) for rows, part in zip(sets, blank, strict=True)]
 
 
-def _adjusted(retrieved: Tensor, generated: Retrieval, retrieved_by_real: Tensor, real: Retrieval) -> AdjustedScore:
-    """The adjusted score on as many pictures of each kind as there are of both: the first ones."""
-    draws = min(generated.draws, real.draws)
-    if generated.draws > draws:
-        generated = measure_retrieval(retrieved[:draws], generated.references)
-    if real.draws > draws:
-        real = measure_retrieval(retrieved_by_real[:draws], real.references)
-    return adjusted_score(generated, real)
-
-
 def _renumbered(duplicates: NearDuplicates, original: Tensor) -> NearDuplicates:
     def names(indices: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(original[list(indices)].tolist()) if indices else ()
