@@ -20,7 +20,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; bad input ends in a sentence and exit code 2."""
-    parser = argparse.ArgumentParser(prog="diversity-guidance", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="diversity-guidance", description="Diversity Guidance without ComfyUI.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if word in COMMANDS), None)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,6 +77,17 @@ class SamplingStep:
     conditional: Tensor
     mask: Tensor | None = None
 
+    def following(self, denoised: Tensor, steered: Tensor) -> SamplingStep:
+        """What the next guidance is told after one has turned ``denoised`` into ``steered``.
+
+        The conditional estimate moves along: it stays as far from the guided one as the model put it, so that no
+        guidance takes another's push for the work of classifier-free guidance.
+        """
+        if steered is denoised:
+            return self
+        moved = steered if self.conditional is denoised else self.conditional + (steered - denoised)
+        return replace(self, conditional=moved)
+
 
 class Guidance(ABC):
     """A method that steers one sampling run at a time through its estimates of x0."""
@@ -125,7 +136,9 @@ class Chain(Guidance):
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Pass the estimate through every link."""
         for guidance in self.guidances:
-            denoised = guidance(denoised, step)
+            steered = guidance(denoised, step)
+            step = step.following(denoised, steered)
+            denoised = steered
         return denoised
 
     def finish(self, samples: Tensor) -> Tensor:

@@ -216,7 +216,10 @@ class _ActiveRun:
         conditional = denoised if self._conditional is None else self._conditional
         step = SamplingStep(level, next_level, progress, noisy, conditional, self._mask)
         for guidance in guidances:
-            denoised = guidance(denoised, step)
+            steered = guidance(denoised, step)
+            step = step.following(denoised, steered)
+            denoised = steered
+        self._conditional = step.conditional
         return denoised
 
     def _stop(self, note: str) -> None:

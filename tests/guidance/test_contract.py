@@ -150,3 +150,32 @@ class TestTrace:
         record = StepRecord("method", 1.0, 0.0, 5.0, (SampleRecord(0, 0.0, 9.0),))
         assert "no estimate came inside a shield" in Trace(steps=[record]).summary()
         assert record.active_share == 0
+
+
+class Listening(Guidance):
+    """Adds a constant, and keeps the step that it was told."""
+
+    def begin(self, run: SamplingRun) -> None:
+        self.step: SamplingStep | None = None
+
+    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
+        self.step = step
+        return denoised + 1
+
+    def finish(self, samples: Tensor) -> Tensor:
+        return samples
+
+    @property
+    def trace(self) -> Trace:
+        return Trace()
+
+
+def test_a_chain_takes_no_push_for_classifier_free_guidance() -> None:
+    first, second = Listening(), Listening()
+    denoised, noisy = torch.zeros(2, 4), torch.ones(2, 4)
+    chain = Chain([first, second])
+    chain(denoised, SamplingStep(1.0, 0.5, 0.0, noisy, denoised))
+    assert second.step is not None and torch.equal(second.step.conditional, denoised + 1)
+    conditional = torch.full((2, 4), 3.0)
+    chain(denoised, SamplingStep(1.0, 0.5, 0.0, noisy, conditional))
+    assert torch.equal(second.step.conditional, conditional + 1)
