@@ -165,6 +165,7 @@ def write(client: HostClient, examples: Sequence[Callable[[Mapping[str, Any]], E
 
 def main() -> None:
     """Write all files from a run on the host that the tests use."""
+    from .feature_examples import FEATURE_EXAMPLES
     from .report_examples import REPORT_EXAMPLES
     from .vendi_examples import VENDI_EXAMPLES
 
@@ -173,7 +174,7 @@ def main() -> None:
         raise SystemExit("There is no ComfyUI in ~/comfy/ComfyUI: point COMFYUI_PATH at a checkout.")
     with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
         server.wait_until_ready()
-        write(server.client, (*EXAMPLES, *REPORT_EXAMPLES, *VENDI_EXAMPLES))
+        write(server.client, (*EXAMPLES, *REPORT_EXAMPLES, *VENDI_EXAMPLES, *FEATURE_EXAMPLES))
 
 
 if __name__ == "__main__":
