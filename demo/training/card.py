@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..autoencoder import load_autoencoder
+from ..bench.modes import PROMPTS
 from ..judge import Coverage, Judge
 from ..pipeline import EmbeddedModel
 from ..reals import Label
@@ -30,16 +31,6 @@ from ..transformer import load_transformer
 
 log = logging.getLogger(__name__)
 
-PROMPTS = (
-    "man running",
-    "doctor",
-    "mage woman",
-    "wave",
-    "google astronaut",
-    "twitter man police officer",
-    "santa",
-    "woman biking",
-)
 SCALES = (1.0, 2.0, 3.0, 5.0, 8.0)
 SEEDS = (100, 500, 800)
 COUNT = 16
