@@ -6,18 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..guidance.feature_guidance import MODES, RECOMMENDED_END, FeatureGuidance, FeatureSettings, Mode
 from ..guidance.feature_layers import chosen_layers, find_layers
 from ..guidance.feature_probe import fingerprint_of
-from ..guidance.trace import Trace
+from ..guidance.interval import SigmaInterval
 from ..stores.feature_centroid import FeatureCentroid
 from .feature_hooks import readable_network, with_feature_hooks
-from .host import PercentToSigma, guided, latent_format_name, sigma_interval
-from .messages import logger, show
+from .host import latent_format_name
 from .schema import schema_extras
-from .sockets import CentroidSocket, TraceSocket
+from .sockets import CentroidSocket
+from .steering import check_numbers, interval_inputs, steered, steered_outputs
 from .traces import RunTraces
 
 DEFAULTS = FeatureSettings()
@@ -52,22 +51,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     tooltip="How many times the way to the centroid, divided among the layers; for spread, by how much "
                     "the batch is dilated. Without a reference stay below 1. CFG amplifies it. Disabled at 0.",
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the model's schedule it begins. 0 is the start.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=RECOMMENDED_END,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the model's schedule it ends. 1 is the end.",
-                ),
+                *interval_inputs(RECOMMENDED_END),
                 io.String.Input(
                     "layers",
                     default="all",
@@ -82,10 +66,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     "difference between the two is added, which keeps pictures better.",
                 ),
             ],
-            outputs=[
-                io.Model.Output(tooltip="The steered model; the model itself when there is nothing to do."),
-                TraceSocket.Output("trace", tooltip="What was done in each run, for a report."),
-            ],
+            outputs=steered_outputs(),
             hidden=[io.Hidden.unique_id],
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
@@ -95,11 +76,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, strength: float | None = None) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        try:
-            replace(DEFAULTS, strength=DEFAULTS.strength if strength is None else strength)
-        except ValueError as error:
-            return str(error)
-        return True
+        return check_numbers(DEFAULTS, strength=strength)
 
     @classmethod
     def execute(
@@ -127,18 +104,11 @@ class DiversityFeatureGuidance(io.ComfyNode):
         for given in (centroid, reference):
             if given is not None:
                 given.check_model(fingerprint, latent_format_name(model))
-        traces = RunTraces()
         if FeatureGuidance(settings, weights, centroid, reference).is_off:
-            return io.NodeOutput(model, traces)
-        node_id = cls.hidden.unique_id
+            return io.NodeOutput(model, RunTraces())
 
-        def make(percent_to_sigma: PercentToSigma) -> FeatureGuidance:
-            interval = sigma_interval(percent_to_sigma, start_percent, end_percent)
+        def make(interval: SigmaInterval) -> FeatureGuidance:
             return FeatureGuidance(replace(settings, interval=interval), weights, centroid, reference)
 
-        def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
-            traces.record(latents, latent_format, trace)
-            logger.info("%s (node %s): %s", FeatureGuidance.name, node_id, trace.summary())
-            show(node_id, trace.summary())
-
-        return io.NodeOutput(with_feature_hooks(guided(model, make, report)), traces)
+        patched, traces = steered(model, make, start_percent, end_percent, FeatureGuidance.name, cls.hidden.unique_id)
+        return io.NodeOutput(with_feature_hooks(patched), traces)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, Literal
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..guidance.caps import Cap
+from ..guidance.interval import SigmaInterval
 from ..guidance.references import Pictures, ReferenceSource
 from ..guidance.sparse_repellency import RECOMMENDED_END, RepellencySettings, SparseRepellency
-from ..guidance.trace import Trace
 from ..stores.bank_snapshot import BankSnapshot, check_latent_format
-from .host import PercentToSigma, guided, latent_format_name, sigma_interval
+from .host import latent_format_name
 from .latents import plain_latents
-from .messages import logger, show
 from .schema import input_extras, schema_extras
-from .sockets import BankSocket, TraceSocket
+from .sockets import BankSocket
+from .steering import cap_inputs, check_numbers, interval_inputs, steered, steered_outputs, unlimited
 from .traces import RunTraces
 
 DEFAULTS = RepellencySettings()
-UNLIMITED = 100.0
-"""Largest value of the cap widgets: no cap at all."""
 
 
 class DiversitySparseRepellency(io.ComfyNode):
@@ -80,23 +76,7 @@ class DiversitySparseRepellency(io.ComfyNode):
                     default=DEFAULTS.overlap,
                     tooltip="Where shields overlap: add up their pushes, as published, or move out of all of them.",
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the model's schedule it begins. 0 is the start.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=RECOMMENDED_END,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the model's schedule it ends. 1 is the end: the last steps decide details, and "
-                    "pushing there costs quality.",
-                ),
+                *interval_inputs(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
                 io.Boolean.Input(
                     "in_batch",
                     default=DEFAULTS.in_batch,
@@ -117,35 +97,11 @@ class DiversitySparseRepellency(io.ComfyNode):
                     tooltip="Radius in the units of the model's latents, instead of the fraction above. Off at 0.",
                     **input_extras(io.Float.Input, advanced=True),
                 ),
-                io.Float.Input(
-                    "cap_update",
-                    default=min(DEFAULTS.cap.update, UNLIMITED),
-                    min=0.01,
-                    max=UNLIMITED,
-                    step=0.01,
-                    tooltip=f"Longest push, relative to the change that the model makes. {UNLIMITED:g} is no cap.",
-                    **input_extras(io.Float.Input, advanced=True),
-                ),
-                io.Float.Input(
-                    "cap_estimate",
-                    default=min(DEFAULTS.cap.estimate, UNLIMITED),
-                    min=0.01,
-                    max=UNLIMITED,
-                    step=0.01,
-                    tooltip=f"Longest push, relative to the length of the estimate. {UNLIMITED:g} is no cap.",
-                    **input_extras(io.Float.Input, advanced=True),
-                ),
+                *cap_inputs(DEFAULTS.cap),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to keep away from."),
                 io.Latent.Input("avoid", optional=True, tooltip="More pictures to keep away from, encoded by the VAE."),
             ],
-            outputs=[
-                io.Model.Output(
-                    "steered",
-                    display_name="model",
-                    tooltip="The steered model; the model itself when there is nothing to do.",
-                ),
-                TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for a report."),
-            ],
+            outputs=steered_outputs(),
             hidden=[io.Hidden.unique_id],
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
@@ -161,17 +117,9 @@ class DiversitySparseRepellency(io.ComfyNode):
         absolute_radius: float | None = None,
     ) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        given = {
-            "radius": radius,
-            "strength": strength,
-            "relaxation": relaxation,
-            "absolute_radius": absolute_radius,
-        }
-        try:
-            replace(DEFAULTS, **{name: value for name, value in given.items() if value is not None})
-        except ValueError as error:
-            return str(error)
-        return True
+        return check_numbers(
+            DEFAULTS, radius=radius, strength=strength, relaxation=relaxation, absolute_radius=absolute_radius
+        )
 
     @classmethod
     def execute(
@@ -206,28 +154,18 @@ class DiversitySparseRepellency(io.ComfyNode):
             in_batch=in_batch,
             ensure_outside=ensure_outside,
             absolute_radius=absolute_radius,
-            cap=Cap(_limit(cap_update), _limit(cap_estimate)),
+            cap=Cap(unlimited(cap_update), unlimited(cap_estimate)),
         )
         sources = _sources(model, bank, avoid)
-        traces = RunTraces()
         if settings.is_off or not (sources or in_batch):
-            return io.NodeOutput(model, traces)
-        node_id = cls.hidden.unique_id
+            return io.NodeOutput(model, RunTraces())
 
-        def make(percent_to_sigma: PercentToSigma) -> SparseRepellency:
-            interval = sigma_interval(percent_to_sigma, start_percent, end_percent)
+        def make(interval: SigmaInterval) -> SparseRepellency:
             return SparseRepellency(replace(settings, interval=interval), sources)
 
-        def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
-            traces.record(latents, latent_format, trace)
-            logger.info("%s (node %s): %s", SparseRepellency.name, node_id, trace.summary())
-            show(node_id, trace.summary())
-
-        return io.NodeOutput(guided(model, make, report), traces)
-
-
-def _limit(cap: float) -> float:
-    return math.inf if cap >= UNLIMITED else cap
+        return io.NodeOutput(
+            *steered(model, make, start_percent, end_percent, SparseRepellency.name, cls.hidden.unique_id)
+        )
 
 
 def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None) -> list[ReferenceSource]:

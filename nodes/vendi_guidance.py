@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, Literal
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..guidance.caps import Cap
+from ..guidance.interval import SigmaInterval
 from ..guidance.sparse_repellency import RECOMMENDED_END
-from ..guidance.trace import Trace
 from ..guidance.vendi_guidance import VendiGuidance
 from ..guidance.vendi_settings import VendiSettings
 from ..stores.bank_snapshot import BankSnapshot, check_latent_format
 from ..stores.exemplar_set import ExemplarSet
 from .features import LATENTS, SPACES, SPACES_TOOLTIP, HostNetworks, choose_features
-from .host import PercentToSigma, guided, latent_format_name, sigma_interval
-from .messages import logger, show
+from .host import latent_format_name
 from .schema import input_extras, schema_extras
-from .sockets import BankSocket, ExemplarSocket, TraceSocket
-from .sparse_repellency import UNLIMITED
+from .sockets import BankSocket, ExemplarSocket
+from .steering import UNLIMITED, cap_inputs, check_numbers, interval_inputs, steered, steered_outputs, unlimited
 from .traces import RunTraces
 
 DEFAULTS = VendiSettings()
@@ -84,23 +81,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                     "others. Disabled at 0, as published. No difference at CFG 1.",
                 ),
                 io.Combo.Input("features", options=list(SPACES), default=LATENTS, tooltip=SPACES_TOOLTIP),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the model's schedule it begins. 0 is the start.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=RECOMMENDED_END,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the model's schedule it ends. 1 is the end: the last steps decide details, and "
-                    "pushing there costs quality.",
-                ),
+                *interval_inputs(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
                 io.Int.Input(
                     "frequency",
                     default=DEFAULTS.frequency,
@@ -163,24 +144,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                     tooltip="Leave out the part of a push along what the model is doing anyway.",
                     **input_extras(io.Boolean.Input, advanced=True),
                 ),
-                io.Float.Input(
-                    "cap_update",
-                    default=min(DEFAULTS.cap.update, UNLIMITED),
-                    min=0.01,
-                    max=UNLIMITED,
-                    step=0.01,
-                    tooltip=f"Longest push, relative to the change that the model makes. {UNLIMITED:g} is no cap.",
-                    **input_extras(io.Float.Input, advanced=True),
-                ),
-                io.Float.Input(
-                    "cap_estimate",
-                    default=min(DEFAULTS.cap.estimate, UNLIMITED),
-                    min=0.01,
-                    max=UNLIMITED,
-                    step=0.01,
-                    tooltip=f"Longest push, relative to the length of the estimate. {UNLIMITED:g} is no cap.",
-                    **input_extras(io.Float.Input, advanced=True),
-                ),
+                *cap_inputs(DEFAULTS.cap),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to differ from."),
                 ExemplarSocket.Input("exemplars", optional=True, tooltip="Real pictures to stay near to."),
                 io.String.Input(
@@ -193,14 +157,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                 io.Vae.Input("vae", optional=True, tooltip="Decodes for features of pictures; a TAESD is quickest."),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
             ],
-            outputs=[
-                io.Model.Output(
-                    "steered",
-                    display_name="model",
-                    tooltip="The steered model; the model itself when there is nothing to do.",
-                ),
-                TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for a report."),
-            ],
+            outputs=steered_outputs(),
             hidden=[io.Hidden.unique_id],
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
@@ -218,19 +175,15 @@ class DiversityVendiGuidance(io.ComfyNode):
         order: float | None = None,
     ) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        given = {
-            "strength": strength,
-            "alpha": alpha,
-            "beta": beta,
-            "relaxation": relaxation,
-            "bandwidth": bandwidth,
-            "order": order,
-        }
-        try:
-            replace(DEFAULTS, **{name: value for name, value in given.items() if value is not None})
-        except ValueError as error:
-            return str(error)
-        return True
+        return check_numbers(
+            DEFAULTS,
+            strength=strength,
+            alpha=alpha,
+            beta=beta,
+            relaxation=relaxation,
+            bandwidth=bandwidth,
+            order=order,
+        )
 
     @classmethod
     def execute(
@@ -270,7 +223,7 @@ class DiversityVendiGuidance(io.ComfyNode):
             beta=beta,
             strength=strength,
             relaxation=relaxation,
-            order=_unlimited(order),
+            order=unlimited(order),
             kernel=kernel,
             bandwidth=bandwidth,
             measure=measure,
@@ -278,33 +231,22 @@ class DiversityVendiGuidance(io.ComfyNode):
             neighbours=neighbours,
             in_batch=in_batch,
             project=project,
-            cap=Cap(_unlimited(cap_update), _unlimited(cap_estimate)),
+            cap=Cap(unlimited(cap_update), unlimited(cap_estimate)),
         )
         if preset == PAPER:
             settings = VendiSettings.paper()
         if bank is not None:
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
             bank = bank if len(bank) else None
-        traces = RunTraces()
         if settings.is_off or (bank is None and exemplars is None and not settings.in_batch):
-            return io.NodeOutput(model, traces)
+            return io.NodeOutput(model, RunTraces())
         make_features = choose_features(features, model, HostNetworks(vae, clip_vision))
-        node_id = cls.hidden.unique_id
 
-        def make(percent_to_sigma: PercentToSigma) -> VendiGuidance:
-            if preset == PAPER:
-                return VendiGuidance(settings, bank, exemplars, make_features, prompt)
-            interval = sigma_interval(percent_to_sigma, start_percent, end_percent)
-            return VendiGuidance(replace(settings, interval=interval), bank, exemplars, make_features, prompt)
+        def make(interval: SigmaInterval) -> VendiGuidance:
+            # The published algorithm acts all the way.
+            chosen = settings if preset == PAPER else replace(settings, interval=interval)
+            return VendiGuidance(chosen, bank, exemplars, make_features, prompt)
 
-        def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
-            traces.record(latents, latent_format, trace)
-            logger.info("%s (node %s): %s", VendiGuidance.name, node_id, trace.summary())
-            show(node_id, trace.summary())
-
-        return io.NodeOutput(guided(model, make, report), traces)
-
-
-def _unlimited(value: float) -> float:
-    """What a widget's largest value means: infinity."""
-    return math.inf if value >= UNLIMITED else value
+        return io.NodeOutput(
+            *steered(model, make, start_percent, end_percent, VendiGuidance.name, cls.hidden.unique_id)
+        )
