@@ -9,17 +9,11 @@ import pytest
 import torch
 from diversity_guidance.stores.memory_bank import MemoryBank
 from hypothesis import settings
+from support.random_latents import random_latents
 
 # Property tests are not timed and always draw the same examples.
 settings.register_profile("stores", deadline=None, derandomize=True, database=None)
 settings.load_profile("stores")
-
-SHAPE = (4, 3, 2)
-
-
-def random_latents(count: int, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
-    """Latents of shape (count, *shape), equal for equal seeds."""
-    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture

@@ -9,46 +9,31 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from diversity_guidance.stores.bank_entries import content_id
-from diversity_guidance.stores.bank_transaction import IndexTransaction
-from diversity_guidance.stores.memory_bank import BankError, BankWriteError, MemoryBank
+from diversity_guidance.stores.memory_bank import MemoryBank
 from diversity_guidance.stores.shards import SHARD_BYTES
+from support.bank_processes import (
+    append_until_killed,
+    append_with_little_disk,
+    die_before_publishing,
+    keep_appending,
+    load_measured,
+    use_without_permission,
+)
+from support.processes import finish, start
+from support.random_latents import SHAPE
 from torch import Tensor
 
 Latents = Callable[..., Tensor]
-SHAPE = (4, 3, 2)
-NOBODY = 65534
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork: run it on Linux or macOS")
-
-
-def start(target: Callable[..., None], *arguments: Any) -> multiprocessing.process.BaseProcess:
-    """Run a function in a copy of this process, which has everything imported already."""
-    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
-    process.start()
-    return process
-
-
-def finish(*processes: multiprocessing.process.BaseProcess) -> None:
-    """Wait for processes whose assertions must hold."""
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
-
-
-def keep_appending(bank: MemoryBank, latents: Latents, first_seed: int, count: int) -> None:
-    for seed in range(first_seed, first_seed + count):
-        bank.append(latents(2, seed=seed), latent_format="SD3", prompts=str(seed))
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes: run it on Linux or macOS")
 
 
 def test_appends_of_two_processes_both_survive(bank: MemoryBank, latents: Latents) -> None:
-    finish(*(start(keep_appending, bank, latents, first, 15) for first in (0, 100)))
+    finish(*(start(keep_appending, bank, first, 15) for first in (0, 100)))
     snapshot = bank.snapshot()
     assert bank.revision == 30 and len(snapshot) == 60
     for first in (0, 100):
@@ -58,13 +43,8 @@ def test_appends_of_two_processes_both_survive(bank: MemoryBank, latents: Latent
 
 
 def test_the_same_content_from_two_processes_is_there_once(bank: MemoryBank, latents: Latents) -> None:
-    finish(*(start(keep_appending, bank, latents, 0, 10) for _ in range(2)))
+    finish(*(start(keep_appending, bank, 0, 10) for _ in range(2)))
     assert bank.revision == 10 and len(bank.snapshot().matching("SD3", SHAPE)) == 20
-
-
-def append_until_killed(bank: MemoryBank, latents: Latents, first_seed: int, published: Connection) -> None:
-    for seed in range(first_seed, first_seed + 10_000):
-        published.send(bank.append(latents(3, seed=seed), latent_format="SD3", features={"x": latents(3)}).revision)
 
 
 def test_every_published_entry_survives_a_kill(tmp_path: Path, latents: Latents) -> None:
@@ -72,7 +52,7 @@ def test_every_published_entry_survives_a_kill(tmp_path: Path, latents: Latents)
     moments = random.Random(0)
     for round_number in range(15):
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = start(append_until_killed, bank, latents, round_number * 10_000, sender)
+        process = start(append_until_killed, bank, round_number * 10_000, sender)
         sender.close()
         told = receiver.recv()  # at least one append is through; the kill hits one of the next at any point
         time.sleep(moments.uniform(0, 0.03))
@@ -96,14 +76,9 @@ def test_every_published_entry_survives_a_kill(tmp_path: Path, latents: Latents)
     assert set((bank.folder / "shards").iterdir()) == used
 
 
-def die_before_publishing(bank: MemoryBank, latents: Latents) -> None:
-    IndexTransaction.publish = lambda *_: os._exit(0)  # type: ignore[method-assign]
-    bank.append(latents(2, seed=1), latent_format="SD3")
-
-
 def test_a_death_between_shard_and_publication_is_not_seen(bank: MemoryBank, latents: Latents) -> None:
     bank.append(latents(1), latent_format="SD3")
-    finish(start(die_before_publishing, bank, latents))
+    finish(start(die_before_publishing, bank))
     assert len(list((bank.folder / "shards").iterdir())) == 2
     assert bank.revision == 1 and len(bank.snapshot()) == 1
     assert bank.append(latents(2, seed=1), latent_format="SD3").added == 2
@@ -111,18 +86,10 @@ def test_a_death_between_shard_and_publication_is_not_seen(bank: MemoryBank, lat
 
 
 def test_a_death_during_the_first_append_leaves_an_empty_bank(bank: MemoryBank, latents: Latents) -> None:
-    finish(start(die_before_publishing, bank, latents))
+    finish(start(die_before_publishing, bank))
     assert bank.revision == 0 and len(bank.snapshot()) == 0
     assert bank.vacuum().files == 1
     assert bank.append(latents(2, seed=1), latent_format="SD3").added == 2
-
-
-def append_with_little_disk(bank: MemoryBank, limit: int, latents: Tensor, prompt: str) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    with pytest.raises(BankWriteError, match=r"free some space.*keeps what it had"):
-        bank.append(latents, latent_format="SD3", prompts=prompt)
 
 
 @pytest.mark.parametrize("what", ["shard", "index"])
@@ -131,25 +98,11 @@ def test_a_full_disk_leaves_the_bank_as_it_was(bank: MemoryBank, latents: Latent
     fingerprint = bank.fingerprint()
     files = sorted(bank.folder.rglob("*"))
     limit = (bank.folder / "index.sqlite").stat().st_size
-    large = latents(2, seed=1, shape=(1, limit)) if what == "shard" else latents(2, seed=1)
-    finish(start(append_with_little_disk, bank, limit, large, "" if what == "shard" else "prompt " * limit))
+    shape = (1, limit) if what == "shard" else SHAPE
+    finish(start(append_with_little_disk, bank, limit, shape, "" if what == "shard" else "prompt " * limit))
     assert sorted(bank.folder.rglob("*")) == files
     assert bank.fingerprint() == fingerprint and bank.verify() == ()
-    assert bank.append(large, latent_format="SD3").added == 2
-
-
-def memory(field: str) -> int:
-    """Bytes of this process in memory now (VmRSS) or at most so far (VmHWM)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024
-
-
-def load_measured(bank: MemoryBank, shape: tuple[int, ...]) -> None:
-    bank.snapshot(1).matching("SD3", shape)  # brings in the code, whose pages a fork does not have yet
-    before = memory("VmRSS")
-    latents = bank.snapshot().matching("SD3", shape).latents
-    needed = memory("VmHWM") - before
-    assert needed < latents.nbytes + 3 * SHARD_BYTES, f"{needed / SHARD_BYTES:.2f} shards"
+    assert bank.append(latents(2, seed=1, shape=shape), latent_format="SD3").added == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc: run it on Linux")
@@ -168,23 +121,6 @@ def open_root() -> Iterator[Path]:
         yield Path(folder)
 
 
-def use_without_permission(bank: MemoryBank, latents: Latents) -> None:
-    if os.geteuid() == 0:
-        os.setuid(NOBODY)
-    assert torch.equal(bank.snapshot().matching("SD3", SHAPE).latents, latents(1).half())
-    for attempt in (
-        lambda: bank.append(latents(1, seed=1), latent_format="SD3"),
-        bank.clear,
-        bank.vacuum,
-        lambda: MemoryBank(bank.folder.parent, "another").append(latents(1), latent_format="SD3"),
-    ):
-        with pytest.raises(BankWriteError, match="Make the folder writable"):
-            attempt()
-    hidden = MemoryBank(bank.folder.parent, "hidden")
-    with pytest.raises(BankError, match="cannot be read"):
-        hidden.snapshot()
-
-
 def test_a_folder_that_may_not_be_written_can_be_read(open_root: Path, latents: Latents) -> None:
     bank = MemoryBank(open_root, "portraits")
     hidden = open_root / "hidden"
@@ -196,7 +132,7 @@ def test_a_folder_that_may_not_be_written_can_be_read(open_root: Path, latents: 
     try:
         for path in closed:
             path.chmod(0o000 if path == hidden else 0o555)
-        finish(start(use_without_permission, bank, latents))
+        finish(start(use_without_permission, bank))
     finally:
         for path, mode in reversed(list(zip(closed, modes, strict=True))):
             path.chmod(mode)
