@@ -8,7 +8,9 @@ a correction of the size of R R^T (Woodbury's identity).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,13 +22,15 @@ from .vendi import unit_features
 _SPECTRUM_FLOOR = 1e-12
 # Below this ratio of eigenvalues, dividing by their roots leaves the eigenvectors less orthogonal than 1e-10.
 _ORTHOGONAL = 1e-6
-# Singular values of the rows' part outside the bank's span below this are rounding.
-_RESIDUAL_FLOOR = 1e-13
-# A row of which less than this share remains outside the bank's span lost digits on the way.
-_CANCELLATION = 0.1
-# The trapezoidal rule in log t: its step has an error of exp(-2 pi^2 / step), 2e-11; its ends leave out 1e-9 at worst.
+# Squared lengths of the rows' part outside the bank's span below this are rounding. It is the square that matters:
+# a direction is never divided by its length, so that what is rounding stays as short as it is.
+_OUTSIDE_FLOOR = 1e-14
+# The trapezoidal rule in log t: its step has an error of exp(-2 pi^2 / step), 2e-11. Beyond its ends, so far outside of
+# the spectrum, the integrand is a power series of which two terms are summed exactly: what is left is exp(-3 * 8).
 _STEP = 0.8
-_LOG_T = (-44.0, 25.0)
+_MARGIN = 8.0
+# No spectrum is followed further down than this.
+_LOG_T = -44.0
 
 
 @dataclass(frozen=True)
@@ -95,45 +99,39 @@ def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1
         raise ValueError(f"The bank has {len(bank.vectors)} features and the rows have {moving.shape[1]}.")
     n = bank.count + len(moving)
     inside = moving @ bank.vectors
-    rotation, singular, directions = _outside(moving - inside @ bank.vectors.T, bank.vectors)
-    inside = rotation.T @ inside
+    # What the bank's span leaves of the rows is only ever met as R R^T, and turned so that this is diagonal.
+    outside, rotation = torch.linalg.eigh(moving @ moving.T - inside @ inside.T)
+    outside, inside, moving = outside.clamp_min(_OUTSIDE_FLOOR), rotation.T @ inside, rotation.T @ moving
     if order == 1:
-        action = -_log_plus_one_action(bank.squares / n, inside, singular, n)
+        within, beyond = _log_plus_one_action(bank.squares / n, inside, outside, n)
+        within, beyond = -within, -beyond
     elif order == 2:
-        action = _square_action(bank.squares / n, inside, singular, n)
+        within, beyond = _square_action(bank.squares / n, inside, outside, n)
     else:
         raise ValueError(f"Beside a decomposed bank the order must be 1 or 2, got {order}.")
-    split = len(bank.squares)
-    gradient = rotation @ (action[:, :split] @ bank.vectors.T + action[:, split:] @ directions) * (2 / n)
+    gradient = rotation @ ((within - beyond @ inside) @ bank.vectors.T + beyond @ moving) * (2 / n)
     return gradient.to(rows.device, rows.dtype)
 
 
-def _outside(residual: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What a span leaves of unit rows, as rotation (r, r) times diag(singular (r,)) times directions (r, d).
+def _log_plus_one_action(diagonal: Tensor, inside: Tensor, outside: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Rows Z = [A, diag(s)] times log(C) + I, where C = diag(diagonal, 0) + Z^T Z / n.
 
-    Directions of singular value 0 are 0. Rotating the rows among themselves leaves R^T R as it is.
+    Args:
+        diagonal: eigenvalues of the bank's second moment, (m,).
+        inside: A, (r, m).
+        outside: s^2, (r,), positive.
+        n: number of all rows.
+
+    Returns:
+        P (r, m) and Q (r, r) of the product [P, Q diag(s)].
     """
-    if residual.square().sum(1).min() < _CANCELLATION**2:
-        residual = residual - (residual @ vectors) @ vectors.T
-    basis, triangle = torch.linalg.qr(residual.T)
-    left, found, right = torch.linalg.svd(triangle)
-    kept = found > _RESIDUAL_FLOOR
-    singular, directions = residual.new_zeros(len(residual)), torch.zeros_like(residual)
-    singular[: len(found)] = found * kept
-    directions[: len(found)] = (basis @ left[:, : len(found)] * kept).T
-    return right.T, singular, directions
-
-
-def _log_plus_one_action(diagonal: Tensor, inside: Tensor, singular: Tensor, n: int) -> Tensor:
-    """Rows Z = [A, diag(s)] times log(C) + I, where C = diag(diagonal, 0) + Z^T Z / n; shape (r, m + r)."""
     r = len(inside)
-    low, high = _LOG_T
-    t = torch.linspace(low, high, round((high - low) / _STEP) + 1, dtype=inside.dtype, device=inside.device).exp()
-    weights = t * ((high - low) / (len(t) - 1))
+    t, weights = _quadrature(_log_of_smallest_eigenvalue(diagonal, outside, n))
+    t, weights = t.to(inside.device), weights.to(inside.device)
     resolvent = 1 / (diagonal + t[:, None])
     # Woodbury's matrix I + Z (D + t)^-1 Z^T / n: what lies outside contributes its diagonal, by which it is scaled,
     # since that grows without bound towards t = 0.
-    scale = (1 + singular.square() / (n * t[:, None])).rsqrt()
+    scale = (1 + outside / (n * t[:, None])).rsqrt()
     scales = scale[:, :, None] * scale[:, None]
     inner = scales * (resolvent @ ((inside / n)[:, None] * inside).view(r * r, -1).T).view(-1, r, r)
     inner.diagonal(dim1=1, dim2=2).add_(1)
@@ -141,13 +139,40 @@ def _log_plus_one_action(diagonal: Tensor, inside: Tensor, singular: Tensor, n: 
     mixed = (correction.T @ resolvent).view(r, r, -1)
     outer = ((1 / t) @ correction).view(r, r)
     identity = (weights / (1 + t)).sum() + 1
-    return torch.cat(
-        [identity * inside - (mixed * inside).sum(1), identity * torch.diag(singular) - outer * singular], 1
-    )
+    return identity * inside - (mixed * inside).sum(1), torch.diag(identity.expand(r)) - outer
 
 
-def _square_action(diagonal: Tensor, inside: Tensor, singular: Tensor, n: int) -> Tensor:
-    """Rows Z = [A, diag(s)] times -2 C / tr C^2, where C = diag(diagonal, 0) + Z^T Z / n; shape (r, m + r)."""
-    gram = (inside @ inside.T + torch.diag(singular.square())) / n
+def _log_of_smallest_eigenvalue(diagonal: Tensor, outside: Tensor, n: int) -> int:
+    """A lower bound of log l for the non-zero eigenvalues l of diag(diagonal, 0) + Z^T Z / n, Z = [A, diag(s)].
+
+    That matrix is L diag(diagonal, s^2 / n) L^T with L = [[1, A^T / s], [0, 1]], whose inverse has a norm of at most
+    1 + |A| / s, and the rows of A are no longer than 1.
+    """
+    least = float(outside.amin())
+    smallest = min(least / n, float(diagonal.amin()) if len(diagonal) else math.inf)
+    return math.floor(math.log(smallest) - 2 * math.log1p(math.sqrt(len(outside) / least)))
+
+
+@lru_cache(maxsize=64)
+def _quadrature(log_smallest: int) -> tuple[Tensor, Tensor]:
+    """Places t and weights for integrals over all t > 0 of resolvents with eigenvalues from exp(log_smallest) to 1."""
+    low = max(log_smallest - _MARGIN, _LOG_T)
+    log_t = torch.linspace(low, _MARGIN, math.ceil((_MARGIN - low) / _STEP) + 1, dtype=torch.float64)
+    step = float(log_t[1] - log_t[0])
+    # What lies beyond an end, sums of f(t e^-step), f(t e^-2 step), ..., by two values of f = a t + b t^2 there.
+    ratio = math.exp(-step)
+    first, second = ratio / (1 - ratio), ratio**2 / (1 - ratio**2)
+    inner = (second - first) / (ratio**-2 - ratio**-1)
+    tail = torch.tensor([first - inner / ratio, inner], dtype=torch.float64)
+    weights = torch.ones_like(log_t)
+    weights[:2] += tail
+    weights[-2:] += tail.flip(0)
+    t = log_t.exp()
+    return t, weights * t * step
+
+
+def _square_action(diagonal: Tensor, inside: Tensor, outside: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Rows Z times -2 C / tr C^2, in the terms of ``_log_plus_one_action``."""
+    gram = (inside @ inside.T + torch.diag(outside)) / n
     square = diagonal.square().sum() + 2 * (inside.square() @ diagonal).sum() / n + gram.square().sum()
-    return torch.cat([inside * diagonal + gram @ inside, gram * singular], 1) * (-2 / square)
+    return (inside * diagonal + gram @ inside) * (-2 / square), gram * (-2 / square)
