@@ -8,7 +8,8 @@ from pathlib import Path
 from .bank_errors import BankDamagedError
 from .bank_index import BankIndex
 from .bank_snapshot import now
-from .shards import SUFFIX, UNFINISHED_SUFFIX, Shard, read_shard
+from .files import UNFINISHED_SUFFIX
+from .shards import SUFFIX, Shard, read_shard
 
 
 @dataclass(frozen=True)

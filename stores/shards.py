@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor
 
 from .bank_errors import BankDamagedError
+from .files import digest_of, write_whole
 
 SUFFIX = ".safetensors"
-UNFINISHED_SUFFIX = ".tmp"
 # Reading a shard holds it twice for a moment; small shards keep that far below the size of a bank.
 SHARD_BYTES = 16 * 2**20
 
@@ -60,17 +59,8 @@ def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> Shard:
         OSError: the file could not be written; nothing of it is left.
     """
     data = safetensors.torch.save(dict(tensors))
-    shard = Shard(folder, _digest(data), len(data))
-    unfinished = folder / f"{shard.digest}.{os.getpid()}{UNFINISHED_SUFFIX}"
-    try:
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(shard.path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _sync_folder(folder)
+    shard = Shard(folder, digest_of(data), len(data))
+    write_whole(shard.path, data)
     return shard
 
 
@@ -86,7 +76,7 @@ def read_shard(shard: Shard) -> dict[str, Tensor]:
         raise damaged(shard, f"cannot be read ({error.strerror})") from error
     if len(data) != shard.size:
         raise damaged(shard, f"has {len(data)} bytes instead of {shard.size}")
-    if _digest(data) != shard.digest:
+    if digest_of(data) != shard.digest:
         raise damaged(shard, "does not hold what was written")
     return safetensors.torch.load(data)
 
@@ -167,17 +157,3 @@ def grouped_by_size(sizes: Sequence[int], limit: int = SHARD_BYTES) -> Iterator[
         total += size
     if begin < len(sizes):
         yield range(begin, len(sizes))
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in the folder survive a power cut; Windows cannot open folders and needs no such step."""
-    if os.name != "nt":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
