@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .reference_blocks import Blocks, Transform, count_rows, read_chunks, read_rows
+from .rounding import product_rounding
 
 CLOSE = 0.02
 """Pairs with |x - z|^2 up to this share of |x|^2 + |z|^2 are measured from their difference."""
@@ -93,7 +94,7 @@ def shield_field(
     """
     check_radius(radius)
     squares, scale = _squared_distances(points, references, norms, transform)
-    slack = _rounding(max(points.shape[1], 1)) * scale
+    slack = product_rounding(max(points.shape[1], 1)) * scale
     near = squares < radius * radius + slack
     doubtful = near & ((squares <= CLOSE * scale) | (squares > radius * radius - slack))
     distances = squares.clamp_min(0).sqrt()
@@ -217,12 +218,3 @@ def _nearest(distances: Tensor) -> tuple[Tensor, Tensor]:
     known = torch.where(distances.isnan(), math.inf, distances)
     nearest, index = known.min(1)
     return nearest, torch.where(nearest.isfinite(), index, -1)
-
-
-def _rounding(dimension: int) -> float:
-    """Bound on the error of |x|^2 + |z|^2 - 2 x.z relative to |x|^2 + |z|^2.
-
-    Products that a graphics card rounds to TF32 err by 4e-4 each, which averages out; the error of summing float32
-    grows with the number of values (measured: 3e-6 for 65,536, 1e-5 for a million).
-    """
-    return 3e-3 / math.sqrt(dimension) + 1e-10 * dimension
