@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import digits, feature_diffusion, features, irs, modes, noise, repellency, vendi, vendi_cost
+from . import digits, feature_diffusion, features, irs, modes, noise, repellency, vendi, vendi_cost, vendi_gradient
 
 BENCHMARKS = {
     "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
     "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),
     "vendi-cost": (vendi_cost, "time of one step of Vendi Guidance by feature space and size of the bank"),
+    "vendi-gradient": (vendi_gradient, "time and memory of the Vendi Score's gradient, against autograd"),
 }
 """Modules with ``add_arguments(parser)`` and ``run(arguments) -> exit code``, and what they measure."""
 

@@ -1,4 +1,4 @@
-"""How much faster the closed forms and the metrics are than autograd and the reference packages, in one run.
+"""How much faster the metrics are than the reference packages, in one run.
 
 ``python -m diversity_guidance.demo.bench.kernels_metrics`` prints a line a comparison. Times are processor seconds, so
 that other programs on the machine matter little. The packages ``prdc`` and ``vendi-score`` are needed.
@@ -15,18 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
 from ...kernels.manifold import prdc
 from ...kernels.retrieval import irs_infinity, rejection_threshold
-from ...kernels.similarity import unit_rows
-from ...kernels.vendi import log_vendi_gradient, vendi_score_features
-from ...kernels.vendi_bank import bank_spectrum, log_vendi_gradient_beside
+from ...kernels.vendi import vendi_score_features
+from .vendi_gradient import unit_features
 
 IMAGENET = 1_281_166
 DRAWS = 50_000
-MOVING = 8
 
 
 class Comparison(NamedTuple):
@@ -51,12 +46,6 @@ class Comparison(NamedTuple):
         return line + (f", results differ by {self.difference:.1e}" if math.isfinite(self.difference) else "")
 
 
-def features(count: int, size: int, seed: int) -> Tensor:
-    """Unit features (count, size) in float32 with a mean cosine of about one half, as image features have."""
-    generator = torch.Generator().manual_seed(seed)
-    return unit_rows(torch.randn(count, size, generator=generator) + torch.randn(1, size, generator=generator))
-
-
 def timed(function: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
     """A function's result and its processor seconds, the smallest of some repeats."""
     result, best = None, math.inf
@@ -67,38 +56,10 @@ def timed(function: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
     return result, best
 
 
-def autograd_gradient(bank: Tensor, moving: Tensor) -> Tensor:
-    """Gradient of log VS at the moving rows by differentiating eigenvalues, float64."""
-    rows = moving.double().requires_grad_()
-    joined = torch.cat([bank.double(), rows])
-    spectrum = torch.linalg.eigvalsh(joined @ joined.T / len(joined)).clamp_min(1e-12)
-    (gradient,) = torch.autograd.grad(-(spectrum * spectrum.log()).sum(), rows)
-    return gradient
-
-
-def gradient_comparisons() -> Iterator[Comparison]:
-    """The gradient of few rows beside a bank, decomposed before and not, against autograd."""
-    for count, size in ((180, 512), (1000, 512), (1000, 16_384)):
-        bank, moving = features(count - MOVING, size, 0), features(MOVING, size, 1)
-        joined, last = torch.cat([bank, moving]), torch.arange(count - MOVING, count)
-        reference, reference_seconds = timed(lambda b=bank, m=moving: autograd_gradient(b, m), 2)
-        spectrum, spectrum_seconds = timed(lambda b=bank: bank_spectrum(b))
-        beside, beside_seconds = timed(lambda s=spectrum, m=moving: log_vendi_gradient_beside(s, m), 5)
-        dense, dense_seconds = timed(lambda j=joined, i=last: log_vendi_gradient(j, rows=i), 2)
-        where = f"of {MOVING} rows among {count} of {size} features"
-        yield Comparison(f"decomposition of the bank for the gradient {where}", spectrum_seconds)
-        for name, gradient, seconds in (
-            ("beside a decomposed bank", beside, beside_seconds),
-            ("from the rows alone", dense, dense_seconds),
-        ):
-            difference = float((gradient.double() - reference).abs().max())
-            yield Comparison(f"gradient {where}, {name}", seconds, reference_seconds, difference)
-
-
 def metric_comparisons() -> Iterator[Comparison]:
     """Scores of 10,000 items against the reference packages."""
-    items = features(10_000, 512, 2)
-    generated = features(10_000, 512, 3) * 0.9
+    items = unit_features(10_000, 512, 2)
+    generated = unit_features(10_000, 512, 3) * 0.9
     scores, seconds = timed(lambda: prdc(items, generated, 5), 2)
     package = importlib.import_module("prdc")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -124,7 +85,7 @@ def retrieval_times() -> Iterator[Comparison]:
 
 def main() -> None:
     """Print every comparison as it is made."""
-    for part in (retrieval_times, gradient_comparisons, metric_comparisons):
+    for part in (retrieval_times, metric_comparisons):
         for comparison in part():
             sys.stdout.write(f"{comparison}\n")
             sys.stdout.flush()

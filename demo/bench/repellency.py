@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from ...kernels.reference_blocks import read_chunks
 from ...kernels.shields import shield_field, squared_norms
+from .peak_memory import peak_bytes
 
 BATCH = 8
 SPARSE_RADIUS = 0.3
@@ -152,9 +152,9 @@ def measure(case: Case, repeats: int) -> Cost:
     method = METHODS[case.method]
     # What the libraries keep for themselves is not the method's.
     method(points, bank[:2], norms[:2])
-    before = _peak_bytes()
+    before = peak_bytes()
     method(points, bank, norms)
-    extra = _peak_bytes() - before
+    extra = peak_bytes() - before
     seconds = [
         (_seconds(read_bank, points, bank, norms), _seconds(method, points, bank, norms)) for _ in range(repeats)
     ]
@@ -185,18 +185,6 @@ def _seconds(method: Callable[[Tensor, Tensor, Tensor], Tensor], points: Tensor,
     start = time.process_time()
     method(points, bank, norms)
     return time.process_time() - start
-
-
-def _peak_bytes() -> int:
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage: there a process starts with the peak of the one that started it.
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) * 1024
-    try:
-        import resource
-    except ImportError as error:
-        raise ValueError("Peak memory can be measured on Linux and macOS only.") from error
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _free_bytes() -> int:
