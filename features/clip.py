@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,38 @@ from .space import as_pictures, unit_vectors
 CONFIG_NAME = "open_clip_config.json"
 """Name that open_clip gives to a saved model's configuration."""
 
+WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
+"""Names that open_clip gives to a saved model's weights, in the order in which they are looked for."""
+
+
+def weights_of(folder: Path) -> Path:
+    """The weights of an open_clip model that was saved to a folder.
+
+    Raises:
+        ValueError: there is no configuration, or no weights or several that open_clip has not named.
+    """
+    found = sorted(folder.glob("*.safetensors"))
+    named = [folder / name for name in WEIGHTS_NAMES if folder / name in found]
+    if not (folder / CONFIG_NAME).is_file() or not (named or len(found) == 1):
+        raise ValueError(
+            f"{folder} holds no open_clip model: expected {CONFIG_NAME} and one .safetensors file of weights, "
+            "as the model's page on a model hub offers them."
+        )
+    return (named or found)[0]
+
+
+def require_open_clip() -> Any:
+    """The library, imported.
+
+    Raises:
+        ValueError: it, or something that it needs, is not installed.
+    """
+    try:
+        import open_clip
+    except ModuleNotFoundError as error:
+        raise ValueError(f"CLIP features need {error.name}: pip install open_clip_torch brings it.") from error
+    return open_clip
+
 
 class Clip:
     """The image tower of an open_clip model that was saved to a folder; nothing is ever downloaded.
@@ -26,23 +60,23 @@ class Clip:
         """Load the model.
 
         Args:
-            folder: holds ``open_clip_config.json`` and one ``.safetensors`` file of weights.
+            folder: holds ``open_clip_config.json`` and a ``.safetensors`` file of weights; no other weights are read.
             device: where to compute.
 
         Raises:
-            ValueError: no such model there, or open_clip is not installed.
+            ValueError: no such model there, one of which a part would be fetched from a model hub, or open_clip is
+                not installed.
         """
-        weights = sorted(folder.glob("*.safetensors"))
-        if not (folder / CONFIG_NAME).is_file() or len(weights) != 1:
-            raise ValueError(
-                f"{folder} holds no open_clip model: expected {CONFIG_NAME} and one .safetensors file of weights, "
-                "as the model's page on a model hub offers them."
-            )
+        weights = weights_of(folder)
+        open_clip = require_open_clip()
+        _check_complete(folder)
+        # Left to itself open_clip prefers some pickled files to weights of a name that it does not know.
+        model: Any = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
         try:
-            import open_clip
-        except ModuleNotFoundError as error:
-            raise ValueError(f"CLIP features need {error.name}: pip install open_clip_torch brings it.") from error
-        model: Any = open_clip.create_model(f"local-dir:{folder}", device=device)
+            open_clip.load_checkpoint(model, str(weights))
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(f"The weights in {weights} do not fit {CONFIG_NAME} beside them: {error}") from error
+        model = model.to(device)
         self._model = model.eval().requires_grad_(False)
         self._device = torch.device(device)
         size = model.visual.image_size
@@ -50,7 +84,8 @@ class Clip:
         self._mean = torch.tensor(model.visual.image_mean, device=device)[:, None, None]
         self._spread = torch.tensor(model.visual.image_std, device=device)[:, None, None]
         self._dimension = int(model.visual.output_dim)
-        self._digest = _file_digest(weights[0])[:12]
+        state = weights.stat()
+        self._digest = _file_digest(weights, state.st_size, state.st_mtime_ns)[:12]
 
     @property
     def tag(self) -> str:
@@ -84,7 +119,23 @@ class Clip:
         return unit_vectors(features).to(items.device)
 
 
-def _file_digest(path: Path) -> str:
+def _check_complete(folder: Path) -> None:
+    """Refuse configurations that name parts elsewhere: nothing is ever downloaded."""
+    try:
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))["model_cfg"]
+        elsewhere = "hf_model_name" in config["text_cfg"] or ":" in config["vision_cfg"].get("timm_model_name", "")
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder / CONFIG_NAME} is no configuration of an open_clip model.") from error
+    if elsewhere:
+        raise ValueError(
+            f"Part of the model in {folder} would be fetched from a model hub, and nothing is downloaded here: choose "
+            "an open_clip model that is complete in its folder."
+        )
+
+
+@lru_cache(maxsize=8)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file; its size and time make it be read again when it has changed."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.features.clip import CONFIG_NAME, Clip
+from diversity_guidance.features.clip import CONFIG_NAME, WEIGHTS_NAMES, Clip
 from safetensors.torch import save_file
 
 
@@ -24,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     statistics = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
     (path / CONFIG_NAME).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": statistics}))
     torch.manual_seed(0)
-    save_file(open_clip.model.CLIP(**config).state_dict(), path / "open_clip_model.safetensors")
+    save_file(open_clip.model.CLIP(**config).state_dict(), path / WEIGHTS_NAMES[0])
     return path
 
 
@@ -50,6 +51,44 @@ def test_other_weights_are_another_space(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no open_clip model: expected open_clip_config\.json"):
+        Clip(tmp_path)
+
+
+def test_a_pickle_beside_the_weights_is_never_opened(folder: Path, tmp_path: Path) -> None:
+    """The library itself would take the pickle, since its name is one that it gives."""
+    (tmp_path / CONFIG_NAME).write_bytes((folder / CONFIG_NAME).read_bytes())
+    (tmp_path / "weights.safetensors").write_bytes((folder / WEIGHTS_NAMES[0]).read_bytes())
+    (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"no pickle")
+    assert Clip(tmp_path).tag == Clip(folder).tag
+
+
+def test_of_several_weights_the_ones_that_the_library_has_named_are_read(folder: Path, tmp_path: Path) -> None:
+    for name in (CONFIG_NAME, WEIGHTS_NAMES[0]):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"of another library")
+    assert Clip(tmp_path).tag == Clip(folder).tag
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "sentence"),
+    [
+        ("text_cfg", {"hf_model_name": "some/model"}, "would be fetched from a model hub"),
+        ("vision_cfg", {"timm_model_name": "hf-hub:some/model"}, "would be fetched from a model hub"),
+        ("vision_cfg", {"width": 32}, "do not fit open_clip_config.json"),
+        ("vision_cfg", None, "is no configuration of an open_clip model"),
+    ],
+)
+def test_configurations_that_cannot_be_followed_are_refused(
+    folder: Path, tmp_path: Path, part: str, change: dict[str, Any] | None, sentence: str
+) -> None:
+    config = json.loads((folder / CONFIG_NAME).read_text())
+    if change is None:
+        del config["model_cfg"][part]
+    else:
+        config["model_cfg"][part].update(change)
+    (tmp_path / CONFIG_NAME).write_text(json.dumps(config))
+    (tmp_path / WEIGHTS_NAMES[0]).write_bytes((folder / WEIGHTS_NAMES[0]).read_bytes())
+    with pytest.raises(ValueError, match=sentence):
         Clip(tmp_path)
 
 
