@@ -22,15 +22,17 @@ from ..features.random_network import RandomNetwork
 from ..features.space import FeatureSpace
 from ..guidance.contract import SamplingRun
 from ..guidance.feature_space import Decode, LatentFeatures, MakeFeatures, latent_layout
+from .open_clip import OPEN_CLIP, check_open_clip, open_clip_space, open_clip_spaces
 
 LATENTS, PREVIEW = "latents", "preview"
-PICTURE_SPACES = ("random network", "colour layout", "clip vision")
-SPACES = (LATENTS, PREVIEW, *PICTURE_SPACES)
+CLIP_VISION = "clip vision"
+PICTURE_SPACES = ("random network", "colour layout", CLIP_VISION)
 
 SPACES_TOOLTIP = (
     "latents: colours and layout, as coarse as a thumbnail, at no cost. preview: a random network on the linear "
     "preview of the latents. random network, colour layout: taken of pictures, decoded by the vae (a TAESD is quick). "
-    "clip vision: what a picture shows, needs clip_vision, and decodes by the vae or, without one, the linear preview."
+    "clip vision: what a picture shows, needs clip_vision, and decodes by the vae or, without one, the linear preview. "
+    "open clip: the same by a model in a folder of its own among the clip_vision models."
 )
 
 DECODED_LATENTS = 64 * 64
@@ -52,11 +54,21 @@ class HostNetworks(NamedTuple):
     clip_vision: Any = None
 
 
+def picture_spaces() -> list[str]:
+    """Names of the feature spaces of pictures that there are now."""
+    return [*PICTURE_SPACES, *open_clip_spaces()]
+
+
+def spaces() -> list[str]:
+    """Names of all feature spaces that there are now."""
+    return [LATENTS, PREVIEW, *picture_spaces()]
+
+
 def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatures:
     """The feature space of a widget's value for runs of a MODEL.
 
     Args:
-        kind: one of ``SPACES``.
+        kind: one of ``spaces()``.
         model: a MODEL, which is not kept.
         networks: what is wired.
 
@@ -66,9 +78,12 @@ def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatur
     latent_format = model.model.latent_format
     if kind == LATENTS:
         return latent_layout()
-    if kind == "clip vision":
+    shows_content = kind == CLIP_VISION or kind.startswith(OPEN_CLIP)
+    if kind == CLIP_VISION:
         _check_clip_vision(networks.clip_vision)
-    if kind == PREVIEW or (kind == "clip vision" and networks.vae is None):
+    elif shows_content:
+        check_open_clip(kind)
+    if kind == PREVIEW or (shows_content and networks.vae is None):
         _check_preview(latent_format)
     else:
         _check_vae(networks.vae, latent_format, kind)
@@ -91,12 +106,12 @@ def picture_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureS
     """The feature space of pictures of a widget's value.
 
     Args:
-        kind: one of ``PICTURE_SPACES``.
+        kind: one of ``picture_spaces()``.
         clip_vision: a CLIP_VISION where the kind needs one.
         device: where to compute.
 
     Raises:
-        ValueError: the CLIP_VISION is missing or of an unknown kind.
+        ValueError: the CLIP_VISION is missing or of an unknown kind, or there is no such open_clip model.
     """
     # Weights that are drawn here must be able to take part in gradients.
     with torch.inference_mode(False):
@@ -104,6 +119,8 @@ def picture_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureS
             return RandomNetwork()
         if kind == "colour layout":
             return ColourLayout()
+        if kind.startswith(OPEN_CLIP):
+            return open_clip_space(kind, device)
         _check_clip_vision(clip_vision)
         return _clip_space(clip_vision, device)
 
@@ -112,7 +129,7 @@ def picture_features(kind: str, clip_vision: Any, images: Tensor, count: int) ->
     """Features of finished pictures, by the tag of their space, for a bank.
 
     Args:
-        kind: one of ``PICTURE_SPACES``.
+        kind: one of ``picture_spaces()``.
         clip_vision: a CLIP_VISION where the kind needs one.
         images: (count * frames, H, W, C) in 0 to 1; the middle frame stands for a video.
         count: number of latents that they were decoded from.

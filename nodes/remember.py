@@ -13,7 +13,7 @@ from ..stores.bank_snapshot import BankSnapshot
 from ..stores.memory_bank import DEFAULT_CAPACITY
 from ..stores.names import validate_bank_name
 from .bank_folder import open_bank
-from .features import PICTURE_SPACES, picture_features
+from .features import picture_features, picture_spaces
 from .host import is_known_to_be_noisy, latent_channels, latent_format_name
 from .latents import plain_latents
 from .memory_bank import DEFAULT_NAME
@@ -75,7 +75,7 @@ class DiversityRemember(io.ComfyNode):
                 io.Combo.Input(
                     "features",
                     optional=True,
-                    options=[NO_FEATURES, *PICTURE_SPACES],
+                    options=[NO_FEATURES, *picture_spaces()],
                     default=NO_FEATURES,
                     tooltip="Also remember these features of the images, so that Vendi Guidance need not decode every "
                     "remembered picture. A bank keeps several kinds side by side.",

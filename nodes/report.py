@@ -27,7 +27,7 @@ from ..metrics.summary import table
 from ..metrics.verdict import sentences
 from ..stores.bank_snapshot import BankSnapshot
 from ..stores.exemplar_set import ExemplarSet
-from .features import PICTURE_SPACES, picture_space
+from .features import CLIP_VISION, PICTURE_SPACES, picture_space, picture_spaces
 from .messages import logger, show
 from .pictures import to_host
 from .report_files import check_prefix, write_report
@@ -36,7 +36,6 @@ from .schema import input_extras, schema_extras
 from .sockets import BankSocket, ExemplarSocket, TraceSocket
 from .traces import RunTraces
 
-CLIP_VISION = "clip vision"
 KEY_NUMBERS = (
     "vendi_1",
     "mean_distance",
@@ -70,7 +69,7 @@ class DiversityReport(io.ComfyNode):
                 io.Image.Input("images", tooltip="The pictures. A list, also of different sizes, counts as one set."),
                 io.Combo.Input(
                     "features",
-                    options=list(PICTURE_SPACES),
+                    options=picture_spaces(),
                     default=PICTURE_SPACES[0],
                     tooltip="What alike means. random network: colours, layout and texture. colour layout: colours and "
                     "where they are. clip vision: what a picture shows, needs clip_vision. Compare numbers of the "
@@ -195,8 +194,8 @@ class DiversityReport(io.ComfyNode):
     ) -> bool | str:
         """Say what is missing before anything is drawn; what comes along a wire is [None] here."""
         kind, prefix = features[0], filename_prefix[0]
-        if kind is not None and kind not in PICTURE_SPACES:
-            return f'There are no features "{kind}". Choose one of: {", ".join(PICTURE_SPACES)}.'
+        if kind is not None and kind not in (known := picture_spaces()):
+            return f'There are no features "{kind}". Choose one of: {", ".join(known)}.'
         if kind == CLIP_VISION and clip_vision is None:
             return 'The features "clip vision" need a CLIP vision model. Wire clip_vision, or choose others.'
         if trace is not None and (samples is None or model is None):

@@ -14,7 +14,7 @@ from ..guidance.vendi_guidance import VendiGuidance
 from ..guidance.vendi_settings import VendiSettings
 from ..stores.bank_snapshot import BankSnapshot, check_latent_format
 from ..stores.exemplar_set import ExemplarSet
-from .features import LATENTS, SPACES, SPACES_TOOLTIP, HostNetworks, choose_features
+from .features import LATENTS, SPACES_TOOLTIP, HostNetworks, choose_features, spaces
 from .host import latent_format_name
 from .schema import input_extras, schema_extras
 from .sockets import BankSocket, ExemplarSocket
@@ -80,7 +80,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                     tooltip="How far CFG, which narrows a prompt to one picture, is eased for pictures that repeat "
                     "others. Disabled at 0, as published. No difference at CFG 1.",
                 ),
-                io.Combo.Input("features", options=list(SPACES), default=LATENTS, tooltip=SPACES_TOOLTIP),
+                io.Combo.Input("features", options=spaces(), default=LATENTS, tooltip=SPACES_TOOLTIP),
                 *interval_inputs(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
                 io.Int.Input(
                     "frequency",

@@ -10,30 +10,19 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.features.clip import CONFIG_NAME, WEIGHTS_NAMES, Clip
-from safetensors.torch import save_file
+from support.tiny_open_clip import DIMENSION, write_tiny_open_clip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    open_clip = pytest.importorskip("open_clip", reason="pip install open_clip_torch enables the CLIP tests")
-    path = tmp_path_factory.mktemp("clip")
-    config = {
-        "embed_dim": 24,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16},
-        "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 1, "layers": 1},
-    }
-    statistics = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
-    (path / CONFIG_NAME).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": statistics}))
-    torch.manual_seed(0)
-    save_file(open_clip.model.CLIP(**config).state_dict(), path / WEIGHTS_NAMES[0])
-    return path
+    return write_tiny_open_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_clip_measures_pictures_of_any_size(folder: Path) -> None:
     space = Clip(folder)
     pictures = torch.rand(3, 3, 50, 70, generator=torch.Generator().manual_seed(0), requires_grad=True)
     vectors = space(pictures)
-    assert vectors.shape == (3, 24) == (3, space.dimension)
+    assert vectors.shape == (3, DIMENSION) == (3, space.dimension)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
     vectors[:, 0].sum().backward()
     assert pictures.grad is not None and pictures.grad.any()
@@ -41,12 +30,7 @@ def test_clip_measures_pictures_of_any_size(folder: Path) -> None:
 
 
 def test_other_weights_are_another_space(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / CONFIG_NAME).write_bytes((folder / CONFIG_NAME).read_bytes())
-    open_clip = pytest.importorskip("open_clip")
-    config = json.loads((folder / CONFIG_NAME).read_text())["model_cfg"]
-    torch.manual_seed(1)
-    save_file(open_clip.model.CLIP(**config).state_dict(), tmp_path / "weights.safetensors")
-    assert Clip(tmp_path).tag != Clip(folder).tag
+    assert Clip(write_tiny_open_clip(tmp_path, seed=1, weights="weights.safetensors")).tag != Clip(folder).tag
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from support.graphs import Drawing, Graph, Node, latents_of
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_server import HostServer
+from support.tiny_open_clip import write_tiny_open_clip
 from torch import Tensor
 
 VENDI: dict[str, Any] = {
@@ -112,6 +113,29 @@ def test_clip_vision_behind_the_linear_preview(client: HostClient, plain: dict[i
         client, lambda graph: graph.vendi(features="clip vision", clip_vision=graph.add("TestTinyClipVision"))
     )
     assert visibly_moved(plain[2], moved)
+
+
+@pytest.mark.parametrize("decoder", ["vae", "linear preview"])
+def test_an_open_clip_model_in_the_hosts_folders_steers(
+    server: HostServer, plain: dict[int, Tensor], decoder: str
+) -> None:
+    write_tiny_open_clip(server.base / "models" / "clip_vision" / "tiny")
+
+    def patch(graph: Spreading) -> Node:
+        return graph.vendi(features="open clip: tiny", **({"vae": graph.demo[2]} if decoder == "vae" else {}))
+
+    assert visibly_moved(plain[2], drawn(server.client, patch))
+
+
+def test_open_clip_features_are_remembered(server: HostServer) -> None:
+    write_tiny_open_clip(server.base / "models" / "clip_vision" / "tiny")
+    graph = Spreading()
+    bank = graph.remembered(features="open clip: tiny")[1]
+    steered = graph.vendi(features="open clip: tiny", vae=graph.demo[2], bank=bank)
+    shown = graph.trace_of(steered, graph.sample(steered, batch=1))
+    told = server.client.run(graph.prompt).outputs[shown.id]["text"][0]
+    assert "Moved 1 of 1" in told
+    assert "decoded first" not in told
 
 
 def test_a_newer_host_has_gradients_too(newer_server: HostServer) -> None:
@@ -235,6 +259,8 @@ def test_the_papers_preset(client: HostClient, plain: dict[int, Tensor]) -> None
     [
         (lambda graph: graph.vendi(features="random network"), "Wire a vae"),
         (lambda graph: graph.vendi(features="clip vision"), "Wire clip_vision"),
+        (lambda graph: graph.vendi(features="open clip: gone"), 'no "open clip: gone" in the folders'),
+        (lambda graph: graph.vendi(features="open clip: ../../gone"), 'no "open clip: ../../gone" in the folders'),
         (lambda graph: graph.vendi(alpha=0.0, beta=0.0), "alpha and beta both 0"),
         (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="")), "needs pictures"),
         (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="nowhere")), "no folder"),
