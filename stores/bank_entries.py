@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .half import require_storable
+
 LATENTS = "latents"
 THUMBNAILS = "thumbnails"
 FEATURES = "features/"
-
-FP16_OVERFLOW = 65520.0  # from here on values round to infinity
 
 
 @dataclass(frozen=True)
@@ -144,18 +144,9 @@ def _checked_extras(
 
 
 def _finite(values: Tensor, dtype: torch.dtype, what: str) -> Tensor:
-    """A contiguous copy on the CPU; checked in float32, half precision is slow on many CPUs."""
+    """A contiguous copy on the CPU, refused where it would not be finite."""
     if dtype != torch.uint8:
-        largest = float(values.detach().to("cpu", torch.float32).abs().amax())
-        if not math.isfinite(largest):
-            raise ValueError(
-                f"{what} holds NaN or infinite values, so nothing was stored. Check the model and its settings."
-            )
-        if dtype == torch.float16 and largest >= FP16_OVERFLOW:
-            raise ValueError(
-                f"{what} holds the value {largest:.6g}, beyond what half precision stores, so nothing was stored. "
-                "Check that these are latents of a VAE."
-            )
+        require_storable(values, what, dtype)
     copied = torch.empty(tuple(values.shape), dtype=dtype)
     return copied.copy_(values.detach())
 

@@ -60,7 +60,7 @@ def telling_write_failures(index: Path) -> Iterator[None]:
         yield
     except (OSError, sqlite3.OperationalError) as error:
         raise BankWriteError(
-            f"The bank {index.parent} could not be written ({error}). {_advice(error)} The bank keeps what it had."
+            f"The bank {index.parent} could not be written ({error}). {write_advice(error)} The bank keeps what it had."
         ) from error
     except sqlite3.DatabaseError as error:
         raise _broken_index(index, error) from error
@@ -73,14 +73,14 @@ def _broken_index(index: Path, error: sqlite3.DatabaseError) -> BankDamagedError
     )
 
 
-def _advice(error: OSError | sqlite3.OperationalError) -> str:
+def write_advice(error: OSError | sqlite3.OperationalError) -> str:
     """What the user can do; SQLite tells its reasons only in words (error codes came with Python 3.11)."""
     reason = str(error).lower()
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "full" in reason or "disk i/o" in reason:
         return "The disk is probably full: free some space and run it again."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "readonly" in reason or "unable to open" in reason:
-        return "Make the folder writable for this user, or keep banks in another folder."
+        return "Make the folder writable for this user, or choose another folder."
     if "locked" in reason:
         return "Another program is writing it: wait until it is done and run it again."
     return "Check the folder and run it again."

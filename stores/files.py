@@ -32,6 +32,16 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
     sync_folder(path.parent)
 
 
+def write_named(path: Path, digest: str, data: bytes | memoryview) -> None:
+    """Write a file that is named by its content, unless it is there already and sound.
+
+    Raises:
+        OSError: the file could not be written; nothing of it is left.
+    """
+    if not path.is_file() or digest_of(path.read_bytes()) != digest:
+        write_whole(path, data)
+
+
 def sync_folder(folder: Path) -> None:
     """Make new names in the folder survive a power cut; Windows cannot open folders and needs no such step."""
     if os.name != "nt":
