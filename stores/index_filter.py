@@ -147,10 +147,9 @@ class IndexFilter:
     def refine(self, queries: Projected, candidates: Candidates) -> Candidates:
         """The same pairs with their fine bounds."""
         cut = self.coarse.shape[1] - 2
-        outer = self.coarse[candidates.numbers, :cut] - queries.coordinates[candidates.rows, :cut]
-        inner = (
-            self.fine[candidates.numbers].astype(np.float32) / self.scale - queries.coordinates[candidates.rows, cut:]
-        )
+        rows, numbers = candidates.rows, candidates.numbers
+        outer = self.coarse[numbers, :cut] - queries.coordinates[rows, :cut]
+        inner = self.fine[numbers].astype(np.float32) / self.scale - queries.coordinates[rows, cut:]
         lengths = np.sqrt(np.einsum("nm,nm->n", outer, outer) + np.einsum("nm,nm->n", inner, inner))
         # Half precision has no relative accuracy below its smallest normal number, a billionth of the reach.
         lengths = np.maximum(lengths - 1e-9 * self.reach, 0.0)
