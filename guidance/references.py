@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -88,6 +90,51 @@ class Pictures:
         return self
 
 
+class Ids(Protocol):
+    """Identities of references, by number; a tuple of strings is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> str: ...
+
+
+class JoinedIds:
+    """The identities of several sets of references, numbered through all of them; none is copied.
+
+    Args:
+        parts: one set after the other.
+    """
+
+    def __init__(self, parts: Sequence[Ids]) -> None:
+        self._parts = tuple(parts)
+        self._ends = tuple(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, number: int, /) -> str:
+        part = bisect_right(self._ends, number)
+        return self._parts[part][number - (self._ends[part - 1] if part else 0)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Protected pictures that are to be compared.
+
+    Attributes:
+        blocks: raw latents, each (N, ...).
+        ids: name of each, numbered through the blocks.
+        places: where each is stored, as (index, number); empty where all are read, and none is ever looked for.
+    """
+
+    blocks: tuple[Tensor, ...]
+    ids: Ids
+    places: tuple[tuple[int, int], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 @dataclass(frozen=True)
 class References:
     """All references of one run, ready for the kernels.
@@ -98,16 +145,32 @@ class References:
         transform: maps a chunk of them to the model's space, and zeroes what a mask holds.
         norms: squared norms after the transform, shape (N,).
         typical: typical distance between unrelated pictures, measured from them; 0 without references.
+        found: where the protected pictures among them are stored, as (index, number).
     """
 
     blocks: tuple[Tensor, ...]
-    ids: tuple[str, ...]
+    ids: Ids
     transform: Transform
     norms: Tensor
     typical: float
+    found: frozenset[tuple[int, int]] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def joined(self, found: Found) -> References:
+        """These references, then the ones found; nothing of the former is computed again."""
+        if len(found) == 0:
+            return self
+        like = self.norms.new_empty((0, found.blocks[0][0].numel()))
+        norms = torch.cat([self.norms, squared_norms(found.blocks, like, self.transform)])
+        return replace(
+            self,
+            blocks=self.blocks + found.blocks,
+            ids=JoinedIds([self.ids, found.ids]),
+            norms=norms,
+            found=self.found.union(found.places),
+        )
 
 
 @dataclass(frozen=True)
@@ -144,8 +207,13 @@ class Gathered:
         return References(self.blocks, self.ids, transform, norms, self.typical)
 
 
-def gather(sources: Sequence[ReferenceSource], run: SamplingRun) -> Gathered:
+def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequence[Tensor] = ()) -> Gathered:
     """Collect what fits the run from every source.
+
+    Args:
+        sources: where references come from.
+        run: what they must fit.
+        further: raw latents (n, C, ...) that count for the typical distance and for nothing else.
 
     Raises:
         ValueError: a source holds latents of another format.
@@ -156,7 +224,9 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun) -> Gathered:
     counted = "1 reference" if left_out == 1 else f"{left_out} references"
     verb = "was" if left_out == 1 else "were"
     notes = (f"{counted} of another picture size {verb} left out.",) if left_out else ()
-    return Gathered(blocks, tuple(name for view in views for name in view.ids), notes, _typical(blocks, run))
+    return Gathered(
+        blocks, tuple(name for view in views for name in view.ids), notes, _typical((*blocks, *further), run)
+    )
 
 
 def _typical(blocks: Sequence[Tensor], run: SamplingRun) -> float:

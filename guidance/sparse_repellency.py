@@ -13,69 +13,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..kernels.clearance import Clearance, clear_shields
+from ..kernels.clearance import clear_shields
 from ..kernels.scale import typical_distance
-from ..kernels.shields import Contacts, ShieldField, batch_field, shield_field, working_points
-from .caps import Cap
+from ..kernels.shields import ShieldField, batch_field, shield_field, working_points
+from ..stores.protected_index import ProtectedIndex
 from .contract import Guidance, SamplingRun, SamplingStep
-from .interval import SigmaInterval
+from .protection import Protection
 from .references import Gathered, References, ReferenceSource, gather
-from .trace import CONTACTS_KEPT, Contact, SampleRecord, StepRecord, Trace, Violation
+from .repellency_records import sample_records, violations
+from .repellency_settings import RECOMMENDED_END, RepellencySettings
+from .trace import StepRecord, Trace
 
-RECOMMENDED_END = 0.85
-"""Share of the model's schedule after which repellency costs quality and wins no further modes (docs/results.md)."""
+__all__ = ["RECOMMENDED_END", "RepellencySettings", "SparseRepellency"]
 
+NOTHING = Gathered((), (), (), 0.0)
 
-@dataclass(frozen=True)
-class RepellencySettings:
-    """How Sparse Repellency acts.
-
-    Attributes:
-        radius: of every shield, as a fraction of the typical distance between unrelated pictures, which is measured
-            from the references or, without any, from the batch itself. 0 switches the method off.
-        strength: factor on every push (the paper's overcompensation lambda); 1 brings an estimate exactly to the
-            surface of a single shield, 0 switches the method off.
-        relaxation: how far classifier-free guidance is eased inside a shield: at depth 1 - distance / radius the
-            estimate goes that share (times this factor, at most all) of the way to the conditional one. 0 is the paper.
-        measure: which estimate the distances are taken on: the "conditional" one before classifier-free guidance or
-            the "guided" one (the paper). Without classifier-free guidance they are the same.
-        overlap: "sum" adds the pushes of all shields (the paper); "clear" moves out of overlapping ones too.
-        in_batch: whether the pictures of a batch keep away from one another.
-        interval: noise levels at which the method acts.
-        ensure_outside: whether the final latents are moved outside every shield, whatever the interval and the cap.
-        absolute_radius: radius in the units of the model's latents instead of ``radius``; 0 for none.
-        cap: largest push relative to the model's own doing.
-    """
-
-    radius: float = 0.2
-    strength: float = 1.0
-    relaxation: float = 2.0
-    measure: Literal["conditional", "guided"] = "conditional"
-    overlap: Literal["sum", "clear"] = "sum"
-    in_batch: bool = True
-    interval: SigmaInterval = field(default_factory=SigmaInterval)
-    ensure_outside: bool = False
-    absolute_radius: float = 0.0
-    cap: Cap = field(default_factory=Cap)
-
-    def __post_init__(self) -> None:
-        for name in ("radius", "strength", "relaxation", "absolute_radius"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"Sparse Repellency's {name} must be a number of at least 0, not {value}.")
-        if self.measure not in ("conditional", "guided") or self.overlap not in ("sum", "clear"):
-            raise ValueError(f'"{self.measure}" and "{self.overlap}" are not a measure and an overlap of {__name__}.')
-
-    @property
-    def is_off(self) -> bool:
-        """Whether no push can ever be made."""
-        return self.strength == 0 or (self.radius == 0 and self.absolute_radius == 0)
+CLEARANCES = 64
+"""How often a picture that was led out of the shields found is searched for further ones, and led out of those."""
 
 
 class SparseRepellency(Guidance):
@@ -84,16 +42,24 @@ class SparseRepellency(Guidance):
     Args:
         settings: how it acts.
         sources: where the references come from: bank snapshots, ``Pictures``.
+        protected: indexes of pictures, too many to be read in every step.
     """
 
     name = "Sparse Repellency"
 
-    def __init__(self, settings: RepellencySettings | None = None, sources: Sequence[ReferenceSource] = ()) -> None:
+    def __init__(
+        self,
+        settings: RepellencySettings | None = None,
+        sources: Sequence[ReferenceSource] = (),
+        protected: Sequence[ProtectedIndex] = (),
+    ) -> None:
         self.settings = settings or RepellencySettings()
         self.sources = tuple(sources)
+        self.protected = tuple(protected)
         self._trace = Trace()
         self._run: SamplingRun | None = None
-        self._gathered = Gathered((), (), (), 0.0)
+        self._gathered = NOTHING
+        self._protection: Protection | None = None
         self._mask: Tensor | None = None
         self._seen: tuple[Tensor | None, Tensor | None, References] | None = None
 
@@ -106,12 +72,16 @@ class SparseRepellency(Guidance):
         """Collect the references that fit the run.
 
         Raises:
-            ValueError: a source holds latents of another format than the model's.
+            ValueError: a source holds latents of another format than the model's, or an index those of another format
+                or picture size.
         """
         self._run = run
         self._mask = None
         self._seen = None
-        self._gathered = Gathered((), (), (), 0.0) if self.settings.is_off else gather(self.sources, run)
+        self._gathered, self._protection = NOTHING, None
+        if not self.settings.is_off:
+            self._protection = Protection.of(self.protected, run)
+            self._gathered = gather(self.sources, run, self._protection.sample() if self._protection else ())
         self._trace = Trace(notes=list(self._gathered.notes))
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
@@ -121,23 +91,18 @@ class SparseRepellency(Guidance):
         self._mask = step.mask
         if self._idle(len(denoised)) or step.sigma not in settings.interval:
             return denoised
-        references, movable = self._references()
+        always, movable = self._references()
         points = _confined(step.conditional if settings.measure == "conditional" else denoised, movable)
-        radius = self._radius(points, denoised.shape, references, movable)
-        fixed = shield_field(points, references.blocks, radius, norms=references.norms, transform=references.transform)
-        among = batch_field(points if settings.in_batch else points[:0], radius)
-        delta = self._push(points, references, radius, fixed, among, movable)
+        radius = self._radius(points, denoised.shape, always, movable)
+        references = self._near(points, radius, always)
+        fixed, among = self._fields(points, radius, references)
+        delta = self._push(points, radius, references, fixed, among, movable)
         delta, capped = settings.cap.apply(delta, working_points(denoised), working_points(step.noisy))
         delta = delta + self._relaxation(denoised, step.conditional, fixed, among, radius, movable)
-        self._trace.steps.append(
-            StepRecord(
-                self.name,
-                step.sigma,
-                step.progress,
-                radius,
-                _sample_records(delta, denoised, fixed, among, capped, references.ids),
-            )
-        )
+        if self._protection:
+            self._protection.note(fixed.contacts, references)
+        records = sample_records(delta, denoised, _nearest(fixed, among), fixed, among, capped, references.ids)
+        self._trace.steps.append(StepRecord(self.name, step.sigma, step.progress, radius, records))
         if not bool(delta.any()):
             return denoised
         return (working_points(denoised) + delta).view(denoised.shape).to(denoised.dtype)
@@ -147,41 +112,69 @@ class SparseRepellency(Guidance):
         self._trace.finished = True
         if self._idle(len(samples)):
             return samples
-        references, movable = self._references()
+        always, movable = self._references()
         points = _confined(samples, movable)
-        radius = self._radius(points, samples.shape, references, movable)
+        radius = self._radius(points, samples.shape, always, movable)
+        if self._protection:
+            self._protection.note_unpushed(points, always)
         if self.settings.ensure_outside:
-            samples = self._cleared(samples, radius, references, movable)
+            samples = self._cleared(samples, radius, always, movable)
             points = _confined(samples, movable)
-        final = shield_field(points, references.blocks, radius, norms=references.norms, transform=references.transform)
-        among = batch_field(points if self.settings.in_batch else points[:0], radius)
-        self._trace.final_nearest = _nearest(final, among).tolist()
+        references = self._near(points, radius, always)
+        fixed, among = self._fields(points, radius, references)
+        if self.settings.ensure_outside:
+            members = [f"batch:{index}" for index in range(len(samples))]
+            self._trace.violations += violations(fixed.contacts, references.ids, radius)
+            self._trace.violations += violations(among.contacts, members, radius)
+        nearest = _nearest(fixed, among)
+        if self._protection:
+            record = self._protection.record(points, always, radius, fixed.contacts, self.settings.ensure_outside)
+            self._trace.protections.append(record)
+            nearest = torch.minimum(
+                nearest, nearest.new_tensor([picture.after.distance for picture in record.pictures])
+            )
+        self._trace.final_nearest = nearest.tolist()
         return samples
 
-    def _cleared(self, samples: Tensor, radius: float, references: References, movable: Tensor | None) -> Tensor:
-        """Final latents outside every shield, in their own dtype; what could not be cleared goes into the trace."""
+    def _near(self, points: Tensor, radius: float, always: References) -> References:
+        """The references that are always at hand, and the protected ones in whose shields the points may be."""
+        return always if self._protection is None else self._protection.near(points, radius, always)
+
+    def _fields(self, points: Tensor, radius: float, references: References) -> tuple[ShieldField, ShieldField]:
+        """What the shields of references, and of the other members of the batch, do to points (B, D)."""
+        fixed = shield_field(points, references.blocks, radius, norms=references.norms, transform=references.transform)
+        return fixed, batch_field(points if self.settings.in_batch else points[:0], radius)
+
+    def _cleared(self, samples: Tensor, radius: float, always: References, movable: Tensor | None) -> Tensor:
+        """Final latents outside every shield, in their own dtype."""
         rows = samples.flatten(1)
         # Not the working precision: rounding the result afterwards could put it back inside.
         confined = rows if movable is None else rows * movable.to(rows.dtype)
-        clearance = self._clearance(confined, radius, references, movable)
-        self._trace.violations += _violations(clearance.violations, references.ids, radius)
-        count = int((clearance.moved > 0).sum())
-        if count == 0:
+        led_out = self._led_out(confined, radius, self._near(working_points(confined), radius, always), movable)
+        moved = int(((working_points(led_out) - working_points(confined)).norm(dim=1) > 0).sum())
+        if moved == 0:
             return samples
-        self._trace.notes.append(f"{count} of {len(samples)} final pictures were moved out of shields.")
-        moved = clearance.estimates if movable is None else torch.where(movable > 0, clearance.estimates, rows)
-        return moved.view(samples.shape)
+        self._trace.notes.append(f"{moved} of {len(samples)} final pictures were moved out of shields.")
+        return (led_out if movable is None else torch.where(movable > 0, led_out, rows)).view(samples.shape)
 
-    def _clearance(self, points: Tensor, radius: float, references: References, movable: Tensor | None) -> Clearance:
-        return clear_shields(
-            points,
-            references.blocks,
-            radius,
-            in_batch=self.settings.in_batch,
-            movable=movable,
-            norms=references.norms,
-            transform=references.transform,
-        )
+    def _led_out(self, points: Tensor, radius: float, known: References, movable: Tensor | None) -> Tensor:
+        """Points (B, D) outside every shield, those of protected pictures that are only met on the way out included."""
+        led_out = points
+        for _ in range(CLEARANCES):
+            led_out = clear_shields(
+                points,
+                known.blocks,
+                radius,
+                in_batch=self.settings.in_batch,
+                movable=movable,
+                norms=known.norms,
+                transform=known.transform,
+            ).estimates
+            met = self._near(working_points(led_out), radius, known)
+            if len(met) == len(known):
+                break
+            known = met
+        return led_out
 
     def _relaxation(
         self,
@@ -202,7 +195,8 @@ class SparseRepellency(Guidance):
 
     def _idle(self, batch_size: int) -> bool:
         """Whether there is nothing to keep away from."""
-        return self.settings.is_off or not (self._gathered.ids or (self.settings.in_batch and batch_size > 1))
+        others = self.settings.in_batch and batch_size > 1
+        return self.settings.is_off or not (self._gathered.ids or self._protection or others)
 
     def _references(self) -> tuple[References, Tensor | None]:
         """References seen through the mask, and where latents may change, shape (D,); kept while the mask stays."""
@@ -211,7 +205,11 @@ class SparseRepellency(Guidance):
         mask = self._mask
         if self._seen is None or self._seen[0] is not mask:
             movable = None if mask is None else _movable(mask, self._run)
-            self._seen = mask, movable, self._gathered.seen_through(movable, self._run)
+            always = self._gathered.seen_through(movable, self._run)
+            if self._protection:
+                always, notes = self._protection.seen_through(movable, always)
+                self._trace.notes += notes
+            self._seen = mask, movable, always
         return self._seen[2], self._seen[1]
 
     def _radius(self, points: Tensor, shape: torch.Size, references: References, movable: Tensor | None) -> float:
@@ -225,15 +223,14 @@ class SparseRepellency(Guidance):
     def _push(
         self,
         points: Tensor,
-        references: References,
         radius: float,
+        references: References,
         fixed: ShieldField,
         among: ShieldField,
         movable: Tensor | None,
     ) -> Tensor:
         if self.settings.overlap == "clear" and (len(fixed.contacts) or len(among.contacts)):
-            clearance = self._clearance(points, radius, references, movable)
-            delta = clearance.estimates - points
+            delta = self._led_out(points, radius, references, movable) - points
         else:
             delta = fixed.delta
             if len(among.delta):
@@ -263,38 +260,3 @@ def _movable(mask: Tensor, run: SamplingRun) -> Tensor:
 def _nearest(fixed: ShieldField, among: ShieldField) -> Tensor:
     """Distance to the nearest reference or member of the batch, shape (B,)."""
     return fixed.nearest if len(among.nearest) == 0 else torch.minimum(fixed.nearest, among.nearest)
-
-
-def _violations(contacts: Contacts, ids: Sequence[str], radius: float) -> list[Violation]:
-    triples = zip(contacts.rows.tolist(), contacts.references.tolist(), contacts.distances.tolist(), strict=True)
-    return [Violation(row, _identity(index, ids), distance, radius) for row, index, distance in triples]
-
-
-def _identity(index: int, ids: Sequence[str]) -> str:
-    """References are numbered before the members of the batch."""
-    return ids[index] if index < len(ids) else f"batch:{index - len(ids)}"
-
-
-def _sample_records(
-    delta: Tensor, denoised: Tensor, fixed: ShieldField, among: ShieldField, capped: Tensor, ids: Sequence[str]
-) -> tuple[SampleRecord, ...]:
-    share = (delta.norm(dim=1) / working_points(denoised).norm(dim=1).clamp_min(1e-12)).tolist()
-    touched: list[list[Contact]] = [[] for _ in share]
-    members = [f"batch:{index}" for index in range(len(among.nearest))]
-    sides: tuple[tuple[Contacts, Sequence[str]], ...] = ((fixed.contacts, ids), (among.contacts, members))
-    for contacts, names in sides:
-        for row, index, distance in zip(
-            contacts.rows.tolist(), contacts.references.tolist(), contacts.distances.tolist(), strict=True
-        ):
-            touched[row].append(Contact(names[int(index)], distance))
-    return tuple(
-        SampleRecord(
-            sample,
-            share[sample],
-            distance,
-            tuple(sorted(touched[sample], key=lambda contact: contact.distance)[:CONTACTS_KEPT]),
-            len(touched[sample]),
-            bool(capped[sample]),
-        )
-        for sample, distance in enumerate(_nearest(fixed, among).tolist())
-    )

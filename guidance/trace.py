@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .protection_record import ProtectionRecord
+
 
 @dataclass(frozen=True)
 class Contact:
     """A reference inside whose shield a sample was.
 
     Attributes:
-        reference: identity of the reference: a bank entry's id, an exemplar's name or ``batch:<index>``.
+        reference: identity of the reference: a bank entry's id, an exemplar's or a protected picture's name, or
+            ``batch:<index>``.
         distance: L2 distance before the correction, in the model's latent space.
     """
 
@@ -94,6 +97,7 @@ class Trace:
         violations: final latents that are still inside a shield, where the method promises that none is.
         finished: whether ``finish`` was called, false after an interrupt.
         final_nearest: L2 distance of each final latent to its nearest reference, in the order of the batch.
+        protections: what was done for the pictures of a Protected Index, where there is one.
     """
 
     steps: list[StepRecord] = field(default_factory=list)
@@ -101,6 +105,7 @@ class Trace:
     violations: list[Violation] = field(default_factory=list)
     finished: bool = False
     final_nearest: list[float] = field(default_factory=list)
+    protections: list[ProtectionRecord] = field(default_factory=list)
 
     @classmethod
     def joined(cls, traces: Sequence[Trace]) -> Trace:
@@ -111,6 +116,7 @@ class Trace:
             joined.notes += trace.notes
             joined.violations += trace.violations
             joined.final_nearest += trace.final_nearest
+            joined.protections += trace.protections
         return joined
 
     def contacts_of(self, sample: int) -> list[Contact]:
@@ -147,4 +153,4 @@ class Trace:
                 f" {len(self.violations)} shields are still violated, worst: picture {worst.sample} at "
                 f"{worst.distance:.3g} from {worst.reference}, wanted {worst.radius:.3g}."
             )
-        return " ".join([sentence, *self.notes])
+        return " ".join([sentence, *(record.sentence() for record in self.protections), *self.notes])

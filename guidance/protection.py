@@ -1,0 +1,210 @@
+"""Protected Indexes during one run: of millions of references, those in whose shields an estimate may be.
+
+An index is searched in the space of raw latents in which it was built. Where the model's latent format scales channels
+unlike, distances there bound those in the model's space; the kernels then measure what was found exactly. Where an
+inpainting mask holds part of the picture, distances of whole pictures say nothing, and every protected picture is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..kernels.shields import Contacts, shield_field
+from ..stores.index_spaces import latent_space, told
+from ..stores.protected_index import ProtectedIndex
+from ..stores.protected_watch import Watch
+from .contract import SamplingRun
+from .latent_map import LatentMap
+from .protection_record import Approach, Guarded, ProtectionRecord
+from .references import SCALE_SAMPLE, Found, JoinedIds, References
+from .repellency_records import triples
+
+SEARCH_MARGIN = 1e-3
+"""Shields are searched with a radius larger by this share: kernels that test the surface must know all of it."""
+
+ROUNDING = 2e-7
+"""Of float32, relative to the length of a latent."""
+
+CANDIDATES = 64
+"""Where channels are scaled unlike, the nearest picture is looked for among so many that are nearest unscaled."""
+
+
+class Protection:
+    """What is protected during one run.
+
+    Args:
+        indexes: of raw latents in the model's format and picture size, none empty.
+        run: the run.
+    """
+
+    def __init__(self, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> None:
+        self._indexes = tuple(indexes)
+        self._map = LatentMap.of(run.to_model_space, run.latent_shape)
+        self._watches = [Watch(index) for index in self._indexes]
+        self._first = 0
+        self._reads_all = False
+        self._before = [Approach("", math.inf)] * run.batch_size
+
+    @classmethod
+    def of(cls, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> Protection | None:
+        """The protection that these give a run, None where nothing is protected.
+
+        Raises:
+            ValueError: an index holds something else than the run's latents.
+        """
+        for index in indexes:
+            check_latents(index, run)
+        filled = [index for index in indexes if len(index)]
+        return cls(filled, run) if filled else None
+
+    def sample(self) -> list[Tensor]:
+        """Some of the raw latents of every index, each (n, C, ...), to measure their scale."""
+        return [index.sample(SCALE_SAMPLE) for index in self._indexes]
+
+    def seen_through(self, movable: Tensor | None, sources: References) -> tuple[References, list[str]]:
+        """What is compared in every step, and sentences for the user: with a mask, all protected pictures are."""
+        self._first = len(sources)
+        held = movable is not None and not bool(movable.all())
+        self._reads_all = held or self._map is None
+        if not self._reads_all:
+            return sources, []
+        why = "an inpainting mask holds part of the picture" if held else "the model's latent format mixes values"
+        note = f"Every protected picture was compared in every step, which is exact but slow, because {why}."
+        blocks = tuple(block for index in self._indexes for block in index.vectors())
+        return sources.joined(Found(blocks, JoinedIds([_Names(index) for index in self._indexes]))), [note]
+
+    def near(self, points: Tensor, radius: float, known: References) -> References:
+        """The known references, and the protected pictures in whose shields points (B, D) may be, none left out."""
+        if self._reads_all or self._map is None:
+            return known
+        raw = self._map.to_raw(points)
+        reach = radius / self._map.smallest * (1 + SEARCH_MARGIN) + _rounding(raw)
+        for place, (index, watch) in enumerate(zip(self._indexes, self._watches, strict=True)):
+            hits = watch.within(raw, reach)
+            numbers = hits.numbers.tolist()
+            new = [row for row, number in enumerate(numbers) if (place, number) not in known.found]
+            if new:
+                names = tuple(index.name(numbers[row]) for row in new)
+                places = tuple((place, numbers[row]) for row in new)
+                known = known.joined(Found((hits.vectors[new].to(points.device),), names, places))
+        return known
+
+    def note(self, contacts: Contacts, references: References) -> None:
+        """Remember how near estimates came to protected pictures while they were drawn."""
+        for row, reference, distance in triples(contacts):
+            if reference >= self._first and distance < self._before[row].distance:
+                self._before[row] = Approach(references.ids[reference], distance)
+
+    def note_unpushed(self, points: Tensor, always: References) -> None:
+        """Remember how near final latents (B, D) are before they are corrected."""
+        nearest = self._nearest(points, always)
+        pairs = zip(self._before, nearest, strict=True)
+        self._before = [min(pair, key=lambda approach: approach.distance) for pair in pairs]
+
+    def record(
+        self, points: Tensor, always: References, radius: float, contacts: Contacts, ensured: bool
+    ) -> ProtectionRecord:
+        """What became of the run's pictures.
+
+        Args:
+            points: the final latents, shape (B, D), zero where a mask holds them.
+            always: what is compared in every step.
+            radius: of every shield.
+            contacts: the shields in which the final latents are.
+            ensured: whether they were moved outside where needed.
+        """
+        inside = {row for row, reference, _ in triples(contacts) if reference >= self._first}
+        after = self._nearest(points, always)
+        pictures = tuple(
+            Guarded(sample, self._before[sample], after[sample], sample not in inside) for sample in range(len(after))
+        )
+        searches = sum(watch.searched for watch in self._watches)
+        spared = sum(watch.skipped for watch in self._watches)
+        return ProtectionRecord(sum(len(index) for index in self._indexes), radius, pictures, ensured, searches, spared)
+
+    def _nearest(self, points: Tensor, always: References) -> list[Approach]:
+        """The nearest protected picture of every point (B, D); no picture at infinity for what is not a number."""
+        if self._reads_all or self._map is None:
+            blocks = always.blocks[-sum(len(index.vectors()) for index in self._indexes) :]
+            norms = always.norms[self._first :]
+            field = shield_field(points, blocks, 0.0, norms=norms, transform=always.transform)
+            pairs = zip(field.nearest_index.tolist(), field.nearest.tolist(), strict=True)
+            return [
+                Approach("", math.inf) if number < 0 else Approach(always.ids[self._first + number], distance)
+                for number, distance in pairs
+            ]
+        raw = self._map.to_raw(points)
+        found = [_nearest_of(index, self._map, raw) for index in self._indexes]
+        return [min(approaches, key=lambda approach: approach.distance) for approaches in zip(*found, strict=True)]
+
+
+def check_latent_space(index: ProtectedIndex, latent_format: str) -> None:
+    """Refuse an index of another space than a model's latents.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if index.space != latent_space(latent_format):
+        raise ValueError(
+            f"The protected index {index.folder.name} holds {told(index.space)}, and this model draws {latent_format} "
+            "latents: build an index with this model's VAE."
+        )
+
+
+def check_latents(index: ProtectedIndex, run: SamplingRun) -> None:
+    """Refuse an index that cannot protect a run: unlike a bank, it would promise what it does not keep.
+
+    Raises:
+        ValueError: it holds another space or picture size.
+    """
+    check_latent_space(index, run.latent_format)
+    if index.shape != run.latent_shape:
+        raise ValueError(
+            f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and this run draws "
+            f"{_sides(run.latent_shape)}: nothing would be protected. Build an index for this picture size."
+        )
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _nearest_of(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor) -> list[Approach]:
+    """The nearest picture of one index to each raw latent (B, D), by distance in the model's space."""
+    _, numbers = index.nearest(raw, 1 if latent_map.is_uniform else min(CANDIDATES, len(index)))
+    found = []
+    for point, candidates in zip(raw, numbers, strict=True):
+        if int(candidates[0]) < 0:
+            found.append(Approach("", math.inf))
+            continue
+        lengths = latent_map.lengths(torch.from_numpy(index.read(candidates.numpy())) - point)
+        best = int(lengths.argmin())
+        found.append(Approach(index.name(int(candidates[best])), float(lengths[best])))
+    return found
+
+
+def _rounding(raw: Tensor) -> float:
+    """Bound on what the map to raw latents and their float32 may have moved a point by.
+
+    A power of two, so that the search has the same radius in most steps.
+    """
+    lengths = raw.norm(dim=1)
+    largest = float(lengths.where(lengths.isfinite(), 0.0).amax())
+    return 2.0 ** math.ceil(math.log2(largest)) * ROUNDING if largest > 0 else 0.0
+
+
+class _Names:
+    """The names of an index's pictures, read when they are asked for."""
+
+    def __init__(self, index: ProtectedIndex) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, number: int, /) -> str:
+        return self._index.name(number)

@@ -1,0 +1,198 @@
+"""Protected Indexes beside the other references: found exactly, told by name, and guaranteed at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.guidance.caps import Cap
+from diversity_guidance.guidance.interval import SigmaInterval
+from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from diversity_guidance.stores.index_spaces import feature_space, latent_space
+from diversity_guidance.stores.protected_index import ProtectedIndex
+from support.indexes import built
+from torch import Tensor
+
+from .conftest import SHAPE, Driver, noise
+
+UNCAPPED = Cap(math.inf, math.inf)
+PLAIN = RepellencySettings(absolute_radius=15.0, cap=UNCAPPED, relaxation=0.0, in_batch=False)
+STD = torch.tensor([0.5, 2.0, 3.0, 1.0]).view(-1, 1, 1)
+MAPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "as it is": lambda raw: raw,
+    "one scale": lambda raw: (raw - 0.06) * 1.5,
+    "a scale for each channel": lambda raw: (raw - 0.1) / STD,
+    "mixed": lambda raw: raw.flip(2),
+}
+
+MakeIndex = Callable[..., ProtectedIndex]
+
+
+@pytest.fixture
+def index_of(tmp_path: Path) -> MakeIndex:
+    """Makes an index of raw latents (N, C, ...)."""
+
+    def make(latents: Tensor, space: str = latent_space("SD3"), names: Sequence[str] | None = None) -> ProtectedIndex:
+        return built(tmp_path / f"index {len(list(tmp_path.iterdir()))}", latents, space, names)
+
+    return make
+
+
+def guarded(driver: Driver, settings: RepellencySettings, *indexes: ProtectedIndex) -> SparseRepellency:
+    guidance = SparseRepellency(settings, (), indexes)
+    driver.begin(guidance)
+    return guidance
+
+
+def nearest(latents: Tensor, references: Tensor) -> Tensor:
+    return (latents.double().flatten(1)[:, None] - references.double().flatten(1)).norm(dim=2).min(1).values
+
+
+class TestSameAsReferences:
+    """An index pushes as the same pictures do that are given directly, in every latent format and under a mask."""
+
+    @pytest.mark.parametrize("space", MAPS)
+    @pytest.mark.parametrize("overlap", ["sum", "clear"])
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_same(self, driver: Driver, index_of: MakeIndex, space: str, overlap: str, masked: bool) -> None:
+        driver = replace(driver, to_model_space=MAPS[space])
+        denoised, pictures = noise(0, 3), noise(1, 40).half()
+        pictures[5] = denoised[1].half()
+        settings = replace(PLAIN, overlap=overlap, absolute_radius=24.0, in_batch=True)
+        given = SparseRepellency(settings, [Pictures(pictures)])
+        driver.begin(given)
+        mask = torch.cat([torch.zeros(1, 1, 4, 8), torch.ones(1, 1, 4, 8)], dim=2) if masked else None
+        step = driver.step(denoised, mask=mask)
+        guidance = guarded(driver, settings, index_of(pictures[:25]), index_of(pictures[25:]))
+        moved, expected = guidance(denoised, step), given(denoised, step)
+        if overlap == "sum":
+            torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-4)
+        elif not masked:
+            # There are many ways out, and the order in which shields are met decides.
+            assert float(nearest(moved, MAPS[space](pictures.float())).min()) >= 24 * (1 - 1e-5)
+        assert not torch.equal(moved, denoised)
+        counts = [record.contact_count for record in given.trace.steps[0].samples]
+        assert [record.contact_count for record in guidance.trace.steps[0].samples] == counts
+        reads_all = masked or space == "mixed"
+        assert ("exact but slow" in guidance.trace.summary()) == reads_all
+
+    def test_beside_other_sources(self, driver: Driver, index_of: MakeIndex) -> None:
+        denoised, pictures = noise(0, 3), noise(1, 9).half()
+        settings = replace(PLAIN, absolute_radius=26.0)
+        guidance = SparseRepellency(settings, [Pictures(pictures[:4])], [index_of(pictures[4:])])
+        given = SparseRepellency(settings, [Pictures(pictures)])
+        for one in (guidance, given):
+            driver.begin(one)
+        step = driver.step(denoised)
+        torch.testing.assert_close(guidance(denoised, step), given(denoised, step), rtol=1e-4, atol=1e-4)
+
+    def test_the_typical_distance_is_measured_from_it(self, driver: Driver, index_of: MakeIndex) -> None:
+        denoised, typical = noise(0, 3), math.sqrt(2 * math.prod(SHAPE))
+        guidance = guarded(driver, RepellencySettings(radius=0.25), index_of(3 * noise(1, 40)))
+        guidance(denoised, driver.step(denoised))
+        assert guidance.trace.steps[0].radius == pytest.approx(0.25 * 3 * typical, rel=0.03)
+
+
+class TestGuarantee:
+    """With ensure_outside no final latent is in any shield, whatever is met on the way out."""
+
+    @pytest.mark.parametrize("space", MAPS)
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+    @pytest.mark.parametrize("active", [True, False])
+    def test_outside(self, driver: Driver, index_of: MakeIndex, space: str, dtype: torch.dtype, active: bool) -> None:
+        driver = replace(driver, to_model_space=MAPS[space])
+        around = noise(0, 3)
+        # So dense that the way out of one shield leads into others.
+        raw = (around.repeat(60, 1, 1, 1) + 0.9 * noise(1, 180)).half()
+        samples = MAPS[space](around).to(dtype)
+        interval = SigmaInterval() if active else SigmaInterval(high=0.1)
+        settings = replace(PLAIN, ensure_outside=True, interval=interval, absolute_radius=14.0)
+        guidance = guarded(driver, settings, index_of(raw))
+        guidance(samples, driver.step(samples))
+        final = guidance.finish(samples)
+        assert final.dtype == dtype
+        left = nearest(final, MAPS[space](raw.float()))
+        assert float(left.min()) >= 14
+        assert guidance.trace.violations == []
+        (record,) = guidance.trace.protections
+        assert record.protected == 180 and record.ensured
+        assert all(picture.outside for picture in record.pictures)
+        assert [picture.after.distance for picture in record.pictures] == pytest.approx(left.tolist(), rel=1e-3)
+        before = nearest(samples, MAPS[space](raw.float()))
+        assert [picture.before.distance for picture in record.pictures] == pytest.approx(before.tolist(), rel=1e-2)
+        assert "Every picture is outside every shield" in guidance.trace.summary()
+
+    def test_without_it_the_node_says_so_and_names_the_picture(self, driver: Driver, index_of: MakeIndex) -> None:
+        samples = noise(0, 3)
+        pictures = noise(1, 5)
+        pictures[3] = samples[2] + 0.1
+        index = index_of(pictures, names=["a.png", "b.png", "c.png", "cats/d.png", "e.png"])
+        guidance = guarded(driver, replace(PLAIN, interval=SigmaInterval(high=0.1)), index)
+        assert guidance.finish(samples) is samples
+        assert guidance.trace.violations == []
+        told = guidance.trace.summary()
+        assert "NOT outside every shield: picture 2 (1.6" in told and "from cats/d.png)" in told
+        assert "Nothing guarantees this: ensure_outside is off." in told
+        assert guidance.trace.final_nearest == pytest.approx(nearest(samples, pictures.half()).tolist(), rel=1e-3)
+
+    def test_a_mask_that_holds_everything_is_told_as_a_violation(self, driver: Driver, index_of: MakeIndex) -> None:
+        samples = noise(0, 3)
+        guidance = guarded(driver, replace(PLAIN, ensure_outside=True), index_of(samples))
+        guidance(samples, driver.step(samples, mask=torch.zeros(1, 1, 8, 8)))
+        assert guidance.finish(samples) is samples
+        assert {violation.sample for violation in guidance.trace.violations} == {0, 1, 2}
+        assert "NOT outside every shield: picture 0" in guidance.trace.summary()
+
+
+class TestNothingToDo:
+    """The very same tensor returns where no protected picture is near, or protection is off."""
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            replace(PLAIN, strength=0.0, ensure_outside=True),
+            replace(PLAIN, absolute_radius=0.0, radius=0.0, ensure_outside=True),
+            replace(PLAIN, absolute_radius=1e-3, ensure_outside=True),
+        ],
+        ids=["strength 0", "radius 0", "nobody inside"],
+    )
+    def test_the_same_tensor(self, driver: Driver, index_of: MakeIndex, settings: RepellencySettings) -> None:
+        denoised = noise(0, 3)
+        guidance = guarded(driver, settings, index_of(noise(1, 20)))
+        assert guidance(denoised, driver.step(denoised)) is denoised
+        assert guidance.finish(denoised) is denoised
+
+    def test_an_estimate_that_is_no_number_spoils_no_other(self, driver: Driver, index_of: MakeIndex) -> None:
+        denoised = noise(0, 3)
+        broken = denoised.clone()
+        broken[1, 0, 0, 0] = math.nan
+        settings = replace(PLAIN, ensure_outside=True, absolute_radius=24.0)
+        guidance = guarded(driver, settings, index_of(denoised + 0.1))
+        moved = guidance(broken, driver.step(broken))
+        assert bool(moved[[0, 2]].isfinite().all()) and not torch.equal(moved[0], denoised[0])
+        final = guidance.finish(broken)
+        assert float(nearest(final[[0, 2]], (denoised + 0.1).half()).min()) >= 24
+
+
+class TestRefused:
+    """An index that cannot protect is refused: a protection that silently does nothing would be a lie."""
+
+    def test_another_format(self, driver: Driver, index_of: MakeIndex) -> None:
+        with pytest.raises(ValueError, match=r"holds SDXL latents, and this model draws SD3 latents"):
+            guarded(driver, PLAIN, index_of(noise(1, 5), latent_space("SDXL")))
+
+    def test_features(self, driver: Driver, index_of: MakeIndex) -> None:
+        with pytest.raises(ValueError, match="holds features of layout-1, and this model draws"):
+            guarded(driver, PLAIN, index_of(noise(1, 5).flatten(1), feature_space("layout-1")))
+
+    def test_another_picture_size(self, driver: Driver, index_of: MakeIndex) -> None:
+        with pytest.raises(ValueError, match="holds latents of 4 x 8 x 12 and this run draws 4 x 8 x 8: nothing would"):
+            guarded(driver, PLAIN, index_of(noise(1, 5, (4, 8, 12))))
+
+    def test_not_even_looked_at_when_off(self, driver: Driver, index_of: MakeIndex) -> None:
+        guarded(driver, replace(PLAIN, strength=0.0), index_of(noise(1, 5), latent_space("SDXL")))
