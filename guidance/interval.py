@@ -28,3 +28,14 @@ class SigmaInterval:
     def __contains__(self, sigma: float) -> bool:
         # Half precision schedules miss their own levels by a rounding.
         return self.low * (1 - 5e-4) <= sigma <= self.high * (1 + 5e-4)
+
+    def share(self, sigma: float, next_sigma: float) -> float:
+        """Which part of the step from one noise level to the next lies inside: 0 where it starts outside.
+
+        With few steps the last one that starts inside goes far beyond the end, perhaps all the way to the picture:
+        what it does counts in full there, with no later evaluation to mend it.
+        """
+        if sigma not in self:
+            return 0.0
+        length = sigma - next_sigma
+        return min(1.0, max(0.0, (sigma - self.low) / length)) if length > 0 else 1.0

@@ -85,7 +85,8 @@ class VendiGuidance(Guidance):
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), apart and towards the exemplars; the same tensor where nothing is done."""
         settings, state = self.settings, self._state
-        if state is None or step.sigma not in settings.interval or state.step_index(step.sigma) % settings.frequency:
+        inside = settings.interval.share(step.sigma, step.next_sigma)
+        if state is None or inside == 0 or state.step_index(step.sigma) % settings.frequency:
             return denoised
         now = state.moment(denoised, step, step.conditional if settings.measure == "conditional" else denoised)
         if not len(now.rows):
@@ -98,7 +99,7 @@ class VendiGuidance(Guidance):
             # The way from the guided towards the conditional estimate, by how much a picture repeats another.
             share = (settings.relaxation * away.share).clamp_max(1)
             delta = delta + share[:, None] * (now.conditional - now.estimate)
-        delta = now.within_mask(delta)
+        delta = now.within_mask(inside * delta)
         self._trace.steps.append(self._record(now, delta, capped, away, state))
         if not bool(delta.any()):
             return denoised
