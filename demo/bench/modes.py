@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from ...features.random_network import RandomNetwork
 from ...guidance.caps import Cap
@@ -25,6 +25,7 @@ from ...kernels.vendi import vendi_score
 from ..judge import Coverage, Judge
 from ..pipeline import EmbeddedModel
 from ..schedule import sigma_at_percent
+from .summary import Summary, first_seeds, markdown_table, summarised
 
 PROMPTS = (
     "man running",
@@ -75,26 +76,14 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Result:
-    """Means over prompts and seeds, and the standard deviation of the seeds' means of ``modes``.
+    """What a row reaches.
 
     Attributes:
-        known: modes that the prompts leave open.
-        modes: modes reached by a faithful picture within the quality limit.
-        modes_spread: standard deviation of ``modes`` over the seeds; 0 for one seed.
-        reached: modes reached at any quality.
-        fidelity: share of pictures that show what the prompt says.
-        rmse: distance to the nearest real picture of the prompt.
-        sharpness: relative to that picture.
-        vendi: Vendi Score of a prompt's pictures, order 1, random network.
+        summary: modes, fidelity and quality.
+        vendi: Vendi Score of a prompt's pictures, order 1, random network, averaged likewise.
     """
 
-    known: float
-    modes: float
-    modes_spread: float
-    reached: float
-    fidelity: float
-    rmse: float
-    sharpness: float
+    summary: Summary
     vendi: float
 
 
@@ -103,42 +92,38 @@ def measure_row(
 ) -> Result:
     """Draw every prompt from every seed, one batch of ``count`` pictures each, and average."""
     space = RandomNetwork()
-    found: dict[int, list[tuple[Coverage, float]]] = {seed: [] for seed in seeds}
+    found: list[list[Coverage]] = []
+    scores: list[float] = []
     for seed in seeds:
+        found.append([])
         for number, prompt in enumerate(PROMPTS):
             guidance = None if row.settings is None else SparseRepellency(row.settings)
             latents = model.sample([prompt] * count, seed + number, steps=steps, cfg=row.cfg, guidance=guidance)
             pictures = model.decode(latents)
-            coverage = judge.coverage(judge.judge(pictures, prompt), prompt)
-            found[seed].append((coverage, vendi_score(cosine_kernel(space(pictures)))))
+            found[-1].append(judge.coverage(judge.judge(pictures, prompt), prompt))
+            scores.append(vendi_score(cosine_kernel(space(pictures))))
             tick()
-    every = [coverage for pairs in found.values() for coverage, _ in pairs]
-    by_seed = [mean(coverage.reached_well for coverage, _ in pairs) for pairs in found.values()]
-    return Result(
-        known=mean(coverage.known for coverage in every),
-        modes=mean(by_seed),
-        modes_spread=stdev(by_seed) if len(by_seed) > 1 else 0.0,
-        reached=mean(coverage.reached for coverage in every),
-        fidelity=mean(coverage.fidelity for coverage in every),
-        rmse=mean(coverage.rmse for coverage in every),
-        sharpness=mean(coverage.sharpness for coverage in every),
-        vendi=mean(vendi for pairs in found.values() for _, vendi in pairs),
-    )
+    return Result(summarised(found), mean(scores))
 
 
 def as_markdown(results: Sequence[tuple[Row, Result]]) -> str:
     """The results as a table."""
-    lines = [
-        f"| guidance | CFG | modes of {results[0][1].known:.1f} | of any quality | fidelity | RMSE "
-        "| sharpness | Vendi |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row, result in results:
-        lines.append(
-            f"| {row.name} | {row.cfg:g} | {result.modes:.2f} ± {result.modes_spread:.2f} | {result.reached:.2f} | "
-            f"{result.fidelity:.3f} | {result.rmse:.4f} | {result.sharpness:.2f} | {result.vendi:.2f} |"
-        )
-    return "\n".join(lines)
+    known = results[0][1].summary.known
+    columns = ("guidance", "CFG", f"modes of {known:.1f}", "of any quality", "fidelity", "RMSE", "sharpness", "Vendi")
+    return markdown_table(columns, (_line(row, result.summary, result.vendi) for row, result in results))
+
+
+def _line(row: Row, summary: Summary, vendi: float) -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{row.cfg:g}",
+        f"{summary.modes:.2f} ± {summary.modes_spread:.2f}",
+        f"{summary.reached:.2f}",
+        f"{summary.fidelity:.3f}",
+        f"{summary.rmse:.4f}",
+        f"{summary.sharpness:.2f}",
+        f"{vendi:.2f}",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure every row and print the table as it grows."""
     model, judge = EmbeddedModel.load(), Judge.load()
-    seeds = [100 * (1 + 4 * index) for index in range(arguments.seeds)]
+    seeds = first_seeds(arguments.seeds)
     results: list[tuple[Row, Result]] = []
     for row in ROWS:
         done = 0
@@ -166,6 +151,8 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write("\n" + as_markdown(results[-1:]).splitlines()[-1] + "\n")
     sys.stdout.write(as_markdown(results) + "\n")
     if arguments.output is not None:
-        record = [{"name": row.name, "cfg": row.cfg, **vars(result)} for row, result in results]
+        record = [
+            {"name": row.name, "cfg": row.cfg, **vars(result.summary), "vendi": result.vendi} for row, result in results
+        ]
         arguments.output.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return 0

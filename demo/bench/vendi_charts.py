@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ...metrics.figures.canvas import FAINT, INK, PALETTE, chart, rendered
 
 if TYPE_CHECKING:
-    from .vendi import Result, Row
+    from .vendi_record import Result
+    from .vendi_rows import Row
 
 WIDTH = 1024
 
@@ -32,15 +33,19 @@ def _found(results: Measured, name: str, part: str, cfg: float = 5.0) -> Result:
     return next(result for row, result in results if (row.name, row.part, row.cfg) == (name, part, cfg))
 
 
+def _coverage(result: Result) -> float:
+    return result.summary.modes / result.summary.known
+
+
 def _exemplars(results: Measured, path: Path) -> None:
     plain, without = _found(results, "none", "baselines"), _found(results, "Vendi Guidance", "baselines")
     points = [(0, without), *((row.exemplars, result) for row, result in results if row.part == "exemplars")]
     figure, (panel,) = chart(WIDTH, 0.6)
     measures = {
-        "known modes reached": ("o", [r.modes / r.known for _, r in points], plain.modes / plain.known),
+        "known modes reached": ("o", [_coverage(r) for _, r in points], _coverage(plain)),
         "recall": ("s", [r.recall for _, r in points], plain.recall),
         "precision": ("^", [r.precision for _, r in points], plain.precision),
-        "prompt fidelity": ("D", [r.fidelity for _, r in points], plain.fidelity),
+        "prompt fidelity": ("D", [r.summary.fidelity for _, r in points], plain.summary.fidelity),
     }
     for (name, (mark, values, before)), colour in zip(measures.items(), PALETTE, strict=False):
         panel.plot(range(len(points)), values, color=colour, marker=mark, linewidth=2, label=name)
@@ -60,10 +65,10 @@ def _frequency(results: Measured, path: Path) -> None:
     points.append(("never", plain))
     figure, (upper, lower) = chart(WIDTH, 0.75, rows=2)
     places = range(len(points))
-    upper.plot(places, [result.modes for _, result in points], color=PALETTE[0], marker="o", linewidth=2)
-    upper.set_ylabel(f"modes of {plain.known:.1f}", fontsize=9, color=INK)
+    upper.plot(places, [result.summary.modes for _, result in points], color=PALETTE[0], marker="o", linewidth=2)
+    upper.set_ylabel(f"modes of {plain.summary.known:.1f}", fontsize=9, color=INK)
     upper.set_ylim(bottom=0)
-    lower.plot(places, [result.fidelity for _, result in points], color=PALETTE[1], marker="s", linewidth=2)
+    lower.plot(places, [result.summary.fidelity for _, result in points], color=PALETTE[1], marker="s", linewidth=2)
     lower.set_ylabel("prompt fidelity", fontsize=9, color=INK)
     lower.set_ylim(0, 1.02)
     lower.set_xticks(places, [name for name, _ in points])

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from diversity_guidance.demo.bench.vendi import Result, as_markdown, rows
+from diversity_guidance.demo.bench.summary import Summary
+from diversity_guidance.demo.bench.vendi import as_markdown
 from diversity_guidance.demo.bench.vendi_charts import write_charts
 from diversity_guidance.demo.bench.vendi_groups import GroupShare, group_shares, worst_group
+from diversity_guidance.demo.bench.vendi_record import Result, identity, read_results, write_results
+from diversity_guidance.demo.bench.vendi_rows import rows
 from diversity_guidance.demo.reals import Mode
 from PIL import Image
 
@@ -50,12 +53,25 @@ def test_prompts_that_leave_nothing_open_do_not_count() -> None:
     assert shares(("settled", [Seen(A)])) == {}
 
 
+GROUPS = tuple(GroupShare("skin", group, 4, 2, 0.5) for group in ("dark-skin", "twitter"))
+RESULT = Result(Summary(12.0, 4.0, 0.5, 4.5, 0.9, 0.1, 1.0), 0.8, 0.7, 3.0, GROUPS)
+
+
 def test_every_row_is_in_the_table_and_in_a_chart(tmp_path: Path) -> None:
-    groups = tuple(GroupShare("skin", group, 4, 2, 0.5) for group in ("dark-skin", "twitter"))
-    result = Result(12.0, 4.0, 0.5, 0.9, 0.1, 0.8, 0.7, 3.0, groups)
-    results = [(row, result) for row in rows()]
+    results = [(row, RESULT) for row in rows()]
     assert len(as_markdown(results).splitlines()) == len(results) + 2
     write_charts(results, tmp_path)
     charts = sorted(path.name for path in tmp_path.iterdir())
     assert charts == ["vendi_bias.png", "vendi_exemplars.png", "vendi_frequency.png", "vendi_groups.png"]
     assert all(Image.open(tmp_path / name).width == 1024 for name in charts)
+
+
+def test_an_interrupted_benchmark_goes_on(tmp_path: Path) -> None:
+    conditions = {"count": 12, "seeds": [100, 500]}
+    assert read_results(tmp_path, conditions) == {}
+    measured = {identity(row): RESULT for row in rows()}
+    assert len(measured) == len(rows())
+    write_results(tmp_path, conditions, measured)
+    assert read_results(tmp_path, conditions) == measured
+    with pytest.raises(ValueError, match="choose another folder"):
+        read_results(tmp_path, {**conditions, "count": 16})
