@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ..kernels.similarity import median_bandwidth, squared_distances
 from ..kernels.vendi import log_vendi_gradient, log_vendi_gradient_gaussian, vendi_score
+from ..kernels.vendi_bank import BankSpectrum, bank_spectrum, log_vendi_gradient_beside
 from ..kernels.vendi_order_two import order_two_force
 from .vendi_settings import VendiSettings
 
@@ -28,6 +30,9 @@ CLOSEST = 1e-3
 
 MEDIAN_SAMPLE = 256
 """Pictures of which the median rule is taken."""
+
+MOST_DECOMPOSED = 1024
+"""Pictures or features, the fewer of the two, of a bank that is decomposed as a whole: it takes about a second."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Described:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @cached_property
+    def spectrum(self) -> BankSpectrum:
+        """Their features' spectrum, for pictures that stay what they are."""
+        return bank_spectrum(self.features)
 
     def at(self, rows: Tensor) -> Described:
         """Some of them, by index."""
@@ -142,9 +152,17 @@ def _group_gradient(group: Described, references: Described, known: Tensor, sett
             condition = torch.cat([group.likeness(group), group.likeness(references)], 1)
         width = _bandwidth(references, group, settings)
         return order_two_force(group.features, references.features, width, condition)
+    if settings.balance == "apart" and _can_be_decomposed(references, settings):
+        return log_vendi_gradient_beside(references.spectrum, group.features)
     kept = references.at(known.amax(0).topk(min(settings.neighbours, len(references))).indices)
     rows = torch.arange(len(kept), len(kept) + len(group))
     return _gradient(kept.followed_by(group), rows, settings, _bandwidth(kept, group, settings))
+
+
+def _can_be_decomposed(references: Described, settings: VendiSettings) -> bool:
+    """Whether all references can count, by a spectrum taken once a run: neighbours are for other kernels and orders."""
+    inner_products = settings.kernel == "cosine" and settings.order == 1 and references.prompts is None
+    return inner_products and 0 < min(references.features.shape) <= MOST_DECOMPOSED
 
 
 def _gradient(items: Described, rows: Tensor, settings: VendiSettings, width: float | None) -> Tensor:

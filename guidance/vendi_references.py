@@ -83,6 +83,8 @@ def remembered(bank: FeatureBank | None, features: LatentFeatures, run: Sampling
     if features.decode is not None and len(missing) > MOST_DECODED:
         skipped, missing = missing[:-MOST_DECODED], missing[-MOST_DECODED:]
     known.update(_measured(view, missing, features, run))
+    blank = [name for name, row in known.items() if not row.any()]
+    known = {name: row for name, row in known.items() if name not in set(blank)}
     prompts = {entry.id: entry.prompt for entry in bank.entries}
     ids = tuple(name for name in prompts if name in known)
     rows = [known[name].float().cpu() for name in ids]
@@ -94,7 +96,8 @@ def remembered(bank: FeatureBank | None, features: LatentFeatures, run: Sampling
     table = torch.stack(rows) if rows else torch.zeros(0, features.space.dimension)
     vectors = _prompts([prompts[name] for name in ids], run) if with_prompts else None
     decoded = 0 if features.decode is None else len(missing)
-    notes = _notes(len(prompts) - len(ids) - len(skipped), len(skipped), decoded)
+    others = len(prompts) - len(ids) - len(skipped) - len(blank)
+    notes = _notes(others, len(skipped), decoded, len(blank))
     return Past(Described(table.to(run.device), vectors), ids, notes)
 
 
@@ -107,7 +110,7 @@ def exemplars_of(exemplars: ExemplarSet | None, features: LatentFeatures, run: S
     if exemplars is None:
         return Described(torch.zeros(0, features.space.dimension, device=run.device))
     if features.decode is not None:
-        return Described(exemplars.features(features.tag, features.space).to(run.device))
+        return _with_contrast(exemplars.features(features.tag, features.space), run)
     channels = {latent.shape[0] for latent in exemplars.latents}
     if exemplars.latent_format not in ("", run.latent_format) or channels - {run.latent_shape[0]}:
         raise ValueError(
@@ -118,7 +121,12 @@ def exemplars_of(exemplars: ExemplarSet | None, features: LatentFeatures, run: S
     def measure(latent: Tensor) -> Tensor:
         return features(_as_of(run, run.to_model_space(latent.to(run.device))))
 
-    return Described(exemplars.latent_features(features.tag, measure).to(run.device))
+    return _with_contrast(exemplars.latent_features(features.tag, measure), run)
+
+
+def _with_contrast(features: Tensor, run: SamplingRun) -> Described:
+    """Those that have a direction: what is blank is like nothing."""
+    return Described(features[features.any(1)].to(run.device))
 
 
 def batch_prompts(prompt: str | Sequence[str], run: SamplingRun) -> Tensor:
@@ -156,9 +164,11 @@ def _as_of(run: SamplingRun, latent: Tensor) -> Tensor:
     return latent
 
 
-def _notes(other_size: int, skipped: int, decoded: int) -> tuple[str, ...]:
+def _notes(other_size: int, skipped: int, decoded: int, blank: int) -> tuple[str, ...]:
     advice = "Remember pictures with their features to avoid that."
     notes = []
+    if blank:
+        notes.append(f"{_counted(blank)} without contrast and left out.")
     if other_size:
         notes.append(f"{_counted(other_size)} of another size and left out.")
     if skipped:

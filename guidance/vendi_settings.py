@@ -34,7 +34,7 @@ class VendiSettings:
         unit: what ``strength`` is a share of.
         frequency: act on every how manieth step of the schedule.
         neighbours: how many remembered pictures, the most similar ones, the score is taken of; order 2 takes all of
-            them.
+            them, and so does the cosine kernel at order 1 where prompts do not count.
         in_batch: whether the pictures of a batch are pushed apart together; otherwise each only from the bank.
         project: whether the part of the push along the model's own update is left out.
         interval: noise levels at which the method acts.

@@ -144,6 +144,20 @@ def test_the_nearest_of_ten_thousand() -> None:
     assert torch.cosine_similarity(few, only).tolist() == pytest.approx([1, 1], abs=1e-6)
 
 
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_inner_products_see_a_whole_bank_which_is_decomposed_once(in_batch: bool) -> None:
+    bank, batch = Described(rows(1, 400)), rows(2, 2)
+    settings = VendiSettings(kernel="cosine", neighbours=5, in_batch=in_batch)
+    found = away_from(Described(batch), bank, settings).gradient
+    spectrum = bank.spectrum
+    away_from(Described(-batch), bank, settings)
+    assert bank.spectrum is spectrum
+    for row in range(2):
+        joined = torch.cat([bank.features, batch if in_batch else batch[row : row + 1]])
+        whole = log_vendi_gradient(joined, rows=torch.tensor([400 + row * in_batch]))
+        torch.testing.assert_close(found[row : row + 1], whole, atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("order", [0.5, 1.0, 2.0, math.inf])
 @pytest.mark.parametrize("kernel", ["gaussian", "cosine"])
 @pytest.mark.parametrize("bandwidth", [0.0, 0.2])

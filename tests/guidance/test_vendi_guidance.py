@@ -279,6 +279,16 @@ def test_remembered_features_are_used_and_the_rest_is_decoded() -> None:
     assert guidance(batch, driver.step(batch)) is not batch
 
 
+def test_blank_pictures_are_left_out() -> None:
+    """They have no direction, and the cosine kernel takes unit features alone."""
+    picture = noise(1, 2)
+    bank = bank_of(torch.cat([picture[:1] + 0.1, torch.zeros(1, *SHAPE)]))
+    real = exemplars(torch.cat([noise(2, 1), torch.zeros(1, *SHAPE)]))
+    guidance = VendiGuidance(VendiSettings(kernel="cosine"), bank, real)
+    assert spread(steered(guidance, picture)) > 0
+    assert guidance.trace.notes == ["1 remembered picture was without contrast and left out."]
+
+
 def test_features_that_cannot_steer_are_refused() -> None:
     with pytest.raises(ValueError, match="no gradients flow"):
         LatentFeatures(Encoder(lambda pictures: pictures.flatten(1), "toy", 192))
