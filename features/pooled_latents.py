@@ -52,8 +52,8 @@ class PooledLatents:
         """Distance below which two latents are called near-duplicates."""
         return 0.25
 
-    def __call__(self, items: Tensor) -> Tensor:
-        """Unit vectors, shape (B, channels cells^2), of latents (B, C, H, W) or (B, C, T, H, W).
+    def pooled(self, items: Tensor) -> Tensor:
+        """Averages of the cells, shape (B, channels cells^2), of latents (B, C, H, W) or (B, C, T, H, W).
 
         Raises:
             ValueError: another number of channels, or numbers that are not finite.
@@ -61,4 +61,12 @@ class PooledLatents:
         latents = as_latents(items)
         if latents.shape[1] != self.channels:
             raise ValueError(f"Expected latents of {self.channels} channels, got {latents.shape[1]}.")
-        return unit_vectors(adaptive_avg_pool2d(latents, self.cells))
+        return adaptive_avg_pool2d(latents, self.cells).flatten(1)
+
+    def __call__(self, items: Tensor) -> Tensor:
+        """Unit vectors, shape (B, channels cells^2), of latents (B, C, H, W) or (B, C, T, H, W).
+
+        Raises:
+            ValueError: another number of channels, or numbers that are not finite.
+        """
+        return unit_vectors(self.pooled(items))

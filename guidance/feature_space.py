@@ -7,13 +7,13 @@ taken outside of the host's inference mode, on copies: tensors made inside of it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..features.pooled_latents import PooledLatents
-from ..features.space import FeatureSpace
+from ..features.space import FeatureSpace, unit_vectors
 from .contract import SamplingRun
 
 Decode = Callable[[Tensor], Tensor]
@@ -29,12 +29,14 @@ class LatentFeatures:
         decode: makes pictures of latents; None where the space measures latents.
         chunk: how many samples are measured at once, to bound memory.
         one_frame: whether the middle frame stands for a video, for what knows no time; so it does before a decoder.
+        weights: of each feature, shape (dimension,), where only part of a picture counts; None for all alike.
     """
 
     space: FeatureSpace
     decode: Decode | None = None
     chunk: int = 64
     one_frame: bool = False
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.space.differentiable:
@@ -48,6 +50,27 @@ class LatentFeatures:
     def tag(self) -> str:
         """Name of the space: features of equal tags are comparable."""
         return self.space.tag
+
+    @property
+    def share(self) -> float:
+        """How much of a picture counts, 0 to 1."""
+        return 1.0 if self.weights is None else float(self.weights.mean())
+
+    def seen_through(self, movable: Tensor) -> LatentFeatures:
+        """These features where a picture may change: what all have in common elsewhere makes none of them alike.
+
+        Only cells of latents have a place. Others go on seeing whole pictures.
+
+        Args:
+            movable: 0 and 1, in the shape (C, ...) of a latent.
+        """
+        if not isinstance(self.space, PooledLatents):
+            return self
+        return replace(self, weights=self.space.pooled(_laid_out(movable[None]))[0])
+
+    def weighed(self, features: Tensor) -> Tensor:
+        """Unit vectors of whole pictures, shape (N, dimension), as those of the part that counts."""
+        return features if self.weights is None else unit_vectors(features * self.weights.to(features.device))
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Unit vectors, shape (B, dimension), of latents (B, C, ...) in the model's space.
@@ -86,12 +109,15 @@ class LatentFeatures:
         return [torch.cat(each) for each in zip(*parts, strict=True)]
 
     def _of(self, latents: Tensor) -> Tensor:
-        if latents.ndim == 3:
-            # Sound: one line of values a channel.
-            latents = latents.unsqueeze(2)
+        latents = _laid_out(latents)
         if latents.ndim == 5 and (self.one_frame or self.decode is not None):
             latents = latents[:, :, latents.shape[2] // 2]
-        return self.space(latents if self.decode is None else self.decode(latents))
+        return self.weighed(self.space(latents if self.decode is None else self.decode(latents)))
+
+
+def _laid_out(latents: Tensor) -> Tensor:
+    """Latents with a height: sound has one line of values a channel."""
+    return latents.unsqueeze(2) if latents.ndim == 3 else latents
 
 
 MakeFeatures = Callable[[SamplingRun], LatentFeatures]

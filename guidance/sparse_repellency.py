@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..kernels.clearance import clear_shields
+from ..kernels.exclusion import sparse_field
+from ..kernels.reference_blocks import Elementwise
 from ..kernels.scale import typical_distance
 from ..kernels.shields import ShieldField, batch_field, shield_field, working_points
 from ..stores.protected_index import ProtectedIndex
 from .contract import Guidance, SamplingRun, SamplingStep
+from .masks import movable as movable_at
 from .protection import Protection
 from .references import Gathered, References, ReferenceSource, gather
 from .repellency_records import sample_records, violations
@@ -121,7 +125,8 @@ class SparseRepellency(Guidance):
             samples = self._cleared(samples, radius, always, movable)
             points = _confined(samples, movable)
         references = self._near(points, radius, always)
-        fixed, among = self._fields(points, radius, references)
+        # Read as a whole: at the end it is told how far the nearest is, not just that it is far enough.
+        fixed, among = self._fields(points, radius, replace(references, leading=None))
         if self.settings.ensure_outside:
             members = [f"batch:{index}" for index in range(len(samples))]
             self._trace.violations += violations(fixed.contacts, references.ids, radius)
@@ -142,7 +147,11 @@ class SparseRepellency(Guidance):
 
     def _fields(self, points: Tensor, radius: float, references: References) -> tuple[ShieldField, ShieldField]:
         """What the shields of references, and of the other members of the batch, do to points (B, D)."""
-        fixed = shield_field(points, references.blocks, radius, norms=references.norms, transform=references.transform)
+        blocks, leading, transform = references.blocks, references.leading, references.transform
+        if leading is not None and isinstance(transform, Elementwise):
+            fixed = sparse_field(points, blocks, radius, leading, norms=references.norms, transform=transform)
+        else:
+            fixed = shield_field(points, blocks, radius, norms=references.norms, transform=transform)
         return fixed, batch_field(points if self.settings.in_batch else points[:0], radius)
 
     def _cleared(self, samples: Tensor, radius: float, always: References, movable: Tensor | None) -> Tensor:
@@ -204,7 +213,7 @@ class SparseRepellency(Guidance):
             raise RuntimeError("A guidance must begin a run before it is called.")
         mask = self._mask
         if self._seen is None or self._seen[0] is not mask:
-            movable = None if mask is None else _movable(mask, self._run)
+            movable = None if mask is None else movable_at(mask, self._run)
             always = self._gathered.seen_through(movable, self._run)
             if self._protection:
                 always, notes = self._protection.seen_through(movable, always)
@@ -244,17 +253,6 @@ def _confined(latents: Tensor, movable: Tensor | None) -> Tensor:
     """Latents as rows (B, D), zero where they may not change."""
     points = working_points(latents)
     return points if movable is None else points * movable
-
-
-def _movable(mask: Tensor, run: SamplingRun) -> Tensor:
-    """Where latents may change, shape (D,) of 0 and 1: where the mask lets at least half through for every sample.
-
-    Samples with masks of their own are compared where all of them may change, so that a distance means the same for
-    each.
-    """
-    samples = len(mask) if mask.ndim > len(run.latent_shape) else 1
-    full = torch.broadcast_to(mask.to(run.device), (samples, *run.latent_shape))
-    return (full.flatten(1) >= 0.5).all(0).float()
 
 
 def _nearest(fixed: ShieldField, among: ShieldField) -> Tensor:

@@ -10,6 +10,7 @@ prompt to one picture, is eased for a picture in proportion to how much it repea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -55,6 +56,7 @@ class VendiGuidance(Guidance):
         self.prompt = prompt
         self._trace = Trace()
         self._state: VendiRun | None = None
+        self._seen: tuple[Tensor | None, VendiRun] | None = None
 
     @property
     def trace(self) -> Trace:
@@ -67,7 +69,7 @@ class VendiGuidance(Guidance):
         Raises:
             ValueError: the bank is of another latent format, or features, exemplars or prompts do not fit the run.
         """
-        self._state, self._trace = None, Trace()
+        self._state, self._seen, self._trace = None, None, Trace()
         settings = self.settings
         spreads = settings.alpha > 0 and (self.bank is not None or (settings.in_batch and run.batch_size > 1))
         pulls = settings.beta > 0 and self.exemplars is not None
@@ -84,7 +86,7 @@ class VendiGuidance(Guidance):
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), apart and towards the exemplars; the same tensor where nothing is done."""
-        settings, state = self.settings, self._state
+        settings, state = self.settings, self._seen_through(step.mask)
         inside = settings.interval.share(step.sigma, step.next_sigma)
         if state is None or inside == 0 or state.step_index(step.sigma) % settings.frequency:
             return denoised
@@ -110,7 +112,7 @@ class VendiGuidance(Guidance):
     def finish(self, samples: Tensor) -> Tensor:
         """Close the trace: how far each final picture is from the most similar other one."""
         self._trace.finished = True
-        state = self._state
+        state = self._seen[1] if self._seen else self._state
         if state is not None and self.settings.alpha > 0:
             rows, batch = state.described(samples)
             distances = away_from(batch, state.past.pictures, self.settings).distances
@@ -119,6 +121,14 @@ class VendiGuidance(Guidance):
                 nearest[rows] = distances.amin(1)
             self._trace.final_nearest = nearest.tolist()
         return samples
+
+    def _seen_through(self, mask: Tensor | None) -> VendiRun | None:
+        """The run as a mask lets it be seen; kept while the mask stays."""
+        if self._state is None:
+            return None
+        if self._seen is None or self._seen[0] is not mask:
+            self._seen = mask, self._state.seen_through(mask)
+        return self._seen[1]
 
     def _push(self, now: Moment, away: Direction | None, near: Direction | None, state: VendiRun) -> Tensor:
         """The correction of each estimate before the cap, shape (b, D)."""
@@ -140,12 +150,13 @@ class VendiGuidance(Guidance):
             total = total - _along(total, now.estimate - now.sample)
         if settings.balance == "together":
             total = _unit(total)
-        return settings.strength * self._length(now) * total
+        return settings.strength * self._length(now, state) * total
 
-    def _length(self, now: Moment) -> Tensor | float:
+    def _length(self, now: Moment, state: VendiRun) -> Tensor | float:
         """Of a push of strength 1."""
         if self.settings.unit == "estimate":
-            return typical_distance(now.points)
+            # Of pictures that differ in a part alone, as far as that part goes.
+            return typical_distance(now.points) * math.sqrt(state.features.share)
         # One Euler step moves the sample by this share of what the estimate is moved.
         moves = 1 - now.step.next_sigma / now.step.sigma
         return now.sample.norm(dim=1, keepdim=True) / max(moves, 1e-6)

@@ -64,6 +64,13 @@ class Past:
     ids: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def seen_through(self, features: LatentFeatures) -> Past:
+        """The same by the part of each picture that counts, and without those that are blank there."""
+        seen = features.weighed(self.pictures.features)
+        kept = seen.any(1).nonzero().flatten()
+        pictures = Described(seen, self.pictures.prompts).at(kept)
+        return Past(pictures, tuple(self.ids[row] for row in kept.tolist()), self.notes)
+
 
 def remembered(bank: FeatureBank | None, features: LatentFeatures, run: SamplingRun, *, with_prompts: bool) -> Past:
     """The pictures of a bank in a feature space: remembered features where there are any, else measured now.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..kernels.shields import working_points
 from .contract import SamplingRun, SamplingStep
 from .feature_space import LatentFeatures
+from .masks import movable
 from .vendi_directions import Described
 from .vendi_references import Past
 
@@ -66,6 +67,21 @@ class VendiRun:
     past: Past
     exemplars: Described
     prompts: Tensor | None
+
+    def seen_through(self, mask: Tensor | None) -> VendiRun:
+        """The same run with pictures compared where an inpainting mask lets them change."""
+        if mask is None:
+            return self
+        features = self.features.seen_through(movable(mask, self.run).view(self.run.latent_shape))
+        if features is self.features:
+            return self
+        exemplars = features.weighed(self.exemplars.features)
+        return replace(
+            self,
+            features=features,
+            past=self.past.seen_through(features),
+            exemplars=Described(exemplars[exemplars.any(1)]),
+        )
 
     def step_index(self, sigma: float) -> int:
         """Which step of the schedule a noise level belongs to, from 0; a level between two belongs to the earlier."""

@@ -289,6 +289,47 @@ def test_blank_pictures_are_left_out() -> None:
     assert guidance.trace.notes == ["1 remembered picture was without contrast and left out."]
 
 
+def left_half() -> Tensor:
+    mask = torch.zeros(1, 1, *SHAPE[1:])
+    mask[..., : SHAPE[-1] // 2] = 1
+    return mask
+
+
+def test_under_a_mask_pictures_are_compared_where_they_may_change() -> None:
+    picture, other, mask = noise(1, 1), noise(2, 1), left_half()
+    same_inside = picture * mask + other * (1 - mask)
+    same_outside = other * mask + picture * (1 - mask)
+    guidance = VendiGuidance(bank=bank_of(torch.cat([same_inside, same_outside])))
+    moved = steered(guidance, picture, mask=mask)
+    contacts = {contact.reference: contact.distance for contact in guidance.trace.steps[0].samples[0].contacts}
+    inside, outside = (contacts[entry.id] for entry in guidance.bank.entries)  # type: ignore[union-attr]
+    assert inside == pytest.approx(0, abs=1e-3)
+    assert outside > 1
+    assert torch.equal(moved * (1 - mask), picture * (1 - mask))
+    guidance.finish(picture)
+    assert guidance.trace.final_nearest == pytest.approx([inside], abs=1e-3)
+
+
+def test_under_a_mask_exemplars_and_the_length_of_a_push_are_those_of_the_part() -> None:
+    picture, mask = noise(1, 1), left_half()
+    real = exemplars(torch.cat([picture * mask + noise(2, 1) * (1 - mask), noise(3, 1) * (1 - mask)]))
+    settings = VendiSettings(alpha=0.0, beta=1.0, project=False)
+    # The part of one exemplar is this picture's own, that of the other is blank.
+    assert torch.allclose(steered(VendiGuidance(settings, exemplars=real), picture, mask=mask), picture, atol=1e-4)
+    whole, part = (
+        (steered(VendiGuidance(settings, exemplars=exemplars(noise(4, 1))), picture, mask=each) - picture).norm()
+        for each in (None, mask)
+    )
+    assert float(part / whole) == pytest.approx(0.5**0.5, rel=0.1)
+
+
+def test_a_mask_that_lets_nothing_change() -> None:
+    batch = alike(2)
+    guidance = VendiGuidance()
+    assert steered(guidance, batch, mask=torch.zeros(1, 1, *SHAPE[1:])) is batch
+    assert guidance.finish(batch) is batch
+
+
 def test_features_that_cannot_steer_are_refused() -> None:
     with pytest.raises(ValueError, match="no gradients flow"):
         LatentFeatures(Encoder(lambda pictures: pictures.flatten(1), "toy", 192))
