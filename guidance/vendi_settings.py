@@ -42,7 +42,7 @@ class VendiSettings:
     """
 
     alpha: float = 1.0
-    beta: float = 1.0
+    beta: float = 2.0
     strength: float = 0.2
     relaxation: float = 1.0
     order: float = 1.0
