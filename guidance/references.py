@@ -12,13 +12,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..kernels.reference_blocks import Transform
+from ..kernels.exclusion import Leading, leading_columns
+from ..kernels.reference_blocks import Elementwise, Transform
 from ..kernels.scale import typical_distance
 from ..kernels.shields import squared_norms
 from .contract import SamplingRun
+from .latent_map import LatentMap
 
 SCALE_SAMPLE = 64
 """References from which the typical distance is measured: pictures differ in contrast, but not by much."""
+
+FEWEST_RULED_OUT = 128
+"""Fewer references are always read as a whole: it takes no time, and tells how near the nearest is."""
 
 
 class View(Protocol):
@@ -145,6 +150,7 @@ class References:
         transform: maps a chunk of them to the model's space, and zeroes what a mask holds.
         norms: squared norms after the transform, shape (N,).
         typical: typical distance between unrelated pictures, measured from them; 0 without references.
+        leading: what rules references out by their first values; None where all are read.
         found: where the protected pictures among them are stored, as (index, number).
     """
 
@@ -153,6 +159,7 @@ class References:
     transform: Transform
     norms: Tensor
     typical: float
+    leading: Leading | None = None
     found: frozenset[tuple[int, int]] = frozenset()
 
     def __len__(self) -> int:
@@ -166,6 +173,7 @@ class References:
         norms = torch.cat([self.norms, squared_norms(found.blocks, like, self.transform)])
         return replace(
             self,
+            leading=self.leading and self.leading.joined(found.blocks, like),
             blocks=self.blocks + found.blocks,
             ids=JoinedIds([self.ids, found.ids]),
             norms=norms,
@@ -196,15 +204,28 @@ class Gathered:
             mask: shape (D,), 1 where the picture may change and 0 elsewhere; None for everywhere.
             run: gives the map to the model's space.
         """
-        dimension = torch.Size(run.latent_shape).numel()
-
-        def transform(chunk: Tensor) -> Tensor:
-            mapped = run.to_model_space(chunk.view(-1, *run.latent_shape)).reshape(-1, dimension)
-            return mapped if mask is None else mapped * mask
-
-        like = torch.empty((0, dimension), device=run.device)
+        like = torch.empty((0, torch.Size(run.latent_shape).numel()), device=run.device)
+        transform = _transform(mask, run)
         norms = squared_norms(self.blocks, like, transform)
-        return References(self.blocks, self.ids, transform, norms, self.typical)
+        leading = None
+        if isinstance(transform, Elementwise) and len(self.ids) >= FEWEST_RULED_OUT:
+            leading = leading_columns(self.blocks, like, transform)
+        return References(self.blocks, self.ids, transform, norms, self.typical, leading)
+
+
+def _transform(mask: Tensor | None, run: SamplingRun) -> Transform:
+    """The map of rows (n, D) to the model's space that zeroes what a mask holds."""
+    held = 1.0 if mask is None else mask.double().cpu()
+    found = LatentMap.of(run.to_model_space, run.latent_shape)
+    if found is not None:
+        scale, offset = ((part * held).to(run.device, torch.float32) for part in (found.scale, found.offset))
+        return Elementwise(scale, offset)
+
+    def transform(chunk: Tensor) -> Tensor:
+        mapped = run.to_model_space(chunk.view(-1, *run.latent_shape)).reshape(len(chunk), -1)
+        return mapped if mask is None else mapped * mask
+
+    return transform
 
 
 def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequence[Tensor] = ()) -> Gathered:

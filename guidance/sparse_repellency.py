@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ..kernels.clearance import clear_shields
 from ..kernels.exclusion import sparse_field
-from ..kernels.reference_blocks import Elementwise
 from ..kernels.scale import typical_distance
 from ..kernels.shields import ShieldField, batch_field, shield_field, working_points
 from ..stores.protected_index import ProtectedIndex
@@ -147,11 +146,11 @@ class SparseRepellency(Guidance):
 
     def _fields(self, points: Tensor, radius: float, references: References) -> tuple[ShieldField, ShieldField]:
         """What the shields of references, and of the other members of the batch, do to points (B, D)."""
-        blocks, leading, transform = references.blocks, references.leading, references.transform
-        if leading is not None and isinstance(transform, Elementwise):
-            fixed = sparse_field(points, blocks, radius, leading, norms=references.norms, transform=transform)
+        blocks, norms, leading = references.blocks, references.norms, references.leading
+        if leading is None:
+            fixed = shield_field(points, blocks, radius, norms=norms, transform=references.transform)
         else:
-            fixed = shield_field(points, blocks, radius, norms=references.norms, transform=transform)
+            fixed = sparse_field(points, blocks, radius, leading, norms=norms)
         return fixed, batch_field(points if self.settings.in_batch else points[:0], radius)
 
     def _cleared(self, samples: Tensor, radius: float, always: References, movable: Tensor | None) -> Tensor:

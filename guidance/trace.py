@@ -29,7 +29,8 @@ class SampleRecord:
     Attributes:
         sample: index in the batch.
         correction: norm of the correction relative to the norm of the estimate.
-        nearest: L2 distance to the nearest reference, infinity where there is none.
+        nearest: L2 distance to the nearest reference, infinity where there is none; outside every shield it may be a
+            lower bound of it, never below the radius.
         contacts: the references that pushed, nearest first, at most ``CONTACTS_KEPT``.
         contact_count: how many references pushed in all.
         capped: whether the safety cap shortened the correction.

@@ -7,14 +7,14 @@ that it is too far away. Nothing else of it is read.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .reference_blocks import Blocks, Elementwise, count_rows, read_chunks, read_rows
+from .reference_blocks import Blocks, Elementwise, read_chunks, read_rows
 from .rounding import product_rounding
-from .shields import Contacts, ShieldField, check_radius, shield_field
+from .shields import Contacts, ShieldField, check_radius, shield_field, squared_norms
 
 LEADING_SHARE = 4
 """One in so many columns is looked at first; shields of half the typical distance are about where it stops paying."""
@@ -33,10 +33,17 @@ class Leading:
     Attributes:
         columns: how many.
         norms: squared L2 norms of these columns after the transform, shape (N,).
+        transform: maps references to the space of the estimates.
     """
 
     columns: int
     norms: Tensor
+    transform: Elementwise | None = None
+
+    def joined(self, references: Blocks, like: Tensor) -> Leading:
+        """With the first columns of further references, numbered after these."""
+        further = squared_norms(references, like, self.transform, self.columns)
+        return replace(self, norms=torch.cat([self.norms, further]))
 
 
 def leading_columns(references: Blocks, like: Tensor, transform: Elementwise | None = None) -> Leading | None:
@@ -50,10 +57,7 @@ def leading_columns(references: Blocks, like: Tensor, transform: Elementwise | N
     columns = like.shape[1] // LEADING_SHARE
     if columns < FEWEST_COLUMNS:
         return None
-    norms = like.new_empty(count_rows(references))
-    for offset, chunk in read_chunks(references, like, transform, columns):
-        norms[offset : offset + len(chunk)] = chunk.square().sum(1)
-    return Leading(columns, norms)
+    return Leading(columns, squared_norms(references, like, transform, columns), transform)
 
 
 def sparse_field(
@@ -63,7 +67,6 @@ def sparse_field(
     leading: Leading,
     *,
     norms: Tensor | None = None,
-    transform: Elementwise | None = None,
 ) -> ShieldField:
     """The field of ``shield_field``, reading as a whole only the references that a part does not rule out.
 
@@ -71,9 +74,8 @@ def sparse_field(
         points: estimates, shape (B, D), float32 or float64.
         references: those that ``leading`` was prepared from.
         radius: of every shield.
-        leading: from ``leading_columns`` with the same transform.
+        leading: from ``leading_columns``; its transform is the one applied.
         norms: as in ``shield_field``.
-        transform: maps references to the space of the points.
 
     Returns:
         The same push and contacts. Of an estimate outside every shield, ``nearest`` may be a lower bound of the
@@ -83,10 +85,10 @@ def sparse_field(
         ValueError: the radius is negative or not a number, or the shapes do not fit.
     """
     check_radius(radius)
-    rows, bound = _not_excluded(points, references, radius, leading, transform)
+    rows, bound = _not_excluded(points, references, radius, leading)
     if len(rows) > max(FEW, len(leading.norms) // SHARE_KEPT):
-        return shield_field(points, references, radius, norms=norms, transform=transform)
-    kept = [chunk.clone() for _, chunk in read_rows(references, rows, points, transform)]
+        return shield_field(points, references, radius, norms=norms, transform=leading.transform)
+    kept = [chunk.clone() for _, chunk in read_rows(references, rows, points, leading.transform)]
     field = shield_field(points, kept, radius, norms=None if norms is None else norms[rows])
     contacts = Contacts(field.contacts.rows, rows[field.contacts.references], field.contacts.distances)
     index = field.nearest_index
@@ -95,16 +97,14 @@ def sparse_field(
     return ShieldField(field.delta, torch.minimum(field.nearest, bound), index, contacts)
 
 
-def _not_excluded(
-    points: Tensor, references: Blocks, radius: float, leading: Leading, transform: Elementwise | None
-) -> tuple[Tensor, Tensor]:
+def _not_excluded(points: Tensor, references: Blocks, radius: float, leading: Leading) -> tuple[Tensor, Tensor]:
     """Numbers of the references that may be inside, (M,), ascending; for each point a bound of the others' distance."""
     first = points[:, : leading.columns].contiguous()
     point_norms = first.square().sum(1, keepdim=True)
     slack = product_rounding(leading.columns)
     bound = points.new_full((len(points),), math.inf)
     kept = [torch.empty(0, dtype=torch.int64, device=points.device)]
-    for offset, chunk in read_chunks(references, points, transform, leading.columns):
+    for offset, chunk in read_chunks(references, points, leading.transform, leading.columns):
         scale = point_norms + leading.norms[offset : offset + len(chunk)]
         least = torch.addmm(scale, first, chunk.T, alpha=-2) - slack * scale
         near = (least <= radius * radius).any(0)

@@ -140,11 +140,16 @@ def batch_field(points: Tensor, radius: float) -> ShieldField:
     return ShieldField(delta, nearest, nearest_index, contacts)
 
 
-def squared_norms(references: Blocks, like: Tensor, transform: Transform | None = None) -> Tensor:
-    """Squared L2 norm of every (transformed) reference, shape (N,): constant during a run, so worth keeping."""
+def squared_norms(
+    references: Blocks, like: Tensor, transform: Transform | None = None, columns: int | None = None
+) -> Tensor:
+    """Squared L2 norm of every (transformed) reference, shape (N,): constant during a run, so worth keeping.
+
+    The other arguments are those of ``read_chunks``; with ``columns``, only the first ones count.
+    """
     # Filled in place: small results kept between the chunks would keep the heap from using their memory again.
     norms = like.new_empty(count_rows(references))
-    for offset, chunk in read_chunks(references, like, transform):
+    for offset, chunk in read_chunks(references, like, transform, columns):
         norms[offset : offset + len(chunk)] = chunk.square().sum(1)
     return norms
 

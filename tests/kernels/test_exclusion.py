@@ -28,7 +28,7 @@ def prepared(references: Blocks, like: Tensor, transform: Elementwise | None = N
 def compare(points: Tensor, references: Tensor | Sequence[Tensor], radius: float, **options) -> ShieldField:
     """The field, which must be that of the whole references."""
     whole = shield_field(points, references, radius, **options)
-    leading = prepared(references, points, options.get("transform"))
+    leading = prepared(references, points, options.pop("transform", None))
     found = sparse_field(points, references, radius, leading, **options)
     torch.testing.assert_close(found.delta, whole.delta, rtol=1e-5, atol=1e-5 * radius)
     order = torch.stack([found.contacts.rows, found.contacts.references])

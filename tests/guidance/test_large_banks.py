@@ -1,0 +1,55 @@
+"""A bank so large that most references are ruled out by a part of their values: the pictures are the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diversity_guidance.guidance import references
+from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
+from diversity_guidance.guidance.references import FEWEST_RULED_OUT, Pictures
+from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from torch import Tensor
+
+SHAPE = (4, 16, 16)
+
+
+def to_model_space(latents: Tensor) -> Tensor:
+    return (latents - 0.1) * torch.tensor([2.0, 1.5, 1.0, 0.5]).view(4, 1, 1)
+
+
+def pushed(bank: Tensor, mask: Tensor | None) -> tuple[Tensor, SparseRepellency]:
+    """Three estimates, of which the first two are near references, after one evaluation."""
+    guidance = SparseRepellency(RepellencySettings(in_batch=False), [Pictures(bank, "SD3")])
+    sigmas = torch.tensor([1.0, 0.5, 0.0])
+    guidance.begin(SamplingRun(3, SHAPE, sigmas, torch.device("cpu"), "SD3", 0, to_model_space))
+    near = bank[[5, 150]].float() + 0.05
+    far = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(9))
+    estimates = to_model_space(torch.cat([near, far]))
+    return guidance(estimates, SamplingStep(1.0, 0.5, 0.0, estimates + 1, estimates, mask)), guidance
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_ruling_references_out_changes_nothing(masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = torch.randn(200, *SHAPE, generator=torch.Generator().manual_seed(1)).half()
+    mask = None
+    if masked:
+        mask = torch.zeros(1, 1, 16, 16)
+        mask[..., 4:] = 1
+    assert len(bank) >= FEWEST_RULED_OUT
+    found, guidance = pushed(bank, mask)
+    monkeypatch.setattr(references, "FEWEST_RULED_OUT", len(bank) + 1)
+    expected, whole = pushed(bank, mask)
+    torch.testing.assert_close(found, expected)
+    (step,), (other,) = guidance.trace.steps, whole.trace.steps
+    assert step.radius == pytest.approx(other.radius)
+    for record, wanted in zip(step.samples[:2], other.samples[:2], strict=True):
+        assert [contact.reference for contact in record.contacts] == [contact.reference for contact in wanted.contacts]
+        assert record.contacts[0].reference in ("picture:5", "picture:150")
+        assert record.nearest == pytest.approx(wanted.nearest)
+    assert step.radius <= step.samples[2].nearest < other.samples[2].nearest
+
+    monkeypatch.undo()
+    final = to_model_space(torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(2)))
+    guidance.finish(final)
+    whole.finish(final)
+    assert guidance.trace.final_nearest == pytest.approx(whole.trace.final_nearest)
