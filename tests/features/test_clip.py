@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.features.clip import CONFIG_NAME, WEIGHTS_NAMES, Clip
-from support.tiny_open_clip import DIMENSION, write_tiny_open_clip
+from support.open_clip_files import DIMENSION, write_open_clip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_open_clip(tmp_path_factory.mktemp("clip"))
+    return write_open_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_clip_measures_pictures_of_any_size(folder: Path) -> None:
@@ -30,7 +30,7 @@ def test_clip_measures_pictures_of_any_size(folder: Path) -> None:
 
 
 def test_other_weights_are_another_space(folder: Path, tmp_path: Path) -> None:
-    assert Clip(write_tiny_open_clip(tmp_path, seed=1, weights="weights.safetensors")).tag != Clip(folder).tag
+    assert Clip(write_open_clip(tmp_path, seed=1, weights="weights.safetensors")).tag != Clip(folder).tag
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from support.graphs import Drawing, Graph, Node, latents_of
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_server import HostServer
-from support.tiny_open_clip import write_tiny_open_clip
+from support.open_clip_files import write_open_clip
 from torch import Tensor
 
 VENDI: dict[str, Any] = {
@@ -119,7 +119,7 @@ def test_clip_vision_behind_the_linear_preview(client: HostClient, plain: dict[i
 def test_an_open_clip_model_in_the_hosts_folders_steers(
     server: HostServer, plain: dict[int, Tensor], decoder: str
 ) -> None:
-    write_tiny_open_clip(server.base / "models" / "clip_vision" / "tiny")
+    write_open_clip(server.base / "models" / "clip_vision" / "tiny")
 
     def patch(graph: Spreading) -> Node:
         return graph.vendi(features="open clip: tiny", **({"vae": graph.demo[2]} if decoder == "vae" else {}))
@@ -128,7 +128,7 @@ def test_an_open_clip_model_in_the_hosts_folders_steers(
 
 
 def test_open_clip_features_are_remembered(server: HostServer) -> None:
-    write_tiny_open_clip(server.base / "models" / "clip_vision" / "tiny")
+    write_open_clip(server.base / "models" / "clip_vision" / "tiny")
     graph = Spreading()
     bank = graph.remembered(features="open clip: tiny")[1]
     steered = graph.vendi(features="open clip: tiny", vae=graph.demo[2], bank=bank)

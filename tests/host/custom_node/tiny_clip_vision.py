@@ -23,6 +23,16 @@ CONFIG = {
     "patch_size": 8,
     "projection_dim": 24,
 }
+BASE = {
+    "hidden_size": 768,
+    "image_size": 224,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "patch_size": 32,
+    "projection_dim": 512,
+}
+"""What CLIP ViT-B/32 has otherwise: for measurements of cost, which weights have no part in."""
 
 
 class TestTinyClipVision:
@@ -34,12 +44,12 @@ class TestTinyClipVision:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {}}
+        return {"required": {}, "optional": {"size": (["tiny", "base"],)}}
 
-    def build(self) -> tuple[Any, ...]:
+    def build(self, size: str = "tiny") -> tuple[Any, ...]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "config.json"
-            path.write_text(json.dumps(CONFIG), encoding="utf-8")
+            path.write_text(json.dumps(CONFIG | (BASE if size == "base" else {})), encoding="utf-8")
             model = comfy.clip_vision.ClipVisionModel(str(path))
         generator = torch.Generator().manual_seed(0)
         state = {
