@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,17 @@ COARSE, FINE_SHARE, FINE_MOST = 32, 8, 128
 SAMPLE_VALUES = 1 << 25
 """Numbers of the vectors from which the projection is fitted: 128 MB of float32."""
 
+CHUNK_VALUES = 1 << 20
+"""Numbers of the vectors that are projected at once: 8 MB of float64."""
+
 SCAN_ROWS = 16_384
 """References that one matrix product compares: it stays in the processor's cache."""
 
 COARSE_ROUNDING, FINE_ROUNDING = 2e-5, 6e-4
 """Relative errors of coordinates in float32 and half precision, with room."""
+
+SAMPLE_ROWS, SURE = 8192, 8
+"""References that tell how near others are likely to be, and how many of them it takes to trust that."""
 
 PRODUCT_ROUNDING = 1e-5
 """Of the matrix product relative to half of both squared norms: float32 and a few dozen terms, with room."""
@@ -55,9 +62,9 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def kept(self, mask: NDArray[np.bool_]) -> Candidates:
-        """Those where the mask is true."""
-        return Candidates(self.rows[mask], self.numbers[mask], self.bounds[mask])
+    def picked(self, which: NDArray[np.bool_] | Integers) -> Candidates:
+        """Those where a mask is true, or at some places."""
+        return Candidates(self.rows[which], self.numbers[which], self.bounds[which])
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class IndexFilter:
         rest = np.empty((count, len(projection.basis) - cut + 1), np.float32)
         done, reach = 0, 0.0
         for block in blocks:
-            for chunk in np.array_split(block, max(1, block.size // (1 << 23))):
+            for chunk in np.array_split(block, max(1, block.size // CHUNK_VALUES)):
                 place = slice(done, done + len(chunk))
                 inside = projection.coordinates(chunk.astype(np.float32))
                 rest[place] = inside[:, cut:]
@@ -134,23 +141,28 @@ class IndexFilter:
         limit = (within + COARSE_ROUNDING * (2 * queries.norms + within)) * (1 + COARSE_ROUNDING)
         least = np.where(near, halves * (1 - 2 * PRODUCT_ROUNDING) - limit * limit / 2, np.inf).astype(np.float32)
         points[~near] = 0.0
-        found = []
+        places, scores = [], []
+        directions = np.ascontiguousarray(points.T)
         for start in range(0, len(self), SCAN_ROWS):
-            scores = self.coarse[start : start + SCAN_ROWS] @ points.T
-            places = np.flatnonzero(scores >= least)
-            found.append(places + start * len(points))
-        numbers, rows = np.divmod(np.concatenate(found), len(points))
-        bounds = self._coarse_bounds(queries, rows, numbers)
-        candidates = Candidates(rows, numbers, bounds)
-        return self._with_far(candidates, queries, within, near)
+            chunk = (self.coarse[start : start + SCAN_ROWS] @ directions).ravel()
+            inside = np.flatnonzero(chunk.reshape(-1, len(points)) >= least)
+            places.append(inside + start * len(points))
+            scores.append(chunk[inside])
+        numbers, rows = np.divmod(np.concatenate(places), len(points))
+        squares = 2 * (halves * (1 - 2 * PRODUCT_ROUNDING))[rows] - 2 * np.concatenate(scores).astype(np.float64)
+        bounds = _conservative(np.sqrt(np.maximum(squares, 0.0)), queries.norms[rows], COARSE_ROUNDING)
+        return self._with_far(Candidates(rows, numbers, bounds), queries, within, near)
 
     def refine(self, queries: Projected, candidates: Candidates) -> Candidates:
         """The same pairs with their fine bounds."""
         cut = self.coarse.shape[1] - 2
         rows, numbers = candidates.rows, candidates.numbers
-        outer = self.coarse[numbers, :cut] - queries.coordinates[rows, :cut]
-        inner = self.fine[numbers].astype(np.float32) / self.scale - queries.coordinates[rows, cut:]
-        lengths = np.sqrt(np.einsum("nm,nm->n", outer, outer) + np.einsum("nm,nm->n", inner, inner))
+        points = queries.coordinates.astype(np.float32)[rows]
+        outer = self.coarse.take(numbers, axis=0)[:, :cut] - points[:, :cut]
+        inner = self.fine.take(numbers, axis=0).astype(np.float32)
+        inner /= np.float32(self.scale)
+        inner -= points[:, cut:]
+        lengths = np.sqrt((outer * outer).sum(1) + (inner * inner).sum(1)).astype(np.float64)
         # Half precision has no relative accuracy below its smallest normal number, a billionth of the reach.
         lengths = np.maximum(lengths - 1e-9 * self.reach, 0.0)
         bounds = _conservative(lengths, queries.norms[rows], FINE_ROUNDING)
@@ -158,21 +170,16 @@ class IndexFilter:
 
     def likely_reach(self, queries: Projected, count: int) -> Floats:
         """For each query about the bound that ``count`` references stay below, shape (B,); told by a sample."""
-        stride = max(1, len(self) // SCAN_ROWS)
-        sample = self.coarse[::stride]
-        wanted = min(max(1, count // stride), len(sample)) - 1
-        cut = self.coarse.shape[1] - 2
-        points = _coarse(queries.coordinates, cut)
+        sample = self._sample
+        wanted = min(max(count * len(sample) // len(self), SURE), len(sample)) - 1
+        points = _coarse(queries.coordinates, self.coarse.shape[1] - 2)
         squares = 2 * (points[:, -1:] + sample[:, -1] - points[:, :-1] @ sample[:, :-1].T)
         likely = np.sqrt(np.maximum(np.partition(squares, wanted, axis=1)[:, wanted], 0.0)).astype(np.float64)
         return np.where(queries.norms < FAR, likely, np.inf)
 
-    def _coarse_bounds(self, queries: Projected, rows: Integers, numbers: Integers) -> Floats:
-        cut = self.coarse.shape[1] - 2
-        points = _coarse(queries.coordinates, cut)[:, :-1]
-        differences = self.coarse[numbers, :-1] - points[rows]
-        lengths = np.sqrt(np.einsum("nm,nm->n", differences, differences, dtype=np.float64))
-        return _conservative(lengths, queries.norms[rows], COARSE_ROUNDING)
+    @cached_property
+    def _sample(self) -> NDArray[np.float32]:
+        return self.coarse[evenly_spread(len(self), SAMPLE_ROWS)]
 
     def _with_far(
         self, candidates: Candidates, queries: Projected, within: Floats, near: NDArray[np.bool_]

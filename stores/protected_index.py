@@ -214,7 +214,7 @@ class ProtectedIndex:
             return Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
         queries = self._filter.project(points[finite])
         found = self._filter.refine(queries, self._filter.scan(queries, within[finite]))
-        found = found.kept(found.bounds < within[finite][found.rows])
+        found = found.picked(found.bounds < within[finite][found.rows])
         return Candidates(finite[found.rows], found.numbers, found.bounds)
 
     def distances(self, points: NDArray[np.float32], candidates: Candidates) -> Floats:
