@@ -66,7 +66,9 @@ class LatentFeatures:
         """
         if not isinstance(self.space, PooledLatents):
             return self
-        return replace(self, weights=self.space.pooled(_laid_out(movable[None]))[0])
+        # The weights take part in gradients, which tensors of inference mode cannot.
+        with torch.inference_mode(False):
+            return replace(self, weights=self.space.pooled(_laid_out(movable[None].clone()))[0])
 
     def weighed(self, features: Tensor) -> Tensor:
         """Unit vectors of whole pictures, shape (N, dimension), as those of the part that counts."""

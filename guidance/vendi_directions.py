@@ -20,6 +20,7 @@ from ..kernels.similarity import median_bandwidth, squared_distances
 from ..kernels.vendi import log_vendi_gradient, log_vendi_gradient_gaussian, vendi_score
 from ..kernels.vendi_bank import BankSpectrum, bank_spectrum, log_vendi_gradient_beside
 from ..kernels.vendi_order_two import order_two_force
+from .vendi_prompts import Prompts
 from .vendi_settings import VendiSettings
 
 UNRELATED = math.sqrt(2)
@@ -41,11 +42,11 @@ class Described:
 
     Attributes:
         features: unit rows, (n, d).
-        prompts: unit rows (n, w) whose inner products say how alike the prompts are; None where that does not count.
+        prompts: what they were drawn from; None where that does not count.
     """
 
     features: Tensor
-    prompts: Tensor | None = None
+    prompts: Prompts | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -57,18 +58,20 @@ class Described:
 
     def at(self, rows: Tensor) -> Described:
         """Some of them, by index."""
-        return Described(self.features[rows], None if self.prompts is None else self.prompts[rows])
+        return Described(self.features[rows], None if self.prompts is None else self.prompts.at(rows))
 
     def followed_by(self, others: Described) -> Described:
         """These and then others."""
-        both = None if self.prompts is None or others.prompts is None else torch.cat([self.prompts, others.prompts])
+        both = None
+        if self.prompts is not None and others.prompts is not None:
+            both = self.prompts.followed_by(others.prompts)
         return Described(torch.cat([self.features, others.features]), both)
 
     def likeness(self, others: Described) -> Tensor:
         """Similarities (n, m) of the prompts, 1 where they do not count."""
         if self.prompts is None or others.prompts is None:
             return self.features.new_ones(len(self), len(others))
-        return (self.prompts @ others.prompts.T).clamp(0, 1)
+        return self.prompts.likeness(others.prompts)
 
 
 class Direction(NamedTuple):

@@ -22,7 +22,7 @@ from .contract import Guidance, SamplingRun, SamplingStep
 from .feature_space import MakeFeatures, latent_layout
 from .trace import CONTACTS_KEPT, Contact, SampleRecord, StepRecord, Trace
 from .vendi_directions import Direction, away_from, towards
-from .vendi_references import FeatureBank, batch_prompts, exemplars_of, remembered
+from .vendi_references import FeatureBank, Wanted, batch_prompts, exemplars_of, remembered
 from .vendi_run import Moment, VendiRun
 from .vendi_settings import VendiSettings
 
@@ -35,8 +35,8 @@ class VendiGuidance(Guidance):
         bank: remembered pictures; a bank's snapshot.
         exemplars: real pictures to stay near to.
         features: chooses the feature space of a run; latents on a coarse grid where it is None.
-        prompt: what the pictures are drawn from, one for all or one each: then only pictures of similar prompts push
-            one another. None for all alike.
+        prompt: what the pictures are drawn from, one for all or one each, as text or as a text encoder sees it: then
+            only pictures of similar prompts push one another. None for all alike.
     """
 
     name = "Vendi Guidance"
@@ -47,7 +47,7 @@ class VendiGuidance(Guidance):
         bank: FeatureBank | None = None,
         exemplars: ExemplarSet | None = None,
         features: MakeFeatures | None = None,
-        prompt: str | Sequence[str] | None = None,
+        prompt: Wanted = None,
     ) -> None:
         self.settings = settings or VendiSettings()
         self.bank = bank
@@ -76,7 +76,7 @@ class VendiGuidance(Guidance):
         if settings.is_off or not (spreads or pulls):
             return
         features = self.make_features(run)
-        past = remembered(self.bank if spreads else None, features, run, with_prompts=self.prompt is not None)
+        past = remembered(self.bank if spreads else None, features, run, self.prompt)
         exemplars = exemplars_of(self.exemplars if pulls else None, features, run)
         self._trace.notes += past.notes
         if not (len(past.ids) or len(exemplars) or (settings.in_batch and run.batch_size > 1)):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,13 +14,16 @@ from .contract import SamplingRun
 from .feature_space import LatentFeatures
 from .references import ReferenceSource, View
 from .vendi_directions import Described
-from .vendi_prompts import prompt_vectors
+from .vendi_prompts import EncodedPrompt, Prompts
 
 CHUNK = 256
 """Remembered latents that are measured at once."""
 
 MOST_DECODED = 256
 """Remembered pictures without features that are decoded at the start of a run; those without are named in a note."""
+
+Wanted = str | Sequence[str] | EncodedPrompt | None
+"""What a batch is drawn from: one text for all or one each, its encoding, or None where it does not count."""
 
 
 class Remembered(Protocol):
@@ -72,7 +75,7 @@ class Past:
         return Past(pictures, tuple(self.ids[row] for row in kept.tolist()), self.notes)
 
 
-def remembered(bank: FeatureBank | None, features: LatentFeatures, run: SamplingRun, *, with_prompts: bool) -> Past:
+def remembered(bank: FeatureBank | None, features: LatentFeatures, run: SamplingRun, prompt: Wanted) -> Past:
     """The pictures of a bank in a feature space: remembered features where there are any, else measured now.
 
     Raises:
@@ -80,7 +83,7 @@ def remembered(bank: FeatureBank | None, features: LatentFeatures, run: Sampling
     """
     if bank is None:
         nothing = torch.zeros(0, features.space.dimension, device=run.device)
-        return Past(Described(nothing, _prompts([], run) if with_prompts else None), (), ())
+        return Past(Described(nothing, _prompts(prompt, [], {}, run)), (), ())
     # Also refuses latents of another format.
     view = bank.matching(run.latent_format, run.latent_shape)
     # Latents are at hand and measured in no time; what others remember of them may be of the VAE's own space.
@@ -90,10 +93,11 @@ def remembered(bank: FeatureBank | None, features: LatentFeatures, run: Sampling
     if features.decode is not None and len(missing) > MOST_DECODED:
         skipped, missing = missing[:-MOST_DECODED], missing[-MOST_DECODED:]
     known.update(_measured(view, missing, features, run))
-    blank = [name for name, row in known.items() if not row.any()]
-    known = {name: row for name, row in known.items() if name not in set(blank)}
-    prompts = {entry.id: entry.prompt for entry in bank.entries}
-    ids = tuple(name for name in prompts if name in known)
+    entries = {entry.id: entry.prompt for entry in bank.entries}
+    fitting = [name for name in entries if name in known]
+    blank = {name for name in fitting if not known[name].any()}
+    encoded = dict(zip(*bank.features(prompt.tag), strict=True)) if isinstance(prompt, EncodedPrompt) else None
+    ids = tuple(name for name in fitting if name not in blank and (encoded is None or name in encoded))
     rows = [known[name].float().cpu() for name in ids]
     if wrong := {tuple(row.shape) for row in rows} - {(features.space.dimension,)}:
         raise ValueError(
@@ -101,11 +105,15 @@ def remembered(bank: FeatureBank | None, features: LatentFeatures, run: Sampling
             f"{features.space.dimension} numbers: use the model that made them, or another bank."
         )
     table = torch.stack(rows) if rows else torch.zeros(0, features.space.dimension)
-    vectors = _prompts([prompts[name] for name in ids], run) if with_prompts else None
-    decoded = 0 if features.decode is None else len(missing)
-    others = len(prompts) - len(ids) - len(skipped) - len(blank)
-    notes = _notes(others, len(skipped), decoded, len(blank))
-    return Past(Described(table.to(run.device), vectors), ids, notes)
+    prompts = _prompts(prompt, ids, entries if encoded is None else encoded, run)
+    notes = _notes(
+        other_size=len(entries) - len(fitting) - len(skipped),
+        skipped=len(skipped),
+        decoded=0 if features.decode is None else len(missing),
+        blank=len(blank),
+        unencoded=len(fitting) - len(blank) - len(ids),
+    )
+    return Past(Described(table.to(run.device), prompts), ids, notes)
 
 
 def exemplars_of(exemplars: ExemplarSet | None, features: LatentFeatures, run: SamplingRun) -> Described:
@@ -136,20 +144,31 @@ def _with_contrast(features: Tensor, run: SamplingRun) -> Described:
     return Described(features[features.any(1)].to(run.device))
 
 
-def batch_prompts(prompt: str | Sequence[str], run: SamplingRun) -> Tensor:
-    """Vectors of the batch's prompts: one for all or one each.
+def batch_prompts(prompt: str | Sequence[str] | EncodedPrompt, run: SamplingRun) -> Prompts:
+    """The batch's prompts: one for all or one each.
 
     Raises:
         ValueError: another number of prompts than of pictures.
     """
-    prompts = [prompt] * run.batch_size if isinstance(prompt, str) else list(prompt)
-    if len(prompts) != run.batch_size:
-        raise ValueError(f"There are {len(prompts)} prompts for {run.batch_size} pictures: give one, or one each.")
-    return _prompts(prompts, run)
+    encoded = isinstance(prompt, EncodedPrompt)
+    given = 1 if isinstance(prompt, str) else len(prompt.vectors) if encoded else len(prompt)
+    if given not in (1, run.batch_size):
+        raise ValueError(f"There are {given} prompts for {run.batch_size} pictures: give one, or one each.")
+    if encoded:
+        return Prompts.encoded(prompt.vectors.expand(run.batch_size, -1)).to(run.device)
+    texts = [prompt] if isinstance(prompt, str) else list(prompt)
+    return Prompts.of_words(texts * (run.batch_size // given)).to(run.device)
 
 
-def _prompts(prompts: Sequence[str | None], run: SamplingRun) -> Tensor:
-    return prompt_vectors(prompts).to(run.device)
+def _prompts(prompt: Wanted, ids: Sequence[str], known: Mapping[str, Any], run: SamplingRun) -> Prompts | None:
+    """Remembered prompts, as texts or as encodings, in the order of the ids; None where prompts do not count."""
+    if prompt is None:
+        return None
+    if not ids:
+        return batch_prompts(prompt, run).at(torch.arange(0))
+    found = [known[name] for name in ids]
+    encoded = isinstance(prompt, EncodedPrompt)
+    return (Prompts.encoded(torch.stack(found)) if encoded else Prompts.of_words(found)).to(run.device)
 
 
 def _measured(view: View, rows: Sequence[int], features: LatentFeatures, run: SamplingRun) -> dict[str, Tensor]:
@@ -171,13 +190,15 @@ def _as_of(run: SamplingRun, latent: Tensor) -> Tensor:
     return latent
 
 
-def _notes(other_size: int, skipped: int, decoded: int, blank: int) -> tuple[str, ...]:
+def _notes(*, other_size: int, skipped: int, decoded: int, blank: int, unencoded: int) -> tuple[str, ...]:
     advice = "Remember pictures with their features to avoid that."
     notes = []
-    if blank:
-        notes.append(f"{_counted(blank)} without contrast and left out.")
     if other_size:
         notes.append(f"{_counted(other_size)} of another size and left out.")
+    if blank:
+        notes.append(f"{_counted(blank)} without contrast and left out.")
+    if unencoded:
+        notes.append(f"{_counted(unencoded)} without such a conditioning and left out. Wire it into Remember, too.")
     if skipped:
         notes.append(f"{_counted(skipped)} without features and left out beyond the newest {MOST_DECODED}. {advice}")
     elif decoded:

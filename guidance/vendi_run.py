@@ -13,6 +13,7 @@ from .contract import SamplingRun, SamplingStep
 from .feature_space import LatentFeatures
 from .masks import movable
 from .vendi_directions import Described
+from .vendi_prompts import Prompts
 from .vendi_references import Past
 
 ROUNDING = 1e-4
@@ -59,14 +60,14 @@ class VendiRun:
         features: the feature space.
         past: remembered pictures.
         exemplars: real pictures to stay near to.
-        prompts: vectors of the batch's prompts, (B, w); None where prompts do not count.
+        prompts: of the batch; None where prompts do not count.
     """
 
     run: SamplingRun
     features: LatentFeatures
     past: Past
     exemplars: Described
-    prompts: Tensor | None
+    prompts: Prompts | None
 
     def seen_through(self, mask: Tensor | None) -> VendiRun:
         """The same run with pictures compared where an inpainting mask lets them change."""
@@ -96,7 +97,7 @@ class VendiRun:
         found = self.features(latents[finite]).to(self.run.device)
         kept = found.any(1)
         rows = finite[kept]
-        return rows, Described(found[kept], None if self.prompts is None else self.prompts[rows])
+        return rows, Described(found[kept], None if self.prompts is None else self.prompts.at(rows))
 
     def moment(self, denoised: Tensor, step: SamplingStep, points: Tensor) -> Moment:
         """Take the features of ``points``, one of the estimates, for a correction of ``denoised``."""

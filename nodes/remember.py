@@ -13,6 +13,7 @@ from ..stores.bank_snapshot import BankSnapshot
 from ..stores.memory_bank import DEFAULT_CAPACITY
 from ..stores.names import validate_bank_name
 from .bank_folder import open_bank
+from .conditioning import encoded_prompt
 from .features import picture_features, picture_spaces
 from .host import is_known_to_be_noisy, latent_channels, latent_format_name
 from .latents import plain_latents
@@ -82,6 +83,12 @@ class DiversityRemember(io.ComfyNode):
                     **input_extras(io.Combo.Input, advanced=True),
                 ),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="The prompt as the model sees it. Remembered, it tells Vendi Guidance which prompts mean "
+                    "much the same.",
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent", tooltip="The samples, unchanged."),
@@ -119,6 +126,7 @@ class DiversityRemember(io.ComfyNode):
         capacity: int = DEFAULT_CAPACITY,
         features: str = NO_FEATURES,
         clip_vision: Any = None,
+        conditioning: Any = None,
     ) -> io.NodeOutput:
         """Remember the samples.
 
@@ -138,6 +146,12 @@ class DiversityRemember(io.ComfyNode):
                     f'The features "{features}" are taken of pictures. Wire the decoded images, or "none".'
                 )
             facts["features"] = picture_features(features, clip_vision, images, len(latents))
+        if conditioning is not None:
+            encoded = encoded_prompt(conditioning)
+            facts["features"] = {
+                **facts.get("features", {}),
+                encoded.tag: encoded.vectors.expand(len(latents), -1).clone(),
+            }
         told = f"{len(latents)} pictures go on along the wire."
         extended = None if bank is None else bank.extended(latents, **facts)
         if name:

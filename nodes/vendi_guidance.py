@@ -14,6 +14,7 @@ from ..guidance.vendi_guidance import VendiGuidance
 from ..guidance.vendi_settings import VendiSettings
 from ..stores.bank_snapshot import BankSnapshot, check_latent_format
 from ..stores.exemplar_set import ExemplarSet
+from .conditioning import encoded_prompt
 from .features import LATENTS, SPACES_TOOLTIP, HostNetworks, choose_features, spaces
 from .host import latent_format_name
 from .schema import input_extras, schema_extras
@@ -156,6 +157,12 @@ class DiversityVendiGuidance(io.ComfyNode):
                 ),
                 io.Vae.Input("vae", optional=True, tooltip="Decodes for features of pictures; a TAESD is quickest."),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="As prompt, by what the model's text encoder makes of it instead of by words; Remember "
+                    "must have been given it, too.",
+                ),
             ],
             outputs=steered_outputs(),
             hidden=[io.Hidden.unique_id],
@@ -212,6 +219,7 @@ class DiversityVendiGuidance(io.ComfyNode):
         prompt: str | None = None,
         vae: Any = None,
         clip_vision: Any = None,
+        conditioning: Any = None,
     ) -> io.NodeOutput:
         """Patch the model, unless there is nothing to differ from and nothing to stay near to.
 
@@ -241,11 +249,12 @@ class DiversityVendiGuidance(io.ComfyNode):
         if settings.is_off or (bank is None and exemplars is None and not settings.in_batch):
             return io.NodeOutput(model, RunTraces())
         make_features = choose_features(features, model, HostNetworks(vae, clip_vision))
+        drawn_from = prompt if conditioning is None else encoded_prompt(conditioning)
 
         def make(interval: SigmaInterval) -> VendiGuidance:
             # The published algorithm acts all the way.
             chosen = settings if preset == PAPER else replace(settings, interval=interval)
-            return VendiGuidance(chosen, bank, exemplars, make_features, prompt)
+            return VendiGuidance(chosen, bank, exemplars, make_features, drawn_from)
 
         return io.NodeOutput(
             *steered(model, make, start_percent, end_percent, VendiGuidance.name, cls.hidden.unique_id)

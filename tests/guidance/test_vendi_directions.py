@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diversity_guidance.guidance.vendi_directions import UNRELATED, Described, away_from, towards
-from diversity_guidance.guidance.vendi_prompts import prompt_vectors
+from diversity_guidance.guidance.vendi_prompts import Prompts, prompt_vectors
 from diversity_guidance.guidance.vendi_settings import VendiSettings
 from diversity_guidance.kernels.similarity import gaussian_kernel, unit_rows
 from diversity_guidance.kernels.vendi import log_vendi_gradient, log_vendi_gradient_gaussian, vendi_score
@@ -117,9 +117,10 @@ def test_shares_do_not_shrink_as_the_bank_grows() -> None:
 def test_only_pictures_of_similar_prompts_push() -> None:
     batch = rows(1, 1)
     near, far = unit_rows(batch + 0.2 * rows(3, 1)), unit_rows(batch + 0.2 * rows(4, 1))
-    prompts = prompt_vectors(["a red car", "A red car!", "two dogs"])
+    prompts = Prompts.of_words(["a red car", "A red car!", "two dogs"])
     settings = VendiSettings(in_batch=False)
-    found = away_from(Described(batch, prompts[:1]), Described(torch.cat([near, far]), prompts[1:]), settings)
+    known = Described(torch.cat([near, far]), prompts.at(torch.tensor([1, 2])))
+    found = away_from(Described(batch, prompts.at(torch.tensor([0]))), known, settings)
     alone = away_from(Described(batch), Described(near), settings)
     assert found.distances[0, 1] == math.inf
     assert found.share.tolist() == pytest.approx(alone.share.tolist())
@@ -130,6 +131,19 @@ def test_only_pictures_of_similar_prompts_push() -> None:
 def test_unknown_prompts_are_like_each_other_alone() -> None:
     vectors = prompt_vectors([None, "", "cat", "?!"])
     assert (vectors @ vectors.T).round().tolist() == [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]]
+
+
+def test_encoded_prompts_are_compared_by_a_kernel_that_tells_them_apart() -> None:
+    """Encodings of unrelated prompts still have a cosine of one half and more."""
+    shared = torch.ones(1, 64)
+    vectors = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    vectors[1] = vectors[0] + 0.3 * vectors[3]
+    prompts = Prompts.encoded(5 * (shared + vectors))
+    likeness = prompts.likeness(prompts)
+    assert torch.cosine_similarity(shared + vectors[:1], shared + vectors[2:3]) > 0.4
+    assert likeness[0, 2] < 0.1 < 0.5 < likeness[0, 1]
+    assert likeness.diagonal().tolist() == pytest.approx([1] * 4)
+    assert torch.linalg.eigvalsh(likeness.double()).min() > -1e-6
 
 
 def test_the_nearest_of_ten_thousand() -> None:

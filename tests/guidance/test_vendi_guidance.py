@@ -13,6 +13,7 @@ from diversity_guidance.guidance.feature_space import LatentFeatures, latent_lay
 from diversity_guidance.guidance.interval import SigmaInterval
 from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.vendi_guidance import VendiGuidance
+from diversity_guidance.guidance.vendi_prompts import EncodedPrompt
 from diversity_guidance.guidance.vendi_settings import VendiSettings
 from diversity_guidance.stores.bank_snapshot import BankSnapshot
 from diversity_guidance.stores.exemplar_set import ExemplarSet
@@ -224,6 +225,22 @@ def test_only_remembered_pictures_of_similar_prompts_push() -> None:
         assert (steered(guidance, picture) is not picture) == pushed
 
 
+def test_only_remembered_pictures_of_similar_conditionings_push() -> None:
+    picture, encodings = noise(1, 1), torch.eye(3)
+    twin = picture + 0.1 * noise(2, 1)
+    bank = bank_of(twin, conditioning=encodings[:1]).extended(twin + 0.1, latent_format="SD3")
+    pushes = []
+    for row in (0, 1):
+        guidance = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[row : row + 1], "conditioning"))
+        pushes.append(float((steered(guidance, picture) - picture).norm()))
+        assert guidance.trace.notes == [
+            "1 remembered picture was without such a conditioning and left out. Wire it into Remember, too."
+        ]
+    assert pushes[0] > 20 * pushes[1]
+    alone = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[:1], "of another encoder"))
+    assert steered(alone, picture) is picture
+
+
 def test_it_composes_with_sparse_repellency() -> None:
     batch, driver = alike(4), Driver(batch=4)
     results = []
@@ -251,12 +268,13 @@ def test_the_trace_names_the_nearest() -> None:
     assert guidance.trace.final_nearest == pytest.approx([record.nearest], rel=1e-3)
 
 
-def test_steering_works_in_inference_mode() -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_steering_works_in_inference_mode(masked: bool) -> None:
     """Hosts run samplers there; what they pass can take part in no gradient."""
     with torch.inference_mode():
         batch = alike(3)
         bank = bank_of(alike(2, seed=5))
-        moved = steered(VendiGuidance(bank=bank), batch)
+        moved = steered(VendiGuidance(bank=bank), batch, mask=left_half() if masked else None)
     assert spread(moved) > spread(batch)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -176,6 +177,25 @@ def test_exemplars_draw_a_picture_towards_them(server: HostServer, client: HostC
         return float((picture[..., 1] - (picture[..., 0] + picture[..., 2]) / 2).mean())
 
     assert greenness(after) > greenness(before) + 5
+
+
+def test_conditionings_tell_which_remembered_pictures_count(client: HostClient) -> None:
+    """The embedded model's encoder is a bag of words; what they mean is the same in another order."""
+    corrections = []
+    for told, asked in (("woman running", "running woman"), ("woman running", "cat"), (None, "running woman")):
+        graph = Spreading()
+        remembered = {} if told is None else {"conditioning": graph.encode(told)}
+        bank = graph.remembered(**remembered)[1]
+        steered = graph.vendi(bank=bank, conditioning=graph.encode(asked))
+        shown = graph.trace_of(steered, graph.sample(steered, batch=1, seed=5))
+        corrections.append(client.run(graph.prompt).outputs[shown.id]["text"][0])
+    assert "Moved 1 of 1" in corrections[0]
+    assert _moved_by(corrections[0]) > 3 * _moved_by(corrections[1])
+    assert "without such a conditioning and left out" in corrections[2]
+
+
+def _moved_by(summary: str) -> float:
+    return float(re.search(r"by ([\d.]+)% of the estimate", summary)[1])  # type: ignore[index]
 
 
 def test_remembered_features_need_no_decoding(client: HostClient) -> None:
