@@ -15,17 +15,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from ...guidance.sparse_repellency import RepellencySettings
+from ...kernels.exclusion import Leading, leading_columns, sparse_field
 from ...kernels.reference_blocks import read_chunks
 from ...kernels.shields import shield_field, squared_norms
 from .peak_memory import peak_bytes
 
 BATCH = 8
-SPARSE_RADIUS = 0.3
+SPARSE_RADIUS = RepellencySettings().radius
 """As a fraction of the typical distance: the default of the guidance."""
 
 DENSE_RADIUS = 1.1
@@ -72,35 +75,50 @@ class Cost:
     extra_bytes: int
 
 
-def read_bank(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Bank:
+    """A bank, and what the guidance keeps of it during a run.
+
+    Attributes:
+        latents: shape (N, D).
+        norms: their squared norms, shape (N,).
+        leading: their first columns' squared norms; None where rows are too short.
+    """
+
+    latents: Tensor
+    norms: Tensor
+    leading: Leading | None
+
+
+def read_bank(points: Tensor, bank: Bank) -> Tensor:
     """The floor: every stored value becomes a float32 once, by way of one chunk of memory, and is added up."""
     total = points.new_zeros(())
-    for _, chunk in read_chunks(bank, points):
+    for _, chunk in read_chunks(bank.latents, points):
         total += chunk.sum()
     return total
 
 
-def published(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
+def published(points: Tensor, bank: Bank) -> Tensor:
     """Equation 5 as it is printed: all differences at once, a tensor of batch x references x latent."""
-    differences = points[:, None] - bank.to(points.dtype)
+    differences = points[:, None] - bank.latents.to(points.dtype)
     distances = differences.norm(dim=2, keepdim=True)
     return ((_radius(points, SPARSE_RADIUS) / distances - 1).relu() * differences).sum(1)
 
 
-def sparse(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
-    """The kernel with norms at hand, as the guidance calls it, and one contact for every estimate."""
-    return shield_field(points, bank, _radius(points, SPARSE_RADIUS), norms=norms).delta
+def kernel(points: Tensor, bank: Bank, share: float) -> Tensor:
+    """The kernel as the guidance calls it: references are ruled out by their first columns where rows are long."""
+    radius = _radius(points, share)
+    if bank.leading is None:
+        return shield_field(points, bank.latents, radius, norms=bank.norms).delta
+    return sparse_field(points, bank.latents, radius, bank.leading, norms=bank.norms).delta
 
 
-def dense(points: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
-    """The kernel where every reference pushes every estimate."""
-    return shield_field(points, bank, _radius(points, DENSE_RADIUS), norms=norms).delta
-
-
-METHODS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+METHODS: dict[str, Callable[[Tensor, Bank], Tensor]] = {
     "one read": read_bank,
-    "sparse contacts": sparse,
-    "dense contacts": dense,
+    # One contact for every estimate.
+    "sparse contacts": partial(kernel, share=SPARSE_RADIUS),
+    # Every reference pushes every estimate.
+    "dense contacts": partial(kernel, share=DENSE_RADIUS),
     "published": published,
 }
 
@@ -142,24 +160,31 @@ def measure(case: Case, repeats: int) -> Cost:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(BATCH, case.dimensions, generator=generator)
-    bank = torch.empty(case.references, case.dimensions, dtype=STORED[case.stored])
-    for row in bank:
+    latents = torch.empty(case.references, case.dimensions, dtype=STORED[case.stored])
+    for row in latents:
         row.copy_(torch.randn(case.dimensions, generator=generator))
     for row in range(min(BATCH, case.references)):
-        bank[row * case.references // BATCH] = points[row] + 0.1 * torch.randn(case.dimensions, generator=generator)
-    # A row at a time: memory once used would hide what the method needs.
-    norms = torch.cat([squared_norms(bank[row : row + 1], points) for row in range(len(bank))])
+        latents[row * case.references // BATCH] = points[row] + 0.1 * torch.randn(case.dimensions, generator=generator)
+    bank = _prepared(latents, points)
     method = METHODS[case.method]
     # What the libraries keep for themselves is not the method's.
-    method(points, bank[:2], norms[:2])
+    method(points, _prepared(latents[:2], points))
     before = peak_bytes()
-    method(points, bank, norms)
+    method(points, bank)
     extra = peak_bytes() - before
-    seconds = [
-        (_seconds(read_bank, points, bank, norms), _seconds(method, points, bank, norms)) for _ in range(repeats)
-    ]
+    seconds = [(_seconds(read_bank, points, bank), _seconds(method, points, bank)) for _ in range(repeats)]
     reads, evaluations = zip(*seconds, strict=True)
     return Cost(median(evaluations), median(reads), extra)
+
+
+def _prepared(latents: Tensor, points: Tensor) -> Bank:
+    """The bank of these latents, prepared a row at a time: memory once used would hide what the method needs."""
+    norms = torch.cat([squared_norms(row[None], points) for row in latents])
+    leading = leading_columns(latents[:1], points)
+    if leading is not None:
+        rest = [squared_norms(row[None], points, columns=leading.columns) for row in latents[1:]]
+        leading = Leading(leading.columns, torch.cat([leading.norms, *rest]))
+    return Bank(latents, norms, leading)
 
 
 def _cases(arguments: argparse.Namespace) -> Iterator[Case]:
@@ -181,9 +206,9 @@ def _radius(points: Tensor, share: float) -> float:
     return share * math.sqrt(2 * points.shape[1])
 
 
-def _seconds(method: Callable[[Tensor, Tensor, Tensor], Tensor], points: Tensor, bank: Tensor, norms: Tensor) -> float:
+def _seconds(method: Callable[[Tensor, Bank], Tensor], points: Tensor, bank: Bank) -> float:
     start = time.process_time()
-    method(points, bank, norms)
+    method(points, bank)
     return time.process_time() - start
 
 
