@@ -1,4 +1,4 @@
-"""The command line: ``diversity-guidance demo | bench | report``.
+"""The command line: ``diversity-guidance demo | bench | index | report``.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``; only the chosen one is
 imported, so that ``--help`` answers at once and a missing extra is only missed where it is needed.
@@ -14,6 +14,7 @@ from importlib import import_module
 COMMANDS = {
     "demo": ("demo.run", "draw the same prompt alike, then different, on the embedded model"),
     "bench": ("demo.bench.command", "measure speed, memory and the gain in diversity"),
+    "index": ("indexing.command", "build, change and look into Protected Indexes"),
     "report": ("metrics.command", "measure the diversity of a folder of pictures"),
 }
 

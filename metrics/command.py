@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, picture_space
-from .folder import FolderFeatures, Progress, find_pictures, measure_folder
+from .folder import FolderFeatures, find_pictures, measure_folder
 from .page import html_page
 from .plates import folder_plates
+from .progress import progress_line
 from .report import NEIGHBOURS, DiversityReport, measure
 from .serialise import to_csv, to_plain
 from .summary import table
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print the numbers and write what was asked for."""
     space = picture_space(arguments.space)
     pictures, reference, held_out = (
-        None if folder is None else measure_folder(find_pictures(folder), space, _progress(folder))
+        None if folder is None else measure_folder(find_pictures(folder), space, progress_line(str(folder)))
         for folder in (arguments.folder, arguments.reference, arguments.held_out)
     )
     assert pictures is not None
@@ -113,18 +114,3 @@ def _unreadable_lines(files: Sequence[tuple[Path, str]]) -> list[str]:
         return []
     lines = ["", f"{len(files):,} unreadable files:", *(f"  {path}: {reason}" for path, reason in files[:_LISTED])]
     return [*lines, f"  ... and {len(files) - _LISTED:,} more"] if len(files) > _LISTED else lines
-
-
-def _progress(folder: Path) -> Progress:
-    """A line that counts on a terminal, and a line every tenth of the way elsewhere."""
-    told = 0
-
-    def tell(done: int, total: int) -> None:
-        nonlocal told
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{folder}: {done:,} of {total:,} pictures" + "\n" * (done == total))
-        elif done == total or done * 10 // total > told:
-            sys.stderr.write(f"{folder}: {done:,} of {total:,} pictures\n")
-        told = done * 10 // total
-
-    return tell

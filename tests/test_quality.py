@@ -13,11 +13,12 @@ import pytest
 from support.host_server import PACK
 
 ROOMS = {
-    "kernels": {"stores", "features", "guidance", "metrics", "demo", "nodes"},
-    "stores": {"features", "guidance", "metrics", "demo", "nodes"},
-    "features": {"stores", "guidance", "metrics", "demo", "nodes"},
-    "guidance": {"metrics", "demo", "nodes"},
-    "metrics": {"stores", "demo", "nodes"},
+    "kernels": {"stores", "features", "guidance", "metrics", "indexing", "demo", "nodes"},
+    "stores": {"features", "guidance", "metrics", "indexing", "demo", "nodes"},
+    "features": {"stores", "guidance", "metrics", "indexing", "demo", "nodes"},
+    "guidance": {"metrics", "indexing", "demo", "nodes"},
+    "metrics": {"stores", "indexing", "demo", "nodes"},
+    "indexing": {"guidance", "nodes"},
     "demo": {"nodes"},
     "nodes": set(),
 }

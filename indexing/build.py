@@ -1,0 +1,109 @@
+"""Filling an index from a source: only what is new is encoded, and what was stopped goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..stores.index_builder import IndexBuilder
+from ..stores.index_manifest import NAME as MANIFEST
+from ..stores.index_manifest import read_manifest
+from .sources import Part, Passed, Progress, Source
+
+KEPT_BYTES = 8 * 2**20
+"""Vectors that are kept on disk together: what a kill loses at most."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a build did.
+
+    Attributes:
+        added: vectors that are new in the index.
+        total: vectors that it holds now.
+        repeated: items that it held already, or that occur twice.
+        unreadable: names of files that could not be read, and why.
+        finished: false where it was stopped; what was encoded is kept for the next time.
+    """
+
+    added: int
+    total: int
+    repeated: int
+    unreadable: tuple[tuple[str, str], ...]
+    finished: bool = True
+
+    def sentence(self) -> str:
+        """For the user."""
+        if not self.finished:
+            return "Stopped: what was encoded is kept, and the next build goes on from there."
+        told = f"{self.added:,} pictures were added, {self.repeated:,} were known: {self.total:,} are protected."
+        return told + (f" {len(self.unreadable):,} could not be read." if self.unreadable else "")
+
+
+def build(
+    folder: Path, space: str, source: Source, progress: Progress, stopped: Callable[[], bool] = lambda: False
+) -> Outcome:
+    """Make the index in a folder, or add to the one there.
+
+    Args:
+        folder: of the index.
+        space: what the vectors are, see ``stores.index_spaces``.
+        source: where they come from.
+        progress: told (items looked at, items in all).
+        stopped: asked after every batch whether to stop.
+
+    Raises:
+        IndexSpaceError: the index there is of another space or shape.
+        IndexWriteError: it cannot be written; it stays as it was.
+        ValueError: there is nothing to protect, or the source cannot be read.
+    """
+    with IndexBuilder(folder, space, source.shape()) as builder:
+        passed = Passed(set(builder.labels().keys))
+        if not collect(builder, source, passed, progress, stopped):
+            return Outcome(0, 0, passed.repeated, tuple(passed.unreadable), finished=False)
+        return publish(builder, passed)
+
+
+def collect(
+    builder: IndexBuilder, source: Source, passed: Passed, progress: Progress, stopped: Callable[[], bool]
+) -> bool:
+    """Append what is new; false where it was stopped before the end."""
+    waiting: list[Part] = []
+    for part in source.parts(passed, progress):
+        waiting.append(part)
+        stop = stopped()
+        if stop or sum(2 * kept.vectors.numel() for kept in waiting) >= KEPT_BYTES:
+            _append(builder, waiting)
+            waiting = []
+        if stop:
+            return False
+    _append(builder, waiting)
+    return True
+
+
+def publish(builder: IndexBuilder, passed: Passed) -> Outcome:
+    """Publish what was appended, unless nothing is new.
+
+    Raises:
+        IndexWriteError: it cannot be written; the published index stays as it was.
+        ValueError: there is nothing to protect.
+    """
+    before = read_manifest(builder.folder).count if (builder.folder / MANIFEST).is_file() else 0
+    total = len(builder.labels())
+    if total == 0:
+        raise ValueError(f"Nothing could be read, so {builder.folder} protects nothing: check the files.")
+    if total > before:
+        builder.finish()
+    return Outcome(total - before, total, passed.repeated, tuple(passed.unreadable))
+
+
+def _append(builder: IndexBuilder, parts: list[Part]) -> None:
+    if parts:
+        builder.append(
+            torch.cat([part.vectors for part in parts]),
+            [name for part in parts for name in part.names],
+            [key for part in parts for key in part.keys],
+        )

@@ -1,0 +1,109 @@
+"""Building an index on a Ray cluster: workers encode and write builds of their own, joined and published here.
+
+All machines must see the pictures and the index's folder under the same paths. Every worker's build lies beside the
+index until it is joined, so that a campaign that was stopped goes on without encoding anything again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..metrics.folder import find_pictures
+from ..stores.index_builder import IndexBuilder
+from .build import Outcome, collect, publish
+from .pictures import PictureFolder
+from .sources import Passed, Progress
+
+LOCAL = "local"
+MOST_TASKS, LEAST_FILES = 64, 256
+"""Many tasks keep all workers busy to the end, but each is joined with what is there already."""
+
+
+def build_on_cluster(folder: Path, pictures: PictureFolder, address: str, progress: Progress) -> Outcome:
+    """Make the index in a folder, or add to the one there, as ``build.build`` does.
+
+    Args:
+        folder: of the index.
+        pictures: what to encode, and how.
+        address: of the Ray cluster, or "local" to start one on this machine.
+        progress: told (pictures done, pictures in all).
+
+    Raises:
+        IndexSpaceError: the index there is of another space or shape.
+        IndexWriteError: it cannot be written; it stays as it was.
+        ValueError: Ray is not installed or cannot be reached, or there is nothing to protect.
+    """
+    paths = find_pictures(pictures.root)
+    space, source = pictures.source(paths)
+    ray = _connected(address)
+    try:
+        with IndexBuilder(folder, space, source.shape()) as builder:
+            passed = Passed(set(builder.labels().keys))
+            known = ray.put(frozenset(passed.known))
+            encode = ray.remote(encode_part).options(num_cpus=1)
+            size = max(LEAST_FILES, -(-len(paths) // MOST_TASKS))
+            groups = [paths[start : start + size] for start in range(0, len(paths), size)]
+            waiting = [encode.remote(part_folder(folder, group), pictures, group, known) for group in groups]
+            for number, (group, result) in enumerate(zip(groups, waiting, strict=True), start=1):
+                # In order, so that the same pictures make the same index however many workers there are.
+                repeated, unreadable = ray.get(result)
+                passed.repeated += repeated
+                passed.unreadable += unreadable
+                builder.join(part_folder(folder, group))
+                progress(min(number * size, len(paths)), len(paths))
+            outcome = publish(builder, passed)
+    except ray.exceptions.RayTaskError as error:
+        # What went wrong, without where on which machine.
+        raise (error.cause if isinstance(error.cause, ValueError) else error) from error
+    finally:
+        ray.shutdown()
+    shutil.rmtree(_parts(folder), ignore_errors=True)
+    return outcome
+
+
+def encode_part(
+    folder: Path, pictures: PictureFolder, paths: Sequence[Path], known: frozenset[str]
+) -> tuple[int, list[tuple[str, str]]]:
+    """One worker's task: encode some pictures into a build of their own, and go on with it where it was stopped.
+
+    Returns:
+        How many pictures were known or repeated, and the files that could not be read.
+    """
+    torch.set_num_threads(1)
+    space, source = pictures.source(paths)
+    with IndexBuilder(folder, space, source.shape()) as builder:
+        begun = set(builder.labels().keys)
+        passed = Passed({*known, *begun})
+        collect(builder, source, passed, lambda done, total: None, lambda: False)
+        return passed.repeated - len(begun), passed.unreadable
+
+
+def part_folder(folder: Path, paths: Sequence[Path]) -> Path:
+    """Where the worker that encodes these files builds: beside the index, the same in every campaign."""
+    told = "\n".join(path.as_posix() for path in paths).encode(errors="surrogateescape")
+    return _parts(folder) / hashlib.sha256(told).hexdigest()[:16]
+
+
+def _parts(folder: Path) -> Path:
+    return folder.parent / f"{folder.name}.parts"
+
+
+def _connected(address: str) -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ValueError('Ray is not installed: pip install "diversity-guidance[distributed]" brings it.') from error
+    try:
+        if address == LOCAL:
+            ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False)
+        else:
+            ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise ValueError(f"The Ray cluster at {address} cannot be reached ({error}): check its address.") from error
+    return ray

@@ -1,0 +1,154 @@
+"""``diversity-guidance index``: build, change and look into Protected Indexes without ComfyUI."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..metrics.folder import find_pictures
+from ..metrics.progress import progress_line
+from ..stores.index_builder import IndexBuilder
+from ..stores.index_manifest import NAME as MANIFEST
+from ..stores.index_manifest import read_manifest
+from ..stores.index_spaces import latent_space, told
+from ..stores.protected_index import ProtectedIndex
+from .build import Outcome, build
+from .encoders import CHOICES, LATENTS
+from .latents import find_latents
+from .nearest import nearest_protected
+from .pictures import PictureFolder
+
+LISTED = 10
+"""Unreadable files named on the screen."""
+
+SIZE, FEATURE_SIZE = 64, 256
+"""Width and height of pictures in pixels: the embedded model's, and what is enough for any feature space."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="{" + ",".join(ACTIONS) + "}")
+    for name, (purpose, _) in ACTIONS.items():
+        action = actions.add_parser(name, help=purpose, description=purpose)
+        action.add_argument("index", type=Path, help="folder of the index")
+        if name in ("build", "add"):
+            _add_source(action)
+        elif name == "remove":
+            action.add_argument("names", nargs="+", help="what to remove, by the names that info lists")
+        elif name == "info":
+            action.add_argument("--names", action="store_true", help="also list the name of everything in it")
+        elif name == "nearest":
+            action.add_argument("pictures", type=Path, help="folder of pictures to check")
+            _add_encoder(action)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked."""
+    _, action = ACTIONS[arguments.action]
+    return action(arguments)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="folder of pictures, or with --latents of safetensors files")
+    _add_encoder(parser)
+    parser.add_argument("--latents", metavar="FORMAT", help="read raw VAE latents of this format, such as SD3 or Flux")
+    parser.add_argument("--key", default="", help="of the tensor in every file of latents, where there are several")
+    parser.add_argument("--ray", metavar="ADDRESS", help="spread the work over a Ray cluster; local starts one here")
+
+
+def _add_encoder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--space", default=LATENTS, help=f"what pictures are turned into: {CHOICES} (default: latents)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        help=f"width and height of pictures in pixels (default: {SIZE}, for features {FEATURE_SIZE})",
+    )
+    parser.add_argument("--batch", type=int, default=16, help="pictures encoded at once (default: 16)")
+
+
+def _pictures(root: Path, arguments: argparse.Namespace) -> PictureFolder:
+    size = (SIZE if arguments.space == LATENTS else FEATURE_SIZE) if arguments.size is None else arguments.size
+    if size < 1 or arguments.batch < 1:
+        raise ValueError("The size of pictures and the batch must be at least 1.")
+    return PictureFolder(root, arguments.space, size, arguments.batch)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    folder: Path = arguments.index
+    exists = (folder / MANIFEST).is_file()
+    if exists and arguments.action == "build":
+        raise ValueError(f"There is an index in {folder} already: say add instead of build to add to it.")
+    if not exists and arguments.action == "add":
+        raise ValueError(f"There is no index in {folder} yet: say build instead of add.")
+    progress = progress_line(str(arguments.source), "items")
+    if arguments.latents:
+        source = find_latents(arguments.source, arguments.key)
+        return _tell(build(folder, latent_space(arguments.latents), source, progress))
+    pictures = _pictures(arguments.source, arguments)
+    if arguments.ray:
+        from .cluster import build_on_cluster
+
+        return _tell(build_on_cluster(folder, pictures, arguments.ray, progress))
+    space, source = pictures.source(find_pictures(pictures.root))
+    return _tell(build(folder, space, source, progress))
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    with IndexBuilder.opened(arguments.index) as builder:
+        removed = builder.remove(arguments.names)
+        builder.finish()
+    _say(f"{removed:,} removed, {read_manifest(arguments.index).count:,} are protected.")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    index = ProtectedIndex.open(arguments.index)
+    manifest = index.manifest
+    size = sum(path.stat().st_size for path in index.folder.rglob("*") if path.is_file())
+    _say(f"{len(index):,} references: {told(index.space)} of shape {' x '.join(map(str, index.shape))}.")
+    _say(f"{len(manifest.shards):,} shards, {size / 1e6:,.1f} MB on disk, {index.nbytes / 1e6:,.1f} MB in memory.")
+    _say(f"State {manifest.generation}, fingerprint {index.fingerprint()}.")
+    for number in range(len(index)) if arguments.names else ():
+        _say(index.name(number))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    index = ProtectedIndex.open(arguments.index)
+    damages = index.verify()
+    for damage in damages:
+        _say(damage)
+    if not damages:
+        _say(f"All {len(index):,} references are what was written.")
+    return 1 if damages else 0
+
+
+def _nearest(arguments: argparse.Namespace) -> int:
+    pictures = _pictures(arguments.pictures, arguments)
+    for approach in nearest_protected(ProtectedIndex.open(arguments.index), pictures):
+        _say(f"{approach.distance:.4f}\t{approach.picture}\t{approach.protected}")
+    return 0
+
+
+def _tell(outcome: Outcome) -> int:
+    _say(outcome.sentence())
+    for name, reason in outcome.unreadable[:LISTED]:
+        _say(f"  {name}: {reason}")
+    if len(outcome.unreadable) > LISTED:
+        _say(f"  ... and {len(outcome.unreadable) - LISTED:,} more")
+    return 0
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(sentence + "\n")
+
+
+ACTIONS = {
+    "build": ("make an index of pictures or latents; one that was cut short goes on", _build),
+    "add": ("add pictures or latents to an index; what it holds already is passed over", _build),
+    "remove": ("take references out of an index", _remove),
+    "info": ("say what an index holds", _info),
+    "verify": ("read everything and name what is damaged", _verify),
+    "nearest": ("say how near the pictures of a folder are to protected ones", _nearest),
+}

@@ -1,0 +1,51 @@
+"""What turns pictures into vectors without ComfyUI: the embedded model's autoencoder, or a feature space."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..features.named import CLIP_PREFIX, SPACE_NAMES, picture_space
+from ..features.space import FeatureSpace
+from ..stores.index_spaces import feature_space, latent_space
+from .sources import Encode
+
+LATENTS = "latents"
+CHOICES = f"{LATENTS} (of the embedded model), {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of an open_clip model"
+
+
+class Encoder(NamedTuple):
+    """A way to encode pictures.
+
+    Attributes:
+        space: of the index that holds the vectors.
+        encode: pictures (B, 3, H, W) in 0..1 to vectors (B, ...).
+    """
+
+    space: str
+    encode: Encode
+
+
+def picture_encoder(name: str) -> Encoder:
+    """The encoder of a name: ``latents``, or that of a feature space.
+
+    Raises:
+        ValueError: an unknown name, a folder without a model, or a library that is not installed.
+    """
+    if name == LATENTS:
+        try:
+            # Only here, since features need no diffusers.
+            from ..demo.autoencoder import load_autoencoder
+            from ..demo.pipeline import LATENT_FORMAT
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f'{error.name} is not installed: pip install "diversity-guidance[demo]" brings it.'
+            ) from error
+        return Encoder(latent_space(LATENT_FORMAT), load_autoencoder().encode)
+    space = picture_space(name)
+    return Encoder(feature_space(space.tag), lambda pictures: _features(space, pictures))
+
+
+def _features(space: FeatureSpace, pictures: Tensor) -> Tensor:
+    return space(pictures).detach()

@@ -1,0 +1,132 @@
+"""Filling an index: each content once, unreadable files named, stopped builds go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.indexing.build import build
+from diversity_guidance.indexing.sources import Encode, Fitted, GivenPictures, PictureFiles
+from diversity_guidance.metrics.folder import find_pictures, read_picture
+from diversity_guidance.stores.index_builder import IndexBuilder
+from diversity_guidance.stores.index_errors import IndexSpaceError
+from diversity_guidance.stores.protected_index import ProtectedIndex
+from torch import Tensor
+
+SPACE = "latent:toy"
+
+
+def shrunk(pictures: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(pictures, 4)
+
+
+class Counted:
+    """An encoder that counts pictures, and may be told to fail."""
+
+    def __init__(self, fail_at: int = -1) -> None:
+        self.count = 0
+        self.fail_at = fail_at
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        if pictures.any():
+            self.count += len(pictures)
+            if self.count >= self.fail_at > 0:
+                raise KeyboardInterrupt
+        return shrunk(pictures)
+
+
+def files(root: Path, encode: Encode = shrunk, size: int = 16) -> PictureFiles:
+    return PictureFiles(find_pictures(root), root, Fitted(size, size, encode, batch=2))
+
+
+def silent(done: int, total: int) -> None:
+    pass
+
+
+def test_every_picture_once_and_the_unreadable_named(pictures: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    outcome = build(tmp_path / "index", SPACE, files(pictures), lambda done, total: told.append((done, total)))
+    assert (outcome.added, outcome.total, outcome.repeated, outcome.finished) == (10, 10, 1, True)
+    assert [name for name, _ in outcome.unreadable] == ["cats/broken.jpg", "dogs/cut.png"]
+    assert outcome.sentence() == "10 pictures were added, 1 were known: 10 are protected. 2 could not be read."
+    assert told[-1] == (13, 13)
+    index = ProtectedIndex.open(tmp_path / "index")
+    assert (len(index), index.space, index.shape) == (10, SPACE, (3, 4, 4))
+    assert [index.name(0), index.name(9)] == ["cats/1.png", "dogs/8.png"]
+    source = files(pictures)
+    encoded = shrunk(torch.stack([source.fitted.ready(read_picture(pictures / index.name(row))) for row in range(10)]))
+    torch.testing.assert_close(index.sample(10), encoded, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_there_is_never_encoded_again(pictures: Path, tmp_path: Path) -> None:
+    build(tmp_path / "index", SPACE, files(pictures), silent)
+    before = ProtectedIndex.open(tmp_path / "index")
+    (pictures / "cats/1.png").rename(pictures / "cats/renamed.png")
+    counted = Counted()
+    outcome = build(tmp_path / "index", SPACE, files(pictures, counted), silent)
+    assert (outcome.added, outcome.total, outcome.repeated, counted.count) == (0, 10, 11, 0)
+    assert ProtectedIndex.open(tmp_path / "index").manifest == before.manifest, "nothing was published anew"
+
+
+def test_new_pictures_are_added(pictures: Path, tmp_path: Path) -> None:
+    build(tmp_path / "index", SPACE, files(pictures / "cats"), silent)
+    counted = Counted()
+    outcome = build(tmp_path / "index", SPACE, files(pictures, counted), silent)
+    assert (outcome.added, outcome.total, counted.count) == (5, 10, 5)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_build_goes_on_where_it_stopped_and_ends_equal(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("diversity_guidance.indexing.build.KEPT_BYTES", 1)
+    build(tmp_path / "straight", SPACE, files(pictures), silent)
+    folder = tmp_path / "index"
+    if how == "stopped":
+        stops = iter([False, False, True])
+        outcome = build(folder, SPACE, files(pictures), silent, lambda: next(stops))
+        assert not outcome.finished and "goes on from there" in outcome.sentence()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            build(folder, SPACE, files(pictures, Counted(fail_at=7)), silent)
+    with pytest.raises(ValueError, match="There is no protected index"):
+        ProtectedIndex.open(folder)
+    counted = Counted()
+    outcome = build(folder, SPACE, files(pictures, counted), silent)
+    assert (outcome.added, counted.count) == (10, 4)
+    assert ProtectedIndex.open(folder).fingerprint() == ProtectedIndex.open(tmp_path / "straight").fingerprint()
+
+
+def test_pictures_at_hand(tmp_path: Path) -> None:
+    images = torch.rand((3, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    images = torch.cat([images, images[:1]])
+    outcome = build(tmp_path / "index", SPACE, GivenPictures(images, "images", Fitted(16, 16, shrunk)), silent)
+    assert (outcome.added, outcome.repeated) == (3, 1)
+    index = ProtectedIndex.open(tmp_path / "index")
+    assert index.name(2) == "images:2"
+    torch.testing.assert_close(index.sample(3), shrunk(images[:3]), rtol=1e-2, atol=1e-2)
+
+
+def test_another_size_or_space_is_refused_and_nothing_is_lost(pictures: Path, tmp_path: Path) -> None:
+    build(tmp_path / "index", SPACE, files(pictures), silent)
+    before = ProtectedIndex.open(tmp_path / "index").manifest
+    for space, source in ((SPACE, files(pictures, size=32)), ("latent:other", files(pictures))):
+        with pytest.raises(IndexSpaceError, match="choose another folder"):
+            build(tmp_path / "index", space, source, silent)
+    assert ProtectedIndex.open(tmp_path / "index").manifest == before
+
+
+def test_nothing_to_protect(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/1.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match="Nothing could be read"):
+        build(tmp_path / "index", SPACE, files(tmp_path / "pictures"), silent)
+
+
+def test_two_builds_at_once_are_refused(pictures: Path, tmp_path: Path) -> None:
+    with (
+        IndexBuilder(tmp_path / "index", SPACE, (3, 4, 4)),
+        pytest.raises(ValueError, match="another process"),
+    ):
+        build(tmp_path / "index", SPACE, files(pictures), silent)

@@ -1,0 +1,152 @@
+"""``diversity-guidance index`` on real folders: build, add, remove, look, verify, compare, and bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.cli import main
+from diversity_guidance.stores.protected_index import ProtectedIndex
+from safetensors.torch import save_file
+
+from .conftest import draw
+
+
+@pytest.fixture
+def index(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """An index of the colour layout of the pictures."""
+    folder = tmp_path / "index"
+    assert main(["index", "build", str(folder), str(pictures), "--space", "layout", "--batch", "3"]) == 0
+    printed = capsys.readouterr()
+    assert "10 pictures were added, 1 were known: 10 are protected. 2 could not be read." in printed.out
+    assert "cats/broken.jpg: cannot identify" in printed.out
+    assert "13 of 13 items" in printed.err
+    return folder
+
+
+def test_info_and_verify(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "info", str(index), "--names"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("10 references: features of colour-layout")
+    assert "\ncats/1.png\n" in printed
+    assert main(["index", "verify", str(index)]) == 0
+    assert "All 10 references are what was written." in capsys.readouterr().out
+
+
+def test_damage_is_named(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = next(index.rglob("*.f16"))
+    data = bytearray(rows.read_bytes())
+    data[40] ^= 1
+    rows.write_bytes(data)
+    assert main(["index", "verify", str(index)]) == 1
+    assert rows.name in capsys.readouterr().out
+
+
+def test_add_and_remove(index: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(pictures / "new.png", 77)
+    assert main(["index", "add", str(index), str(pictures), "--space", "layout"]) == 0
+    assert "1 pictures were added, 11 were known: 11 are protected." in capsys.readouterr().out
+    assert main(["index", "remove", str(index), "new.png", "cats/1.png"]) == 0
+    assert "2 removed, 9 are protected." in capsys.readouterr().out
+    assert main(["index", "remove", str(index), "new.png"]) == 2
+    assert "nothing was removed" in capsys.readouterr().err
+
+
+def test_nearest(index: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "drawn/like 4.png", 4, (30, 25))
+    (tmp_path / "drawn/broken.png").write_bytes(b"x")
+    assert main(["index", "nearest", str(index), str(tmp_path / "drawn"), "--space", "layout"]) == 0
+    broken, alike = capsys.readouterr().out.splitlines()
+    assert broken.startswith("nan\tbroken.png\tcannot identify")
+    assert alike.split("\t")[1:] == ["like 4.png", "dogs/4.png"]
+    assert float(alike.split("\t")[0]) < 0.2
+    assert main(["index", "nearest", str(index), str(tmp_path / "drawn"), "--space", "random"]) == 2
+    assert "choose the space and size with which it was built" in capsys.readouterr().err
+
+
+def test_through_the_embedded_autoencoder(pictures: Path, tmp_path: Path) -> None:
+    assert main(["index", "build", str(tmp_path / "index"), str(pictures)]) == 0
+    index = ProtectedIndex.open(tmp_path / "index")
+    assert (index.space, index.shape, len(index)) == ("latent:SD3", (16, 8, 8), 10)
+
+
+class TestLatents:
+    """Latents of files, checked before they are protected."""
+
+    def build(self, folder: Path, *options: str) -> int:
+        source = str(folder / "latents")
+        return main(["index", "build", str(folder / "index"), source, "--latents", "Flux", *options])
+
+    def save(self, folder: Path, **files: torch.Tensor) -> None:
+        (folder / "latents").mkdir(exist_ok=True)
+        for name, latents in files.items():
+            save_file({"latents": latents}, folder / "latents" / f"{name}.safetensors")
+
+    def test_what_is_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        latents = torch.randn((5, 16, 4, 4), generator=torch.Generator().manual_seed(0))
+        self.save(tmp_path, a=latents[:3], b=torch.cat([latents[2:], latents[:1]]).to(torch.bfloat16))
+        assert self.build(tmp_path) == 0
+        assert "protected" in capsys.readouterr().out
+        index = ProtectedIndex.open(tmp_path / "index")
+        assert (index.space, index.shape) == ("latent:Flux", (16, 4, 4))
+        assert index.name(1) == "a.safetensors:1"
+        assert torch.equal(index.sample(7)[:3], latents[:3].half().float())
+
+    def test_numbers_that_are_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        latents = torch.zeros(3, 16, 4, 4)
+        latents[1, 0, 0, 0] = torch.nan
+        self.save(tmp_path, a=latents)
+        assert self.build(tmp_path) == 2
+        assert "a.safetensors:1 holds NaN or infinite values" in capsys.readouterr().err
+        assert not (tmp_path / "index/manifest.json").exists()
+
+    def test_shapes_that_differ(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.save(tmp_path, a=torch.ones(3, 16, 4, 4), b=torch.ones(3, 16, 4, 8))
+        assert self.build(tmp_path) == 2
+        assert "give those of one size" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("options", [[], ["--key", "other"]])
+    def test_which_tensor(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+        (tmp_path / "latents").mkdir()
+        tensors = {"one": torch.ones(2, 4, 4, 4), "two": torch.ones(2)}
+        save_file(tensors, tmp_path / "latents/a.safetensors")
+        assert self.build(tmp_path, *options) == 2
+        assert "holds one, two: name one of these tensors with --key" in capsys.readouterr().err
+        assert self.build(tmp_path, "--key", "two") == 2
+        assert "no tensor of latents" in capsys.readouterr().err
+        assert self.build(tmp_path, "--key", "one") == 0
+
+    def test_no_safetensors(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "latents").mkdir()
+        assert self.build(tmp_path) == 2
+        assert "There are no latents in" in capsys.readouterr().err
+        (tmp_path / "latents/a.safetensors").write_bytes(b"nothing of the kind")
+        assert self.build(tmp_path) == 2
+        assert "cannot be read as safetensors" in capsys.readouterr().err
+
+
+def test_bad_input_ends_in_a_sentence(index: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(index.parent / "missing")
+    for words, sentence in (
+        (["build", str(index), str(pictures)], "say add instead of build"),
+        (["add", missing, str(pictures)], "say build instead of add"),
+        (["build", missing, missing], "There is no folder"),
+        (["build", missing, str(pictures), "--space", "guess"], "is no feature space"),
+        (["build", missing, str(pictures), "--size", "0"], "must be at least 1"),
+        (["add", str(index), str(pictures)], "choose another folder"),
+        (["info", missing], "There is no protected index"),
+        (["verify", missing], "There is no protected index"),
+    ):
+        assert main(["index", *words]) == 2
+        assert sentence in capsys.readouterr().err
+    assert len(ProtectedIndex.open(index)) == 10
+
+
+def test_a_newer_manifest_is_refused(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from diversity_guidance.stores.sealed_json import read_sealed, write_sealed
+
+    manifest = index / "manifest.json"
+    write_sealed(manifest, {**read_sealed(manifest), "version": 99})
+    assert main(["index", "info", str(index)]) == 2
+    assert "newer version" in capsys.readouterr().err
