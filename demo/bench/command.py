@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from . import digits, feature_diffusion, features, irs, modes, noise, repellency, vendi, vendi_cost, vendi_gradient
+from . import (
+    digits,
+    feature_diffusion,
+    features,
+    index,
+    irs,
+    modes,
+    noise,
+    protection,
+    repellency,
+    vendi,
+    vendi_cost,
+    vendi_gradient,
+)
 
 BENCHMARKS = {
     "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
@@ -13,9 +26,11 @@ BENCHMARKS = {
         "the trained method on digits: clusters, conditional samples, interpolation",
     ),
     "features": (features, "groups that Feature Guidance leads to, and modes that spreading reaches"),
+    "index": (index, "recall, time, memory and disk of the Protected Index, against Faiss"),
     "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
     "noise": (noise, "known modes that start noise drawn as a set reaches, and how long drawing takes"),
+    "protection": (protection, "training pictures that are drawn again without and with a Protected Index of them"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
     "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),
     "vendi-cost": (vendi_cost, "time of one step of Vendi Guidance by feature space and size of the bank"),
