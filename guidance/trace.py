@@ -134,10 +134,12 @@ class Trace:
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
         moved = [step for step in self.steps if step.active_share > 0]
-        if not moved:
+        if not self.steps:
+            sentence = "Nothing was moved: guidance was not active at any step of this run."
+        elif not moved and any(step.radius > 0 for step in self.steps):
             sentence = "Nothing was moved: no estimate came inside a shield while guidance was active."
-            if not self.steps:
-                sentence = "Nothing was moved: guidance was not active at any step of this run."
+        elif not moved:
+            sentence = "Nothing was moved: no estimate called for it while guidance was active."
         else:
             records = [record for step in moved for record in step.samples if record.correction > 0]
             samples = {record.sample for record in records}

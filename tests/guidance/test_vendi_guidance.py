@@ -268,6 +268,19 @@ def test_the_trace_names_the_nearest() -> None:
     assert guidance.trace.final_nearest == pytest.approx([record.nearest], rel=1e-3)
 
 
+def test_the_summary_speaks_of_no_shields() -> None:
+    batch = alike(2)
+    guidance = VendiGuidance()
+    driver = Driver(batch=2)
+    driver.begin(guidance)
+    assert guidance.trace.summary() == "Nothing was moved: guidance was not active at any step of this run."
+    far = torch.cat([noise(1, 1), -noise(1, 1)])
+    guidance(far, driver.step(far))
+    assert guidance.trace.summary() == "Nothing was moved: no estimate called for it while guidance was active."
+    guidance(batch, driver.step(batch))
+    assert guidance.trace.summary().startswith("Moved 2 of 2 pictures in 1 of 2 active steps")
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_steering_works_in_inference_mode(masked: bool) -> None:
     """Hosts run samplers there; what they pass can take part in no gradient."""
