@@ -15,8 +15,9 @@ from torch import Tensor
 from .precision import require_finite, to_float64
 from .similarity import as_rows, gaussian_kernel, unit_rows
 
-# Eigenvalues of float64 matrices of trace 1 below this are rounding, not diversity.
-_SPECTRUM_FLOOR = 1e-12
+SPECTRUM_FLOOR = 1e-12
+"""Eigenvalues of float64 matrices of trace 1 below this are rounding, not diversity."""
+
 # Nearer to 1 than this the general order divides rounding by a difference that is itself rounding.
 _SHANNON_WIDTH = 1e-7
 # Eigenvalues this close to the largest, relatively, count as tied with it.
@@ -44,7 +45,7 @@ def vendi_score(kernel: Tensor, order: float = 1.0, weights: Tensor | None = Non
     if not len(kernel):
         raise ValueError("The diversity of no items is not defined: give at least one.")
     # Rounding the entries of K to a precision eps disturbs the eigenvalues of K/n by about eps / sqrt(n).
-    floor = max(_SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(len(kernel)))
+    floor = max(SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(len(kernel)))
     matrix = require_finite(to_float64(kernel), "Similarities and features")
     root = _root_weights(weights, matrix)
     return _score_of(root[:, None] * (matrix + matrix.T) / 2 * root, order, floor)
@@ -72,7 +73,7 @@ def vendi_score_features(features: Tensor, order: float = 1.0, weights: Tensor |
     if not len(rows):
         raise ValueError("The diversity of no items is not defined: give at least one.")
     # Rounding unit features to a precision eps adds directions of squared length eps^2.
-    floor = max(_SPECTRUM_FLOOR, _precision(torch.as_tensor(features)) ** 2)
+    floor = max(SPECTRUM_FLOOR, _precision(torch.as_tensor(features)) ** 2)
     rows = unit_rows(require_finite(to_float64(rows), "Similarities and features"))
     zero = (rows == 0).all(1, keepdim=True)
     if zero.any():
@@ -125,7 +126,7 @@ def log_vendi_kernel_gradient(kernel: Tensor, order: float = 1.0) -> Tensor:
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not len(kernel):
         raise ValueError(f"Expected a square kernel of at least one item, got shape {tuple(kernel.shape)}.")
     n = len(kernel)
-    floor = max(_SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(n))
+    floor = max(SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(n))
     matrix = require_finite(to_float64(kernel), "Similarities and features") / n
     gradient = _spectral_gradient((matrix + matrix.T) / 2, order, floor) / n
     return gradient.to(kernel.device, kernel.dtype)
@@ -156,7 +157,7 @@ def log_vendi_gradient(
     features = torch.as_tensor(features)
     x = unit_features(features)
     n, index = len(x), _row_index(rows, x)
-    floor = max(_SPECTRUM_FLOOR, _precision(features) ** 2)
+    floor = max(SPECTRUM_FLOOR, _precision(features) ** 2)
     if condition is not None:
         joint = _joint(x @ x.T, condition)
         weights = _spectral_gradient(joint / n, order, floor) * to_float64(condition).to(x.device)

@@ -16,10 +16,8 @@ import torch
 from torch import Tensor
 
 from .precision import to_float64
-from .vendi import unit_features
+from .vendi import SPECTRUM_FLOOR, unit_features
 
-# Eigenvalues of the bank's second moment below this are rounding.
-_SPECTRUM_FLOOR = 1e-12
 # Below this ratio of eigenvalues, dividing by their roots leaves the eigenvectors less orthogonal than 1e-10.
 _ORTHOGONAL = 1e-6
 # Squared lengths of the rows' part outside the bank's span below this are rounding. It is the square that matters:
@@ -67,7 +65,7 @@ def bank_spectrum(bank: Tensor) -> BankSpectrum:
     rows = unit_features(bank)
     wide = rows.shape[1] > len(rows)
     squares, vectors = torch.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
-    kept = squares > _SPECTRUM_FLOOR * len(rows)
+    kept = squares > SPECTRUM_FLOOR * len(rows)
     squares, vectors = squares[kept], vectors[:, kept]
     if wide:
         vectors = rows.T @ (vectors / squares.sqrt())
