@@ -16,14 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
+import torch
+from torch import Tensor
+
 from ...features.random_network import RandomNetwork
 from ...guidance.caps import Cap
 from ...guidance.interval import SigmaInterval
+from ...guidance.references import Pictures
 from ...guidance.sparse_repellency import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ...kernels.similarity import cosine_kernel
 from ...kernels.vendi import vendi_score
 from ..judge import Coverage, Judge
-from ..pipeline import EmbeddedModel
+from ..pipeline import LATENT_FORMAT, EmbeddedModel
 from ..schedule import sigma_at_percent
 from .summary import Summary, first_seeds, markdown_table, summarised
 
@@ -73,6 +77,36 @@ ROWS = (
     Row("default", 1.0, RepellencySettings(interval=WINDOW)),
 )
 
+QUEUE_ROWS = (
+    Row("none", 5.0),
+    *(
+        Row(f"radius {radius:g}", 5.0, RepellencySettings(radius=radius, interval=WINDOW))
+        for radius in (0.2, 0.3, 0.4, 0.5)
+    ),
+)
+"""For pictures that are drawn one by one: there is no batch, and a bank that begins empty."""
+
+Draw = Callable[[EmbeddedModel, Row, str, int, int, int], Tensor]
+"""Draws pictures of a row for (prompt, seed, count, steps): raw latents."""
+
+
+def in_one_batch(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
+    """All pictures in one batch, kept away from one another."""
+    guidance = None if row.settings is None else SparseRepellency(row.settings)
+    return model.sample([prompt] * count, seed, steps=steps, cfg=row.cfg, guidance=guidance)
+
+
+def one_by_one(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
+    """A picture at a time from seeds of its own, kept away from all before: queues with a Memory Bank."""
+    drawn: list[Tensor] = []
+    for number in range(count):
+        guidance = None
+        if row.settings is not None:
+            bank = [Pictures(torch.cat(drawn), LATENT_FORMAT)] if drawn else []
+            guidance = SparseRepellency(row.settings, bank)
+        drawn.append(model.sample([prompt], 1000 * seed + number, steps=steps, cfg=row.cfg, guidance=guidance))
+    return torch.cat(drawn)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -88,18 +122,23 @@ class Result:
 
 
 def measure_row(
-    row: Row, model: EmbeddedModel, judge: Judge, seeds: Sequence[int], count: int, steps: int, tick: Callable[[], None]
+    row: Row,
+    draw: Draw,
+    model: EmbeddedModel,
+    judge: Judge,
+    seeds: Sequence[int],
+    count: int,
+    steps: int,
+    tick: Callable[[], None],
 ) -> Result:
-    """Draw every prompt from every seed, one batch of ``count`` pictures each, and average."""
+    """Draw ``count`` pictures of every prompt from every seed, and average."""
     space = RandomNetwork()
     found: list[list[Coverage]] = []
     scores: list[float] = []
     for seed in seeds:
         found.append([])
         for number, prompt in enumerate(PROMPTS):
-            guidance = None if row.settings is None else SparseRepellency(row.settings)
-            latents = model.sample([prompt] * count, seed + number, steps=steps, cfg=row.cfg, guidance=guidance)
-            pictures = model.decode(latents)
+            pictures = model.decode(draw(model, row, prompt, seed + number, count, steps))
             found[-1].append(judge.coverage(judge.judge(pictures, prompt), prompt))
             scores.append(vendi_score(cosine_kernel(space(pictures))))
             tick()
@@ -131,6 +170,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=16, help="pictures a prompt and seed (default: 16)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
+    parser.add_argument(
+        "--one-by-one", action="store_true", help="draw a picture at a time, kept away from a Memory Bank that grows"
+    )
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
 
 
@@ -139,15 +181,17 @@ def run(arguments: argparse.Namespace) -> int:
     model, judge = EmbeddedModel.load(), Judge.load()
     seeds = first_seeds(arguments.seeds)
     results: list[tuple[Row, Result]] = []
-    for row in ROWS:
+    rows, draw = (QUEUE_ROWS, one_by_one) if arguments.one_by_one else (ROWS, in_one_batch)
+    for row in rows:
         done = 0
 
         def tick(row: Row = row) -> None:
             nonlocal done
             done += 1
-            sys.stderr.write(f"\r{row.name}, CFG {row.cfg:g}: batch {done} of {len(seeds) * len(PROMPTS)} ")
+            sys.stderr.write(f"\r{row.name}, CFG {row.cfg:g}: set {done} of {len(seeds) * len(PROMPTS)} ")
 
-        results.append((row, measure_row(row, model, judge, seeds, arguments.count, arguments.steps, tick)))
+        measured = measure_row(row, draw, model, judge, seeds, arguments.count, arguments.steps, tick)
+        results.append((row, measured))
         sys.stderr.write("\n" + as_markdown(results[-1:]).splitlines()[-1] + "\n")
     sys.stdout.write(as_markdown(results) + "\n")
     if arguments.output is not None:
