@@ -229,6 +229,9 @@ class IndexBuilder:
             start += shard.count
 
     def _begun(self) -> Staging:
+        for folder in (self.folder, self.folder / SHARDS):
+            for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
+                unfinished.unlink(missing_ok=True)
         return Staging(self.folder / f"{STAGING}-{self._purpose.generation}", self._purpose)
 
     def _labels(self, shard: IndexShard) -> Labels:
@@ -238,7 +241,7 @@ class IndexBuilder:
         """Delete what no manifest needs; what another process still has open on Windows waits for the next time."""
         used: Set[str] = {name for shard in manifest.shards for name in (shard.rows, shard.table)} | {manifest.filter}
         for path in (self.folder / SHARDS).iterdir():
-            if path.suffix in (ROWS_SUFFIX, TABLE_SUFFIX, FILTER_SUFFIX, UNFINISHED_SUFFIX) and path.stem not in used:
+            if path.suffix in (ROWS_SUFFIX, TABLE_SUFFIX, FILTER_SUFFIX) and path.stem not in used:
                 try:
                     path.unlink(missing_ok=True)
                 except PermissionError:

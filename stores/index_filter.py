@@ -127,9 +127,10 @@ class IndexFilter:
         return self.coarse.nbytes + self.fine.nbytes + self.projection.basis.nbytes
 
     def project(self, queries: Floats) -> Projected:
-        """Queries (B, D), finite, as the filter sees them."""
+        """Queries (B, D), finite, as the filter sees them; of far ones only the norm counts."""
         coordinates = self.projection.coordinates(queries)
-        return Projected(coordinates, np.sqrt(np.einsum("bm,bm->b", coordinates, coordinates)))
+        norms = np.sqrt(np.einsum("bm,bm->b", coordinates, coordinates))
+        return Projected(np.where(norms[:, None] < FAR, coordinates, 0.0), norms)
 
     def scan(self, queries: Projected, within: Floats) -> Candidates:
         """Every pair that may be closer than ``within``, shape (B,), by the coarse bound."""
@@ -139,8 +140,8 @@ class IndexFilter:
         points[:, -1] = -(1 - PRODUCT_ROUNDING)
         near = queries.norms < FAR
         limit = (within + COARSE_ROUNDING * (2 * queries.norms + within)) * (1 + COARSE_ROUNDING)
-        least = np.where(near, halves * (1 - 2 * PRODUCT_ROUNDING) - limit * limit / 2, np.inf).astype(np.float32)
-        points[~near] = 0.0
+        least = np.maximum(halves * (1 - 2 * PRODUCT_ROUNDING) - limit * limit / 2, np.finfo(np.float32).min)
+        least = np.where(near, least, np.inf).astype(np.float32)
         places, scores = [], []
         directions = np.ascontiguousarray(points.T)
         for start in range(0, len(self), SCAN_ROWS):

@@ -172,7 +172,7 @@ class ProtectedIndex:
         points = self.points(queries)
         found = [self._nearest_of(point[None], k) for point in points]
         distances, numbers = (np.array(part).reshape(len(points), k) for part in zip(*found, strict=True))
-        return torch.from_numpy(distances.astype(np.float32)), torch.from_numpy(numbers.astype(np.int64))
+        return in_float32(distances), torch.from_numpy(numbers.astype(np.int64))
 
     def verify(self) -> list[str]:
         """Read every file and return a sentence for each that is damaged."""
@@ -247,7 +247,7 @@ class ProtectedIndex:
         return Hits(
             torch.from_numpy(candidates.rows[inside]),
             torch.from_numpy(candidates.numbers[inside]),
-            torch.from_numpy(distances[inside].astype(np.float32)),
+            in_float32(distances[inside]),
             torch.from_numpy(numbers),
             torch.from_numpy(self.read(numbers)),
         )
@@ -282,6 +282,12 @@ class ProtectedIndex:
 def surface(radius: float) -> float:
     """The radius within which float32 counts as inside."""
     return radius * (1 + SURFACE)
+
+
+def in_float32(distances: Floats) -> Tensor:
+    """Distances as they are handed out; beyond float32's range infinity."""
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(distances.astype(np.float32))
 
 
 def exact_distances(points: NDArray[np.float32], vectors: NDArray[np.float32]) -> Floats:

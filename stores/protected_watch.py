@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..kernels.shields import check_radius
 from .index_filter import Candidates, Floats, IndexFilter, Projected
-from .protected_index import CANDIDATES_AT_ONCE, Hits, ProtectedIndex, exact_distances, surface
+from .protected_index import CANDIDATES_AT_ONCE, Hits, ProtectedIndex, exact_distances, in_float32, surface
 from .vector_cache import CACHE_BYTES, VectorCache
 
 LISTED, LISTED_SHARE = 256, 0.01
@@ -170,7 +170,7 @@ class Watch:
         return Hits(
             torch.from_numpy(rows[inside]),
             torch.from_numpy(numbers[inside]),
-            torch.from_numpy(distances[inside].astype(np.float32)),
+            in_float32(distances[inside]),
             torch.from_numpy(distinct),
             torch.from_numpy(self._vectors.vectors(distinct)),
         )

@@ -1,0 +1,278 @@
+"""A Protected Index under kills, full disks, damaged bytes, changes and several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.stores.index_builder import IndexBuilder
+from diversity_guidance.stores.index_errors import (
+    IndexDamagedError,
+    IndexSpaceError,
+    IndexVersionError,
+    IndexWriteError,
+    ProtectedIndexError,
+)
+from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.sealed_json import read_sealed, write_sealed
+from support.index_data import SPACE, build, references
+from support.index_processes import PART_ROWS, PARTS, SHAPE, ask, build_or_resume, fail_to_build, part
+from support.processes import finish, start
+
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes: run it on Linux or macOS")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file and its bytes; the lock is no content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index that was built in one go."""
+    folder = tmp_path_factory.mktemp("whole")
+    build_or_resume(folder)
+    return folder
+
+
+@posix
+def test_a_build_that_is_killed_resumes_and_ends_equal(tmp_path: Path, whole: Path) -> None:
+    moments, expected = random.Random(0), content(whole)
+    begun = time.monotonic()
+    build_or_resume(tmp_path / "timed")
+    duration = time.monotonic() - begun
+    stopped_early = 0
+    for number in range(50):
+        folder = tmp_path / str(number)
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = start(build_or_resume, folder, sender)
+        sender.close()
+        receiver.recv()
+        time.sleep(moments.uniform(0, 1.2 * duration))
+        process.kill()
+        process.join()
+        receiver.close()
+        stopped_early += not (folder / "manifest.json").is_file()
+        build_or_resume(folder)
+        if content(folder) != expected:
+            print(
+                {n for n in set(content(folder)) ^ set(expected)},
+                [n for n in expected if content(folder).get(n) != expected[n]],
+            )
+            # The kill came after the publication: what was built again is the next one of the same content.
+            assert ProtectedIndex.open(folder).fingerprint() == ProtectedIndex.open(whole).fingerprint()
+            assert read_sealed(folder / "manifest.json")["generation"] == 2
+        assert ProtectedIndex.open(folder).verify() == []
+    assert stopped_early >= 15
+
+
+@posix
+def test_a_change_that_is_killed_leaves_the_old_index_or_the_new(tmp_path: Path, whole: Path) -> None:
+    moments = random.Random(1)
+    before = ProtectedIndex.open(whole).fingerprint()
+    for number in range(6):
+        folder = tmp_path / str(number)
+        shutil.copytree(whole, folder)
+        with IndexBuilder.opened(folder) as builder:
+            builder.remove([f"0/{row}.png" for row in range(5)])
+            builder.finish()
+        smaller = ProtectedIndex.open(folder).fingerprint()
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = start(build_or_resume, folder, sender)
+        receiver.recv()
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        index = ProtectedIndex.open(folder)
+        assert index.verify() == []
+        assert index.fingerprint() == smaller or len(index) > PARTS * PART_ROWS - 6
+    assert ProtectedIndex.open(whole).fingerprint() == before
+
+
+def flipped(data: bytes, place: int, bit: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ (1 << bit)]) + data[place + 1 :]
+
+
+def test_every_changed_byte_is_told(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(whole, folder)
+    rng = random.Random(2)
+    for name, data in content(folder).items():
+        places = range(len(data)) if len(data) < 300 else sorted(rng.sample(range(len(data)), 60))
+        for place in places:
+            (folder / name).write_bytes(flipped(data, place, rng.randrange(8)))
+            try:
+                told = ProtectedIndex.open(folder).verify()
+            except ProtectedIndexError as error:
+                told = [str(error)]
+            assert told and Path(name).name in told[0], f"byte {place} of {name}"
+        (folder / name).write_bytes(data)
+    assert ProtectedIndex.open(folder).verify() == []
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"x", lambda data: b"", None])
+def test_a_cut_or_missing_file_is_told(tmp_path: Path, whole: Path, damage: Callable[[bytes], bytes] | None) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(whole, folder)
+    for name, data in content(folder).items():
+        (folder / name).unlink()
+        if damage is not None:
+            (folder / name).write_bytes(damage(data))
+        with pytest.raises(ProtectedIndexError):
+            ProtectedIndex.open(folder)
+        (folder / name).write_bytes(data)
+
+
+def test_a_damaged_row_is_refused_when_it_is_read_and_only_then(tmp_path: Path) -> None:
+    vectors = references("normal", 40, 24, 0)
+    folder = tmp_path / "index"
+    build(folder, vectors, shape=SHAPE)
+    (path,) = (
+        path for path in (folder / "shards").iterdir() if path.suffix == ".f16" and path.stat().st_size == 40 * 48
+    )
+    path.write_bytes(flipped(path.read_bytes(), 7 * 48 + 11, 3))
+    index = ProtectedIndex.open(folder)
+    assert len(index.within(vectors[:5], 0.5)) == 5
+    for attempt in (
+        lambda: index.within(vectors[7:8], 0.5),
+        lambda: index.nearest(vectors[7:8]),
+        lambda: index.sample(40),
+        index.vectors,
+    ):
+        with pytest.raises(IndexDamagedError, match=rf"{path.name} does not hold what was written in row 7\. Restore"):
+            attempt()
+    assert len(index.verify()) == 2
+
+
+def test_a_damaged_build_is_refused(tmp_path: Path) -> None:
+    with IndexBuilder(tmp_path, SPACE, SHAPE) as builder:
+        builder.append(part(0), ["a"] * PART_ROWS)
+    for name, data in content(tmp_path).items():
+        (tmp_path / name).write_bytes(flipped(data, len(data) // 2, 0))
+        with (
+            pytest.raises(IndexDamagedError, match=Path(name).name),
+            IndexBuilder(tmp_path, SPACE, SHAPE) as builder,
+        ):
+            builder.finish()
+        (tmp_path / name).write_bytes(data)
+    with IndexBuilder(tmp_path, SPACE, SHAPE) as builder:
+        assert builder.finish().count == PART_ROWS
+
+
+def test_an_index_of_a_newer_version_is_refused(tmp_path: Path, whole: Path) -> None:
+    manifest = read_sealed(whole / "manifest.json")
+    write_sealed(tmp_path / "manifest.json", {**manifest, "version": 2})
+    for attempt in (lambda: ProtectedIndex.open(tmp_path), lambda: IndexBuilder(tmp_path, SPACE, SHAPE)):
+        with pytest.raises(IndexVersionError, match=r"newer version .*update the pack"):
+            attempt()
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "", 7, "A" * 32])
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, whole: Path, name: str) -> None:
+    manifest = read_sealed(whole / "manifest.json")
+    shards = [{**shard, "rows": name} for shard in manifest["shards"]]
+    for changed in ({"shards": shards}, {"filter": name}, {"shards": [{"rows": name}]}, {"unknown": name}):
+        write_sealed(tmp_path / "manifest.json", {**manifest, **changed})
+        with pytest.raises(IndexDamagedError):
+            ProtectedIndex.open(tmp_path)
+
+
+@posix
+def test_a_full_disk_leaves_the_index_as_it_was(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(whole, folder)
+    before = ProtectedIndex.open(folder).fingerprint()
+    for limit in (500, 3500):  # the appended part, the filter
+        finish(start(fail_to_build, folder, limit))
+        assert ProtectedIndex.open(folder).fingerprint() == before and ProtectedIndex.open(folder).verify() == []
+        assert not list(folder.rglob("*.tmp"))
+
+
+@posix
+def test_several_processes_read_one_index_while_another_changes_it(tmp_path: Path) -> None:
+    vectors = references("clusters", 500, 24, 0)
+    folder = tmp_path / "index"
+    index = build(folder, vectors, shape=SHAPE)
+    points = vectors[:6] + 0.01
+    expected = index.within(points, 1.0).references
+    processes = [start(ask, folder, points, 1.0, expected) for _ in range(3)]
+    finish(*processes)
+    with IndexBuilder.opened(folder) as builder:
+        builder.remove(range(0, 500, 2))
+        builder.finish()
+    # Opened before the change: its files are gone from the folder, not from this process.
+    assert torch.equal(index.within(points, 1.0).references, expected)
+    assert len(ProtectedIndex.open(folder)) == 250
+
+
+def test_adding_and_removing_ends_where_building_in_one_go_does(tmp_path: Path, whole: Path) -> None:
+    with IndexBuilder(tmp_path, SPACE, SHAPE, shard_bytes=3000) as builder:
+        builder.append(references("normal", 30, 24, 9).view(-1, *SHAPE), [f"other {row}" for row in range(30)])
+        builder.append(part(0), [f"0/{row}.png" for row in range(PART_ROWS)], [f"hash of 0/{r}.png" for r in range(25)])
+        builder.finish()
+        build_names = [f"other {row}" for row in range(1, 30)]
+        assert builder.remove([0, *build_names]) == 30 and builder.remove([0]) == 0
+        builder.finish()
+    build_or_resume(tmp_path)
+    assert ProtectedIndex.open(tmp_path).fingerprint() == ProtectedIndex.open(whole).fingerprint()
+    assert {name: data for name, data in content(tmp_path).items() if name != "manifest.json"} == {
+        name: data for name, data in content(whole).items() if name != "manifest.json"
+    }
+    with IndexBuilder.opened(tmp_path) as builder, pytest.raises(ValueError, match="holds no 'gone'"):
+        builder.remove(["gone"])
+
+
+def test_shards_built_apart_open_as_one_index(tmp_path: Path, whole: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder, numbers in zip(folders, (range(5), range(5, PARTS)), strict=True):
+        with IndexBuilder(folder, SPACE, SHAPE) as builder:
+            for number in numbers:
+                names = [f"{number}/{row}.png" for row in range(PART_ROWS)]
+                builder.append(part(number), names, [f"hash of {name}" for name in names])
+            if folder == folders[0]:
+                builder.finish()
+    with IndexBuilder(tmp_path / "joined", SPACE, SHAPE, shard_bytes=3000) as builder:
+        assert [builder.join(folder) for folder in folders] == [125, 75]
+        assert builder.join(folders[1]) == 0
+        builder.finish()
+    assert content(tmp_path / "joined") == content(whole)
+
+
+def test_bad_input_is_refused_before_anything_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    build(folder, references("normal", 10, 24, 0), shape=SHAPE)
+    before = content(folder)
+    for space, shape in ((SPACE, (2, 3, 4)), ("latent:Flux", SHAPE)):
+        with pytest.raises(IndexSpaceError, match="choose another folder"):
+            IndexBuilder(folder, space, shape)
+    with IndexBuilder.opened(folder) as builder:
+        with pytest.raises(IndexWriteError, match=r"another process .*wait until it is done"):
+            IndexBuilder.opened(folder)
+        with pytest.raises(IndexSpaceError, match="these have"):
+            builder.append(torch.zeros(1, 24), ["a"])
+        for value in (float("nan"), float("inf"), 7e4):
+            with pytest.raises(ValueError, match="nothing was stored"):
+                builder.append(torch.full((1, *SHAPE), value), ["a"])
+        with pytest.raises(ValueError, match="as many names"):
+            builder.append(torch.zeros(2, *SHAPE), ["a"])
+    assert content(folder) == before
+    for space, shape in (("", SHAPE), (SPACE, ()), (SPACE, (0,))):
+        with pytest.raises(ValueError, match="needs a space and a shape"):
+            IndexBuilder(tmp_path / "new", space, shape)
+    with pytest.raises(ProtectedIndexError, match="There is no protected index"):
+        ProtectedIndex.open(tmp_path / "nowhere")
+    with IndexBuilder(tmp_path / "begun", SPACE, SHAPE) as builder:
+        builder.append(torch.zeros(1, *SHAPE), ["a"])
+    with pytest.raises(IndexSpaceError, match="A build of latent:SD3"):
+        IndexBuilder(tmp_path / "begun", "latent:Flux", SHAPE)

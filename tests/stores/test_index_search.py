@@ -1,0 +1,179 @@
+"""The search of a Protected Index against brute force in float64: no reference in a radius is ever missed."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.stores.index_builder import IndexBuilder
+from diversity_guidance.stores.index_errors import IndexSpaceError
+from diversity_guidance.stores.protected_index import Hits, ProtectedIndex
+from diversity_guidance.stores.protected_watch import Watch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.index_data import KINDS, build, exact_distances, queries, references
+from torch import Tensor
+
+RADII = ("tenth", "nearest", "at", "just beyond", "median", "all", "zero")
+
+
+def radius_of(choice: str, distances: Tensor) -> float:
+    """A radius for these distances; "at" and "just beyond" are those of a pair, to the last bit."""
+    values = distances.flatten().sort().values
+    some = float(values[len(values) // 3])
+    return {
+        "tenth": float(values[len(values) // 10]) * 1.01,
+        "nearest": float(values[0]) * 0.99,
+        "at": some,
+        "just beyond": math.nextafter(some, math.inf),
+        "median": float(values[len(values) // 2]) * 1.000001,
+        "all": 2 * float(values[-1]) + 1,
+        "zero": 0.0,
+    }[choice]
+
+
+def check(hits: Hits, distances: Tensor, radius: float, vectors: Tensor) -> None:
+    """Everything inside, and nothing beyond what float32 can tell from the radius."""
+    found = torch.zeros_like(distances, dtype=torch.bool)
+    found[hits.rows, hits.references] = True
+    assert len(hits) == int(found.sum())
+    assert found[distances < radius].all(), "a reference inside the radius was missed"
+    assert (distances[found] < radius * (1 + 3e-6)).all()
+    torch.testing.assert_close(hits.distances.double(), distances[hits.rows, hits.references], rtol=1e-5, atol=1e-30)
+    assert torch.equal(hits.numbers, hits.references.unique())
+    assert torch.equal(hits.vectors, vectors[hits.numbers])
+
+
+@settings(max_examples=120)
+@given(
+    kind=st.sampled_from(KINDS),
+    count=st.sampled_from([1, 2, 7, 60, 400]),
+    width=st.sampled_from([1, 2, 5, 33, 70]),
+    choice=st.sampled_from(RADII),
+    seed=st.integers(0, 2**31),
+)
+def test_every_reference_in_the_radius_is_found(kind: str, count: int, width: int, choice: str, seed: int) -> None:
+    vectors = references(kind, count, width, seed)
+    points = queries(vectors, 6, seed)
+    distances = exact_distances(points, vectors)
+    radius = radius_of(choice, distances)
+    with tempfile.TemporaryDirectory() as folder:
+        index = build(Path(folder), vectors)
+        check(index.within(points, radius), distances, radius, vectors)
+        k = min(3, count)
+        nearest, numbers = index.nearest(points, k)
+        torch.testing.assert_close(nearest.double(), distances.sort(1).values[:, :k], rtol=1e-5, atol=1e-30)
+        torch.testing.assert_close(distances.gather(1, numbers), nearest.double(), rtol=1e-5, atol=1e-30)
+
+
+@settings(max_examples=60)
+@given(
+    kind=st.sampled_from(KINDS),
+    count=st.sampled_from([1, 30, 500]),
+    width=st.sampled_from([2, 9, 40]),
+    listed=st.sampled_from([1, 8, 100]),
+    cache=st.sampled_from([1, 1 << 20]),
+    seed=st.integers(0, 2**31),
+)
+def test_a_watch_never_skips_a_search_that_is_needed(
+    kind: str, count: int, width: int, listed: int, cache: int, seed: int
+) -> None:
+    vectors = references(kind, count, width, seed)
+    rng = torch.Generator().manual_seed(seed)
+    points = queries(vectors, 4, seed)
+    scale = float(exact_distances(points, vectors).median()) + 1e-6
+    with tempfile.TemporaryDirectory() as folder:
+        index = build(Path(folder), vectors)
+        watch = Watch(index, listed=listed, cache=cache)
+        for step in range(25):
+            # Small steps, now and then a large one, and a radius that changes.
+            size = scale * (2.0 if step % 9 == 8 else 0.03)
+            points = points + size * torch.randn(points.shape, generator=rng) / width**0.5
+            radius = scale * (0.3, 0.6, 1.1)[step // 3 % 3]
+            distances = exact_distances(points, vectors)
+            hits = watch.within(points, radius)
+            check(hits, distances, radius, vectors)
+            again = index.within(points, radius)
+            assert torch.equal(hits.rows, again.rows) and torch.equal(hits.references, again.references)
+            assert torch.equal(hits.distances, again.distances)
+            for row in range(len(points)):
+                assert watch.margin(row) <= float(distances[row].min()) * (1 + 1e-9)
+
+
+def test_most_steps_of_a_calm_run_need_no_search(tmp_path: Path) -> None:
+    vectors = references("normal", 3000, 32, 0)
+    points = queries(vectors, 4, 1)
+    watch = Watch(build(tmp_path, vectors, shard_bytes=1 << 20))
+    for step in range(30):
+        watch.within(points + 0.01 * step, 2.0)
+    assert watch.searched == 4 and watch.skipped == 29 * 4
+    assert watch.candidates_read < 60
+
+
+def test_a_batch_of_another_size_begins_anew(tmp_path: Path) -> None:
+    vectors = references("normal", 300, 12, 0)
+    watch = Watch(build(tmp_path, vectors))
+    for count in (4, 2, 5):
+        points = queries(vectors, count, count)
+        check(watch.within(points, 3.0), exact_distances(points, vectors), 3.0, vectors)
+
+
+def test_an_estimate_that_is_not_finite_is_near_nothing_and_disturbs_no_other(tmp_path: Path) -> None:
+    vectors = references("normal", 300, 12, 0)
+    index = build(tmp_path, vectors)
+    watch = Watch(index)
+    points = queries(vectors, 3, 0)
+    for step in range(6):
+        moved = points + 0.1 * step
+        moved[1, 3] = (math.nan, math.inf, 0.5)[step % 3]
+        for hits in (index.within(moved, 3.0), watch.within(moved, 3.0)):
+            sound = hits.rows != 1
+            expected = exact_distances(moved[[0, 2]], vectors) < 3.0
+            assert int(expected.sum()) == int(sound.sum())
+            assert (step % 3 == 2) or bool(sound.all())
+    distances, numbers = index.nearest(torch.full((1, 12), math.nan))
+    assert distances.isinf().all() and (numbers == -1).all()
+
+
+@pytest.mark.parametrize("size", [1e13, 1e25, 3e38])
+def test_estimates_beyond_what_products_can_hold(tmp_path: Path, size: float) -> None:
+    vectors = references("normal", 50, 8, 0)
+    index = build(tmp_path, vectors)
+    far = torch.full((1, 8), size)
+    assert len(index.within(far, 1.0)) == 0
+    assert len(index.within(far, 1e39)) == 50
+    assert len(Watch(index).within(far, 1.0)) == 0
+    assert float(index.nearest(far)[0]) == pytest.approx(size * 8**0.5, rel=1e-5) or size == 3e38
+
+
+def test_an_index_of_nothing_protects_nothing(tmp_path: Path) -> None:
+    with IndexBuilder(tmp_path, "latent:SD3", (2, 3)) as builder:
+        builder.finish()
+    index = ProtectedIndex.open(tmp_path)
+    points = torch.zeros(2, 2, 3)
+    assert len(index) == 0 and len(index.within(points, 5.0)) == 0 and len(Watch(index).within(points, 5.0)) == 0
+    assert index.sample(4).shape == (0, 2, 3) and index.vectors() == [] and index.verify() == []
+    with pytest.raises(ValueError, match="an index that holds 0"):
+        index.nearest(points)
+
+
+def test_what_is_asked_must_fit(tmp_path: Path) -> None:
+    index = build(tmp_path, references("normal", 10, 12, 0), shape=(3, 2, 2))
+    for attempt in (index.within, Watch(index).within):
+        with pytest.raises(IndexSpaceError, match="same space and picture size"):
+            attempt(torch.zeros(1, 3, 2, 3), 1.0)
+        for radius in (-1.0, math.nan):
+            with pytest.raises(ValueError, match="radius"):
+                attempt(torch.zeros(1, 3, 2, 2), radius)
+
+
+def test_samples_names_and_blocks(tmp_path: Path) -> None:
+    vectors = references("normal", 700, 12, 0)
+    index = build(tmp_path, vectors, shape=(3, 2, 2))
+    assert torch.equal(index.sample(7).flatten(1), vectors[::100])
+    assert torch.equal(torch.cat(index.vectors()).float().flatten(1), vectors) and len(index.vectors()) > 2
+    assert [index.name(number) for number in (0, 170, 699)] == ["0", "170", "699"]
+    assert index.nbytes > 700 * 4 and len(index) == 700
