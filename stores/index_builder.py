@@ -266,6 +266,8 @@ class _Lock:
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             self._connection.close()
+            if "locked" not in str(error):
+                raise
             raise IndexWriteError(
                 f"The protected index {path.parent} is being built or changed by another process ({error}): wait until "
                 "it is done."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,14 +40,14 @@ def damaged(path: Path, what: str) -> IndexDamagedError:
 
 @contextmanager
 def telling_write_failures(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system while writing the index in ``folder`` into sentences.
+    """Turn errors of the file system, and of SQLite as a lock, while writing the index in ``folder`` into sentences.
 
     Raises:
         IndexWriteError: the index could not be written.
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, sqlite3.OperationalError) as error:
         raise IndexWriteError(
             f"The protected index {folder} could not be written ({error}). {write_advice(error)} The index stays as "
             "it was, and what was built so far is kept: the same command goes on from there."
