@@ -15,9 +15,9 @@ from support.open_clip_files import BASE, write_open_clip
 
 ANYWHERE = (0, 0, 0, 0)
 
-FEW, MANY = 2, 8
+FEW, MANY = 2, 6
 BATCH = 8
-REPEATS = 3
+REPEATS = 2
 OPEN_CLIP = "open clip: base"
 
 CASES: dict[str, dict[str, Any]] = {
