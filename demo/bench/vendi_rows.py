@@ -13,6 +13,7 @@ from ..schedule import sigma_at_percent
 
 WINDOW = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
 DEFAULT = VendiSettings(interval=WINDOW)
+GENTLE = VendiSettings(strength=0.1, interval=WINDOW)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def rows() -> tuple[Row, ...]:
         Row("Vendi Guidance", "baselines", guidance=DEFAULT),
         Row("none", "baselines", cfg=2.0),
         Row("Vendi Guidance", "baselines", cfg=2.0, guidance=DEFAULT),
+        Row("Vendi Guidance, strength 0.1", "baselines", cfg=2.0, guidance=GENTLE),
         Row("none", "baselines", cfg=1.0),
         Row("Sparse Repellency", "baselines", guidance=repelled),
         *(Row(f"{count} exemplars", "exemplars", guidance=DEFAULT, exemplars=count) for count in (2, 4, 10)),
@@ -58,9 +60,13 @@ def rows() -> tuple[Row, ...]:
         Row("4 dark-skin exemplars", "bias", guidance=DEFAULT, exemplars=4, biased="dark-skin"),
         Row("4 twitter exemplars", "bias", guidance=DEFAULT, exemplars=4, biased="twitter"),
         *(
-            Row("none" if settings is None else "Vendi Guidance", "few steps", cfg=1.0, steps=steps, guidance=settings)
+            Row(name, "few steps", cfg=1.0, steps=steps, guidance=settings)
             for steps in (4, 8)
-            for settings in (None, DEFAULT)
+            for name, settings in (
+                ("none", None),
+                ("Vendi Guidance", DEFAULT),
+                ("Vendi Guidance, strength 0.1", GENTLE),
+            )
         ),
         Row("pushes alone, no relaxation", "parts", guidance=replace(DEFAULT, relaxation=0.0)),
         Row("relaxation alone, no pushes", "parts", guidance=replace(DEFAULT, strength=0.0)),
