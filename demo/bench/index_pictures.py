@@ -23,7 +23,7 @@ from ..reals import TILE, RealPictures
 from ..training.slim_autoencoder import restore, slim_encoder
 
 PART = 8192
-"""Latents of 64-pixel pictures in one part; larger pictures have proportionally smaller parts."""
+"""16 MB of latents."""
 
 ENCODED_PIXELS = 32 * TILE**2
 """Pixels encoded at once: what the network holds of them should stay in the processor's cache."""
@@ -39,11 +39,13 @@ class LatentFolder:
         folder: where the parts lie.
         size: width and height of the pictures in pixels.
         count: pictures of the whole set.
+        part: latents of 64-pixel pictures in one part; larger pictures have proportionally smaller parts.
     """
 
     folder: Path
     size: int
     count: int
+    part: int = PART
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -53,7 +55,7 @@ class LatentFolder:
     @property
     def part_rows(self) -> int:
         """Latents in one part."""
-        return max(1, PART * TILE**2 // self.size**2)
+        return max(1, self.part * TILE**2 // self.size**2)
 
     def parts(self) -> Iterator[np.ndarray]:
         """The latents, part by part, memory-mapped, float16 (n, 16, size / 8, size / 8); the last is cut to the count.

@@ -1,0 +1,74 @@
+"""The Protected Index on real sampling runs, and the benchmark's pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diversity_guidance.demo.autoencoder import load_autoencoder
+from diversity_guidance.demo.bench.index_pictures import LatentFolder, RawEncoder, augmented
+from diversity_guidance.demo.bench.index_runs import Runs
+from diversity_guidance.demo.reals import RealPictures
+from diversity_guidance.stores.protected_watch import Watch
+from support.index_data import build, exact_distances
+
+PICTURES = 400
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with latents of the first pictures."""
+    folder = tmp_path_factory.mktemp("bench")
+    latents = LatentFolder(folder / "latents", 64, PICTURES, part=PICTURES)
+    assert list(latents.make()) == [PICTURES]
+    return folder
+
+
+def test_no_step_of_a_sampling_run_skips_a_search_that_is_needed(folder: Path) -> None:
+    (part,) = LatentFolder(folder / "latents", 64, PICTURES, part=PICTURES).parts()
+    vectors = torch.tensor(part).float().flatten(1)
+    estimates = Runs.drawn(folder, 64, 2, 12, 4, 5.0).estimates
+    index = build(folder / "index", vectors, shape=(16, 8, 8), shard_bytes=1 << 17)
+    for run in estimates:
+        watch = Watch(index, listed=40)
+        for points in run:
+            distances = exact_distances(points, vectors)
+            # A radius that many estimates are just inside or just outside of.
+            radius = float(distances.amin(1).median())
+            hits = watch.within(points, radius)
+            found = torch.zeros_like(distances, dtype=torch.bool)
+            found[hits.rows, hits.references] = True
+            assert found[distances < radius].all() and (distances[found] < radius * (1 + 3e-6)).all()
+        assert watch.skipped > 0
+
+
+def test_the_quick_encoder_gives_the_embedded_encoders_latents() -> None:
+    pictures = RealPictures.load().images(torch.arange(6))
+    torch.testing.assert_close(
+        RawEncoder(torch.float32)(pictures), load_autoencoder().encode(pictures), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_pictures_come_again_changed(folder: Path) -> None:
+    pictures = RealPictures.load()
+    count = len(pictures.labels)
+    numbers = torch.tensor([5, 5 + count, 5 + 2 * count])
+    first, second, third = augmented(pictures, numbers, 64, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(first, pictures.images(numbers[:1])[0], rtol=0, atol=1e-5)
+    assert not torch.equal(second, first) and not torch.equal(second, third)
+    large = augmented(pictures, numbers, 128, torch.Generator().manual_seed(0))
+    assert large.shape == (3, 3, 128, 128) and float(large.min()) >= 0 and float(large.max()) <= 1
+
+
+def test_making_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
+    small = LatentFolder(tmp_path, 256, 7, part=64)
+    stopped = small.make()
+    assert small.part_rows == 4 and next(stopped) == 4
+    stopped.close()
+    before = (tmp_path / "256px-00000.npy").stat().st_mtime_ns
+    assert list(small.make()) == [4, 7]
+    assert (tmp_path / "256px-00000.npy").stat().st_mtime_ns == before
+    assert [part.shape for part in small.parts()] == [(4, 16, 32, 32), (3, 16, 32, 32)]
+    with pytest.raises(ValueError, match="--make"):
+        list(LatentFolder(tmp_path, 256, 20, part=64).parts())
