@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,8 @@ class Case:
         folder: of the latents and indexes.
         size: of the pictures in pixels.
         count: of references.
-        runs: number of runs, of a batch of eight each.
+        runs: number of runs, of a batch of eight each; their last pictures give the radii.
+        followed: how many of them are followed step by step.
         steps: of a run.
         cfg: scale of classifier-free guidance.
     """
@@ -50,6 +51,7 @@ class Case:
     size: int
     count: int
     runs: int
+    followed: int
     steps: int
     cfg: float
 
@@ -59,8 +61,9 @@ class Case:
         return LatentFolder(Path(self.folder) / "latents", self.size, self.count)
 
     def drawn(self) -> Runs:
-        """The runs."""
-        return Runs.drawn(Path(self.folder), self.size, self.runs, self.steps, BATCH, self.cfg)
+        """The runs, with the estimates of those that are followed."""
+        runs = Runs.drawn(Path(self.folder), self.size, self.runs, self.steps, BATCH, self.cfg)
+        return replace(runs, estimates=runs.estimates[: self.followed])
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,11 @@ class Row:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmark's options."""
-    parser.add_argument("--folder", type=Path, required=True, help="where latents, runs and indexes are kept")
+    parser.add_argument("--folder", required=True, help="where latents, runs and indexes are kept")
     parser.add_argument("--count", type=int, default=100_000, help="references (default: 100,000)")
     parser.add_argument("--size", type=int, default=64, help="width and height of the pictures (default: 64)")
     parser.add_argument("--runs", type=int, default=16, help="runs of eight pictures each (default: 16)")
+    parser.add_argument("--followed", type=int, default=16, help="runs that are followed step by step (default: 16)")
     parser.add_argument("--steps", type=int, default=28, help="evaluations of the model (default: 28)")
     parser.add_argument("--cfg", type=float, default=5.0, help="scale of classifier-free guidance (default: 5)")
     parser.add_argument("--make", action="store_true", help="only make the latents; goes on where it stopped")
@@ -112,18 +116,18 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: a number is below 1, or latents are missing.
     """
-    if min(arguments.count, arguments.size, arguments.runs, arguments.steps) < 1:
-        raise ValueError("Count, size, runs and steps must be at least 1.")
+    if min(arguments.count, arguments.size, arguments.runs, arguments.followed, arguments.steps) < 1:
+        raise ValueError("Count, size, runs, followed runs and steps must be at least 1.")
     torch.set_num_threads(1)
-    case = Case(str(arguments.folder), arguments.size, arguments.count, arguments.runs, arguments.steps, arguments.cfg)
+    case = Case(**{field.name: getattr(arguments, field.name) for field in fields(Case)})
     if arguments.make:
         for made in case.references.make(torch.bfloat16 if arguments.bfloat16 else torch.float32):
             sys.stderr.write(f"\r{made:,} of {case.count:,} latents ")
         return 0
     truth = Truth.found(case.drawn(), case.references)
     sys.stdout.write(
-        f"{case.count:,} references of {math.prod(case.references.shape):,} values, {case.runs} runs of {BATCH} "
-        f"pictures in {case.steps} steps, CFG {case.cfg:g}.\n\n"
+        f"{case.count:,} references of {math.prod(case.references.shape):,} values; {min(case.followed, case.runs)} of "
+        f"{case.runs} runs of {BATCH} pictures, {case.steps} steps, CFG {case.cfg:g}.\n\n"
         "| search | caught | radius | recall | ms a step | ms a picture | searches | memory MB | disk MB | build s |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
