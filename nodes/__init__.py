@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .bank_folder import register_bank_folder
+from .build_protected_index import DiversityBuildProtectedIndex
 from .centroid_folder import register_centroid_folder
 from .demo_model import DiversityDemoModel
 from .diverse_noise import DiversityNoise
@@ -12,8 +13,10 @@ from .exemplar_set import DiversityExemplarSet
 from .feature_centroids import DiversityFeatureBlend, DiversityFeatureCentroid, DiversityFeatureMap
 from .feature_guidance import DiversityFeatureGuidance
 from .feature_probe import DiversityFeatureProbe
+from .index_folder import register_index_folder
 from .memory_bank import DiversityMemoryBank
 from .pick import DiversityPick
+from .protected_index import DiversityProtectedIndex
 from .remember import DiversityRemember
 from .report import DiversityReport
 from .sparse_repellency import DiversitySparseRepellency
@@ -27,6 +30,7 @@ class DiversityExtension(ComfyExtension):
         """The node classes, in the order of the menu."""
         register_bank_folder()
         register_centroid_folder()
+        register_index_folder()
         return [
             DiversityDemoModel,
             DiversitySparseRepellency,
@@ -35,6 +39,8 @@ class DiversityExtension(ComfyExtension):
             DiversityMemoryBank,
             DiversityRemember,
             DiversityExemplarSet,
+            DiversityProtectedIndex,
+            DiversityBuildProtectedIndex,
             DiversityReport,
             DiversityFeatureGuidance,
             DiversityFeatureProbe,

@@ -15,3 +15,6 @@ ExemplarSocket = io.Custom("DIVERSITY_EXEMPLARS")
 
 CentroidSocket = io.Custom("FEATURE_CENTROID")
 """A ``FeatureCentroid``: an immutable value."""
+
+IndexSocket = io.Custom("DIVERSITY_INDEX")
+"""A ``ProtectedIndex``, opened: read-only, whatever is added to it on disk meanwhile."""

@@ -9,13 +9,16 @@ from comfy_api.latest import io
 
 from ..guidance.caps import Cap
 from ..guidance.interval import SigmaInterval
+from ..guidance.protection import check_latent_space
 from ..guidance.references import Pictures, ReferenceSource
 from ..guidance.sparse_repellency import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ..stores.bank_snapshot import BankSnapshot, check_latent_format
+from ..stores.protected_index import ProtectedIndex
 from .host import latent_format_name
 from .latents import plain_latents
+from .messages import show
 from .schema import input_extras, schema_extras
-from .sockets import BankSocket
+from .sockets import BankSocket, IndexSocket
 from .steering import cap_inputs, check_numbers, interval_inputs, steered, steered_outputs, unlimited
 from .traces import RunTraces
 
@@ -32,8 +35,9 @@ class DiversitySparseRepellency(io.ComfyNode):
             node_id="DiversitySparseRepellency",
             display_name="Sparse Repellency (Diversity)",
             category="diversity",
-            description="Steers sampling so that every picture keeps its distance from those of a Memory Bank, from "
-            "pictures to avoid and from the others of its batch. Pictures that are far enough away are not touched.",
+            description="Steers sampling so that every picture keeps its distance from those of a Memory Bank or a "
+            "Protected Index, from pictures to avoid and from the others of its batch. Pictures that are far enough "
+            "away are not touched.",
             inputs=[
                 io.Model.Input("model"),
                 io.Float.Input(
@@ -100,6 +104,12 @@ class DiversitySparseRepellency(io.ComfyNode):
                 *cap_inputs(DEFAULTS.cap),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to keep away from."),
                 io.Latent.Input("avoid", optional=True, tooltip="More pictures to keep away from, encoded by the VAE."),
+                IndexSocket.Input(
+                    "protected",
+                    optional=True,
+                    tooltip="Pictures that must not be drawn again, up to millions. Switch ensure_outside on: without "
+                    "it nothing guarantees that finished pictures are outside their radius.",
+                ),
             ],
             outputs=steered_outputs(),
             hidden=[io.Hidden.unique_id],
@@ -139,11 +149,12 @@ class DiversitySparseRepellency(io.ComfyNode):
         cap_estimate: float,
         bank: BankSnapshot | None = None,
         avoid: dict[str, Any] | None = None,
+        protected: ProtectedIndex | None = None,
     ) -> io.NodeOutput:
         """Patch the model, unless there is nothing to keep away from.
 
         Raises:
-            ValueError: a number is out of its range, or the pictures to keep away from are of another model.
+            ValueError: a number is out of its range, or pictures to keep away from are of another model.
         """
         settings = RepellencySettings(
             radius=radius,
@@ -157,11 +168,16 @@ class DiversitySparseRepellency(io.ComfyNode):
             cap=Cap(unlimited(cap_update), unlimited(cap_estimate)),
         )
         sources = _sources(model, bank, avoid)
-        if settings.is_off or not (sources or in_batch):
+        indexes = [] if protected is None else [protected]
+        for index in indexes:
+            check_latent_space(index, latent_format_name(model))
+        if settings.is_off and indexes:
+            show(cls.hidden.unique_id, "Nothing is protected: radius or strength is 0.")
+        if settings.is_off or not (sources or indexes or in_batch):
             return io.NodeOutput(model, RunTraces())
 
         def make(interval: SigmaInterval) -> SparseRepellency:
-            return SparseRepellency(replace(settings, interval=interval), sources)
+            return SparseRepellency(replace(settings, interval=interval), sources, indexes)
 
         return io.NodeOutput(
             *steered(model, make, start_percent, end_percent, SparseRepellency.name, cls.hidden.unique_id)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NOT_PACKAGES = {"tests", "build", "dist"}
 # Loads what the user saved before, which an example cannot have.
-NEEDS_A_FILE = {"DiversityFeatureCentroid"}
+NEEDS_A_FILE = {"DiversityFeatureCentroid", "DiversityProtectedIndex"}
 
 
 def packages() -> set[str]:

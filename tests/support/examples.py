@@ -1,14 +1,16 @@
 """The example workflows as graphs, and ``python -m support.examples`` to write their files from a real run.
 
-Run it from the tests folder whenever widgets, defaults or the embedded model's weights have changed.
+Run it from the tests folder whenever widgets, defaults or the embedded model's weights have changed. Beginnings of
+titles as arguments write those alone.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from PIL import Image
 from .graphs import Graph, Node, pictures_of
 from .host_client import HostClient
 from .host_server import PACK, HostServer, host_folder
-from .workflows import inputs_of, to_workflow
+from .workflows import inputs_of, to_workflow, widget_names
 
 FOLDER = PACK / "example_workflows"
 THUMBNAIL_SIDE = 512
@@ -40,6 +42,7 @@ class Example:
         places: where each stands.
         note: what stands beside them.
         draw: queues it as often as it takes to show its point, and returns the pictures of its thumbnail.
+        counted: widgets, by node type, that the editor counts on after every queue.
     """
 
     title: str
@@ -47,6 +50,7 @@ class Example:
     places: dict[str, Place]
     note: str
     draw: Callable[[HostClient], Sequence[Picture]]
+    counted: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sheet:
@@ -152,29 +156,38 @@ def thumbnail(pictures: Sequence[Picture], columns: int = 4) -> Image.Image:
     return Image.fromarray(np.concatenate(rows)).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
 
 
-def write(client: HostClient, examples: Sequence[Callable[[Mapping[str, Any]], Example]]) -> None:
-    """Write the files of these examples."""
+def write(
+    client: HostClient, examples: Sequence[Callable[[Mapping[str, Any]], Example]], wanted: Sequence[str] = ("",)
+) -> None:
+    """Write the files of these examples, or of those among them whose titles begin as wanted."""
     object_info = client.object_info()
     for make in examples:
         example = make(object_info)
+        if not example.title.startswith(tuple(wanted)):
+            continue
         thumbnail(example.draw(client)).save(FOLDER / f"{example.title}.jpg", quality=88)
         workflow = to_workflow(example.graph.prompt, object_info, example.places, example.note)
+        for node in workflow["nodes"]:
+            if widget := example.counted.get(node["type"]):
+                node["widgets_values"][widget_names(object_info[node["type"]]).index(widget) + 1] = "increment"
         text = json.dumps(workflow, indent=2, ensure_ascii=False) + "\n"
         (FOLDER / f"{example.title}.json").write_text(text, encoding="utf-8")
 
 
 def main() -> None:
-    """Write all files from a run on the host that the tests use."""
+    """Write the files from a run on the host that the tests use."""
     from .feature_examples import FEATURE_EXAMPLES
+    from .noise_examples import NOISE_EXAMPLES
     from .report_examples import REPORT_EXAMPLES
     from .vendi_examples import VENDI_EXAMPLES
 
+    examples = (*EXAMPLES, *REPORT_EXAMPLES, *VENDI_EXAMPLES, *NOISE_EXAMPLES, *FEATURE_EXAMPLES)
     host = host_folder("COMFYUI_PATH", "~/comfy/ComfyUI")
     if host is None:
         raise SystemExit("There is no ComfyUI in ~/comfy/ComfyUI: point COMFYUI_PATH at a checkout.")
     with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
         server.wait_until_ready()
-        write(server.client, (*EXAMPLES, *REPORT_EXAMPLES, *VENDI_EXAMPLES, *FEATURE_EXAMPLES))
+        write(server.client, examples, sys.argv[1:] or ("",))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+"""Building a Protected Index out of a folder of pictures, through the graph's VAE."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..indexing.build import Outcome, build
+from ..indexing.sources import Fitted, GivenPictures, PictureFiles, Source
+from ..metrics.folder import find_pictures
+from ..stores.index_spaces import latent_space
+from .host import latent_channels, latent_format_name
+from .index_folder import DEFAULT_NAME, index_path, open_index
+from .messages import logger, show
+from .schema import input_extras, schema_extras
+from .sockets import IndexSocket
+
+LISTED = 5
+"""Unreadable files named on the node; the log names all of them."""
+
+
+class DiversityBuildProtectedIndex(io.ComfyNode):
+    """Adds the pictures of a folder to an index."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityBuildProtectedIndex",
+            display_name="Build Protected Index (Diversity)",
+            category="diversity",
+            description="Encodes the pictures of a folder, so that Sparse Repellency can keep away from every one of "
+            "them. Only pictures that the index does not hold yet are encoded; a build that was cancelled goes on "
+            "where it stopped.",
+            inputs=[
+                io.String.Input(
+                    "folder",
+                    default="",
+                    tooltip="A folder inside ComfyUI's input directory, with its subfolders. Empty for none.",
+                ),
+                io.Vae.Input("vae", tooltip="The VAE of the model that is to keep away from these pictures."),
+                io.Model.Input(
+                    "model",
+                    tooltip="That model. A latent does not say which model it belongs to, and an index never mixes "
+                    "them.",
+                ),
+                io.String.Input(
+                    "name", default=DEFAULT_NAME, tooltip="Of the index, not a path. What it holds already stays."
+                ),
+                io.Int.Input(
+                    "width",
+                    default=1024,
+                    min=16,
+                    max=16384,
+                    step=8,
+                    tooltip="The size in which pictures will be drawn: shields are compared at this size only. "
+                    "Pictures of another size are cut to the middle and scaled.",
+                ),
+                io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="See width."),
+                io.Image.Input("images", optional=True, tooltip="More pictures, along a wire."),
+                io.Int.Input(
+                    "batch",
+                    optional=True,
+                    default=1,
+                    min=1,
+                    max=256,
+                    tooltip="Pictures encoded at once. More is faster with small pictures, and needs more memory.",
+                    **input_extras(io.Int.Input, advanced=True),
+                ),
+            ],
+            outputs=[
+                IndexSocket.Output("index", display_name="protected", tooltip="For Sparse Repellency."),
+                io.Int.Output("count", display_name="count", tooltip="How many pictures it protects now."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+            not_idempotent=True,
+            **schema_extras(search_aliases=["diversity", "privacy", "copyright", "memorization", "shield", "protect"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, folder: str | None = None, name: str | None = None) -> bool | str:
+        """Refuse folders and names before anything runs; what comes along a wire is None here."""
+        try:
+            index_path(DEFAULT_NAME if name is None else name)
+            if folder:
+                find_pictures(_input_folder(folder))
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str | None, **_: Any) -> str:
+        """Changes when the folder's files do."""
+        if not folder:
+            return ""
+        states = [(path, path.stat()) for path in find_pictures(_input_folder(folder))]
+        told = [f"{path}:{state.st_size}:{state.st_mtime_ns}" for path, state in states]
+        return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()
+
+    @classmethod
+    def execute(
+        cls,
+        folder: str,
+        vae: Any,
+        model: Any,
+        name: str,
+        width: int,
+        height: int,
+        images: Tensor | None = None,
+        batch: int = 1,
+    ) -> io.NodeOutput:
+        """Encode what is new, and publish it.
+
+        Raises:
+            ValueError: there is no picture, the VAE is not the model's, or the index is of another model or size.
+        """
+        fitted = Fitted(width, height, lambda pictures: _encoded(vae, pictures), batch)
+        if (channels := fitted.shape()[0]) != latent_channels(model):
+            raise ValueError(
+                f"The VAE makes latents of {channels} channels and this model's have {latent_channels(model)}. Wire "
+                "the VAE that belongs to the model."
+            )
+        sources: list[Source] = []
+        if folder:
+            root = _input_folder(folder)
+            sources.append(PictureFiles(find_pictures(root), root, fitted))
+        if images is not None:
+            sources.append(GivenPictures(images[..., :3].movedim(-1, 1), "images", fitted))
+        if not sources:
+            raise ValueError("There is nothing to protect: name a folder of the input directory, or wire images.")
+        space = latent_space(latent_format_name(model))
+        outcomes = [_build(index_path(name), space, source) for source in sources]
+        index = open_index(name)
+        unreadable = [file for outcome in outcomes for file in outcome.unreadable]
+        added, repeated = (sum(counts) for counts in zip(*((o.added, o.repeated) for o in outcomes), strict=True))
+        told = Outcome(added, len(index), repeated, tuple(unreadable)).sentence()
+        reasons = [f"{file}: {reason}" for file, reason in unreadable]
+        logger.info("Build Protected Index (node %s): %s", cls.hidden.unique_id, " ".join([told, *reasons]))
+        show(cls.hidden.unique_id, "\n".join([told, *reasons[:LISTED], *["..."] * (len(reasons) > LISTED)]))
+        return io.NodeOutput(index, len(index))
+
+
+def _build(folder: Path, space: str, source: Source) -> Outcome:
+    """Build with a progress bar; Cancel stops it, and what was encoded is kept."""
+    bar = comfy.utils.ProgressBar(len(source))
+    outcome = build(folder, space, source, bar.update_absolute, comfy.model_management.processing_interrupted)
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    return outcome
+
+
+def _encoded(vae: Any, pictures: Tensor) -> Tensor:
+    """Raw latents (B, C, ...) of pictures (B, 3, H, W) in 0..1."""
+    images = pictures.movedim(1, -1)
+    latents = vae.encode(images)
+    if len(latents) != len(images):
+        # To the VAE of a video model, a batch of pictures is one video.
+        latents = torch.cat([vae.encode(image[None]) for image in images])
+    return latents
+
+
+def _input_folder(name: str) -> Path:
+    """A folder below the input directory.
+
+    Raises:
+        ValueError: it is not below it.
+    """
+    base = Path(folder_paths.get_input_directory()).resolve()
+    path = (base / name).resolve()
+    if not name.strip() or path == base or base not in path.parents:
+        raise ValueError(f'"{name}" is not a folder below the input directory. Give the name of one inside it.')
+    return path

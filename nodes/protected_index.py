@@ -1,0 +1,65 @@
+"""A Protected Index on disk as a value on a wire."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..stores.index_spaces import told
+from .index_folder import DEFAULT_NAME, fingerprint, fingerprint_of_all, index_path, open_index
+from .messages import show
+from .schema import schema_extras
+from .sockets import IndexSocket
+
+
+class DiversityProtectedIndex(io.ComfyNode):
+    """Opens a named index."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityProtectedIndex",
+            display_name="Protected Index (Diversity)",
+            category="diversity",
+            description="Pictures that must not be drawn again, up to millions, kept on disk under a name. Sparse "
+            "Repellency keeps away from every one of them.",
+            inputs=[
+                io.String.Input(
+                    "name",
+                    default=DEFAULT_NAME,
+                    tooltip="A name, not a path: a folder in models/diversity_indexes.",
+                ),
+            ],
+            outputs=[
+                IndexSocket.Output("index", display_name="protected", tooltip="For Sparse Repellency."),
+                io.Int.Output("count", display_name="count", tooltip="How many pictures it protects."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            **schema_extras(search_aliases=["diversity", "privacy", "copyright", "memorization", "shield", "protect"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        """Refuse names that could be paths; one that comes along a wire is None here."""
+        try:
+            index_path(DEFAULT_NAME if name is None else name)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str | None) -> str:
+        """Changes exactly when the index does; what comes along a wire is None here."""
+        return fingerprint_of_all() if name is None else fingerprint(name)
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        """Open it.
+
+        Raises:
+            ValueError: the name is not fit, there is no such index, or it is damaged or of a newer version.
+        """
+        index = open_index(name)
+        shape = " x ".join(map(str, index.shape))
+        show(cls.hidden.unique_id, f"{len(index):,} pictures are protected: {told(index.space)} of {shape}.")
+        return io.NodeOutput(index, len(index))

@@ -1,0 +1,63 @@
+"""The example workflow of Protected Indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .examples import SAMPLER, Example, Picture, Sheet
+from .graphs import pictures_of
+from .host_client import HostClient
+
+
+def never_again(object_info: Mapping[str, Any]) -> Example:
+    """Pictures are drawn and protected; the same prompt and seed then draw others, whatever the sampler does."""
+    sheet = Sheet(object_info)
+    demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
+    prompts = sheet.prompts(demo, "woman astronaut")
+    latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=8)
+    common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
+    drawn = sheet.put((740, 60, 300, 270), "KSampler", model=demo, **common)
+    first = sheet.show((1100, 60, 560, 400), drawn, demo, "protected")
+    decoded = sheet.graph.prompt[first.id]["inputs"]["images"][0]
+    images = sheet.graph.prompt[decoded]["inputs"]["image"]
+    built = sheet.put(
+        (380, 580, 300, 230),
+        "DiversityBuildProtectedIndex",
+        images=images,
+        vae=demo[2],
+        model=demo,
+        name="example",
+        width=64,
+        height=64,
+    )
+    repelled = sheet.put(
+        (380, 880, 300, 330),
+        "DiversitySparseRepellency",
+        model=demo,
+        protected=built,
+        radius=0.2,
+        ensure_outside=True,
+        in_batch=False,
+    )
+    kept_away = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
+    second = sheet.show((1100, 580, 560, 400), kept_away, demo, "never again")
+    sheet.places["note"] = (20, 580, 320, 330)
+
+    def draw(client: HostClient) -> list[Picture]:
+        run = client.run(sheet.graph.prompt)
+        return [picture for node in (first, second) for picture in pictures_of(client, run, node)]
+
+    note = (
+        "## Never the same picture again\n\n"
+        "Above, eight pictures are drawn, and **Build Protected Index** adds them to an index on disk. Below, the same "
+        "prompt and seed are drawn again, and **Sparse Repellency** keeps away from everything in the index.\n\n"
+        "With `ensure_outside` no finished picture is within the radius of a protected one: the node says so, and "
+        "which protected picture was nearest.\n\n"
+        "For your own pictures, name a `folder` of ComfyUI's input directory instead. Later workflows only need "
+        "**Protected Index** with the name."
+    )
+    return Example("Pictures that are never drawn again", sheet.graph, sheet.places, note, draw)
+
+
+INDEX_EXAMPLES = (never_again,)
