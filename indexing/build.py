@@ -61,7 +61,7 @@ def build(
         ValueError: there is nothing to protect, or the source cannot be read.
     """
     with IndexBuilder(folder, space, source.shape()) as builder:
-        passed = Passed(set(builder.labels().keys))
+        passed = passed_before(builder)
         if not collect(builder, source, passed, progress, stopped):
             return Outcome(0, 0, passed.repeated, tuple(passed.unreadable), finished=False)
         return publish(builder, passed)
@@ -84,6 +84,12 @@ def collect(
     return True
 
 
+def passed_before(builder: IndexBuilder) -> Passed:
+    """What the index and a build that was stopped hold already."""
+    keys = builder.labels().keys
+    return Passed(set(keys), set(keys[_published(builder) :]))
+
+
 def publish(builder: IndexBuilder, passed: Passed) -> Outcome:
     """Publish what was appended, unless nothing is new.
 
@@ -91,13 +97,17 @@ def publish(builder: IndexBuilder, passed: Passed) -> Outcome:
         IndexWriteError: it cannot be written; the published index stays as it was.
         ValueError: there is nothing to protect.
     """
-    before = read_manifest(builder.folder).count if (builder.folder / MANIFEST).is_file() else 0
+    before = _published(builder)
     total = len(builder.labels())
     if total == 0:
         raise ValueError(f"Nothing could be read, so {builder.folder} protects nothing: check the files.")
     if total > before:
         builder.finish()
     return Outcome(total - before, total, passed.repeated, tuple(passed.unreadable))
+
+
+def _published(builder: IndexBuilder) -> int:
+    return read_manifest(builder.folder).count if (builder.folder / MANIFEST).is_file() else 0
 
 
 def _append(builder: IndexBuilder, parts: list[Part]) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from ..metrics.folder import find_pictures
 from ..stores.index_builder import IndexBuilder
-from .build import Outcome, collect, publish
+from .build import Outcome, collect, passed_before, publish
 from .pictures import PictureFolder
 from .sources import Passed, Progress
 
@@ -44,7 +44,7 @@ def build_on_cluster(folder: Path, pictures: PictureFolder, address: str, progre
     ray = _connected(address)
     try:
         with IndexBuilder(folder, space, source.shape()) as builder:
-            passed = Passed(set(builder.labels().keys))
+            passed = passed_before(builder)
             known = ray.put(frozenset(passed.known))
             encode = ray.remote(encode_part).options(num_cpus=1)
             size = max(LEAST_FILES, -(-len(paths) // MOST_TASKS))
@@ -79,9 +79,9 @@ def encode_part(
     space, source = pictures.source(paths)
     with IndexBuilder(folder, space, source.shape()) as builder:
         begun = set(builder.labels().keys)
-        passed = Passed({*known, *begun})
+        passed = Passed({*known, *begun}, begun)
         collect(builder, source, passed, lambda done, total: None, lambda: False)
-        return passed.repeated - len(begun), passed.unreadable
+        return passed.repeated, passed.unreadable
 
 
 def part_folder(folder: Path, paths: Sequence[Path]) -> Path:

@@ -43,18 +43,23 @@ class Passed:
 
     Attributes:
         known: contents that it holds already; grows by what goes into it.
+        begun: those of them that a build encoded before it was stopped: to meet one of them again is no repetition.
         repeated: how many items were passed over because their content is known.
         unreadable: names of files that could not be read, and why.
     """
 
     known: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
     repeated: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     def is_new(self, key: str) -> bool:
         """Whether the content of this key is not known, and is to be read; counts it where it is."""
-        self.repeated += key in self.known
-        return key not in self.known
+        if key not in self.known:
+            return True
+        self.repeated += key not in self.begun
+        self.begun.discard(key)
+        return False
 
 
 class Source(Protocol):

@@ -94,7 +94,7 @@ def test_a_build_goes_on_where_it_stopped_and_ends_equal(
         ProtectedIndex.open(folder)
     counted = Counted()
     outcome = build(folder, SPACE, files(pictures, counted), silent)
-    assert (outcome.added, counted.count) == (10, 4)
+    assert (outcome.added, outcome.repeated, counted.count) == (10, 1, 4)
     assert ProtectedIndex.open(folder).fingerprint() == ProtectedIndex.open(tmp_path / "straight").fingerprint()
 
 
