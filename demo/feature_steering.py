@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..guidance.feature_guidance import FeatureGuidance
 from ..guidance.feature_hooks import LayerHooks
 from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of
+from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of
 from ..stores.feature_centroid import FeatureCentroid
 from .pipeline import LATENT_FORMAT, EmbeddedModel
 from .schedule import sigma_at_percent
@@ -70,7 +70,7 @@ def probe(
         latents: the pictures, raw VAE latents (N, 16, h, w).
         name: of the group.
         layers: as in ``chosen_layers``.
-        draws: noise draws a picture and level.
+        draws: noise draws a level, the same for every picture.
         levels: noise levels.
         seed: of the noise.
     """
@@ -78,8 +78,7 @@ def probe(
     wanted = list(chosen_layers(found, layers))
     sigmas = torch.tensor([sigma_at_percent((level + 0.5) / levels) for level in range(levels)])
     clean = to_model_space(latents)
-    generator = torch.Generator("cpu").manual_seed(seed)
-    noises = [torch.randn(clean.shape, generator=generator) for _ in range(draws)]
+    noises = common_noises(clean.shape[1:], draws, seed)
     tokens, pooled = model.text.encode(list(prompts))
     reader = FeatureReader()
     with LayerHooks(found, wanted, reader.visit):

@@ -6,11 +6,11 @@ learns w for every channel; here it is one number a layer). Leading away from a 
 its own mean are the same shift with another sign and another centre.
 
 One picture's features say more than its group: matching them to a centroid also wipes out what is the picture's own.
-With a reference, the centroid of what the model draws by itself, the shift is w (centroid - reference), the same for
-every picture: what tells the group from the rest, and nothing else.
+With a reference, the centroid of what the model draws by itself, pictures are led along the way from one to the other
+alone (``feature_way``), and each only until it is where it should be: the strength is that place, in units of the way.
+It is read in every pass at the first layer, before anything is shifted.
 
-Layers hand on what they were given, so that shifts add up along the network. The strength is therefore divided among
-the layers: it means the same in a network of four blocks and in one of sixty.
+Without a reference, and for spreading, the strength is divided among the layers, which hand on what they were given.
 
 Only the pass of the prompt is shifted: classifier-free guidance then amplifies the difference to the other pass.
 """
@@ -30,14 +30,15 @@ from ..stores.feature_centroid import FeatureCentroid
 from .contract import Guidance, SamplingRun, SamplingStep
 from .feature_layers import Layer
 from .feature_trace import FeatureTrace
+from .feature_way import Way
 from .interval import SigmaInterval
 from .trace import SampleRecord, StepRecord
 
 Mode = Literal["towards", "away", "spread"]
-RECOMMENDED_STRENGTH = 24.0
-"""How many times the way from the reference brings most pictures to the group (docs/feature_guidance.md)."""
+RECOMMENDED_STRENGTH = 2.0
+"""Place on the way from the reference that brings most pictures to the group (docs/feature_guidance.md)."""
 
-RECOMMENDED_END = 0.42
+RECOMMENDED_END = 0.75
 """Share of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
 
 MODES: tuple[Mode, ...] = ("towards", "away", "spread")
@@ -49,8 +50,9 @@ class FeatureSettings:
 
     Attributes:
         mode: "towards" the centroid, "away" from it, or "spread" the batch's own features apart.
-        strength: share of the way to (or from) the centroid, or by how much the batch is dilated, all layers together;
-            0 switches the method off.
+        strength: place on the way from the reference to the centroid at which pictures are left alone, 1 for the
+            centroid itself, and behind the reference where it leads away; without a reference, share of each picture's
+            own way, all layers together; or by how much the batch is dilated. 0 switches the method off.
         interval: noise levels at which the method acts.
     """
 
@@ -72,7 +74,7 @@ class FeatureGuidance(Guidance):
 
     Args:
         settings: how it acts.
-        weights: factor on the strength, by layer.
+        weights: factor on the shift, by layer.
         centroid: where to or from; not needed to spread.
         reference: the centroid of what the model draws by itself; without one, every picture's own features are the
             place to start from.
@@ -102,6 +104,10 @@ class FeatureGuidance(Guidance):
                 )
         self.settings = settings
         self.weights = dict(weights)
+        self._way: Way | None = None
+        if len(self._centroids) == 2:
+            self._way = Way(self._centroids[0], self._centroids[1], self.weights)
+        self._wanted: dict[int, Tensor] = {}
         self._trace = FeatureTrace()
         self._pass: tuple[float, tuple[slice, ...]] | None = None
         self._shares: dict[int, list[float]] = {}
@@ -139,6 +145,7 @@ class FeatureGuidance(Guidance):
         """
         active = sigma is not None and not self.is_off and sigma in self.settings.interval and len(rows) > 0
         self._pass = (sigma, tuple(rows)) if active and sigma is not None else None
+        self._wanted = {}
 
     def visit(self, layer: Layer, picture: Tensor) -> Tensor:
         """Shift the features of one layer; the very tensor where there is nothing to do."""
@@ -147,7 +154,7 @@ class FeatureGuidance(Guidance):
         sigma, rows = self._pass
         shift = torch.zeros_like(means := channel_means(picture, layer.channel_axis))
         for part in rows:
-            shift[part] = self._shift(layer.name, means[part], sigma)
+            shift[part] = self._shift(layer.name, means[part], sigma, part.start)
         if not bool(shift.any()):
             self._note(rows, torch.zeros(len(shift)))
             return picture
@@ -185,17 +192,27 @@ class FeatureGuidance(Guidance):
             self._trace.notes.append(f"Its layers did not run in {missed} of {self._trace.evaluations} evaluations.")
         return samples
 
-    def _shift(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        """Shift of the channel means (B, C) of the prompt's rows."""
-        strength, layers = self.settings.strength * self.weights[layer], len(self.weights)
+    def _shift(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
+        """Shift of the channel means (B, C) of one copy of the batch in the prompt's pass."""
+        weight, strength, layers = self.weights[layer], self.settings.strength, len(self.weights)
         if self.settings.mode == "spread":
-            return apart(means, (1 + max(strength, -1)) ** (1 / layers) - 1)
-        places = [interpolated(c.sigmas, c.means[layer], sigma).to(means.device) for c in self._centroids]
-        share = (strength if self.settings.mode == "towards" else -strength) / layers
-        if len(places) == 1:
-            # A picture that is at the centroid has arrived: more would throw it past.
-            return towards(means, places[0], min(share, 1.0))
-        return towards(places[1].expand_as(means), places[0], share)
+            return apart(means, (1 + max(strength * weight, -1)) ** (1 / layers) - 1)
+        if self._way is not None:
+            if copy not in self._wanted:
+                self._wanted[copy] = self._wanting(self._way.places(layer, means, sigma))
+            return weight * self._wanted[copy][:, None] * self._way.shift(layer, sigma).to(means)
+        (centroid,) = self._centroids
+        # A picture that is at the centroid has arrived: more would throw it past.
+        share = min((strength if self.settings.mode == "towards" else -strength) * weight / layers, 1.0)
+        return towards(means, interpolated(centroid.sigmas, centroid.means[layer], sigma), share)
+
+    def _wanting(self, places: Tensor) -> Tensor:
+        """Which share of the largest shift pictures at these places need, negative to lead away."""
+        self._trace.places = places.tolist()
+        most = min(self.settings.strength, 1.0)
+        if self.settings.mode == "towards":
+            return (self.settings.strength - places).clamp(0, most)
+        return -(self.settings.strength + places).clamp(0, most)
 
     def _note(self, rows: Sequence[slice], shares: Tensor) -> None:
         for part in rows:

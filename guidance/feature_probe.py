@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..kernels.centroids import channel_means
-from ..stores.feature_centroid import FeatureCentroid, ModelFingerprint
+from ..kernels.centroids import channel_means, principal_rows
+from ..stores.feature_centroid import MOST_VARIATIONS, FeatureCentroid, ModelFingerprint
 from .feature_layers import Layer
 
 SAMPLED_WEIGHTS = 512
@@ -61,6 +61,25 @@ class FeatureReader:
         return torch.cat(means)
 
 
+def common_noises(shape: Sequence[int], draws: int, seed: int) -> list[Tensor]:
+    """Noise for exemplars to be looked at through: the same for every picture of every group, and in opposite pairs.
+
+    At high noise levels groups differ by far less than two draws of noise do, so that centroids compare only what was
+    seen through the same noise.
+
+    Args:
+        shape: (C, ...) of one picture's latents.
+        draws: how many.
+        seed: of the noise.
+
+    Returns:
+        Tensors (1, C, ...), float32, on the CPU.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    half = [torch.randn((1, *shape), generator=generator) for _ in range((draws + 1) // 2)]
+    return [sign * noise for noise in half for sign in (1, -1)][:draws]
+
+
 def centroid_of(
     features: Mapping[str, Tensor], name: str, sigmas: Tensor, fingerprint: ModelFingerprint, latent_format: str
 ) -> FeatureCentroid:
@@ -76,7 +95,8 @@ def centroid_of(
     spread = {layer: rows.std(1, correction=1 if rows.shape[1] > 1 else 0) for layer, rows in features.items()}
     means = {layer: rows.mean(1) for layer, rows in features.items()}
     count = next(iter(features.values())).shape[1]
-    return FeatureCentroid(name, fingerprint, latent_format, sigmas.float().cpu(), means, spread, count)
+    variations = {layer: _variation(rows) for layer, rows in features.items()}
+    return FeatureCentroid(name, fingerprint, latent_format, sigmas.float().cpu(), means, spread, count, variations)
 
 
 def fingerprint_of(network: nn.Module, layers: Sequence[Layer]) -> ModelFingerprint:
@@ -91,6 +111,12 @@ def fingerprint_of(network: nn.Module, layers: Sequence[Layer]) -> ModelFingerpr
     shapes = [f"{name}:{value.numel()}" for name, value in chosen]
     architecture = "|".join([type(network).__name__, *(layer.name for layer in layers), *shapes])
     return ModelFingerprint(architecture, torch.cat(numbers) if numbers else torch.zeros(0))
+
+
+def _variation(rows: Tensor) -> Tensor:
+    """Principal rows (K, C) of the covariance of the pictures in (S, N, C), averaged over levels."""
+    deviations = (rows - rows.mean(1, keepdim=True)).mean(0)
+    return principal_rows(deviations / max(len(deviations) - 1, 1) ** 0.5, MOST_VARIATIONS)
 
 
 def _standardised(values: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .trace import Trace
 
@@ -13,9 +13,11 @@ class FeatureTrace(Trace):
 
     Attributes:
         evaluations: evaluations of the model at which the method was to act.
+        places: of the pictures on the way from reference to centroid when they were last measured; none without one.
     """
 
     evaluations: int = 0
+    places: list[float] = field(default_factory=list)
 
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
@@ -29,4 +31,7 @@ class FeatureTrace(Trace):
                 f"Shifted the features of {len(moved[0].samples)} pictures in {len(moved)} evaluations, by "
                 f"{sum(shares) / len(shares):.1%} of the activations on average."
             )
+        if self.places:
+            place = sum(self.places) / len(self.places)
+            sentence += f" At the last of them they were at {place:.1f} of the way to the centroid."
         return " ".join([sentence, *self.notes])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..guidance.feature_hooks import LayerHooks
 from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of
+from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of
 from .centroid_folder import centroid_path
 from .feature_hooks import readable_network
 from .host import is_known_to_be_noisy, latent_channels, latent_format_name, unguided
@@ -61,13 +61,19 @@ class DiversityFeatureProbe(io.ComfyNode):
                     max=64,
                     tooltip="Levels of noise, evenly spaced over the model's schedule.",
                 ),
-                io.Int.Input("draws", default=4, min=1, max=64, tooltip="Noise draws for each picture and level."),
+                io.Int.Input(
+                    "draws",
+                    default=4,
+                    min=1,
+                    max=64,
+                    tooltip="Noise draws for each level, the same for every picture, in opposite pairs: best even.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=2**64 - 1,
-                    tooltip="Of the noise. The same for all centroids that are to be compared.",
+                    tooltip="Of the noise. The same for all centroids that are to be used together.",
                 ),
                 io.Latent.Input("latents", optional=True, tooltip="The exemplars, as latents."),
                 io.Image.Input("images", optional=True, tooltip="The exemplars, as pictures; wire the VAE too."),
@@ -167,14 +173,13 @@ class _Look(comfy.samplers.Sampler):
         """Evaluate the model once a level and draw."""
         assert latent_image is not None
         sampling = model_wrap.inner_model.model_sampling
-        generator = torch.Generator("cpu").manual_seed((self.seed + self.group) % 2**63)
-        draws = [torch.randn(latent_image.shape, generator=generator).to(latent_image) for _ in range(self.draws)]
+        noises = common_noises(latent_image.shape[1:], self.draws, self.seed % 2**63)
         with LayerHooks(self.layers, self.wanted, self.reader.visit):
             for level, sigma in enumerate(sigmas):
-                for draw in draws:
+                for one in noises:
                     comfy.model_management.throw_exception_if_processing_interrupted()
                     self.reader.look(level, self.group, len(latent_image))
-                    noisy = sampling.noise_scaling(sigma, draw, latent_image)
+                    noisy = sampling.noise_scaling(sigma, one.to(latent_image).expand_as(latent_image), latent_image)
                     model_wrap(noisy, sigma.expand(len(noisy)), **extra_args)
                     self.tick()
         return latent_image

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,9 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-FORMAT = "diversity_guidance.feature_centroid.1"
+from ..kernels.centroids import principal_rows
+
+FORMAT = "diversity_guidance.feature_centroid.2"
 ALIKE = 0.9
 """Correlation of weights from which on two networks count as the same: fine-tunes of one model do, others do not."""
+
+MOST_VARIATIONS = 32
+"""Rows that are kept of how exemplars differ from one another."""
 
 
 class OtherModelError(ValueError):
@@ -62,6 +67,8 @@ class FeatureCentroid:
         means: by layer, shape (S, C), float32.
         spreads: standard deviation over the pictures, alike; 0 for a single picture.
         pictures: how many there were; 0 for a blend.
+        variations: in what the pictures differ from one another, by layer, shape (K, C), float32: the rows' second
+            moments are the covariance of the features, averaged over noise levels. Nothing for a single picture.
     """
 
     name: str
@@ -71,6 +78,7 @@ class FeatureCentroid:
     means: Mapping[str, Tensor]
     spreads: Mapping[str, Tensor]
     pictures: int
+    variations: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         levels = len(self.sigmas)
@@ -83,6 +91,8 @@ class FeatureCentroid:
                 raise ValueError(f"The centroid's features of {name} do not fit its {levels} noise levels.")
             if not bool(mean.isfinite().all() and self.spreads[name].isfinite().all()):
                 raise ValueError(f"The centroid's features of {name} are not finite: the model gave no numbers.")
+            if (rows := self.variation(name)).ndim != 2 or rows.shape[1] != mean.shape[1]:
+                raise ValueError(f"The centroid's variations of {name} do not fit its features.")
 
     @property
     def digest(self) -> str:
@@ -91,6 +101,10 @@ class FeatureCentroid:
         for name in sorted(self.means):
             state.update(name.encode() + self.means[name].numpy().tobytes())
         return state.hexdigest()
+
+    def variation(self, layer: str) -> Tensor:
+        """In what the pictures differ in a layer, shape (K, C); no rows for a single picture."""
+        return self.variations.get(layer, self.means[layer].new_empty(0, self.means[layer].shape[1]))
 
     def check_model(self, fingerprint: ModelFingerprint, latent_format: str) -> None:
         """Refuse another model.
@@ -118,6 +132,7 @@ class FeatureCentroid:
         tensors = {"sigmas": self.sigmas, "weights": self.fingerprint.weights}
         for name in self.means:
             tensors |= {f"mean:{name}": self.means[name], f"spread:{name}": self.spreads[name]}
+        tensors |= {f"variation:{name}": rows for name, rows in self.variations.items() if len(rows)}
         metadata = {
             "format": FORMAT,
             "name": self.name,
@@ -160,6 +175,7 @@ class FeatureCentroid:
             {name: tensors[f"mean:{name}"] for name in layers},
             {name: tensors[f"spread:{name}"] for name in layers},
             int(metadata["pictures"]),
+            {name: tensors[key] for name in layers if (key := f"variation:{name}") in tensors},
         )
 
 
@@ -205,7 +221,14 @@ def blended(centroids: Sequence[FeatureCentroid], weights: Sequence[float], name
     means = {layer: _weighted([c.means[layer] for c in centroids], shares) for layer in first.means}
     variances = {layer: _weighted([c.spreads[layer].square() for c in centroids], sizes) for layer in first.means}
     spreads = {layer: variance.sqrt() for layer, variance in variances.items()}
-    return FeatureCentroid(name, first.fingerprint, first.latent_format, first.sigmas, means, spreads, 0)
+    variations = {
+        layer: principal_rows(
+            torch.cat([size**0.5 * c.variation(layer) for c, size in zip(centroids, sizes, strict=True)]),
+            MOST_VARIATIONS,
+        )
+        for layer in first.means
+    }
+    return FeatureCentroid(name, first.fingerprint, first.latent_format, first.sigmas, means, spreads, 0, variations)
 
 
 def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

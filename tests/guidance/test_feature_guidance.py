@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
 from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings
 from diversity_guidance.guidance.feature_hooks import LayerHooks
 from diversity_guidance.guidance.feature_layers import check_readable, chosen_layers, find_layers, summary_of
-from diversity_guidance.guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of
+from diversity_guidance.guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of
+from diversity_guidance.guidance.feature_way import Way
 from diversity_guidance.guidance.interval import SigmaInterval
 from diversity_guidance.kernels.centroids import channel_means
 from diversity_guidance.stores.feature_centroid import FeatureCentroid, OtherModelError
@@ -222,35 +224,93 @@ def test_features_come_nearer_or_go(mode: Any, sign: int) -> None:
     assert ((distances[1] - distances[0]) * sign > 0).all()
 
 
-def test_a_reference_shifts_every_picture_alike() -> None:
+def test_pictures_are_led_along_the_way_until_they_are_where_they_should_be() -> None:
+    """Some that are before the reference, at it, just before their aim, and past it."""
+    network, layer = network_of(Alone), "blocks.0"
+    group, reference = centroid(network, shift=1.0), centroid(network, "plain")
+    way = Way(group, reference, [layer])
+    start, aim = reference.means[layer][0], 1.5
+    places = torch.tensor([-2.0, 0.0, 1.25, 3.0])
+    means = start + places[:, None] * (group.means[layer][0] - start)
+    assert torch.allclose(way.places(layer, means, 1.0), places, atol=1e-4)
+    guidance = FeatureGuidance(FeatureSettings(strength=aim), {layer: 1.0}, group, reference)
+    shift = guidance._shift(layer, means, 1.0, 0)
+    expected = torch.tensor([1.0, 1.0, 0.25, 0.0])[:, None] * way.shift(layer, 1.0)
+    assert torch.allclose(shift, expected, atol=1e-4)
+    assert (way.places(layer, means + shift, 1.0)[:3] > places[:3]).all()
+    away = FeatureGuidance(FeatureSettings("away", aim), {layer: 1.0}, group, reference)
+    back = torch.tensor([0.0, -1.0, -1.0, -1.0])[:, None] * way.shift(layer, 1.0)
+    assert torch.allclose(away._shift(layer, means, 1.0, 0), back, atol=1e-4)
+
+
+def test_the_place_is_read_once_a_pass_before_anything_is_shifted() -> None:
     network = network_of(Alone)
     group, reference = centroid(network, shift=1.0), centroid(network, "plain")
-    guidance = FeatureGuidance(FeatureSettings(strength=0.3), {"blocks.0": 1.0}, group, reference)
-    shift = guidance._shift("blocks.0", torch.randn(3, WIDTH), 1.0)
-    assert torch.allclose(shift, 0.3 * (group.means["blocks.0"][0] - reference.means["blocks.0"][0]).expand(3, -1))
+    guidance = FeatureGuidance(FeatureSettings(strength=0.5), weights(network), group, reference)
+    guidance.at(1.0, [slice(0, 3)])
+    start, end = (c.means["blocks.0"][0].expand(3, -1) for c in (reference, group))
+    assert guidance._shift("blocks.0", start, 1.0, 0).any()
+    assert guidance._shift("blocks.1", group.means["blocks.1"][0].expand(3, -1), 1.0, 0).any()
+    guidance.at(1.0, [slice(0, 3)])
+    assert not guidance._shift("blocks.0", end, 1.0, 0).any()
+    assert not guidance._shift("blocks.1", start, 1.0, 0).any()
+
+
+def test_the_smaller_the_strength_the_smaller_the_shift() -> None:
+    """Down to nothing at 0, also for pictures that lie before the reference."""
+    network, layer = network_of(Alone), "blocks.0"
+    group, reference = centroid(network, shift=1.0), centroid(network, "plain")
+    means = reference.means[layer][0] - (group.means[layer][0] - reference.means[layer][0])
+    sizes = [
+        float(
+            FeatureGuidance(FeatureSettings(strength=strength), {layer: 1.0}, group, reference)
+            ._shift(layer, means[None], 1.0, 0)
+            .norm()
+        )
+        for strength in (1.0, 0.1, 0.001)
+    ]
+    assert sizes[0] == pytest.approx(10 * sizes[1]) == pytest.approx(1000 * sizes[2])
+
+
+def test_a_centroid_that_is_the_reference_leads_nowhere() -> None:
+    network = network_of(Alone)
+    same = centroid(network)
+    guidance = FeatureGuidance(FeatureSettings(), weights(network), same, same)
+    shift = guidance._shift("blocks.0", torch.randn(3, WIDTH), 1.0, 0)
+    assert not shift.any()
+
+
+def test_channels_of_enormous_mean_do_not_blow_up_the_shift() -> None:
+    network, layer = network_of(Alone), "blocks.0"
+    group, reference = centroid(network, shift=1.0), centroid(network, "plain")
+    offset = torch.zeros(WIDTH)
+    offset[0] = 1e4
+    moved = [replace(c, means={name: mean + offset for name, mean in c.means.items()}) for c in (group, reference)]
+    way = group.means[layer] - reference.means[layer]
+    assert Way(*moved, [layer]).shift(layer, 1.0).norm() <= 4.01 * way.norm(dim=1).max()
 
 
 def test_without_a_reference_no_strength_leads_past_the_centroid() -> None:
     network, means = network_of(Alone), torch.randn(3, WIDTH)
     group = centroid(network, shift=1.0)
     guidance = FeatureGuidance(FeatureSettings(strength=24.0), {"blocks.0": 1.0}, group)
-    arrived = means + guidance._shift("blocks.0", means, 1.0)
+    arrived = means + guidance._shift("blocks.0", means, 1.0, 0)
     assert torch.allclose(arrived, group.means["blocks.0"][0].expand(3, -1), atol=1e-6)
 
 
 def test_the_strength_is_divided_among_the_layers() -> None:
     """Shifts add up along the network: a deeper one must not be shifted more."""
     network, means = network_of(Alone), torch.randn(3, WIDTH)
-    group, reference = centroid(network, shift=1.0), centroid(network, "plain")
+    group = centroid(network, shift=1.0)
     for mode in ("towards", "away"):
         one, two = (
-            FeatureGuidance(FeatureSettings(mode, 0.6), dict.fromkeys(names, 1.0), group, reference)  # type: ignore[arg-type]
+            FeatureGuidance(FeatureSettings(mode, 0.6), dict.fromkeys(names, 1.0), group)  # type: ignore[arg-type]
             for names in (["blocks.0"], ["blocks.0", "blocks.1"])
         )
-        assert torch.allclose(2 * two._shift("blocks.0", means, 1.0), one._shift("blocks.0", means, 1.0))
+        assert torch.allclose(2 * two._shift("blocks.0", means, 1.0, 0), one._shift("blocks.0", means, 1.0, 0))
     spread = FeatureGuidance(FeatureSettings("spread", 3.0), {"blocks.0": 1.0, "blocks.1": 1.0})
-    once = means + spread._shift("blocks.0", means, 1.0)
-    twice = once + spread._shift("blocks.1", once, 1.0)
+    once = means + spread._shift("blocks.0", means, 1.0, 0)
+    twice = once + spread._shift("blocks.1", once, 1.0, 0)
     assert torch.allclose(torch.pdist(twice), 4 * torch.pdist(means), atol=1e-4)
 
 
@@ -419,6 +479,27 @@ def test_a_reader_averages_draws_and_keeps_groups_in_order() -> None:
     expected = torch.stack([network.blocks[0](x), network.blocks[0](x + 1)]).mean(0).mean(1)
     assert features.shape == (1, 4, WIDTH)
     assert torch.allclose(features[0], expected, atol=1e-6)
+
+
+def test_every_picture_is_seen_through_the_same_noise_and_its_opposite() -> None:
+    noises = common_noises((4, 3, 3), 5, 7)
+    assert [tuple(noise.shape) for noise in noises] == [(1, 4, 3, 3)] * 5
+    assert not (noises[0] + noises[1]).any()
+    assert not (noises[2] + noises[3]).any()
+    assert all(torch.equal(one, two) for one, two in zip(noises, common_noises((4, 3, 3), 6, 7), strict=False))
+
+
+def test_a_centroid_knows_in_what_its_pictures_differ() -> None:
+    """The rows' second moments are the covariance of the features, averaged over noise levels."""
+    features = torch.randn(2, 5, WIDTH, generator=torch.Generator().manual_seed(3))
+    network = network_of(Alone)
+    fingerprint = fingerprint_of(network, find_layers(network))
+    made = centroid_of({"blocks.0": features}, "a", torch.tensor([1.0, 0.5]), fingerprint, "SD3")
+    rows = made.variation("blocks.0")
+    assert rows.shape == (4, WIDTH)
+    assert torch.allclose(rows.T @ rows, features.mean(0).T.cov(), atol=1e-5)
+    alone = centroid_of({"blocks.0": features[:, :1]}, "a", torch.tensor([1.0, 0.5]), fingerprint, "SD3")
+    assert alone.variation("blocks.0").shape == (0, WIDTH)
 
 
 def test_a_reader_that_saw_nothing() -> None:

@@ -11,6 +11,8 @@ from diversity_guidance.kernels.centroids import (
     channel_means,
     classical_scaling,
     interpolated,
+    principal_rows,
+    shared_direction,
     shift_channels,
     squared_separations,
     towards,
@@ -64,6 +66,28 @@ def test_apart_dilates_about_the_mean() -> None:
     assert torch.allclose(moved.mean(0), means.mean(0), atol=1e-6)
     assert torch.allclose(torch.pdist(moved), 1.5 * torch.pdist(means), atol=1e-5)
     assert not apart(means[:1], 0.5).any()
+
+
+def test_few_rows_stand_for_many() -> None:
+    values = rows(10, 9, 4) @ torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.1]))
+    every = principal_rows(values, 32)
+    assert every.shape == (4, 4)
+    assert torch.allclose(every.T @ every, values.T @ values, atol=1e-4)
+    assert torch.allclose(principal_rows(values, 2), every[:2])
+    assert principal_rows(torch.zeros(3, 4), 2).shape == (0, 4)
+    assert principal_rows(torch.zeros(0, 4), 2).shape == (0, 4)
+
+
+def test_what_a_group_shares_is_its_difference_without_its_variation() -> None:
+    """Members that differ along the first axis: the more sure of it one is, the less of it is in the direction."""
+    difference, variation = torch.tensor([3.0, 4.0, 0.0]), torch.tensor([[2.0, 0.0, 0.0]])
+    assert torch.allclose(shared_direction(difference, variation[:0], 1.0), difference / 5)
+    assert torch.allclose(shared_direction(difference, 0 * variation, 1.0), difference / 5)
+    expected = torch.linalg.solve(torch.eye(3) + variation.T @ variation / (0.5 * 4), difference)
+    assert torch.allclose(shared_direction(difference, variation, 0.5), expected / expected.norm())
+    assert shared_direction(difference, variation, 1e-6)[0].item() == pytest.approx(0, abs=1e-5)
+    assert shared_direction(difference, variation, 1e6)[0].item() == pytest.approx(0.6, abs=1e-5)
+    assert not shared_direction(0 * difference, variation, 1.0).any()
 
 
 def test_between_levels_features_are_linear_in_the_logarithm() -> None:

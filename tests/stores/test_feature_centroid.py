@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,10 @@ def centroid(
     mean = torch.full((levels, 3), value)
     sigmas = torch.linspace(1, 0.5, levels)
     fingerprint = ModelFingerprint("Net|b", weights)
-    return FeatureCentroid(name, fingerprint, latent_format, sigmas, {layer: mean}, {layer: 0.5 * mean.abs()}, 8)
+    variation = {layer: value * torch.eye(2, 3)}
+    return FeatureCentroid(
+        name, fingerprint, latent_format, sigmas, {layer: mean}, {layer: 0.5 * mean.abs()}, 8, variation
+    )
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
@@ -32,6 +36,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     loaded = FeatureCentroid.load(tmp_path / "made" / "one.safetensors")
     assert loaded.digest == original.digest
     assert torch.equal(loaded.spreads["b"], original.spreads["b"])
+    assert torch.equal(loaded.variation("b"), original.variation("b"))
     assert (loaded.name, loaded.pictures, loaded.latent_format) == ("grüße", 8, "SD3")
     assert loaded.fingerprint.matches(original.fingerprint)
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["one.safetensors"]
@@ -54,6 +59,20 @@ def test_a_blend_lies_between_or_beyond() -> None:
     assert torch.allclose(blended([one, two], [3.0, 1.0], "m").means["b"], torch.full((2, 3), 1.5))
     assert torch.allclose(blended([one, two], [-0.5, 1.5], "m").means["b"], torch.full((2, 3), 4.0))
     assert torch.allclose(blended([one], [2.0], "m").means["b"], one.means["b"])
+
+
+def test_a_blend_varies_as_its_parts_do_on_average() -> None:
+    one, two = centroid(1.0), centroid(3.0)
+    rows = blended([one, two], [-0.5, 1.5], "m").variation("b")
+    assert torch.allclose(rows.T @ rows, torch.diag(torch.tensor([1.0, 1.0, 0.0])) * (0.25 * 1 + 0.75 * 9))
+
+
+def test_a_single_picture_varies_in_nothing(tmp_path: Path) -> None:
+    alone = replace(centroid(), variations={})
+    alone.save(tmp_path / "alone.safetensors")
+    assert FeatureCentroid.load(tmp_path / "alone.safetensors").variation("b").shape == (0, 3)
+    with pytest.raises(ValueError, match="variations of b do not fit"):
+        replace(alone, variations={"b": torch.zeros(1, 4)})
 
 
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
