@@ -1,19 +1,17 @@
 """``diversity-guidance bench features``: Feature Guidance on the embedded model, with quality and fidelity beside it.
 
-Towards: the share of pictures that belong to a group, by the judge, when features are shifted towards the centroid of
-eight real pictures of it. Spread: known modes reached when a batch's features are dilated. Path: pictures of blends
-between two centroids.
+Towards: the share of pictures that belong to a group, by the judge, when features are led towards the centroid of eight
+real pictures of it; what a prompt that names the group reaches stands beside it. Spread: known modes reached when a
+batch's features are dilated. Path: pictures of blends between two centroids.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 from PIL import Image
@@ -25,50 +23,49 @@ from ...guidance.interval import SigmaInterval
 from ...metrics.figures.canvas import INK, letters, sheet, tile, to_images
 from ...stores.feature_centroid import FeatureCentroid, blended
 from ..feature_steering import probe, steered
-from ..judge import Coverage, Judge
+from ..judge import Judge
 from ..pipeline import EmbeddedModel
 from ..schedule import sigma_at_percent
+from .feature_rows import Result, Row, as_markdown, judged, read_results, write_results
 from .modes import PROMPTS
+from .summary import first_seeds
 
 EXEMPLARS = 8
 """Real pictures of a group, fewer where there are no more."""
 
 REFERENCES = 16
-GROUPS = (("doctor", "woman"), ("doctor", "dark-skin"), ("running", "dark-skin"))
-"""Prompts, and a word for the group that the exemplars belong to."""
+REFERENCE_SEED = 77
+GROUPS = (
+    ("doctor", "woman"),
+    ("doctor", "dark-skin"),
+    ("doctor", "light-skin"),
+    ("running", "woman"),
+    ("running", "dark-skin"),
+    ("farmer", "medium-skin"),
+    ("police officer", "google"),
+    ("astronaut", "twitter"),
+)
+"""Prompts, and a word for the group that the exemplars belong to: a gender, skin tones and both vendors."""
 
 TOWARDS = (0.5, 1.0)
 """Strengths, as multiples of the recommended one."""
 
-SPREAD = (2.0, 8.0)
+SPREAD = (RECOMMENDED_STRENGTH,)
 PATH = ("doctor", "man", "woman")
 PATH_STEPS = 5
+PATH_COLUMNS = 8
 WINDOW = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
 
 
-@dataclass(frozen=True)
-class Result:
-    """Means over the batches of one row.
-
-    Attributes:
-        name: of the row.
-        strength: of the guidance; 0 for none.
-        share: of pictures of the group; 0 where there is none.
-        share_spread: standard deviation over the batches.
-        modes: modes reached by a faithful picture within the quality limit.
-        fidelity: share of pictures that show what the prompt says.
-        rmse: distance to the nearest real picture of the prompt.
-        sharpness: relative to that picture.
-    """
-
-    name: str
-    strength: float
-    share: float
-    share_spread: float
-    modes: float
-    fidelity: float
-    rmse: float
-    sharpness: float
+def all_rows() -> list[Row]:
+    """What is measured, in this order."""
+    strengths = [factor * RECOMMENDED_STRENGTH for factor in TOWARDS]
+    rows = []
+    for prompt, group in GROUPS:
+        rows += [Row(prompt, group, "none"), Row(prompt, group, "named")]
+        rows += [Row(prompt, group, "towards", strength) for strength in strengths]
+    every = f"all {len(PROMPTS)}"
+    return [*rows, Row(every, "", "none"), *(Row(every, "", "spread", strength) for strength in SPREAD)]
 
 
 class Bench:
@@ -78,50 +75,63 @@ class Bench:
         count: pictures a batch.
         seeds: how many batches of every row and prompt.
         steps: evaluations of the model.
-        cfg: scale of classifier-free guidance.
+        cfg: scale of classifier-free guidance of rows that lead to a group.
+        spread_cfg: likewise, of rows that count modes.
     """
 
-    def __init__(self, count: int, seeds: int, steps: int, cfg: float) -> None:
+    def __init__(self, count: int, seeds: int, steps: int, cfg: float, spread_cfg: float) -> None:
         self.model, self.judge = EmbeddedModel.load(), Judge.load()
-        self.count, self.steps, self.cfg = count, steps, cfg
-        self.seeds = [100 * (1 + 4 * index) for index in range(seeds)]
+        self.count, self.steps, self.cfg, self.spread_cfg = count, steps, cfg, spread_cfg
+        self.seeds = first_seeds(seeds)
+        self.centroid, self.reference = cache(self._centroid), cache(self._reference)
 
-    def towards(self, prompt: str, group: str) -> list[Result]:
-        """The share of a group without guidance and at every strength."""
-        centroid, reference = self.centroid(prompt, group), self.reference(prompt)
-        rows = []
-        for strength in (0.0, *(factor * RECOMMENDED_STRENGTH for factor in TOWARDS)):
-            settings = FeatureSettings("towards", strength, WINDOW)
-            batches = [self.drawn(prompt, seed, settings, centroid, reference) for seed in self.seeds]
-            rows.append(self.result(f"{prompt}, towards {group}", strength, [prompt] * len(batches), batches, group))
-        return rows
+    def measure(self, row: Row) -> Result:
+        """Draw the batches of a row and judge them."""
+        cfg = self.cfg if row.group else self.spread_cfg
+        prompts = [row.prompt] if row.group else PROMPTS
+        batches = []
+        for seed in self.seeds:
+            for at, prompt in enumerate(prompts):
+                told = f"{prompt} {row.group}" if row.how == "named" else prompt
+                pictures = self.drawn(told, seed + at, cfg, self.guidance(row))
+                batches.append((prompt, self.judge.judge(pictures, prompt)))
+        return judged(self.judge, batches, row.group)
 
-    def spread(self) -> list[Result]:
-        """Known modes without guidance and at every strength."""
-        rows = []
-        for strength in (0.0, *SPREAD):
-            settings = FeatureSettings("spread", strength, WINDOW)
-            pairs = [(prompt, seed + at) for seed in self.seeds for at, prompt in enumerate(PROMPTS)]
-            batches = [self.drawn(prompt, seed, settings) for prompt, seed in pairs]
-            rows.append(self.result("spread", strength, [prompt for prompt, _ in pairs], batches))
-        return rows
+    def guidance(self, row: Row) -> FeatureGuidance | None:
+        """Of a row; None for none."""
+        if row.how == "spread":
+            return self._guidance(FeatureSettings("spread", row.strength, WINDOW))
+        if row.how != "towards":
+            return None
+        settings = FeatureSettings("towards", row.strength, WINDOW)
+        return self._guidance(settings, self.centroid(row.prompt, row.group), self.reference(row.prompt))
 
     def path(self) -> tuple[Image.Image, list[list[float]]]:
         """Pictures of blends between two groups, one row a blend, and the shares of both groups in each row."""
         prompt, *groups = PATH
-        ends, reference = [self.centroid(prompt, group) for group in groups], self.reference(prompt)
-        settings = FeatureSettings("towards", RECOMMENDED_STRENGTH, WINDOW)
+        ends = [self.centroid(prompt, group) for group in groups]
         rows, shares = [], []
         for step in range(PATH_STEPS):
             place = step / (PATH_STEPS - 1)
             centroid = blended(ends, [1 - place, place], f"{place:.0%}")
-            pictures = self.drawn(prompt, self.seeds[0], settings, centroid, reference)
+            settings = FeatureSettings("towards", RECOMMENDED_STRENGTH, WINDOW)
+            guidance = self._guidance(settings, centroid, self.reference(prompt))
+            pictures = self.drawn(prompt, self.seeds[0], self.cfg, guidance)
             modes = [verdict.mode for verdict in self.judge.judge(pictures, prompt)]
             shares.append([sum(group in mode for mode in modes) / len(modes) for group in groups])
-            rows.append(pictures[:8])
+            rows.append(pictures[:PATH_COLUMNS])
         return path_picture(rows, groups), shares
 
-    def centroid(self, prompt: str, group: str) -> FeatureCentroid:
+    def drawn(self, prompt: str, seed: int, cfg: float, guidance: FeatureGuidance | None) -> Tensor:
+        """One batch of pictures, (count, 3, 64, 64)."""
+        prompts = [prompt] * self.count
+        if guidance is None:
+            return self.model.decode(self.model.sample(prompts, seed, steps=self.steps, cfg=cfg))
+        with steered(self.model, guidance) as model:
+            latents = model.sample(prompts, seed, steps=self.steps, cfg=cfg, guidance=guidance)
+        return self.model.decode(latents)
+
+    def _centroid(self, prompt: str, group: str) -> FeatureCentroid:
         """Of real pictures of a group, looked at under the prompt alone."""
         matching = self.judge.reals.matching(f"{prompt} {group}")
         order = torch.randperm(len(matching), generator=torch.Generator().manual_seed(1))[:EXEMPLARS]
@@ -129,60 +139,15 @@ class Bench:
             latents = self.model.autoencoder.encode(self.judge.reals.images(matching[order]))
         return probe(self.model, [prompt] * len(latents), latents, group)
 
-    def reference(self, prompt: str) -> FeatureCentroid:
+    def _reference(self, prompt: str) -> FeatureCentroid:
         """Of what the model draws for the prompt by itself, at CFG 1."""
-        latents = self.model.sample([prompt] * REFERENCES, 77, steps=self.steps, cfg=1.0)
-        return probe(self.model, [prompt] * REFERENCES, latents, "reference")
+        prompts = [prompt] * REFERENCES
+        latents = self.model.sample(prompts, REFERENCE_SEED, steps=self.steps, cfg=1.0)
+        return probe(self.model, prompts, latents, "reference")
 
-    def drawn(
-        self,
-        prompt: str,
-        seed: int,
-        settings: FeatureSettings,
-        centroid: FeatureCentroid | None = None,
-        reference: FeatureCentroid | None = None,
-    ) -> Tensor:
-        """One batch of pictures, (count, 3, 64, 64)."""
+    def _guidance(self, settings: FeatureSettings, *centroids: FeatureCentroid) -> FeatureGuidance:
         weights = {layer.name: 1.0 for layer in find_layers(self.model.transformer)}
-        guidance = FeatureGuidance(settings, weights, centroid, reference)
-        with steered(self.model, guidance) as model:
-            latents = model.sample([prompt] * self.count, seed, steps=self.steps, cfg=self.cfg, guidance=guidance)
-        return self.model.decode(latents)
-
-    def result(
-        self, name: str, strength: float, prompts: Sequence[str], batches: Sequence[Tensor], group: str = ""
-    ) -> Result:
-        """Judge the batches of a row."""
-        shares, coverages = [], list[Coverage]()
-        for prompt, pictures in zip(prompts, batches, strict=True):
-            verdicts = self.judge.judge(pictures, prompt)
-            shares.append(sum(group in verdict.mode for verdict in verdicts) / len(verdicts) if group else 0.0)
-            coverages.append(self.judge.coverage(verdicts, prompt))
-        return Result(
-            name,
-            strength,
-            mean(shares),
-            stdev(shares) if len(shares) > 1 else 0.0,
-            mean(c.reached_well for c in coverages),
-            mean(c.fidelity for c in coverages),
-            mean(c.rmse for c in coverages),
-            mean(c.sharpness for c in coverages),
-        )
-
-
-def as_markdown(results: Sequence[Result]) -> str:
-    """The results as a table."""
-    lines = [
-        "| guidance | strength | share of the group | modes | fidelity | RMSE | sharpness |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in results:
-        share = "" if row.name == "spread" else f"{row.share:.2f} ± {row.share_spread:.2f}"
-        lines.append(
-            f"| {row.name} | {row.strength:g} | {share} | {row.modes:.2f} | {row.fidelity:.3f} | {row.rmse:.4f} | "
-            f"{row.sharpness:.2f} |"
-        )
-    return "\n".join(lines)
+        return FeatureGuidance(settings, weights, *centroids)
 
 
 def path_picture(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) -> Image.Image:
@@ -202,25 +167,28 @@ def path_picture(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     parser.add_argument("--count", type=int, default=16, help="pictures a batch (default: 16)")
-    parser.add_argument("--seeds", type=int, default=2, help="batches a row and prompt (default: 2)")
+    parser.add_argument("--seeds", type=int, default=3, help="batches a row and prompt (default: 3)")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
     parser.add_argument("--cfg", type=float, default=2.0, help="classifier-free guidance, 1 for none (default: 2)")
-    parser.add_argument("--output", type=Path, help="also write numbers and the picture of the path into this folder")
+    parser.add_argument("--spread-cfg", type=float, default=5.0, help="the same where modes are counted (default: 5)")
+    parser.add_argument(
+        "--output", type=Path, help="folder for numbers and the picture of the path; a benchmark goes on from it"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure every part and print its rows as they come."""
-    bench = Bench(arguments.count, arguments.seeds, arguments.steps, arguments.cfg)
-    results: list[Result] = []
-    for rows in (*(lambda case=case: bench.towards(*case) for case in GROUPS), bench.spread):
-        results += rows()
-        sys.stderr.write(as_markdown(results[-len(TOWARDS) - 1 :]) + "\n")
+    """Measure every row that is not measured yet and print it; then all of them and the path."""
+    numbers = {name: getattr(arguments, name) for name in ("count", "seeds", "steps", "cfg", "spread_cfg")}
+    bench = Bench(**numbers)
+    found = read_results(arguments.output, numbers)
+    for row in all_rows():
+        if row not in found:
+            found[row] = bench.measure(row)
+            write_results(arguments.output, numbers, found)
+            sys.stderr.write(as_markdown({row: found[row]}).splitlines()[-1] + "\n")
     picture, shares = bench.path()
-    sys.stdout.write(as_markdown(results) + "\n")
+    sys.stdout.write(as_markdown({row: found[row] for row in all_rows()}) + "\n")
     sys.stdout.write(f"Shares of {PATH[1]} and {PATH[2]} along the path: {shares}\n")
     if arguments.output is not None:
-        arguments.output.mkdir(parents=True, exist_ok=True)
         picture.save(arguments.output / "feature_path.png")
-        record = {"rows": [asdict(row) for row in results], "path": shares}
-        (arguments.output / "features.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     return 0
