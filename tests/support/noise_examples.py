@@ -1,20 +1,15 @@
-"""The example workflow of Diverse Noise; ``python -m support.noise_examples`` writes its files from a real run."""
+"""The example workflow of Diverse Noise: a set of start noises drawn in parts, and a contact sheet of each part."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from .examples import FOLDER, PROMPT, SAMPLER, Example, Picture, Sheet, write
+from .examples import PROMPT, SAMPLER, Example, Picture, Sheet
 from .graphs import pictures_of
 from .host_client import HostClient
-from .host_server import HostServer, host_folder
-from .workflows import widget_names
 
-TITLE = "One set of start noises, part after part"
 QUEUES, BATCH = 2, 8
 
 
@@ -50,29 +45,9 @@ def set_in_parts(object_info: Mapping[str, Any]) -> Example:
         "the first eight again.\n\n"
         "**Pick Representatives** chooses the four of each eight that stand for all."
     )
-    return Example(TITLE, sheet.graph, sheet.places, note, draw)
+    return Example(
+        "One set of start noises, part after part", sheet.graph, sheet.places, note, draw, {"DiversityNoise": "part"}
+    )
 
 
-def count_on(path: Path, object_info: Mapping[str, Any]) -> None:
-    """Set the editor's control of ``part`` to increment."""
-    workflow = json.loads(path.read_text(encoding="utf-8"))
-    for node in workflow["nodes"]:
-        if node["type"] == "DiversityNoise":
-            place = widget_names(object_info["DiversityNoise"]).index("part")
-            node["widgets_values"][place + 1] = "increment"
-    path.write_text(json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def main() -> None:
-    """Write the files from a run on the host that the tests use."""
-    host = host_folder("COMFYUI_PATH", "~/comfy/ComfyUI")
-    if host is None:
-        raise SystemExit("There is no ComfyUI in ~/comfy/ComfyUI: point COMFYUI_PATH at a checkout.")
-    with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
-        server.wait_until_ready()
-        write(server.client, (set_in_parts,))
-        count_on(FOLDER / f"{TITLE}.json", server.client.object_info())
-
-
-if __name__ == "__main__":
-    main()
+NOISE_EXAMPLES = (set_in_parts,)
