@@ -59,18 +59,16 @@ class IndexBuilder:
         width = math.prod(shape)
         if not space or not shape or width < 1:
             raise ValueError(f"An index needs a space and a shape of at least one value, not {space!r}, {shape}.")
-        self._published = read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
-        if self._published is not None and (self._published.space, self._published.shape) != (space, tuple(shape)):
-            raise IndexSpaceError(
-                f"The index in {self.folder} holds {self._published.space} of shape {self._published.shape}, these are "
-                f"{space} of shape {tuple(shape)}: choose another folder for them."
-            )
-        self._purpose = _purpose(self._published) or Purpose(1, space, tuple(shape), max(1, shard_bytes // (2 * width)))
         self._removed: set[int] = set()
         with telling_write_failures(self.folder):
             (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
             self._lock = _Lock(self.folder / LOCK)
             try:
+                # Only now: who held the lock before may have published.
+                self._published = read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
+                rows = max(1, shard_bytes // (2 * width))
+                self._purpose = _purpose(self._published) or Purpose(1, space, tuple(shape), rows)
+                self._check(space, tuple(shape))
                 self._staging = self._begun()
             except BaseException:
                 self._lock.release()
@@ -198,6 +196,13 @@ class IndexBuilder:
             self._purpose = _purpose(manifest) or self._purpose
             self._staging = self._begun()
         return manifest
+
+    def _check(self, space: str, shape: tuple[int, ...]) -> None:
+        if (self._purpose.space, self._purpose.shape) != (space, shape):
+            raise IndexSpaceError(
+                f"The index in {self.folder} holds {self._purpose.space} of shape {self._purpose.shape}, these are "
+                f"{space} of shape {shape}: choose another folder for them."
+            )
 
     def _untouched(self) -> list[IndexShard]:
         """The published shards at the front that stay as they are: full ones from which nothing is removed."""
