@@ -48,9 +48,9 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.05,
-                    tooltip="Place on the way from the reference, 0, to the centroid, 1, at which a picture is left alone; 2 is "
-                    "as far again. Without a reference, share of each picture's own way: stay below 1. For spread, by "
-                    "how much the batch is dilated. Disabled at 0.",
+                    tooltip="Place on the way from the reference, 0, to the centroid, 1, at which a picture is left "
+                    "alone; 2 is as far again. Without a reference, share of each picture's own way: stay below 1. "
+                    "For spread, by how much the batch is dilated. Disabled at 0.",
                 ),
                 *interval_inputs(RECOMMENDED_END),
                 io.String.Input(
@@ -63,8 +63,8 @@ class DiversityFeatureGuidance(io.ComfyNode):
                 CentroidSocket.Input(
                     "reference",
                     optional=True,
-                    tooltip="The centroid of what the model draws for the prompt by itself, at CFG 1. With it pictures are "
-                    "led along the way between the two alone, and only until they have arrived.",
+                    tooltip="The centroid of what the model draws for the prompt by itself, at CFG 1. With it pictures "
+                    "are led along the way between the two alone, and only until they have arrived.",
                 ),
             ],
             outputs=steered_outputs(),
