@@ -11,7 +11,7 @@ prompt to one picture, is eased for a picture in proportion to how much it repea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,11 +20,30 @@ from ..kernels.scale import typical_distance
 from ..stores.exemplar_set import ExemplarSet
 from .contract import Guidance, SamplingRun, SamplingStep
 from .feature_space import MakeFeatures, latent_layout
-from .trace import CONTACTS_KEPT, Contact, SampleRecord, StepRecord, Trace
+from .trace import Trace
 from .vendi_directions import Direction, away_from, towards
 from .vendi_references import FeatureBank, Wanted, batch_prompts, exemplars_of, remembered
 from .vendi_run import Moment, VendiRun
 from .vendi_settings import VendiSettings
+from .vendi_trace import step_record
+
+
+class _Held(NamedTuple):
+    """What was found at one step and counts until the next one that measures.
+
+    Attributes:
+        now: the evaluation.
+        away: how alike the pictures are to others; None where that does not count.
+        push: the correction of each estimate before the cap, (b, D).
+    """
+
+    now: Moment
+    away: Direction | None
+    push: Tensor
+
+    def again(self, denoised: Tensor, step: SamplingStep) -> _Held:
+        """The same for a later evaluation."""
+        return self._replace(now=self.now.again(denoised, step))
 
 
 class VendiGuidance(Guidance):
@@ -57,6 +76,7 @@ class VendiGuidance(Guidance):
         self._trace = Trace()
         self._state: VendiRun | None = None
         self._seen: tuple[Tensor | None, VendiRun] | None = None
+        self._held: _Held | None = None
 
     @property
     def trace(self) -> Trace:
@@ -69,7 +89,7 @@ class VendiGuidance(Guidance):
         Raises:
             ValueError: the bank is of another latent format, or features, exemplars or prompts do not fit the run.
         """
-        self._state, self._seen, self._trace = None, None, Trace()
+        self._state, self._seen, self._held, self._trace = None, None, None, Trace()
         settings = self.settings
         spreads = settings.alpha > 0 and (self.bank is not None or (settings.in_batch and run.batch_size > 1))
         pulls = settings.beta > 0 and self.exemplars is not None
@@ -88,21 +108,22 @@ class VendiGuidance(Guidance):
         """Push estimates, shape (B, C, ...), apart and towards the exemplars; the same tensor where nothing is done."""
         settings, state = self.settings, self._seen_through(step.mask)
         inside = settings.interval.share(step.sigma, step.next_sigma)
-        if state is None or inside == 0 or state.step_index(step.sigma) % settings.frequency:
+        if state is None or inside == 0:
             return denoised
-        now = state.moment(denoised, step, step.conditional if settings.measure == "conditional" else denoised)
-        if not len(now.rows):
-            self._trace.notes.append(f"No estimate at noise level {step.sigma:.3g} could be measured.")
+        if state.step_index(step.sigma) % settings.frequency == 0:
+            self._held = self._measured(denoised, step, state)
+        elif self._held is not None:
+            self._held = self._held.again(denoised, step) if settings.hold else None
+        if self._held is None:
             return denoised
-        away = away_from(now.batch, state.past.pictures, settings) if settings.alpha > 0 else None
-        near = towards(now.batch, state.exemplars, settings) if len(state.exemplars) else None
-        delta, capped = settings.cap.apply(self._push(now, away, near, state), now.estimate, now.sample)
+        now, away, push = self._held
+        delta, capped = settings.cap.apply(push, now.estimate, now.sample)
         if away is not None and settings.relaxation > 0:
             # The way from the guided towards the conditional estimate, by how much a picture repeats another.
             share = (settings.relaxation * away.share).clamp_max(1)
             delta = delta + share[:, None] * (now.conditional - now.estimate)
         delta = now.within_mask(inside * delta)
-        self._trace.steps.append(self._record(now, delta, capped, away, state))
+        self._trace.steps.append(step_record(self.name, now, delta, capped, away, state.past.ids))
         if not bool(delta.any()):
             return denoised
         moved = denoised.clone()
@@ -129,6 +150,17 @@ class VendiGuidance(Guidance):
         if self._seen is None or self._seen[0] is not mask:
             self._seen = mask, self._state.seen_through(mask)
         return self._seen[1]
+
+    def _measured(self, denoised: Tensor, step: SamplingStep, state: VendiRun) -> _Held | None:
+        """Where the estimates should go; None where none of them can be measured."""
+        settings = self.settings
+        now = state.moment(denoised, step, step.conditional if settings.measure == "conditional" else denoised)
+        if not len(now.rows):
+            self._trace.notes.append(f"No estimate at noise level {step.sigma:.3g} could be measured.")
+            return None
+        away = away_from(now.batch, state.past.pictures, settings) if settings.alpha > 0 else None
+        near = towards(now.batch, state.exemplars, settings) if len(state.exemplars) else None
+        return _Held(now, away, self._push(now, away, near, state))
 
     def _push(self, now: Moment, away: Direction | None, near: Direction | None, state: VendiRun) -> Tensor:
         """The correction of each estimate before the cap, shape (b, D)."""
@@ -161,26 +193,6 @@ class VendiGuidance(Guidance):
         moves = 1 - now.step.next_sigma / now.step.sigma
         return now.sample.norm(dim=1, keepdim=True) / max(moves, 1e-6)
 
-    def _record(
-        self, now: Moment, delta: Tensor, capped: Tensor, away: Direction | None, state: VendiRun
-    ) -> StepRecord:
-        rows = now.rows.tolist()
-        share = (delta.norm(dim=1) / now.estimate.norm(dim=1).clamp_min(1e-12)).tolist()
-        names = [*state.past.ids, *(f"batch:{row}" for row in rows)]
-        nearest: list[tuple[Contact, ...]] = [()] * len(rows) if away is None else _nearest(away, names)
-        samples = [
-            SampleRecord(
-                row,
-                share[place],
-                nearest[place][0].distance if nearest[place] else torch.inf,
-                nearest[place],
-                len(nearest[place]),
-                bool(capped[place]),
-            )
-            for place, row in enumerate(rows)
-        ]
-        return StepRecord(self.name, now.step.sigma, now.step.progress, 0.0, tuple(samples))
-
 
 def _unit(rows: Tensor) -> Tensor:
     """Rows of length 1; those without a direction stay 0."""
@@ -199,17 +211,3 @@ def _coincident(away: Direction) -> Tensor:
     if not away.distances.shape[1]:
         return away.share
     return (away.distances.amin(1) == 0).to(away.share)
-
-
-def _nearest(away: Direction, names: Sequence[str]) -> list[tuple[Contact, ...]]:
-    """The most similar other pictures of each picture, nearest first."""
-    count = min(CONTACTS_KEPT, away.distances.shape[1])
-    found = away.distances.topk(count, largest=False)
-    return [
-        tuple(
-            Contact(names[int(index)], distance)
-            for distance, index in zip(distances, places, strict=True)
-            if distance < torch.inf
-        )
-        for distances, places in zip(found.values.tolist(), found.indices.tolist(), strict=True)
-    ]

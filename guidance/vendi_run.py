@@ -46,6 +46,16 @@ class Moment:
     mask: Tensor | None
     step: SamplingStep
 
+    def again(self, denoised: Tensor, step: SamplingStep) -> Moment:
+        """The same pictures at a later evaluation, as they were measured at this one."""
+        return replace(
+            self,
+            estimate=working_points(denoised[self.rows]),
+            conditional=working_points(step.conditional[self.rows]),
+            sample=working_points(step.noisy[self.rows]),
+            step=step,
+        )
+
     def within_mask(self, delta: Tensor) -> Tensor:
         """A correction (b, D) where the picture may change."""
         return delta if self.mask is None else delta * self.mask

@@ -32,7 +32,9 @@ class VendiSettings:
             picture is and not on the size of bank and exemplars; "together" adds the gradients as they are and then
             fixes the length of the sum (the paper).
         unit: what ``strength`` is a share of.
-        frequency: act on every how manieth step of the schedule.
+        frequency: measure at every how manieth step of the schedule.
+        hold: whether what was measured counts until the next step that measures; otherwise only steps that measure
+            act (the paper).
         neighbours: how many remembered pictures, the most similar ones, the score is taken of; order 2 takes all of
             them, and so does the cosine kernel at order 1 where prompts do not count.
         in_batch: whether the pictures of a batch are pushed apart together; otherwise each only from the bank.
@@ -52,6 +54,7 @@ class VendiSettings:
     balance: Literal["apart", "together"] = "apart"
     unit: Literal["estimate", "noisy"] = "estimate"
     frequency: int = 1
+    hold: bool = True
     neighbours: int = 128
     in_batch: bool = True
     project: bool = True
@@ -103,6 +106,7 @@ class VendiSettings:
             balance="together",
             unit="noisy",
             frequency=5,
+            hold=False,
             in_batch=False,
             project=False,
             cap=Cap(math.inf, math.inf),

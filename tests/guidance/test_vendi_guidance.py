@@ -122,6 +122,28 @@ def test_a_step_that_goes_beyond_the_interval_pushes_by_the_part_inside() -> Non
     torch.testing.assert_close(part, 0.6 * whole)
 
 
+def test_between_steps_that_measure_what_was_found_holds() -> None:
+    batch, driver, seen = alike(3), Driver(), []
+
+    def encode(pictures: Tensor) -> Tensor:
+        seen.append(len(pictures))
+        return pictures.flatten(1) - 0.5
+
+    features = LatentFeatures(
+        Encoder(encode, "toy", 192, differentiable=True), lambda latents: latents[:, :3].sigmoid()
+    )
+    guidance = driver.begin(VendiGuidance(VendiSettings(frequency=2), features=lambda run: features))
+    first = guidance(batch, driver.step(batch, sigma=1.0)) - batch
+    measured = len(seen)
+    later = 0.9 * batch
+    assert torch.allclose(guidance(later, driver.step(later, sigma=0.5)) - later, first, atol=1e-5)
+    assert len(seen) == measured
+    assert [step.sigma for step in guidance.trace.steps] == [1.0, 0.5]
+    # The next run begins with nothing.
+    driver.begin(guidance)
+    assert guidance(batch, driver.step(batch, sigma=0.5)) is batch
+
+
 def test_one_picture_and_an_empty_bank() -> None:
     picture = noise(1, 1)
     assert steered(VendiGuidance(bank=BankSnapshot.empty()), picture) is picture
@@ -129,7 +151,7 @@ def test_one_picture_and_an_empty_bank() -> None:
 
 def test_frequency_counts_steps_of_the_schedule() -> None:
     driver, batch = Driver(), alike(3)
-    guidance = driver.begin(VendiGuidance(VendiSettings(frequency=2)))
+    guidance = driver.begin(VendiGuidance(VendiSettings(frequency=2, hold=False)))
     assert guidance(batch, driver.step(batch, sigma=1.0)) is not batch
     assert guidance(batch, driver.step(batch, sigma=0.7)) is not batch  # an evaluation between two steps
     assert guidance(batch, driver.step(batch, sigma=0.5)) is batch
