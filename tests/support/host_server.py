@@ -49,6 +49,15 @@ class HostServer:
         """What the server printed so far."""
         return (self.base / "server.log").read_text(errors="replace")
 
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that the server took so far; psutil comes with the host."""
+        import psutil
+
+        assert self._process is not None
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
+
     def launch(self) -> HostServer:
         """Start the process without waiting for it."""
         for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
