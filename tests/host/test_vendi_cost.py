@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def seconds(server: HostServer, case: dict[str, Any] | None, steps: int) -> float:
-    """Processor seconds of one sampling run, the shortest of some; each has a seed of its own, so that none is cached."""
+    """Processor seconds of a sampling run, the fewest of some; each has its own seed, so that none is cached."""
     spent = []
     for repeat in range(1 + REPEATS):
         sheet = Sheet(server.client.object_info())
