@@ -72,7 +72,7 @@ def _frequency(results: Measured, path: Path) -> None:
     lower.set_ylabel("prompt fidelity", fontsize=9, color=INK)
     lower.set_ylim(0, 1.02)
     lower.set_xticks(places, [name for name, _ in points])
-    lower.set_xlabel("guidance acts on every n-th step", fontsize=9, color=INK)
+    lower.set_xlabel("guidance measures at every n-th step", fontsize=9, color=INK)
     rendered(figure).save(path)
 
 
