@@ -88,8 +88,8 @@ class DiversityVendiGuidance(io.ComfyNode):
                     default=DEFAULTS.frequency,
                     min=1,
                     max=1000,
-                    tooltip="Measure at every how manieth step; in between, what was found holds. 1 is every step; more "
-                    "saves time with costly features.",
+                    tooltip="Measure at every how manieth step; in between, what was found holds. 1 is every step; "
+                    "more saves time with costly features.",
                 ),
                 io.Boolean.Input(
                     "in_batch",
