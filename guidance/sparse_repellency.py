@@ -18,7 +18,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..kernels.clearance import clear_shields
 from ..kernels.exclusion import sparse_field
 from ..kernels.scale import typical_distance
 from ..kernels.shields import ShieldField, batch_field, shield_field, working_points
@@ -29,14 +28,12 @@ from .protection import Protection
 from .references import Gathered, References, ReferenceSource, gather
 from .repellency_records import sample_records, violations
 from .repellency_settings import RECOMMENDED_END, RepellencySettings
+from .shield_exit import led_out
 from .trace import StepRecord, Trace
 
 __all__ = ["RECOMMENDED_END", "RepellencySettings", "SparseRepellency"]
 
 NOTHING = Gathered((), (), (), 0.0)
-
-CLEARANCES = 64
-"""How often a picture that was led out of the shields found is searched for further ones, and led out of those."""
 
 
 class SparseRepellency(Guidance):
@@ -158,31 +155,20 @@ class SparseRepellency(Guidance):
         rows = samples.flatten(1)
         # Not the working precision: rounding the result afterwards could put it back inside.
         confined = rows if movable is None else rows * movable.to(rows.dtype)
-        led_out = self._led_out(confined, radius, self._near(working_points(confined), radius, always), movable)
-        moved = int(((working_points(led_out) - working_points(confined)).norm(dim=1) > 0).sum())
+        outside = self._led_out(confined, radius, self._near(working_points(confined), radius, always), movable)
+        moved = int(((working_points(outside) - working_points(confined)).norm(dim=1) > 0).sum())
         if moved == 0:
             return samples
         self._trace.notes.append(f"{moved} of {len(samples)} final pictures were moved out of shields.")
-        return (led_out if movable is None else torch.where(movable > 0, led_out, rows)).view(samples.shape)
+        return (outside if movable is None else torch.where(movable > 0, outside, rows)).view(samples.shape)
 
     def _led_out(self, points: Tensor, radius: float, known: References, movable: Tensor | None) -> Tensor:
         """Points (B, D) outside every shield, those of protected pictures that are only met on the way out included."""
-        led_out = points
-        for _ in range(CLEARANCES):
-            led_out = clear_shields(
-                points,
-                known.blocks,
-                radius,
-                in_batch=self.settings.in_batch,
-                movable=movable,
-                norms=known.norms,
-                transform=known.transform,
-            ).estimates
-            met = self._near(working_points(led_out), radius, known)
-            if len(met) == len(known):
-                break
-            known = met
-        return led_out
+
+        def near(outside: Tensor, met: References) -> References:
+            return self._near(outside, radius, met)
+
+        return led_out(points, radius, known, near, in_batch=self.settings.in_batch, movable=movable)
 
     def _relaxation(
         self,
