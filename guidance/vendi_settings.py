@@ -91,8 +91,8 @@ class VendiSettings:
 
         Where it cannot follow: the gradient stops at the estimate of x0 instead of going on through the denoiser, and
         the estimate is not mixed with the noisy sample before it is decoded. The displacement of the sample is divided
-        by what one Euler step makes of a displaced estimate, which other samplers only come near. The features are
-        those that are wired, not necessarily CLIP.
+        by what one Euler step makes of a displaced estimate, which other samplers only come near. Of a large bank only
+        the most similar pictures count. The features are those that are wired, not necessarily CLIP.
 
         Args:
             strength: share of the noisy sample's length; published are 0.04 to 0.07.

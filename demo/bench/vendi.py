@@ -28,7 +28,7 @@ from ..judge import Judge, Verdict
 from ..pipeline import LATENT_FORMAT, EmbeddedModel
 from .summary import first_seeds, markdown_table, summarised
 from .vendi_charts import write_charts
-from .vendi_groups import group_shares
+from .vendi_groups import group_shares, worst_group
 from .vendi_record import Result, identity, read_results, write_results
 from .vendi_rows import Row, rows
 
@@ -145,12 +145,13 @@ def as_markdown(results: Sequence[tuple[Row, Result]]) -> str:
         "precision",
         "recall",
         "Vendi",
+        "worst group",
     )
     return markdown_table(columns, (_line(row, result) for row, result in results))
 
 
 def _line(row: Row, result: Result) -> tuple[str, ...]:
-    summary = result.summary
+    summary, worst = result.summary, worst_group(result.groups)
     return (
         row.part,
         row.name,
@@ -162,6 +163,7 @@ def _line(row: Row, result: Result) -> tuple[str, ...]:
         f"{result.precision:.3f}",
         f"{result.recall:.3f}",
         f"{result.vendi:.2f}",
+        f"{worst.group}: {worst.reached} of {worst.known}",
     )
 
 
