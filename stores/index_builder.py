@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
@@ -20,10 +18,11 @@ from torch import Tensor
 
 from .files import UNFINISHED_SUFFIX
 from .half import require_storable
-from .index_errors import IndexSpaceError, IndexWriteError, telling_write_failures
+from .index_errors import IndexSpaceError, telling_write_failures
 from .index_filter import IndexFilter
 from .index_filter_file import SUFFIX as FILTER_SUFFIX
 from .index_filter_file import write_filter
+from .index_lock import BuilderLock
 from .index_manifest import NAME as MANIFEST
 from .index_manifest import Manifest, read_manifest, write_manifest
 from .index_rows import ROWS_SUFFIX, TABLE_SUFFIX, Halves, IndexShard, Labels, MappedRows, read_labels, write_rows
@@ -62,7 +61,7 @@ class IndexBuilder:
         self._removed: set[int] = set()
         with telling_write_failures(self.folder):
             (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
-            self._lock = _Lock(self.folder / LOCK)
+            self._lock = BuilderLock(self.folder / LOCK)
             try:
                 # Only now: who held the lock before may have published.
                 self._published = read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
@@ -260,26 +259,3 @@ def _purpose(published: Manifest | None) -> Purpose | None:
     if published is None:
         return None
     return Purpose(published.generation + 1, published.space, published.shape, published.shard_rows)
-
-
-class _Lock:
-    """Keeps other builders out while this process lives: a lock of SQLite, which no kill leaves behind."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            self._connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            self._connection.close()
-            if "locked" not in str(error):
-                raise
-            raise IndexWriteError(
-                f"The protected index {path.parent} is being built or changed by another process ({error}): wait until "
-                "it is done."
-            ) from error
-
-    def release(self) -> None:
-        """Let others build."""
-        with closing(self._connection):
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")

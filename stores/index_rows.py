@@ -190,7 +190,7 @@ def _mapped(path: Path, count: int, width: int) -> Halves:
     if size != count * width * 2:
         raise damaged(path, f"has {size} bytes instead of {count * width * 2}")
     # Copy-on-write: tensors over read-only memory are not allowed, and nobody writes to these.
-    return np.memmap(path, "<f2", mode="c", shape=(count, width))
+    return np.asarray(np.memmap(path, "<f2", mode="c", shape=(count, width)))
 
 
 def _packed(name: str, texts: Sequence[str]) -> dict[str, NDArray[np.generic]]:

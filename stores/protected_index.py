@@ -8,7 +8,6 @@ An open index is read-only; any number of processes may have it open, also while
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,38 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..kernels.clearance import SURFACE
 from ..kernels.shields import check_radius
 from .index_errors import IndexDamagedError, IndexSpaceError
 from .index_filter import Candidates, Floats, IndexFilter, evenly_spread
 from .index_filter_file import read_filter
+from .index_hits import Hits, in_float32, measured, surface
 from .index_manifest import Manifest, read_manifest
 from .index_rows import Labels, MappedRows, read_labels, read_whole, rows_path
-
-CANDIDATES_AT_ONCE = 1 << 22
-"""Values of candidates that are compared at once: 16 MB of float32."""
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Every pair (query, reference) inside a radius.
-
-    Attributes:
-        rows: number of the query, shape (M,), int64.
-        references: number of the reference, shape (M,), int64.
-        distances: L2 distance, shape (M,), float32.
-        numbers: the distinct references, ascending, shape (K,), int64.
-        vectors: these references, shape (K, D), float32.
-    """
-
-    rows: Tensor
-    references: Tensor
-    distances: Tensor
-    numbers: Tensor
-    vectors: Tensor
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class ProtectedIndex:
@@ -148,8 +122,8 @@ class ProtectedIndex:
         check_radius(radius)
         points = self.points(queries)
         candidates = self.candidates(points, np.full(len(points), surface(radius)))
-        distances = self.distances(points, candidates)
-        return self.hits(candidates, distances, radius)
+        distances = measured(points, candidates.rows, candidates.numbers, self.read)
+        return Hits.among(candidates.rows, candidates.numbers, distances, radius, self.read)
 
     def nearest(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         """The nearest references, exactly.
@@ -217,20 +191,6 @@ class ProtectedIndex:
         found = found.picked(found.bounds < within[finite][found.rows])
         return Candidates(finite[found.rows], found.numbers, found.bounds)
 
-    def distances(self, points: NDArray[np.float32], candidates: Candidates) -> Floats:
-        """Distances of pairs, shape (M,), float64, from vectors that are read and checked.
-
-        Raises:
-            IndexDamagedError: one of them is damaged.
-        """
-        distances = np.empty(len(candidates))
-        step = max(1, CANDIDATES_AT_ONCE // points.shape[1])
-        for start in range(0, len(candidates), step):
-            part = slice(start, start + step)
-            vectors = self._rows.read(candidates.numbers[part])
-            distances[part] = exact_distances(points[candidates.rows[part]], vectors.astype(np.float32))
-        return distances
-
     def read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """References (K, D) of these numbers.
 
@@ -238,19 +198,6 @@ class ProtectedIndex:
             IndexDamagedError: one of them is damaged.
         """
         return self._rows.read(numbers).astype(np.float32)
-
-    def hits(self, candidates: Candidates, distances: Floats, radius: float) -> Hits:
-        """Those of the pairs that are inside, by query and then by reference, with their vectors."""
-        inside = np.flatnonzero(distances < surface(radius))
-        inside = inside[np.lexsort((candidates.numbers[inside], candidates.rows[inside]))]
-        numbers = np.unique(candidates.numbers[inside])
-        return Hits(
-            torch.from_numpy(candidates.rows[inside]),
-            torch.from_numpy(candidates.numbers[inside]),
-            in_float32(distances[inside]),
-            torch.from_numpy(numbers),
-            torch.from_numpy(self.read(numbers)),
-        )
 
     def _nearest_of(self, point: NDArray[np.float32], k: int) -> tuple[Floats, NDArray[np.int64]]:
         if self._filter is None or not np.isfinite(point).all():
@@ -265,9 +212,9 @@ class ProtectedIndex:
                 part = order[start : start + 2 * k + 8]
                 if len(distances) == k and candidates.bounds[part[0]] > distances[-1]:
                     break
-                chosen = Candidates(candidates.rows[part], candidates.numbers[part], candidates.bounds[part])
-                distances = np.concatenate([distances, self.distances(point, chosen)])
-                numbers = np.concatenate([numbers, chosen.numbers])
+                chosen = candidates.numbers[part]
+                distances = np.concatenate([distances, measured(point, candidates.rows[part], chosen, self.read)])
+                numbers = np.concatenate([numbers, chosen])
                 best = np.lexsort((numbers, distances))[:k]
                 distances, numbers = distances[best], numbers[best]
             # Nothing beyond the reach was looked at: what is nearer than that is final.
@@ -277,20 +224,3 @@ class ProtectedIndex:
 
     def _read_labels(self, shard: int) -> Labels:
         return read_labels(self._shards, self.manifest.shards[shard])
-
-
-def surface(radius: float) -> float:
-    """The radius within which float32 counts as inside."""
-    return radius * (1 + SURFACE)
-
-
-def in_float32(distances: Floats) -> Tensor:
-    """Distances as they are handed out; beyond float32's range infinity."""
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(distances.astype(np.float32))
-
-
-def exact_distances(points: NDArray[np.float32], vectors: NDArray[np.float32]) -> Floats:
-    """Distances of pairs of rows (M, D), summed in float64."""
-    differences = points - vectors
-    return np.sqrt(np.einsum("nd,nd->n", differences, differences, dtype=np.float64))

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.shields import check_radius
 from .index_filter import Candidates, Floats, IndexFilter, Projected
-from .protected_index import CANDIDATES_AT_ONCE, Hits, ProtectedIndex, exact_distances, in_float32, surface
+from .index_hits import Hits, measured, surface
+from .protected_index import ProtectedIndex
 from .vector_cache import CACHE_BYTES, VectorCache
 
 LISTED, LISTED_SHARE = 256, 0.01
@@ -146,8 +146,8 @@ class Watch:
         due = reached > self._fine
         if not due.any():
             return
-        skin = np.where(np.isfinite(self._reach), self._reach - radius, radius)
-        level = np.where(due, reached + skin / LEVELS, self._fine)
+        part = np.where(np.isfinite(self._reach), self._reach - radius, radius) / LEVELS
+        level = np.where(reached > self._fine - EAGER * part, reached + part, self._fine)
         bounds = self._list.bounds
         chosen = np.flatnonzero(bounds < level[self._list.rows])
         chosen = chosen[bounds[chosen] >= self._fine[self._list.rows[chosen]]]
@@ -162,26 +162,9 @@ class Watch:
         reached = self._way * (1 + 1e-15) + surface(radius)
         near = near[(self._until[near] < reached[listed.rows[near]]) & finite[listed.rows[near]]]
         rows, numbers = listed.rows[near], listed.numbers[near]
-        distances = self._distances(rows, numbers)
+        distances = measured(self._last, rows, numbers, self._vectors.vectors)
         self._until[near] = distances * (1 - ROUNDING) + self._way[rows]
-        inside = np.flatnonzero(distances < surface(radius))
-        inside = inside[np.lexsort((numbers[inside], rows[inside]))]
-        distinct = np.unique(numbers[inside])
-        return Hits(
-            torch.from_numpy(rows[inside]),
-            torch.from_numpy(numbers[inside]),
-            in_float32(distances[inside]),
-            torch.from_numpy(distinct),
-            torch.from_numpy(self._vectors.vectors(distinct)),
-        )
-
-    def _distances(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> Floats:
-        distances = np.empty(len(rows))
-        step = max(1, CANDIDATES_AT_ONCE // self._last.shape[1])
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            distances[part] = exact_distances(self._last[rows[part]], self._vectors.vectors(numbers[part]))
-        return distances
+        return Hits.among(rows, numbers, distances, radius, self._vectors.vectors)
 
 
 def _lengths(points: NDArray[np.float32], others: NDArray[np.float32]) -> Floats:
