@@ -179,9 +179,11 @@ def tiny(graph: Graph, kind: str) -> tuple[Node, Node, dict[str, Any]]:
     return source, latent, {**SAMPLER, "steps": 2, "cfg": 3.0, "positive": source[1], "negative": source[2]}
 
 
+@pytest.mark.parametrize("host", ["server", "newer_server"])
 @pytest.mark.parametrize("kind", ["unet", "wan", "flux", "qwen_image", "lumina2"])
-def test_tiny_models_of_other_architectures(client: HostClient, kind: str) -> None:
+def test_tiny_models_of_other_architectures(request: pytest.FixtureRequest, kind: str, host: str) -> None:
     """Together with the embedded model (Stable Diffusion 3's architecture) these are six."""
+    client: HostClient = request.getfixturevalue(host).client
     graph = Graph()
     source, latent, sampler = tiny(graph, kind)
     first = graph.add("KSampler", model=source, latent_image=latent, **sampler)
@@ -323,13 +325,38 @@ def test_layers_that_were_not_probed(client: HostClient) -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_a_compiled_model_is_refused(client: HostClient, first: bool) -> None:
     """Whichever of the two nodes comes first."""
+
+    def compiled(model: Any) -> Node:
+        return graph.add("TorchCompileModel", model=model, backend="inductor")
+
     graph = Drawing()
     if first:
-        model = guide(graph, graph.add("TestCompiled", model=graph.demo[0]), mode="spread")
+        model = guide(graph, compiled(graph.demo[0]), mode="spread")
     else:
-        model = graph.add("TestCompiled", model=guide(graph, graph.demo[0], mode="spread"))
+        model = compiled(guide(graph, graph.demo[0], mode="spread"))
     graph.latents(graph.sample(model))
     assert "This model is compiled" in refusal(client, graph)
+
+
+@pytest.mark.parametrize("kind", ["unet", "flux"])
+def test_a_model_that_is_loaded_piece_by_piece(client: HostClient, kind: str) -> None:
+    """Probed and guided as if it were in memory as a whole."""
+    graph = Graph()
+    source, latent, sampler = tiny(graph, kind)
+    first = graph.add("KSampler", model=source, latent_image=latent, **sampler)
+    found, offloaded = [], graph.add("TestOffloaded", model=source)
+    for model in (source, offloaded):
+        centroid = probe(graph, model, source[1], latents=first)
+        guided = guide(graph, model, centroid=centroid)
+        found.append(graph.add("KSampler", model=guided, latent_image=latent, **{**sampler, "seed": 4}))
+    saved = [graph.latents(node) for node in found]
+    state = graph.add("TestIsOffloaded", model=offloaded, after=found[1])
+    left = graph.add("TestHooksLeft", model=offloaded, after=found[1])
+    run = client.run(graph.prompt)
+    assert run.outputs[state.id]["text"] == ["True"]
+    assert run.outputs[left.id]["text"] == ["0"]
+    whole, pieces = (latents_of(client, run, node) for node in saved)
+    assert torch.allclose(pieces, whole, atol=1e-5)
 
 
 def test_blocks_that_another_node_replaces(client: HostClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -9,8 +10,11 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.model import FluxParams
 
 TEXT = 32
+# Newer hosts ask where a Flux keeps the places of words, older ones do not know the question.
+PLACES_OF_WORDS: dict[str, Any] = {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__dataclass_fields__ else {}
 
 CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
     "flux": (
@@ -31,6 +35,7 @@ CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
             "theta": 10000,
             "qkv_bias": True,
             "guidance_embed": True,
+            **PLACES_OF_WORDS,
         },
     ),
     "qwen_image": (
@@ -120,21 +125,43 @@ class TestHooksLeft:
         return {"ui": {"text": [str(count)]}}
 
 
-class TestCompiled:
-    """A MODEL that the host would compile while it samples."""
+class OffloadedPatcher(comfy.model_patcher.ModelPatcher):
+    """Loads as where there is hardly any memory: weights stay where they are until a module runs."""
+
+    def load(self, device_to: Any = None, lowvram_model_memory: int = 0, *args: Any, **kwargs: Any) -> None:
+        super().load(device_to, 1, kwargs.get("force_patch_weights", False), full_load=False)
+
+
+class TestOffloaded:
+    """A copy of a MODEL that the host loads piece by piece while it samples."""
 
     CATEGORY = "tests"
-    FUNCTION = "compile"
+    FUNCTION = "offload"
     RETURN_TYPES = ("MODEL",)
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": {"model": ("MODEL",)}}
 
-    def compile(self, model: Any) -> tuple[Any]:
-        compiled = model.clone()
-        compiled.model_options["torch_compile_kwargs"] = {"backend": "inductor"}
-        return (compiled,)
+    def offload(self, model: Any) -> tuple[Any]:
+        network = copy.deepcopy(model.model)
+        return (OffloadedPatcher(network, load_device=model.load_device, offload_device=model.offload_device),)
+
+
+class TestIsOffloaded:
+    """Shows whether the host has loaded a MODEL piece by piece."""
+
+    CATEGORY = "tests"
+    FUNCTION = "show"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",), "after": ("LATENT",)}}
+
+    def show(self, model: Any, after: Any) -> dict[str, Any]:
+        return {"ui": {"text": [str(model.model.model_lowvram)]}}
 
 
 class TestReplacedBlock:
@@ -158,4 +185,4 @@ class TestReplacedBlock:
         return (replaced,)
 
 
-ARCHITECTURE_NODES = (TestArchitecture, TestHooksLeft, TestCompiled, TestReplacedBlock)
+ARCHITECTURE_NODES = (TestArchitecture, TestHooksLeft, TestOffloaded, TestIsOffloaded, TestReplacedBlock)
