@@ -30,6 +30,9 @@ Mode = Literal["quantised", "simplex", "independent"]
 MAX_SET = 256
 """Most noises of one set, and how many of them know of each other: the next 256 begin afresh."""
 
+FEWEST_AVOIDED = 2
+"""A single picture does not say how pictures vary, and so not where among noises it stands."""
+
 
 @dataclass(frozen=True)
 class NoiseDesign:
@@ -58,6 +61,12 @@ class NoiseDesign:
             raise ValueError(f"Quantised noise designs at least one coefficient, not {self.designed}.")
         if self.avoid is not None and self.mode != "quantised":
             raise ValueError(f'Only quantised noise stays away from pictures, and the mode is "{self.mode}".')
+
+    @property
+    def avoided(self) -> int:
+        """How many pictures the noises stay away from: the newest ``MAX_SET``, or none of a single one."""
+        given = 0 if self.avoid is None else len(self.avoid)
+        return min(given, MAX_SET) if given >= FEWEST_AVOIDED else 0
 
     def draw(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         """Draw some noises of the design; each comes out the same whichever others are drawn with it.
@@ -132,13 +141,13 @@ def _scores(pictures: Tensor | None, shape: tuple[int, ...], count: int) -> Tens
     """Coefficients of pictures as a noise would have them, (N, C * count), float64: centred and of unit variance.
 
     Where pictures crowd in these numbers, so do the noises from which a model draws such pictures. The newest
-    ``MAX_SET`` count; a single picture says nothing of how pictures vary and does not.
+    ``MAX_SET`` count, from ``FEWEST_AVOIDED`` on.
 
     Raises:
         ValueError: the pictures have another number of channels or axes.
     """
     dimension = shape[0] * count
-    if pictures is None or len(pictures) < 2:
+    if pictures is None or len(pictures) < FEWEST_AVOIDED:
         return torch.empty((0, dimension), dtype=torch.float64)
     if pictures.ndim != len(shape) + 1 or pictures.shape[1] != shape[0]:
         raise ValueError(

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..guidance.diverse_noise import MAX_SET, Mode, NoiseDesign
+from ..guidance.diverse_noise import FEWEST_AVOIDED, MAX_SET, Mode, NoiseDesign
 from ..stores.bank_snapshot import BankSnapshot, check_latent_format
 from .host import latent_format_name
 from .host_noise import with_start_noise
@@ -169,7 +169,11 @@ class _Source:
         design = self._design_for(shape)
         noise = design.draw(numbers, shape)
         told = f"{design.mode} noise {_spans(numbers)}, in sets of {design.set_size}"
-        show(self.node_id, f"{told}." if design.avoid is None else f"{told}, away from {len(design.avoid)} pictures.")
+        if design.avoided:
+            told += f", away from {design.avoided} pictures"
+        elif design.mode == "quantised" and (self.bank is not None or self.given is not None):
+            told += f", away from nothing: it takes {FEWEST_AVOIDED} pictures at least"
+        show(self.node_id, f"{told}.")
         return noise
 
     def _design_for(self, shape: tuple[int, ...]) -> NoiseDesign:

@@ -191,5 +191,8 @@ def test_pictures_too_small_and_numbers_below_zero_are_refused() -> None:
 
 def test_one_picture_or_equal_ones_change_nothing() -> None:
     expected = NoiseDesign(0).draw(range(4), SHAPE)
-    assert torch.equal(NoiseDesign(0, avoid=torch.ones(1, *SHAPE)).draw(range(4), SHAPE), expected)
+    alone = NoiseDesign(0, avoid=torch.ones(1, *SHAPE))
+    assert torch.equal(alone.draw(range(4), SHAPE), expected)
+    assert (NoiseDesign(0).avoided, alone.avoided) == (0, 0)
+    assert [NoiseDesign(0, avoid=torch.ones(count, *SHAPE)).avoided for count in (2, 300)] == [2, 256]
     assert torch.isfinite(NoiseDesign(0, avoid=torch.ones(5, *SHAPE)).draw(range(4), SHAPE)).all()

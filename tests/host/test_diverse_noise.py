@@ -169,6 +169,23 @@ def test_pictures_to_avoid_change_quantised_noise(client: HostClient) -> None:
     assert not torch.equal(latents_of(client, client.run(graph.prompt), away), drawn(client))
 
 
+def test_a_bank_stands_for_the_noise_of_its_pictures(client: HostClient) -> None:
+    """A bank keeps no noises: its pictures say where they lay. An empty one, or one of one picture, says nothing."""
+    found = []
+    for name, count in (("no pictures", 0), ("one picture", 1), ("some pictures", 4)):
+        if count:
+            graph = Drawing()
+            graph.add("DiversityRemember", samples=graph.sample(batch=count), model=graph.demo, name=name)
+            client.run(graph.prompt)
+        graph = Drawing()
+        bank = graph.add("DiversityMemoryBank", name=name, revision=-1)
+        saved = graph.latents(graph.sample(noise_node(graph, bank=bank)[1], batch=4))
+        found.append(latents_of(client, client.run(graph.prompt), saved))
+    assert torch.equal(found[0], drawn(client))
+    assert torch.equal(found[1], found[0])
+    assert not torch.equal(found[2], found[0])
+
+
 @pytest.mark.parametrize(
     ("settings", "empty", "sentence"),
     [
