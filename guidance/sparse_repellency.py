@@ -202,7 +202,7 @@ class SparseRepellency(Guidance):
             always = self._gathered.seen_through(movable, self._run)
             if self._protection:
                 always, notes = self._protection.seen_through(movable, always)
-                self._trace.notes += notes
+                self._trace.notes += [note for note in notes if note not in self._trace.notes]
             self._seen = mask, movable, always
         return self._seen[2], self._seen[1]
 

@@ -81,6 +81,15 @@ class TestSameAsReferences:
         reads_all = masked or space == "mixed"
         assert ("exact but slow" in guidance.trace.summary()) == reads_all
 
+    def test_that_everything_is_compared_is_told_once(self, driver: Driver, index_of: MakeIndex) -> None:
+        denoised = noise(0, 3)
+        guidance = guarded(driver, PLAIN, index_of(denoised + 0.1))
+        mask = torch.cat([torch.zeros(1, 1, 4, 8), torch.ones(1, 1, 4, 8)], dim=2)
+        for one in (mask, 1 - mask, torch.ones(1, 1, 8, 8)):
+            moved = guidance(denoised, driver.step(denoised, mask=one))
+            assert torch.equal(moved == denoised, (one == 0).expand_as(moved))
+        assert guidance.trace.summary().count("exact but slow") == 1
+
     def test_beside_other_sources(self, driver: Driver, index_of: MakeIndex) -> None:
         denoised, pictures = noise(0, 3), noise(1, 9).half()
         settings = replace(PLAIN, absolute_radius=26.0)
