@@ -15,7 +15,7 @@ from .host_client import HostClient
 SUBJECT = "doctor"
 GROUPS = ("light skin", "dark skin")
 BATCH = 4
-STRENGTH = 8.0
+STRENGTH = 1.0
 
 
 def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
@@ -84,7 +84,7 @@ def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
         "## The way between two groups\n\n"
         "One prompt, one seed, four times. The top row is the model as it is. Below, **Feature Guidance** shifts what "
         "the network's layers hold on average: towards light skin, halfway, and towards dark skin. The prompt never "
-        "says a word of it.\n\n"
+        "says a word of it. `strength` is how far: 1 is the centroid itself.\n\n"
         "**Feature Probe** reads those averages from exemplars. Here the model draws them itself, from prompts that "
         "say what they show; wire pictures of your own instead. The reference is what the model draws by itself at "
         "CFG 1.\n\n"
