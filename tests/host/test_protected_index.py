@@ -10,12 +10,14 @@ import pytest
 import torch
 from diversity_guidance.demo.reals import RealPictures
 from diversity_guidance.demo.transformer import to_model_space
+from diversity_guidance.stores.index_spaces import latent_space
 from diversity_guidance.stores.protected_index import ProtectedIndex
 from PIL import Image
 from support.graphs import REPELLENCY, SAMPLER, Drawing, Graph, Node, latents_of
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
+from support.indexes import built
 
 RADIUS = 30.0
 """Decoding and encoding what three steps drew moves its latents by 20 to 23."""
@@ -177,6 +179,33 @@ def test_inpainting_compares_everything_and_says_so(server: HostServer, client: 
     kept_away = to_model_space(latents_of(client, run, saved))[..., :4].flatten(1).double()
     protected = to_model_space(opened(server, "for inpainting").sample(2))[..., :4].flatten(1).double()
     assert float(torch.cdist(kept_away, protected).min()) >= 18 * (1 - 1e-6)
+
+
+def test_a_video_model_whose_channels_are_scaled_unlike(server: HostServer, client: HostClient) -> None:
+    def drawn(graph: Graph, **protected: Node) -> tuple[Node, Node, Node]:
+        source = graph.add("TestTinyModel", kind="wan")
+        settings = {**REPELLENCY, "radius": 0.0, "absolute_radius": 20.0, "in_batch": False, "ensure_outside": True}
+        model = graph.add("DiversitySparseRepellency", model=source, **{**settings, **protected})
+        latent = graph.add("EmptyHunyuanLatentVideo", width=64, height=64, length=5, batch_size=1)
+        samples = graph.add(
+            "KSampler", model=model, positive=source[1], negative=source[2], latent_image=latent, **SAMPLER
+        )
+        return source, model, samples
+
+    plain = Graph()
+    saved = plain.latents(drawn(plain)[2])
+    made = latents_of(client, client.run(plain.prompt), saved)
+    built(server.base / "models/diversity_indexes/videos", made, latent_space("Wan21"), ["clip.mp4"])
+    graph = Graph()
+    source, model, samples = drawn(graph, protected=graph.add("DiversityProtectedIndex", name="videos"))
+    shown = graph.add("TestTrace", samples=samples, trace=model[1], model=source)
+    saved = graph.latents(samples)
+    run = client.run(graph.prompt)
+    told = run.outputs[shown.id]["text"][0]
+    assert "came nearest" in told and "from clip.mp4" in told
+    assert "Every picture is outside every shield" in told and "exact but slow" not in told
+    # Every channel of this format is divided by 1.12 or more.
+    assert float(torch.dist(latents_of(client, run, saved), made)) >= 20 * 1.12
 
 
 def test_another_picture_size_is_refused(client: HostClient) -> None:
