@@ -67,7 +67,7 @@ class Result:
         precision: share that looks like a protected picture, in the random network's space.
         recall: share of protected pictures that are like a drawn one.
         seconds: processor time of sampling, a picture.
-        searched: share of the steps of a picture in which the index had to be searched.
+        searched: share of estimates for which the index had to be searched.
     """
 
     inside: float
