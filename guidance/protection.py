@@ -1,8 +1,7 @@
 """Protected Indexes during one run: of millions of references, those in whose shields an estimate may be.
 
-An index is searched in the space of raw latents in which it was built. Where the model's latent format scales channels
-unlike, distances there bound those in the model's space; the kernels then measure what was found exactly. Where an
-inpainting mask holds part of the picture, distances of whole pictures say nothing, and every protected picture is read.
+Where an inpainting mask holds part of the picture, distances of whole pictures say nothing, and every protected picture
+is read.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ..kernels.shields import Contacts, shield_field
@@ -19,18 +17,10 @@ from ..stores.protected_index import ProtectedIndex
 from ..stores.protected_watch import Watch
 from .contract import SamplingRun
 from .latent_map import LatentMap
+from .protected_search import nearest_pictures, pictures_inside
 from .protection_record import Approach, Guarded, ProtectionRecord
 from .references import SCALE_SAMPLE, Found, JoinedIds, References
 from .repellency_records import triples
-
-SEARCH_MARGIN = 1e-3
-"""Shields are searched with a radius larger by this share: kernels that test the surface must know all of it."""
-
-ROUNDING = 2e-7
-"""Of float32, relative to the length of a latent."""
-
-CANDIDATES = 64
-"""Where channels are scaled unlike, the nearest picture is looked for among so many that are nearest unscaled."""
 
 
 class Protection:
@@ -82,15 +72,13 @@ class Protection:
         if self._reads_all or self._map is None:
             return known
         raw = self._map.to_raw(points)
-        reach = radius / self._map.smallest * (1 + SEARCH_MARGIN) + _rounding(raw)
         for place, (index, watch) in enumerate(zip(self._indexes, self._watches, strict=True)):
-            hits = watch.within(raw, reach)
-            numbers = hits.numbers.tolist()
+            numbers, vectors = pictures_inside(watch, self._map, raw, radius)
             new = [row for row, number in enumerate(numbers) if (place, number) not in known.found]
             if new:
                 names = tuple(index.name(numbers[row]) for row in new)
                 places = tuple((place, numbers[row]) for row in new)
-                known = known.joined(Found((hits.vectors[new].to(points.device),), names, places))
+                known = known.joined(Found((vectors[new].to(points.device),), names, places))
         return known
 
     def note(self, contacts: Contacts, references: References) -> None:
@@ -138,7 +126,7 @@ class Protection:
                 for number, distance in pairs
             ]
         raw = self._map.to_raw(points)
-        found = [_nearest_of(index, self._map, raw) for index in self._indexes]
+        found = [nearest_pictures(index, self._map, raw) for index in self._indexes]
         return [min(approaches, key=lambda approach: approach.distance) for approaches in zip(*found, strict=True)]
 
 
@@ -171,30 +159,6 @@ def check_latents(index: ProtectedIndex, run: SamplingRun) -> None:
 
 def _sides(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _nearest_of(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor) -> list[Approach]:
-    """The nearest picture of one index to each raw latent (B, D), by distance in the model's space."""
-    _, numbers = index.nearest(raw, 1 if latent_map.is_uniform else min(CANDIDATES, len(index)))
-    found = []
-    for point, candidates in zip(raw, numbers, strict=True):
-        if int(candidates[0]) < 0:
-            found.append(Approach("", math.inf))
-            continue
-        lengths = latent_map.lengths(torch.from_numpy(index.read(candidates.numpy())) - point)
-        best = int(lengths.argmin())
-        found.append(Approach(index.name(int(candidates[best])), float(lengths[best])))
-    return found
-
-
-def _rounding(raw: Tensor) -> float:
-    """Bound on what the map to raw latents and their float32 may have moved a point by.
-
-    A power of two, so that the search has the same radius in most steps.
-    """
-    lengths = raw.norm(dim=1)
-    largest = float(lengths.where(lengths.isfinite(), 0.0).amax())
-    return 2.0 ** math.ceil(math.log2(largest)) * ROUNDING if largest > 0 else 0.0
 
 
 class _Names:
