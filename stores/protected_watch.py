@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.shields import check_radius
-from .index_filter import Candidates, Floats, IndexFilter, Projected
+from .index_filter import Candidates, Floats, IndexFilter
 from .index_hits import Hits, measured, surface
 from .protected_index import ProtectedIndex
 from .vector_cache import CACHE_BYTES, VectorCache
 
-LISTED, LISTED_SHARE = 256, 0.01
+LISTED, LISTED_SHARE = 256, 0.004
 """About so many references are listed for each estimate, and at least this share of all: more save searches."""
 
 LEAST_SKIN = 1.1
@@ -28,9 +28,6 @@ LEAST_SKIN = 1.1
 
 EAGER = 0.5
 """When one estimate is due for a search, those that used up this share of theirs join: a search serves them all."""
-
-LEVELS = 3
-"""In so many parts, nearest first and when they are reached, what a search lists gets its fine bounds."""
 
 ROUNDING = 1e-6
 """Relative error of distances whose differences are float32, with room."""
@@ -89,16 +86,14 @@ class Watch:
             self._begin(current)
         self._move_to(current, finite)
         self._search_where_due(finite, self.index.filter, surface(radius))
-        self._refine_where_reached(self.index.filter, surface(radius))
-        return self._compare(finite, radius)
+        return self._compare(finite, self.index.filter, radius)
 
     def _begin(self, current: NDArray[np.float32]) -> None:
         """Forget all estimates."""
         count = len(current)
         self._last = self._anchor = np.zeros_like(current)
-        # From the place of the last search: how far it went, up to where bounds are fine, how far the estimate is.
-        self._reach, self._fine, self._away = (np.full(count, value) for value in (-math.inf, -math.inf, 0.0))
-        self._anchors = Projected(np.empty((count, 0)), np.zeros(count))
+        # From the place of the last search: how far it went, and how far the estimate is.
+        self._reach, self._away = np.full(count, -math.inf), np.zeros(count)
         self._list = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
         # The length of an estimate's way so far, and of the way before which a listed reference cannot come inside.
         self._way, self._until = np.zeros(count), np.empty(0)
@@ -134,33 +129,24 @@ class Watch:
             np.concatenate([others.bounds, found.bounds]),
         )
         self._until = np.concatenate([self._until[stay], np.full(len(found), -math.inf)])
-        if self._anchors.coordinates.shape[1] == 0:
-            self._anchors = Projected(np.zeros((len(self._last), queries.coordinates.shape[1])), self._anchors.norms)
-        self._anchors.coordinates[rows], self._anchors.norms[rows] = queries.coordinates, queries.norms
         self._anchor = np.where(due[:, None], self._last, self._anchor)
-        self._reach[rows], self._fine[rows], self._away[rows] = reach, -math.inf, 0.0
+        self._reach[rows], self._away[rows] = reach, 0.0
 
-    def _refine_where_reached(self, index_filter: IndexFilter, radius: float) -> None:
-        """Give fine bounds, from the place of the search, to what is listed next beyond where the estimate may be."""
-        reached = self._away + radius
-        due = reached > self._fine
-        if not due.any():
-            return
-        part = np.where(np.isfinite(self._reach), self._reach - radius, radius) / LEVELS
-        level = np.where(reached > self._fine - EAGER * part, reached + part, self._fine)
-        bounds = self._list.bounds
-        chosen = np.flatnonzero(bounds < level[self._list.rows])
-        chosen = chosen[bounds[chosen] >= self._fine[self._list.rows[chosen]]]
-        bounds[chosen] = index_filter.refine(self._anchors, self._list.picked(chosen)).bounds
-        self._fine = level
-
-    def _compare(self, finite: NDArray[np.bool_], radius: float) -> Hits:
-        """Measure what may be inside by now."""
+    def _compare(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> Hits:
+        """Measure what may be inside by now; what was not read yet must pass the fine bound first."""
         listed = self._list
         near = np.flatnonzero(listed.bounds < (self._away + surface(radius))[listed.rows])
         # Sums with a long way lose the digits of a small distance.
-        reached = self._way * (1 + 1e-15) + surface(radius)
-        near = near[(self._until[near] < reached[listed.rows[near]]) & finite[listed.rows[near]]]
+        reached = (self._way * (1 + 1e-15) + surface(radius))[listed.rows[near]]
+        near = near[(self._until[near] < reached) & finite[listed.rows[near]]]
+        unread = near[~self._vectors.holds(listed.numbers[near])]
+        if len(unread):
+            estimates, places = np.unique(listed.rows[unread], return_inverse=True)
+            pairs = Candidates(places, listed.numbers[unread], np.zeros(len(unread)))
+            fine = index_filter.refine(index_filter.project(self._last[estimates]), pairs)
+            self._until[unread] = fine.bounds + self._way[listed.rows[unread]]
+            out = unread[fine.bounds >= surface(radius)]
+            near = near[~np.isin(near, out, assume_unique=True)]
         rows, numbers = listed.rows[near], listed.numbers[near]
         distances = measured(self._last, rows, numbers, self._vectors.vectors)
         self._until[near] = distances * (1 - ROUNDING) + self._way[rows]
