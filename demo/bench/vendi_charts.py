@@ -67,7 +67,7 @@ def _frequency(results: Measured, path: Path) -> None:
     places = range(len(points))
     upper.plot(places, [result.summary.modes for _, result in points], color=PALETTE[0], marker="o", linewidth=2)
     upper.set_ylabel(f"modes of {plain.summary.known:.1f}", fontsize=9, color=INK)
-    upper.set_ylim(bottom=0)
+    upper.set_ylim(0, 1.1 * max(result.summary.modes for _, result in points))
     lower.plot(places, [result.summary.fidelity for _, result in points], color=PALETTE[1], marker="s", linewidth=2)
     lower.set_ylabel("prompt fidelity", fontsize=9, color=INK)
     lower.set_ylim(0, 1.02)
