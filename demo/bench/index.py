@@ -236,8 +236,10 @@ def _timed(runs: Tensor, ask: Callable[[int, int], tuple[Tensor, Tensor]]) -> tu
 
 
 def _recall(row: Row, inside: Tensor) -> float:
+    """Share of the pairs inside that were found; not a number where there are none."""
     found = {(query, reference) for query, reference in row.pairs}
-    return sum((query, reference) in found for query, reference in inside.tolist()) / max(1, len(inside))
+    told = [(query, reference) in found for query, reference in inside.tolist()]
+    return sum(told) / len(told) if told else math.nan
 
 
 def _measured_apart(case: Case, search: str, radii: tuple[float, ...]) -> Iterator[Row]:
