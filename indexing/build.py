@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from ..stores.index_manifest import NAME as MANIFEST
 from ..stores.index_manifest import read_manifest
 from .sources import Part, Passed, Progress, Source
 
-KEPT_BYTES = 8 * 2**20
-"""Vectors that are kept on disk together: what a kill loses at most."""
+KEPT_BYTES, KEPT_SECONDS = 8 * 2**20, 30.0
+"""Vectors that are kept on disk together, or after that time: what a kill loses at most."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,14 @@ def collect(
 ) -> bool:
     """Append what is new; false where it was stopped before the end."""
     waiting: list[Part] = []
+    since = time.monotonic()
     for part in source.parts(passed, progress):
         waiting.append(part)
         stop = stopped()
-        if stop or sum(2 * kept.vectors.numel() for kept in waiting) >= KEPT_BYTES:
+        size = sum(2 * kept.vectors.numel() for kept in waiting)
+        if stop or size >= KEPT_BYTES or time.monotonic() - since >= KEPT_SECONDS:
             _append(builder, waiting)
-            waiting = []
+            waiting, since = [], time.monotonic()
         if stop:
             return False
     _append(builder, waiting)
