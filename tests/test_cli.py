@@ -103,7 +103,7 @@ def test_help_answers_without_importing_any_command() -> None:
 
 
 def test_a_small_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(repellency, "METHODS", {"sparse contacts": repellency.sparse})
+    monkeypatch.setattr(repellency, "METHODS", {"sparse contacts": repellency.METHODS["sparse contacts"]})
     monkeypatch.setattr(repellency, "STORED", {"float16": torch.float16})
     assert cli.main(["bench", "repellency", "--references", "64", "--dimensions", "1024", "--repeats", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("| 64 | 1,024 | float16 | sparse contacts | 0.")
@@ -111,15 +111,15 @@ def test_a_small_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 @pytest.mark.parametrize("stored", list(repellency.STORED))
 def test_the_methods_of_the_benchmark_agree(stored: str) -> None:
-    points, bank = torch.randn(8, 1024), torch.randn(64, 1024).to(repellency.STORED[stored])
-    bank[::8] = points
-    bank[::8] += 0.1
-    norms = bank.float().square().sum(1)
-    expected = repellency.published(points, bank, norms)
-    torch.testing.assert_close(repellency.sparse(points, bank, norms), expected, rtol=1e-3, atol=1e-3)
+    points, latents = torch.randn(8, 1024), torch.randn(64, 1024).to(repellency.STORED[stored])
+    latents[::8] = points
+    latents[::8] += 0.1
+    bank = repellency.prepared(latents, points)
+    expected = repellency.published(points, bank)
+    torch.testing.assert_close(repellency.METHODS["sparse contacts"](points, bank), expected, rtol=1e-3, atol=1e-3)
     assert expected.any()
-    total = float(bank.float().sum())
-    assert float(repellency.read_bank(points, bank, norms)) == pytest.approx(total, abs=0.1)
+    total = float(latents.float().sum())
+    assert float(repellency.read_bank(points, bank)) == pytest.approx(total, abs=0.1)
 
 
 @pytest.mark.parametrize("words", [["--references", "0"], ["--dimensions", "-4"], ["--repeats", "0"]])

@@ -165,10 +165,10 @@ def measure(case: Case, repeats: int) -> Cost:
         row.copy_(torch.randn(case.dimensions, generator=generator))
     for row in range(min(BATCH, case.references)):
         latents[row * case.references // BATCH] = points[row] + 0.1 * torch.randn(case.dimensions, generator=generator)
-    bank = _prepared(latents, points)
+    bank = prepared(latents, points)
     method = METHODS[case.method]
     # What the libraries keep for themselves is not the method's.
-    method(points, _prepared(latents[:2], points))
+    method(points, prepared(latents[:2], points))
     before = peak_bytes()
     method(points, bank)
     extra = peak_bytes() - before
@@ -177,7 +177,7 @@ def measure(case: Case, repeats: int) -> Cost:
     return Cost(median(evaluations), median(reads), extra)
 
 
-def _prepared(latents: Tensor, points: Tensor) -> Bank:
+def prepared(latents: Tensor, points: Tensor) -> Bank:
     """The bank of these latents, prepared a row at a time: memory once used would hide what the method needs."""
     norms = torch.cat([squared_norms(row[None], points) for row in latents])
     leading = leading_columns(latents[:1], points)
