@@ -103,12 +103,13 @@ def _not_excluded(points: Tensor, references: Blocks, radius: float, leading: Le
     point_norms = first.square().sum(1, keepdim=True)
     slack = product_rounding(leading.columns)
     bound = points.new_full((len(points),), math.inf)
-    kept = [torch.empty(0, dtype=torch.int64, device=points.device)]
+    # Filled in place: small results kept between the chunks would keep the heap from using their memory again.
+    near = torch.empty(len(leading.norms), dtype=torch.bool, device=points.device)
     for offset, chunk in read_chunks(references, points, leading.transform, leading.columns):
-        scale = point_norms + leading.norms[offset : offset + len(chunk)]
+        place = slice(offset, offset + len(chunk))
+        scale = point_norms + leading.norms[place]
         least = torch.addmm(scale, first, chunk.T, alpha=-2) - slack * scale
-        near = (least <= radius * radius).any(0)
-        ruled_out = least.masked_fill(near | least.isnan(), math.inf)
-        bound = torch.minimum(bound, ruled_out.min(1).values)
-        kept.append(near.nonzero().squeeze(1) + offset)
-    return torch.cat(kept), bound.sqrt()
+        torch.any(least <= radius * radius, dim=0, out=near[place])
+        ruled_out = least.masked_fill(near[place] | least.isnan(), math.inf)
+        torch.minimum(bound, ruled_out.amin(1), out=bound)
+    return near.nonzero().squeeze(1), bound.sqrt()

@@ -33,8 +33,8 @@ class Elementwise:
         return torch.addcmul(self.offset[:columns], chunk, self.scale[:columns])
 
 
-CPU_CHUNK_ELEMENTS = 1 << 20
-"""4 MB of float32: a chunk that is used several times should stay in the processor's cache."""
+CPU_CHUNK_ELEMENTS = 1 << 19
+"""2 MB of float32: a chunk that is used several times should stay in the processor's cache."""
 
 DEVICE_CHUNK_ELEMENTS = 1 << 23
 """32 MB of float32: large enough to keep an accelerator busy, small beside any bank."""
