@@ -26,11 +26,13 @@ CANDIDATES = 64
 """Where channels are scaled unlike, the nearest picture is looked for among so many that are nearest unscaled."""
 
 
-def pictures_inside(watch: Watch, latent_map: LatentMap, raw: Tensor, radius: float) -> tuple[list[int], Tensor]:
+def pictures_inside(
+    watch: Watch | ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float
+) -> tuple[list[int], Tensor]:
     """The pictures in whose shields points may be, none left out.
 
     Args:
-        watch: asks the index, in every step of a run.
+        watch: asks the index, in every step of a run; or the index itself.
         latent_map: to the model's space, in which distances count.
         raw: the points as raw latents, shape (B, D), float32.
         radius: of the shields, in the model's space.
@@ -50,17 +52,29 @@ def pictures_inside(watch: Watch, latent_map: LatentMap, raw: Tensor, radius: fl
     return hits.numbers[kept].tolist(), hits.vectors[kept]
 
 
-def nearest_pictures(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor) -> list[Approach]:
-    """The nearest picture of one index to each raw latent (B, D), by distance in the model's space."""
+def nearest_pictures(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float = 0.0) -> list[Approach]:
+    """The nearest picture of one index to each raw latent (B, D), by distance in the model's space.
+
+    Args:
+        index: holds at least one picture.
+        latent_map: to the model's space.
+        raw: the latents, float32.
+        radius: where channels are scaled unlike, the nearest picture is exact within this distance. Beyond it, one that
+            is nearer may be left out that is not among the ``CANDIDATES`` nearest unscaled.
+    """
     _, numbers = index.nearest(raw, 1 if latent_map.is_uniform else min(CANDIDATES, len(index)))
     found = []
     for point, candidates in zip(raw, numbers, strict=True):
         if int(candidates[0]) < 0:
             found.append(Approach("", math.inf))
             continue
-        lengths = latent_map.lengths(torch.from_numpy(index.read(candidates.numpy())) - point)
+        known, vectors = candidates.tolist(), torch.from_numpy(index.read(candidates.numpy()))
+        if radius > 0 and not latent_map.is_uniform:
+            inside, more = pictures_inside(index, latent_map, point[None], radius)
+            known, vectors = [*known, *inside], torch.cat([vectors, more])
+        lengths = latent_map.lengths(vectors - point)
         best = int(lengths.argmin())
-        found.append(Approach(index.name(int(candidates[best])), float(lengths[best])))
+        found.append(Approach(index.name(known[best]), float(lengths[best])))
     return found
 
 

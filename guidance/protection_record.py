@@ -37,6 +37,23 @@ class Guarded:
 
 
 @dataclass(frozen=True)
+class Nearness:
+    """A picture and the protected one that is nearest.
+
+    Attributes:
+        picture: its place in the batch.
+        protected: name of the protected picture, "" where the picture holds no numbers.
+        distance: of the two, in the units of the model's latents or of the features; infinity where there is none.
+        inside: whether it is nearer than the radius.
+    """
+
+    picture: int
+    protected: str
+    distance: float
+    inside: bool
+
+
+@dataclass(frozen=True)
 class ProtectionRecord:
     """What was done for protected pictures in one run.
 

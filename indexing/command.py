@@ -14,16 +14,13 @@ from ..stores.index_manifest import read_manifest
 from ..stores.index_spaces import latent_space, told
 from ..stores.protected_index import ProtectedIndex
 from .build import Outcome, build
-from .encoders import CHOICES, LATENTS
+from .encoders import CHOICES, FEATURE_SIZE, LATENTS, SIZE
 from .latents import find_latents
 from .nearest import nearest_protected
 from .pictures import PictureFolder
 
 LISTED = 10
 """Unreadable files named on the screen."""
-
-SIZE, FEATURE_SIZE = 64, 256
-"""Width and height of pictures in pixels: the embedded model's, and what is enough for any feature space."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,9 @@ from .sources import Encode
 LATENTS = "latents"
 CHOICES = f"{LATENTS} (of the embedded model), {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of an open_clip model"
 
+SIZE, FEATURE_SIZE = 64, 256
+"""Width and height of pictures in pixels: the embedded model's, and what is enough for any feature space."""
+
 
 class Encoder(NamedTuple):
     """A way to encode pictures.

@@ -15,12 +15,14 @@ from .figures.comparison import side_by_side
 from .figures.grid import SHOWN, picture_grid
 from .figures.irs_chart import irs_chart
 from .figures.picture_map import far_apart, picture_map
+from .figures.protected_chart import protected_chart
 from .figures.repelled import repelled_from
 from .figures.report_sheet import Row, column_width, full_width
 from .figures.similarity_map import similarity_map
 from .figures.spectrum_chart import spectrum_chart
 from .figures.trace_chart import trace_chart
 from .page import Plate
+from .protected import GUIDANCE, ProtectedReport
 from .report import DiversityReport
 from .summary import LABELS, value_text
 
@@ -106,6 +108,7 @@ def batch_plates(
     before: MeasuredBatch | None = None,
     groups: Sequence[str] | None = None,
     run: GuidedRun | None = None,
+    protected: Sequence[ProtectedReport] = (),
 ) -> Iterator[Plate]:
     """Draw everything that there is to be drawn, one figure at a time.
 
@@ -114,6 +117,7 @@ def batch_plates(
         before: the batch to compare it with.
         groups: name of each picture's group.
         run: that drew the batch.
+        protected: how near the batch is to protected pictures.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -121,6 +125,13 @@ def batch_plates(
     yield opening_plate(after, before, column_width() if before is None else full_width())
     if run is not None:
         yield from _run_plates(run)
+    for near in protected:
+        yield Plate(
+            protected_chart(near, column_width()),
+            f"Protected pictures ({near.source})",
+            "How far every picture is from the nearest protected one"
+            + ("; before, how near it came while it was drawn." if near.source == GUIDANCE else "."),
+        )
     if not after.measured:
         return
     yield _map(after, before, groups)

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from .measure import Measure
+from .protected import ProtectedReport
 from .report import DiversityReport
 
 _COLUMNS = ("group", *(entry.name for entry in fields(Measure)))
@@ -20,8 +21,8 @@ def to_json(report: DiversityReport) -> str:
     return json.dumps(to_plain(report), indent=2, allow_nan=False, ensure_ascii=False)
 
 
-def to_plain(report: DiversityReport) -> dict[str, Any]:
-    """Everything in the report as dictionaries, lists, strings and finite numbers."""
+def to_plain(report: DiversityReport | ProtectedReport) -> dict[str, Any]:
+    """Everything in a report as dictionaries, lists, strings and finite numbers."""
     return _plain(asdict(report))
 
 

@@ -101,6 +101,11 @@ def latent_format_name(model: Any) -> str:
     return type(model.model.latent_format).__name__
 
 
+def to_model_space(model: Any) -> Callable[[Tensor], Tensor]:
+    """The map from raw latents (B, C, ...) to those that a MODEL works on."""
+    return model.model.latent_format.process_in
+
+
 def latent_channels(model: Any) -> int:
     """Number of channels of a MODEL's latents."""
     return int(model.model.latent_format.latent_channels)

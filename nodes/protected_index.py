@@ -31,7 +31,9 @@ class DiversityProtectedIndex(io.ComfyNode):
                 ),
             ],
             outputs=[
-                IndexSocket.Output("index", display_name="protected", tooltip="For Sparse Repellency."),
+                IndexSocket.Output(
+                    "index", display_name="protected", tooltip="For Sparse Repellency and the Diversity Report."
+                ),
                 io.Int.Output("count", display_name="count", tooltip="How many pictures it protects."),
             ],
             hidden=[io.Hidden.unique_id],

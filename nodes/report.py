@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import comfy.model_management
-import comfy.utils
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..features.space import FeatureSpace
-from ..metrics.batch import Thumbnails, batch_features
+from ..metrics.batch import Thumbnails
 from ..metrics.batch_plates import MeasuredBatch, batch_plates, number_rows, opening_plate
 from ..metrics.figures.canvas import NODE_WIDTH
 from ..metrics.figures.report_sheet import full_width, report_sheet
 from ..metrics.novelty import novelty
-from ..metrics.page import Plate
+from ..metrics.protected import GUIDANCE
 from ..metrics.report import NEIGHBOURS, measure
 from ..metrics.report import DiversityReport as Report
 from ..metrics.serialise import to_csv, to_plain
@@ -27,13 +25,16 @@ from ..metrics.summary import table
 from ..metrics.verdict import sentences
 from ..stores.bank_snapshot import BankSnapshot
 from ..stores.exemplar_set import ExemplarSet
+from ..stores.protected_index import ProtectedIndex
 from .features import CLIP_VISION, PICTURE_SPACES, picture_space, picture_spaces
 from .messages import logger, show
 from .pictures import to_host
 from .report_files import check_prefix, write_report
 from .report_inputs import exemplars_of, groups_of, guided_run, images_of, pictures_of, remembered_features
+from .report_progress import ReportProgress
+from .report_protected import Comparison, Drawn, radius_of, recorded_reports
 from .schema import input_extras, schema_extras
-from .sockets import BankSocket, ExemplarSocket, TraceSocket
+from .sockets import BankSocket, ExemplarSocket, IndexSocket, TraceSocket
 from .traces import RunTraces
 
 KEY_NUMBERS = (
@@ -114,8 +115,10 @@ class DiversityReport(io.ComfyNode):
                 TraceSocket.Input(
                     "trace", optional=True, tooltip="What guidance did. Wire samples and model along with it."
                 ),
-                io.Latent.Input("samples", optional=True, tooltip="What the images were decoded from, for the trace."),
-                io.Model.Input("model", optional=True, tooltip="What drew the samples, for the trace."),
+                io.Latent.Input(
+                    "samples", optional=True, tooltip="What the images were decoded from, for the trace and protected."
+                ),
+                io.Model.Input("model", optional=True, tooltip="What drew the samples, for the trace and protected."),
                 io.String.Input(
                     "groups",
                     optional=True,
@@ -123,6 +126,29 @@ class DiversityReport(io.ComfyNode):
                     tooltip="For numbers of each group, such as a prompt: one line a picture, or one text a batch.",
                 ),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+                IndexSocket.Input(
+                    "protected",
+                    optional=True,
+                    tooltip="Pictures that must not be drawn again: which one is nearest to each picture, and which "
+                    "pictures are inside a shield. An index of latents needs samples and model.",
+                ),
+                io.Latent.Input(
+                    "before_samples",
+                    optional=True,
+                    tooltip="What before was decoded from, to be compared with protected pictures too.",
+                ),
+                io.Float.Input(
+                    "shield_radius",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1e6,
+                    step=0.1,
+                    tooltip="Radius around protected pictures, in the units of the model's latents like the "
+                    "absolute_radius of Sparse Repellency. At 0 the one that the trace tells; for an index of "
+                    "features, the distance of near-duplicates.",
+                    **input_extras(io.Float.Input, advanced=True),
+                ),
             ],
             outputs=[
                 io.Image.Output("report", display_name="report", tooltip="The whole report as one picture."),
@@ -224,6 +250,9 @@ class DiversityReport(io.ComfyNode):
         model: list[Any] | None = None,
         groups: list[str] | None = None,
         clip_vision: list[Any] | None = None,
+        protected: list[ProtectedIndex] | None = None,
+        before_samples: list[dict[str, Any]] | None = None,
+        shield_radius: list[float] | None = None,
     ) -> io.NodeOutput:
         """Measure, draw, write and sort; what does not fit becomes a sentence of the report.
 
@@ -235,7 +264,7 @@ class DiversityReport(io.ComfyNode):
         pictures, earlier = pictures_of(images), pictures_of(before)
         real = [*pictures_of(reference), *exemplars_of(exemplars)]
         others = pictures_of(held_out)
-        progress = _Progress(len(pictures) + len(earlier) + len(real) + len(others) + FIGURES)
+        progress = ReportProgress(len(pictures) + len(earlier) + len(real) + len(others) + FIGURES)
         names = groups_of(groups, images, notes)
         if others and not real:
             notes.append("The held-out pictures were not used: wire references, from which pictures are retrieved.")
@@ -255,10 +284,17 @@ class DiversityReport(io.ComfyNode):
         memory, run = _first(bank), None
         if trace and samples and model:
             run = guided_run(trace[0], samples[0], model[0], pictures_of(images[:1]), memory, notes)
-        plates = progress.drawn(batch_plates(after, former, names, run), notes)
+        shields = recorded_reports(run)
+        if protected:
+            reach = radius_of(protected[0], _first(shield_radius) or 0.0, shields, distance)
+            comparison = Comparison(protected[0], _first(model), space, reach)
+            anew = comparison.report(Drawn(pictures, samples or ()), Drawn(earlier, before_samples or ()), notes)
+            shields += [] if anew is None else [anew]
+        plates = progress.drawn(batch_plates(after, former, names, run, shields), notes)
         told = sentences(after.report, former.report if former else None)
         if run is not None:
             told.append(f"Guidance: {run.trace.summary()}")
+        told += [sentence for shield in shields if shield.source != GUIDANCE for sentence in shield.sentences()]
         if memory is not None:
             told.append(novelty(after.features, remembered_features(memory, space, notes, progress.step), distance))
         told += notes
@@ -271,9 +307,12 @@ class DiversityReport(io.ComfyNode):
                 "rejected": rejected,
                 "report": to_plain(after.report),
                 "before": to_plain(former.report) if former else None,
+                "protected": [to_plain(shield) for shield in shields],
             }
             written = write_report(filename_prefix[0], content, to_csv(after.report))
-        text = "\n\n".join(filter(None, ["\n".join(told), table(after.report), written]))
+        text = "\n\n".join(
+            filter(None, ["\n".join(told), table(after.report), *(shield.table() for shield in shields), written])
+        )
         logger.info("Diversity Report (node %s): %s", cls.hidden.unique_id, " ".join(told))
         show(cls.hidden.unique_id, "\n".join(told))
         opening = opening_plate(after, former, full_width(NODE_WIDTH))
@@ -288,37 +327,6 @@ class DiversityReport(io.ComfyNode):
             *(_number(after.report, name) for name in KEY_NUMBERS),
             ui={**ui.PreviewImage(to_host(card), cls=cls).as_dict(), "text": (text,)},
         )
-
-
-class _Progress:
-    """The node's progress bar, and the Cancel button.
-
-    Args:
-        total: steps.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._bar = comfy.utils.ProgressBar(total)
-
-    def step(self) -> None:
-        """One picture measured or one figure drawn."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        self._bar.update(1)
-
-    def features(self, pictures: Sequence[Tensor], space: FeatureSpace) -> Tensor:
-        """Features of pictures, a step each."""
-        return batch_features(pictures, space, self.step)
-
-    def drawn(self, plates: Iterator[Plate], notes: list[str]) -> list[Plate]:
-        """Figures, a step each; where one cannot be drawn a sentence says why."""
-        found: list[Plate] = []
-        try:
-            for plate in plates:
-                found.append(plate)
-                self.step()
-        except ValueError as error:
-            notes.append(f"Some figures are missing. {error}")
-        return found
 
 
 def _first(values: Sequence[Value] | None) -> Value | None:

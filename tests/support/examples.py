@@ -177,11 +177,19 @@ def write(
 def main() -> None:
     """Write the files from a run on the host that the tests use."""
     from .feature_examples import FEATURE_EXAMPLES
+    from .index_examples import INDEX_EXAMPLES
     from .noise_examples import NOISE_EXAMPLES
     from .report_examples import REPORT_EXAMPLES
     from .vendi_examples import VENDI_EXAMPLES
 
-    examples = (*EXAMPLES, *REPORT_EXAMPLES, *VENDI_EXAMPLES, *NOISE_EXAMPLES, *FEATURE_EXAMPLES)
+    examples = (
+        *EXAMPLES,
+        *REPORT_EXAMPLES,
+        *VENDI_EXAMPLES,
+        *NOISE_EXAMPLES,
+        *FEATURE_EXAMPLES,
+        *INDEX_EXAMPLES,
+    )
     host = host_folder("COMFYUI_PATH", "~/comfy/ComfyUI")
     if host is None:
         raise SystemExit("There is no ComfyUI in ~/comfy/ComfyUI: point COMFYUI_PATH at a checkout.")

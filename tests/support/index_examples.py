@@ -42,7 +42,21 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
     )
     kept_away = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
     second = sheet.show((1100, 580, 560, 400), kept_away, demo, "never again")
-    sheet.places["note"] = (20, 580, 320, 330)
+    decoded_away = sheet.graph.prompt[sheet.graph.prompt[second.id]["inputs"]["images"][0]]["inputs"]["image"]
+    report = sheet.put(
+        (1740, 60, 400, 940),
+        "DiversityReport",
+        images=decoded_away,
+        before=images,
+        trace=repelled[1],
+        samples=kept_away,
+        model=demo,
+        protected=built,
+        before_samples=drawn,
+        filename_prefix="diversity/never again",
+    )
+    sheet.put((2190, 60, 700, 940), "SaveImage", images=report, filename_prefix="diversity/never again")
+    sheet.places["note"] = (20, 580, 320, 370)
 
     def draw(client: HostClient) -> list[Picture]:
         run = client.run(sheet.graph.prompt)
@@ -54,6 +68,8 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
         "prompt and seed are drawn again, and **Sparse Repellency** keeps away from everything in the index.\n\n"
         "With `ensure_outside` no finished picture is within the radius of a protected one: the node says so, and "
         "which protected picture was nearest.\n\n"
+        "Right, a **Diversity Report** compares both batches with the index: how near each picture is to a protected "
+        "one, and which are inside a shield.\n\n"
         "For your own pictures, name a `folder` of ComfyUI's input directory instead. Later workflows only need "
         "**Protected Index** with the name."
     )
