@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from .pictures import PictureFolder
 from .sources import Passed, Progress
 
 LOCAL = "local"
+ANSWER_SECONDS = 5.0
+"""How long the machine at an address has to answer; Ray itself asks on for a minute or more."""
+
 MOST_TASKS, LEAST_FILES = 64, 256
 """Many tasks keep all workers busy to the end, but each is joined with what is there already."""
 
@@ -103,7 +107,20 @@ def _connected(address: str) -> Any:
         if address == LOCAL:
             ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False)
         else:
+            _require_answer(address)
             ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise ValueError(f"The Ray cluster at {address} cannot be reached ({error}): check its address.") from error
     return ray
+
+
+def _require_answer(address: str) -> None:
+    """Find out whether anything answers at ``host:port``; what is written otherwise, such as "auto", is left to Ray.
+
+    Raises:
+        OSError: nothing does.
+        OverflowError: there is no such port.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
