@@ -59,7 +59,8 @@ def build_on_cluster(folder: Path, pictures: PictureFolder, address: str, progre
                 repeated, unreadable = ray.get(result)
                 passed.repeated += repeated
                 passed.unreadable += unreadable
-                builder.join(part_folder(folder, group))
+                # Two workers may have met the same content.
+                passed.repeated += builder.join(part_folder(folder, group)).repeated
                 progress(min(number * size, len(paths)), len(paths))
             outcome = publish(builder, passed)
     except ray.exceptions.RayTaskError as error:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .files import UNFINISHED_SUFFIX
 from .half import require_storable
+from .index_contents import Contents, Joined
 from .index_errors import IndexSpaceError, telling_write_failures
 from .index_filter import IndexFilter
 from .index_filter_file import SUFFIX as FILTER_SUFFIX
@@ -59,6 +60,7 @@ class IndexBuilder:
         if not space or not shape or width < 1:
             raise ValueError(f"An index needs a space and a shape of at least one value, not {space!r}, {shape}.")
         self._removed: set[int] = set()
+        self._contents: Contents | None = None
         with telling_write_failures(self.folder):
             (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
             self._lock = BuilderLock(self.folder / LOCK)
@@ -125,30 +127,31 @@ class IndexBuilder:
             return
         require_storable(vectors, "A vector to protect")
         with telling_write_failures(self.folder):
-            self._staging.append(vectors.detach().to("cpu", torch.float16).flatten(1).numpy(), labels)
+            self._stage(vectors.detach().to("cpu", torch.float16).flatten(1).numpy(), labels)
 
-    def join(self, folder: Path) -> int:
-        """Take over what was built in another folder, finished or not, and return how many vectors that are.
+    def join(self, folder: Path) -> Joined:
+        """Take over what was built in another folder, finished or not.
 
-        What is here already by name and key is left out, so that a join that was stopped can be made again.
+        Content that is here already, by its key, is left out, as a build in one go would have; so is what has no key
+        and a name that is here. So a join that was stopped can be made again.
 
         Raises:
             IndexSpaceError: it is of another space or shape.
             IndexDamagedError: a file there is damaged.
             IndexWriteError: it could not be written here.
         """
-        here = self.labels()
-        known = set(zip(here.names, here.keys, strict=True))
-        joined = 0
+        if self._contents is None:
+            self._contents = Contents(self.labels())
+        taken = repeated = 0
         with IndexBuilder(folder, self._purpose.space, self._purpose.shape) as other:
             for rows, labels in other._everything():
-                pairs = zip(labels.names, labels.keys, strict=True)
-                new = [place for place, pair in enumerate(pairs) if pair not in known]
+                new, known = self._contents.new(labels)
                 with telling_write_failures(self.folder):
                     if new:
-                        self._staging.append(rows[new], labels.picked(new))
-                joined += len(new)
-        return joined
+                        self._stage(rows[new], labels.picked(new))
+                taken += len(new)
+                repeated += known
+        return Joined(taken, repeated)
 
     def remove(self, references: Sequence[int] | Sequence[str]) -> int:
         """Leave out references of the published index, by number or name, and return how many that are.
@@ -165,6 +168,7 @@ class IndexBuilder:
             raise ValueError(f"The index in {self.folder} holds no {missing[0]!r}: nothing was removed.")
         new = (numbers | {number for number, name in enumerate(names) if name in known}) - self._removed
         self._removed |= new
+        self._contents = None
         return len(new)
 
     def finish(self, progress: Progress | None = None) -> Manifest:
@@ -195,6 +199,11 @@ class IndexBuilder:
             self._purpose = _purpose(manifest) or self._purpose
             self._staging = self._begun()
         return manifest
+
+    def _stage(self, rows: Halves, labels: Labels) -> None:
+        self._staging.append(rows, labels)
+        if self._contents is not None:
+            self._contents.add(labels)
 
     def _check(self, space: str, shape: tuple[int, ...]) -> None:
         if (self._purpose.space, self._purpose.shape) != (space, shape):

@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -239,10 +239,47 @@ def test_shards_built_apart_open_as_one_index(tmp_path: Path, whole: Path) -> No
             if folder == folders[0]:
                 builder.finish()
     with IndexBuilder(tmp_path / "joined", SPACE, SHAPE, shard_bytes=3000) as builder:
-        assert [builder.join(folder) for folder in folders] == [125, 75]
-        assert builder.join(folders[1]) == 0
+        assert [builder.join(folder) for folder in folders] == [(125, 0), (75, 0)]
+        assert builder.join(folders[1]) == (0, 0)
         builder.finish()
     assert content(tmp_path / "joined") == content(whole)
+
+
+def with_keys(folder: Path, number: int, names: Sequence[str], keys: Sequence[str]) -> Path:
+    """A build that was not finished, of the first rows of a part."""
+    with IndexBuilder(folder, SPACE, SHAPE) as builder:
+        builder.append(part(number)[: len(names)], names, keys)
+    return folder
+
+
+def test_joining_takes_every_content_once(tmp_path: Path) -> None:
+    """Under the first name that it came with; what has no key is told apart by its name."""
+    first = with_keys(tmp_path / "first", 0, ["a", "b", "c", "plain"], ["1", "2", "1", ""])
+    second = with_keys(tmp_path / "second", 1, ["d", "e", "b", "plain", "bare"], ["2", "3", "4", "", ""])
+    with IndexBuilder(tmp_path / "joined", SPACE, SHAPE) as builder:
+        assert builder.join(first) == (3, 1)
+        builder.append(part(2)[:1], ["f"], ["5"])
+        assert builder.join(second) == (3, 1)
+        assert builder.join(with_keys(tmp_path / "third", 3, ["g", "h"], ["5", "6"])) == (1, 1)
+        assert builder.join(first) == (0, 1), "joined again"
+        labels = builder.labels()
+        builder.finish()
+        assert labels.names == ("a", "b", "plain", "f", "e", "b", "bare", "h")
+        assert labels.keys == ("1", "2", "", "5", "3", "4", "", "6")
+        # What was removed is no longer here.
+        builder.remove(["a"])
+        assert builder.join(first) == (1, 1)
+        assert builder.labels().names[-1] == "a"
+
+
+def test_joining_reads_what_is_here_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [with_keys(tmp_path / str(number), number, ["a"], [str(number)]) for number in range(4)]
+    read: list[IndexBuilder] = []
+    labels = IndexBuilder.labels
+    monkeypatch.setattr(IndexBuilder, "labels", lambda builder: read.append(builder) or labels(builder))
+    with IndexBuilder(tmp_path / "joined", SPACE, SHAPE) as builder:
+        assert sum(builder.join(folder).taken for folder in folders) == 4
+    assert read == [builder]
 
 
 def test_bad_input_is_refused_before_anything_is_kept(tmp_path: Path) -> None:
