@@ -9,6 +9,7 @@ import safetensors.numpy
 
 from ..kernels.projection_bounds import Projection
 from .files import digest_of, write_named
+from .index_coarse import CoarseTable
 from .index_filter import IndexFilter
 from .index_rows import read_whole
 
@@ -25,9 +26,10 @@ def write_filter(folder: Path, values: IndexFilter) -> str:
         {
             "centre": values.projection.centre,
             "basis": values.projection.basis,
-            "coarse": values.coarse,
+            "first": values.coarse.first,
+            "second": values.coarse.second,
             "fine": values.fine,
-            "scale_and_reach": np.array([values.scale, values.reach]),
+            "scale_and_reach": np.array([values.scale, values.coarse.reach]),
         }
     )
     digest = digest_of(data)
@@ -43,9 +45,9 @@ def read_filter(folder: Path, digest: str) -> IndexFilter:
     """
     tensors = safetensors.numpy.load(read_whole(filter_path(folder, digest), digest))
     scale, reach = tensors["scale_and_reach"].tolist()
-    return IndexFilter(
-        Projection(tensors["centre"], tensors["basis"]), tensors["coarse"], tensors["fine"], scale, reach
-    )
+    projection = Projection(tensors["centre"], tensors["basis"])
+    coarse = CoarseTable(tensors["first"], tensors["second"], reach)
+    return IndexFilter(projection, coarse, tensors["fine"], scale)
 
 
 def filter_path(folder: Path, digest: str) -> Path:

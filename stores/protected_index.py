@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.shields import check_radius
+from .index_coarse import Candidates, Floats
 from .index_errors import IndexDamagedError, IndexSpaceError
-from .index_filter import Candidates, Floats, IndexFilter, evenly_spread
+from .index_filter import IndexFilter, evenly_spread
 from .index_filter_file import read_filter
 from .index_hits import Hits, in_float32, measured, surface
 from .index_manifest import Manifest, read_manifest
@@ -187,9 +188,10 @@ class ProtectedIndex:
         if self._filter is None or not len(finite):
             return Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
         queries = self._filter.project(points[finite])
-        found = self._filter.refine(queries, self._filter.scan(queries, within[finite]))
-        found = found.picked(found.bounds < within[finite][found.rows])
-        return Candidates(finite[found.rows], found.numbers, found.bounds)
+        found = self._filter.coarse.scan(queries, within[finite])
+        bounds = self._filter.fine_bounds(queries, found.rows, found.numbers)
+        rows = finite[found.rows]
+        return Candidates(rows, found.numbers, bounds).picked(bounds < within[rows])
 
     def read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """References (K, D) of these numbers.

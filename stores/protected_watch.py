@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.shields import check_radius
-from .index_filter import Candidates, Floats, IndexFilter
+from .index_coarse import Candidates, Floats
+from .index_filter import IndexFilter
 from .index_hits import Hits, measured, surface
 from .protected_index import ProtectedIndex
 from .vector_cache import CACHE_BYTES, VectorCache
 
-LISTED, LISTED_SHARE = 256, 0.004
+LISTED, LISTED_SHARE = 256, 0.002
 """About so many references are listed for each estimate, and at least this share of all: more save searches."""
 
 LEAST_SKIN = 1.1
 """Searches go at least so much farther than the radius, however many references there are."""
 
-EAGER = 0.5
+EAGER = 0.2
 """When one estimate is due for a search, those that used up this share of theirs join: a search serves them all."""
 
 ROUNDING = 1e-6
@@ -120,14 +121,10 @@ class Watch:
             reach = np.maximum(index_filter.likely_reach(queries, self._listed), LEAST_SKIN * radius)
         else:
             reach = np.full(len(rows), math.inf)
-        found = index_filter.scan(queries, reach)
+        found = index_filter.coarse.scan(queries, reach)
         stay = ~due[self._list.rows]
-        others = self._list.picked(stay)
-        self._list = Candidates(
-            np.concatenate([others.rows, rows[found.rows]]),
-            np.concatenate([others.numbers, found.numbers]),
-            np.concatenate([others.bounds, found.bounds]),
-        )
+        listed = Candidates(rows[found.rows], found.numbers, found.bounds)
+        self._list = Candidates.joined([self._list.picked(stay), listed])
         self._until = np.concatenate([self._until[stay], np.full(len(found), -math.inf)])
         self._anchor = np.where(due[:, None], self._last, self._anchor)
         self._reach[rows], self._away[rows] = reach, 0.0
@@ -139,14 +136,16 @@ class Watch:
         # Sums with a long way lose the digits of a small distance.
         reached = (self._way * (1 + 1e-15) + surface(radius))[listed.rows[near]]
         near = near[(self._until[near] < reached) & finite[listed.rows[near]]]
-        unread = near[~self._vectors.holds(listed.numbers[near])]
-        if len(unread):
-            estimates, places = np.unique(listed.rows[unread], return_inverse=True)
-            pairs = Candidates(places, listed.numbers[unread], np.zeros(len(unread)))
-            fine = index_filter.refine(index_filter.project(self._last[estimates]), pairs)
-            self._until[unread] = fine.bounds + self._way[listed.rows[unread]]
-            out = unread[fine.bounds >= surface(radius)]
-            near = near[~np.isin(near, out, assume_unique=True)]
+        unread = ~self._vectors.holds(listed.numbers[near])
+        if unread.any():
+            places = near[unread]
+            rows = listed.rows[places]
+            asked = np.flatnonzero(np.bincount(rows))
+            queries = index_filter.project(self._last[asked])
+            bounds = index_filter.fine_bounds(queries, np.searchsorted(asked, rows), listed.numbers[places])
+            self._until[places] = bounds + self._way[rows]
+            unread[unread] = bounds >= surface(radius)
+            near = near[~unread]
         rows, numbers = listed.rows[near], listed.numbers[near]
         distances = measured(self._last, rows, numbers, self._vectors.vectors)
         self._until[near] = distances * (1 - ROUNDING) + self._way[rows]
