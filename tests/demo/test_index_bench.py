@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from diversity_guidance.cli import main
 from diversity_guidance.demo.autoencoder import load_autoencoder
 from diversity_guidance.demo.bench.index_pictures import LatentFolder, RawEncoder, augmented
 from diversity_guidance.demo.bench.index_runs import Runs
@@ -72,3 +75,41 @@ def test_making_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     assert [part.shape for part in small.parts()] == [(4, 16, 32, 32), (3, 16, 32, 32)]
     with pytest.raises(ValueError, match="--make"):
         list(LatentFolder(tmp_path, 256, 20, part=64).parts())
+
+
+@pytest.fixture
+def own_threads() -> Iterator[None]:
+    """What the command sets for itself does not stay for other tests."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("own_threads")
+def test_the_command_measures_what_was_made(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("faiss", reason="pip install faiss-cpu brings the other side")
+    command = ["bench", "index", "--folder", str(tmp_path), "--count", "64", "--runs", "1", "--steps", "2"]
+    assert main(command) == 2
+    assert "make the latents first, with --make" in capsys.readouterr().err
+    shutil.copytree(folder / "latents", tmp_path / "latents")
+    assert main([*command, "--make"]) == 0
+    assert "64 of 64 latents" in capsys.readouterr().err
+    assert main(command) == 0
+    opening, _, head, _, *lines = capsys.readouterr().out.splitlines()
+    assert opening == "64 references of 1,024 values; 1 of 1 runs of 8 pictures, 2 steps, CFG 5."
+    names = [cell.strip() for cell in head.strip("|").split("|")]
+    rows = [dict(zip(names, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines]
+    exact = [row for row in rows if not row["search"].startswith("IVF")]
+    assert [row["caught"] for row in exact] == ["1%", "8%", "50%"]
+    assert all(row["recall"] in ("1.0000", "nan") for row in exact) and exact[-1]["recall"] == "1.0000"
+    assert {row["search"] for row in rows} >= {"IVF, nprobe 1", "IVF, nprobe 10"} and len(rows) == 3 * 6
+    # Eight cells, all of which are searched at nprobe 10.
+    assert all(row["recall"] in ("1.0000", "nan") for row in rows if row["search"] == "IVF, nprobe 10")
+    assert all(float(row["ms a step"]) > 0 and int(row["disk MB"]) >= 0 for row in rows)
+
+
+def test_the_command_refuses_counts_below_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--count", "--size", "--runs", "--followed", "--steps"):
+        assert main(["bench", "index", "--folder", str(tmp_path / "bench"), option, "0"]) == 2
+        assert "must be at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "bench").exists()
