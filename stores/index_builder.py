@@ -26,7 +26,18 @@ from .index_filter_file import write_filter
 from .index_lock import BuilderLock
 from .index_manifest import NAME as MANIFEST
 from .index_manifest import Manifest, read_manifest, write_manifest
-from .index_rows import ROWS_SUFFIX, TABLE_SUFFIX, Halves, IndexShard, Labels, MappedRows, read_labels, write_rows
+from .index_rows import (
+    ROWS_SUFFIX,
+    TABLE_SUFFIX,
+    Halves,
+    IndexShard,
+    Labels,
+    MappedRows,
+    read_labels,
+    read_whole,
+    rows_path,
+    write_rows,
+)
 from .index_staging import Purpose, Staging, recut
 
 SHARD_BYTES = 64 * 2**20
@@ -181,6 +192,9 @@ class IndexBuilder:
         tell = progress or (lambda what, done, total: None)
         with telling_write_failures(self.folder):
             untouched = self._untouched()
+            for shard in untouched:
+                # The new filter is made of them: one of damaged rows would never find these again.
+                read_whole(rows_path(self.folder / SHARDS, shard), shard.rows)
             shards = list(untouched)
             for rows, labels in recut(self._everything(len(untouched)), self._purpose.shard_rows):
                 shards.append(write_rows(self.folder / SHARDS, rows, labels))
