@@ -12,6 +12,7 @@ from diversity_guidance.demo.reals import RealPictures
 from diversity_guidance.demo.transformer import to_model_space
 from diversity_guidance.stores.index_spaces import latent_space
 from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.sealed_json import read_sealed, write_sealed
 from PIL import Image
 from support.graphs import REPELLENCY, SAMPLER, Drawing, Graph, Node, latents_of
 from support.host_client import HostClient, PromptRefused, RunFailed
@@ -272,15 +273,66 @@ def test_nothing_to_protect_and_no_such_index(client: HostClient) -> None:
         client.run(graph.prompt)
 
 
-def test_a_damaged_index_is_refused(server: HostServer, client: HostClient) -> None:
-    drawn_pictures_protected(client, "damaged")
-    manifest = server.base / "models/diversity_indexes/damaged/manifest.json"
-    data = bytearray(manifest.read_bytes())
-    data[len(data) // 2] ^= 1
-    manifest.write_bytes(data)
-    graph = Graph()
-    graph.add("PreviewAny", source=graph.add("DiversityProtectedIndex", name="damaged")[1])
-    with pytest.raises(RunFailed, match="nothing is protected by a damaged index"):
+def test_a_folder_along_a_wire_is_checked_too(server: HostServer, client: HostClient) -> None:
+    (server.base / "input").mkdir(exist_ok=True)
+    (server.base / "input" / "a way out").symlink_to(server.base / "output", target_is_directory=True)
+    for folder in ("../output", "a way out"):
+        graph = Building()
+        graph.build("never made", folder=graph.add("PrimitiveString", value=folder))
+        with pytest.raises(RunFailed, match="is not a folder below the input directory"):
+            client.run(graph.prompt)
+    assert not (server.base / "models/diversity_indexes/never made").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+@pytest.mark.parametrize("damage", ["changed", "newer"])
+def test_a_damaged_or_newer_index_is_refused_and_stays_as_it_was(
+    server: HostServer, client: HostClient, damage: str
+) -> None:
+    drawn_pictures_protected(client, damage)
+    folder = server.base / "models/diversity_indexes" / damage
+    manifest = folder / "manifest.json"
+    if damage == "newer":
+        write_sealed(manifest, {**read_sealed(manifest), "version": 99})
+    else:
+        data = bytearray(manifest.read_bytes())
+        data[len(data) // 2] ^= 1
+        manifest.write_bytes(data)
+    before = contents(folder)
+    opening, adding = Graph(), Building()
+    opening.add("PreviewAny", source=opening.add("DiversityProtectedIndex", name=damage)[1])
+    adding.build(damage, images=adding.add("EmptyImage", width=64, height=64, batch_size=1, color=0))
+    for graph in (opening, adding):
+        sentence = r"newer version .*: update the pack" if damage == "newer" else "nothing is protected by a damaged"
+        with pytest.raises(RunFailed, match=sentence):
+            client.run(graph.prompt)
+    assert contents(folder) == before
+
+
+def test_a_damaged_shard_is_named_while_pictures_are_drawn(server: HostServer, client: HostClient) -> None:
+    """Never passed over: no picture is drawn that might be a protected one."""
+    drawn_pictures_protected(client, "damaged shard")
+    (rows,) = (server.base / "models/diversity_indexes/damaged shard/shards").glob("*.f16")
+    data = bytearray(rows.read_bytes())
+    data[100] ^= 1
+    rows.write_bytes(data)
+    graph = Building()
+    graph.latents(graph.sample(graph.keep_away(graph.add("DiversityProtectedIndex", name="damaged shard"))))
+    with pytest.raises(RunFailed, match=rf"{rows.name} does not hold what was written in row 0"):
+        client.run(graph.prompt)
+
+
+def test_an_index_that_cannot_be_written(server: HostServer, client: HostClient) -> None:
+    folder = server.base / "models/diversity_indexes"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "in the way").write_text("a file where a folder should be")
+    graph = Building()
+    images = graph.add("EmptyImage", width=64, height=64, batch_size=1, color=0)
+    graph.build("in the way", images=images)
+    with pytest.raises(RunFailed, match=r"in the way could not be written \(.*The index stays as it was"):
         client.run(graph.prompt)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,38 @@ def test_every_picture_once_and_the_unreadable_named(pictures: Path, tmp_path: P
     source = files(pictures)
     encoded = shrunk(torch.stack([source.fitted.ready(read_picture(pictures / index.name(row))) for row in range(10)]))
     torch.testing.assert_close(index.sample(10), encoded, rtol=1e-3, atol=1e-3)
+
+
+def vanished(path: Path) -> None:
+    path.unlink()
+
+
+def a_bomb(path: Path) -> None:
+    """A header that claims 1,600 million pixels."""
+    size = (40000).to_bytes(4, "little")
+    header = b"BM" + bytes(8) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
+    path.write_bytes(header + size + size + (1).to_bytes(2, "little") + (24).to_bytes(2, "little") + bytes(24))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (vanished, "No such file"),
+        (a_bomb, "decompression bomb"),
+        (lambda path: path.write_bytes(b""), "cannot identify"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated"),
+    ],
+)
+def test_one_picture_that_cannot_be_read_costs_itself_only(
+    pictures: Path, tmp_path: Path, spoil: Callable[[Path], object], reason: str
+) -> None:
+    source = files(pictures / "dogs")
+    expected = build(tmp_path / "whole", SPACE, source, silent)
+    spoil(pictures / "dogs" / "4.png")
+    outcome = build(tmp_path / "index", SPACE, source, silent)
+    assert outcome.added == expected.added - 1
+    told = dict(outcome.unreadable)
+    assert told.keys() == {"4.png", "cut.png"} and reason in told["4.png"]
 
 
 def test_what_is_there_is_never_encoded_again(pictures: Path, tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +130,55 @@ class TestLatents:
         assert "cannot be read as safetensors" in capsys.readouterr().err
 
 
+def in_a_process(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, which runs some code before."""
+    script = f"import sys; from diversity_guidance.cli import main\n{code}\nsys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "index", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits and signals: run it on Linux or macOS")
+
+
+@posix
+@pytest.mark.parametrize("limit", [500, 4000])  # the appended part, the filter
+def test_no_space_left(index: Path, pictures: Path, capsys: pytest.CaptureFixture[str], limit: int) -> None:
+    before = {path: path.read_bytes() for path in index.rglob("*") if path.is_file()}
+    draw(pictures / "new.png", 77)
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+    words = ["add", str(index), str(pictures), "--space", "layout"]
+    failed = in_a_process(code, *words)
+    assert failed.returncode == 2 and "Traceback" not in failed.stderr
+    assert "free some space and run it again. The index stays as it was" in failed.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert main(["index", "verify", str(index)]) == 0
+    capsys.readouterr()
+    assert main(["index", *words]) == 0
+    assert "1 pictures were added" in capsys.readouterr().out
+
+
+@posix
+def test_a_command_that_is_killed_goes_on(index: Path, pictures: Path, tmp_path: Path) -> None:
+    """And encodes nothing again; the index is that of a command that was not."""
+    code = (
+        "import os, signal\n"
+        "from diversity_guidance.indexing import build\n"
+        "from diversity_guidance.stores.index_builder import IndexBuilder\n"
+        "build.KEPT_BYTES, append, calls = 1, IndexBuilder.append, []\n"
+        "def append_or_die(builder, *given):\n"
+        "    append(builder, *given)\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "IndexBuilder.append = append_or_die"
+    )
+    words = ["build", str(tmp_path / "again"), str(pictures), "--space", "layout", "--batch", "3"]
+    assert in_a_process(code, *words).returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "again").glob("building-1/*.safetensors"))) == 2
+    assert main(["index", "info", words[1]]) == 2
+    assert main(["index", *words]) == 0
+    assert ProtectedIndex.open(tmp_path / "again").fingerprint() == ProtectedIndex.open(index).fingerprint()
+
+
 def test_bad_input_ends_in_a_sentence(index: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(index.parent / "missing")
     for words, sentence in (
@@ -148,5 +201,15 @@ def test_a_newer_manifest_is_refused(index: Path, capsys: pytest.CaptureFixture[
 
     manifest = index / "manifest.json"
     write_sealed(manifest, {**read_sealed(manifest), "version": 99})
-    assert main(["index", "info", str(index)]) == 2
-    assert "newer version" in capsys.readouterr().err
+    before = manifest.read_bytes()
+    source = str(index.parent / "pictures")
+    for words in (
+        ["info"],
+        ["verify"],
+        ["add", source, "--space", "layout"],
+        ["remove", "cats/1.png"],
+        ["nearest", source],
+    ):
+        assert main(["index", words[0], str(index), *words[1:]]) == 2
+        assert "newer version" in capsys.readouterr().err
+    assert manifest.read_bytes() == before

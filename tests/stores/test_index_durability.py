@@ -336,6 +336,9 @@ def test_bad_input_is_refused_before_anything_is_kept(tmp_path: Path) -> None:
             IndexBuilder.opened(folder)
         with pytest.raises(IndexSpaceError, match="these have"):
             builder.append(torch.zeros(1, 24), ["a"])
+        build(tmp_path / "of another shape", references("normal", 5, 24, 0), shape=(2, 3, 4))
+        with pytest.raises(IndexSpaceError, match="choose another folder"):
+            builder.join(tmp_path / "of another shape")
         for value in (float("nan"), float("inf"), 7e4):
             with pytest.raises(ValueError, match="nothing was stored"):
                 builder.append(torch.full((1, *SHAPE), value), ["a"])
