@@ -124,9 +124,7 @@ def augmented(pictures: RealPictures, numbers: Tensor, size: int, generator: tor
     moved (up to 5 pixels of 64), mirrored (every other) and recoloured (channels by up to 15 %), each by a share of
     these that is drawn anew: some stay close to the original, which makes the search harder.
     """
-    images = pictures.images(numbers % len(pictures.labels))
-    if size != TILE:
-        images = interpolate(images, (size, size), mode="bicubic", align_corners=False).clamp(0, 1)
+    images = resized(pictures.images(numbers % len(pictures.labels)), size)
     changed = (numbers >= len(pictures.labels)).float() * torch.rand(len(numbers), generator=generator)
     draws = (2 * torch.rand((len(numbers), 8), generator=generator) - 1) * changed[:, None]
     angle, zoom = draws[:, 0] * (torch.pi / 12), 1 + 0.15 * draws[:, 1]
@@ -137,3 +135,10 @@ def augmented(pictures: RealPictures, numbers: Tensor, size: int, generator: tor
     grid = affine_grid(rows, list(images.shape), align_corners=False)
     images = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return (images * (1 + 0.15 * draws[:, 5:8, None, None])).clamp(0, 1)
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images (n, 3, H, W) in 0..1, ``size`` pixels wide and high."""
+    if images.shape[-1] == size:
+        return images
+    return interpolate(images, (size, size), mode="bicubic", align_corners=False).clamp(0, 1)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ...guidance.contract import Guidance, SamplingRun, SamplingStep
 from ...guidance.trace import Trace
+from ..autoencoder import DOWNSCALE, Autoencoder
 from ..pipeline import EmbeddedModel
 from ..transformer import to_raw_latents
-from .index_pictures import LatentFolder
+from .index_pictures import LatentFolder, RawEncoder, resized
 from .modes import PROMPTS
 
 CAUGHT = (0.01, 0.08, 0.5)
@@ -64,15 +65,20 @@ class Runs:
 
     @classmethod
     def drawn(cls, folder: Path, size: int, count: int, steps: int, batch: int, cfg: float) -> Runs:
-        """Runs of the benchmark's prompts, one seed each; kept in the folder, which is asked first."""
+        """Runs of the benchmark's prompts, one seed each; kept in the folder, which is asked first.
+
+        The model draws the size it was taught. For larger pictures every estimate is enlarged as a picture.
+        """
         path = folder / f"runs-{size}px-{count}x{steps}x{batch}-cfg{cfg:g}.safetensors"
         if not path.is_file():
             model, estimates, finals = EmbeddedModel.load(), [], []
+            enlarge = _Enlarging(model.autoencoder, size)
             for run in range(count):
                 recorder = Recorder()
                 prompts = [PROMPTS[run % len(PROMPTS)]] * batch
-                finals.append(model.sample(prompts, 100 + run, steps=steps, cfg=cfg, size=size, guidance=recorder))
-                estimates.append(torch.stack(recorder.estimates))
+                final = model.sample(prompts, 100 + run, steps=steps, cfg=cfg, guidance=recorder)
+                finals.append(enlarge(final))
+                estimates.append(torch.stack([enlarge(estimate) for estimate in recorder.estimates]))
             folder.mkdir(parents=True, exist_ok=True)
             tensors = {"estimates": torch.stack(estimates).flatten(3), "finals": torch.cat(finals).flatten(1)}
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
@@ -118,3 +124,17 @@ class Truth:
 def _blocks(references: LatentFolder):
     for part in references.parts():
         yield torch.from_numpy(part.astype("float32")).flatten(1)
+
+
+class _Enlarging:
+    """Raw latents of the same pictures, ``size`` pixels wide and high, enlarged as the protected ones are."""
+
+    def __init__(self, autoencoder: Autoencoder, size: int) -> None:
+        self._autoencoder, self._size = autoencoder, size
+        self._encoder = RawEncoder(torch.float32)
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor) -> Tensor:
+        if latents.shape[-1] * DOWNSCALE == self._size:
+            return latents
+        return self._encoder(resized(self._autoencoder.decode(latents), self._size))

@@ -113,3 +113,14 @@ def test_the_command_refuses_counts_below_one(tmp_path: Path, capsys: pytest.Cap
         assert main(["bench", "index", "--folder", str(tmp_path / "bench"), option, "0"]) == 2
         assert "must be at least 1" in capsys.readouterr().err
     assert not (tmp_path / "bench").exists()
+
+
+def test_larger_runs_are_the_same_pictures_enlarged(tmp_path: Path) -> None:
+    small, large = (Runs.drawn(tmp_path, size, 1, 4, 2, 5.0) for size in (64, 128))
+    assert large.estimates.shape == (1, 4, 2, 16 * 16 * 16)
+    autoencoder = load_autoencoder()
+    pictures = autoencoder.decode(small.finals.view(2, 16, 8, 8))
+    enlarged = autoencoder.decode(large.finals.view(2, 16, 16, 16))
+    shrunk = torch.nn.functional.avg_pool2d(enlarged, 2)
+    # Encoding and decoding blurs a little; another picture would differ by about 0.3.
+    assert float((shrunk - pictures).square().mean().sqrt()) < 0.1
