@@ -95,6 +95,11 @@ class Comparison:
                 "No radius of shields is known, so nothing is called inside: wire the trace, or set shield_radius."
             )
         former = self._near(before, notes) if (before.pictures if self._holds_features else before.samples) else ()
+        if not self._holds_features and any("noise_mask" in latent for latent in (*after.samples, *before.samples)):
+            notes.append(
+                "An inpainting mask held part of the samples: whole pictures were compared with the index, and only "
+                "the trace tells of the part that could change."
+            )
         return ProtectedReport(self.index.folder.name, len(self.index), self.radius, near, former)
 
     @property
@@ -103,7 +108,7 @@ class Comparison:
 
     def _near(self, drawn: Drawn, notes: list[str]) -> tuple[Nearness, ...]:
         try:
-            return self._features_near(drawn) if self._holds_features else self._latents_near(drawn, notes)
+            return self._features_near(drawn) if self._holds_features else self._latents_near(drawn)
         except ValueError as error:
             notes.append(str(error))
             return ()
@@ -123,7 +128,7 @@ class Comparison:
                     features[row] = self.space(fitted.ready(to_images([picture])[0])[None])[0].cpu()
         return features_near(self.index, features, self.radius)
 
-    def _latents_near(self, drawn: Drawn, notes: list[str]) -> tuple[Nearness, ...]:
+    def _latents_near(self, drawn: Drawn) -> tuple[Nearness, ...]:
         name = self.index.folder.name
         if not drawn.samples or self.model is None:
             raise ValueError(
@@ -132,9 +137,4 @@ class Comparison:
             )
         check_latent_space(self.index, latent_format_name(self.model))
         latents = [plain_latents(latent, "The samples") for latent in drawn.samples]
-        if any(latent.get("noise_mask") is not None for latent in drawn.samples):
-            notes.append(
-                "An inpainting mask held part of the samples: whole pictures were compared with the index, and only "
-                "the trace tells of the part that could change."
-            )
         return latents_near(self.index, latents, to_model_space(self.model), self.radius)

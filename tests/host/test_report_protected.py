@@ -129,8 +129,8 @@ def test_an_inpainting_mask_is_told(server: HostServer, client: HostClient) -> N
     graph = Reporting()
     graph.draw("for inpainting, reported")
     samples = graph.sample(latent=graph.masked()[0])
-    report = graph.report(samples, shield_radius=1.0)
-    assert "An inpainting mask held part of the samples" in text_of(client.run(graph.prompt), report)
+    report = graph.report(samples, shield_radius=1.0, before_samples=samples)
+    assert text_of(client.run(graph.prompt), report).count("An inpainting mask held part of the samples") == 1
 
 
 def test_an_index_of_features(server: HostServer, client: HostClient) -> None:
