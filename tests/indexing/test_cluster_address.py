@@ -53,10 +53,23 @@ def test_nothing_answers(
     assert not asked and not (tmp_path / "index").exists()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no such machine.invalid:6379"])
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no-such-machine:6379"])
 def test_no_such_port_or_machine(
-    pictures: Path, tmp_path: Path, asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], address: str
+    pictures: Path,
+    tmp_path: Path,
+    asked: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    address: str,
 ) -> None:
+    resolve = socket.getaddrinfo
+
+    def known(host: str, *arguments: Any) -> Any:
+        if host == "no-such-machine":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(host, *arguments)
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
     assert build(pictures, tmp_path, address) == 2
     assert f"The Ray cluster at {address} cannot be reached (" in capsys.readouterr().err
     assert not asked
