@@ -203,11 +203,12 @@ def build_exact(case: Case) -> None:
         return
     begun = time.process_time()
     with IndexBuilder(folder, "latent:SD3", case.references.shape) as builder:
-        done = len(builder.labels())
+        staged, end = len(builder.labels()), 0
         for part in case.references.parts():
-            if done < (start := done + len(part)):
-                builder.append(torch.tensor(part), [str(number) for number in range(done, start)])
-            done = start
+            start, end = end, end + len(part)
+            if staged < end:
+                fresh = range(max(start, staged), end)
+                builder.append(torch.tensor(part[fresh.start - start :]), [str(number) for number in fresh])
         builder.finish()
     _seconds_file(folder).write_text(str(time.process_time() - begun), encoding="ascii")
 

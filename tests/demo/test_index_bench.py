@@ -10,9 +10,12 @@ import pytest
 import torch
 from diversity_guidance.cli import main
 from diversity_guidance.demo.autoencoder import load_autoencoder
+from diversity_guidance.demo.bench.index import Case, build_exact
 from diversity_guidance.demo.bench.index_pictures import LatentFolder, RawEncoder, augmented
 from diversity_guidance.demo.bench.index_runs import Runs
 from diversity_guidance.demo.reals import RealPictures
+from diversity_guidance.stores.index_builder import IndexBuilder
+from diversity_guidance.stores.protected_index import ProtectedIndex
 from diversity_guidance.stores.protected_watch import Watch
 from support.index_data import build, exact_distances
 
@@ -113,6 +116,18 @@ def test_the_command_refuses_counts_below_one(tmp_path: Path, capsys: pytest.Cap
         assert main(["bench", "index", "--folder", str(tmp_path / "bench"), option, "0"]) == 2
         assert "must be at least 1" in capsys.readouterr().err
     assert not (tmp_path / "bench").exists()
+
+
+def test_an_index_whose_build_was_stopped_is_finished(folder: Path) -> None:
+    case = Case(str(folder), 64, PICTURES, runs=1, followed=1, steps=1, cfg=1.0)
+    (part,) = case.references.parts()
+    path = folder / f"index-64px-{PICTURES}"
+    with IndexBuilder(path, "latent:SD3", case.references.shape) as builder:
+        builder.append(torch.tensor(part[:150]), [str(number) for number in range(150)])
+    build_exact(case)
+    index = ProtectedIndex.open(path)
+    assert [index.name(number) for number in range(len(index))] == [str(number) for number in range(PICTURES)]
+    assert torch.equal(index.sample(PICTURES), torch.tensor(part).float())
 
 
 def test_larger_runs_are_the_same_pictures_enlarged(tmp_path: Path) -> None:
