@@ -132,8 +132,7 @@ class CoarseTable:
     def scan(self, queries: Projected, within: Floats) -> Candidates:
         """Every pair that may be closer than ``within``, shape (B,)."""
         coarser, finer = (_Product(queries, within, cut) for cut in (self.first.shape[1] - 2, self.cut))
-        starts = range(0, len(self), SCAN_ROWS)
-        found = np.concatenate([coarser.near_any(self.first[start : start + SCAN_ROWS]) + start for start in starts])
+        found = coarser.near_any(self.first)
         parts = []
         for numbers in np.array_split(found, -(-len(found) // SCAN_ROWS) or 1):
             places, rows, bounds = finer.pairs(self.joined(numbers))
@@ -166,24 +165,31 @@ class _Product:
         # No product reaches infinity: neither those of far queries nor those that only fill up.
         width = 1 if len(points) == 1 else -(-len(points) // AT_ONCE) * AT_ONCE
         least = np.pad(np.where(queries.near, least, np.inf), (0, width - len(points)), constant_values=np.inf)
-        self._least = np.tile(least.astype(np.float32), (SCAN_ROWS, 1))
-        # Kept for all chunks: fresh memory would cost as much as the products.
-        self._products = np.empty_like(self._least)
-        self._near = np.empty(self._least.shape, np.bool_)
+        self._least = least.astype(np.float32)
         self._directions = np.zeros((cut + 2, width), np.float32)
         self._directions[:, : len(points)] = points.T
 
     def near_any(self, references: NDArray[np.float32]) -> Integers:
-        """Places of the references, shape (n, cut + 2), that may be inside for any query."""
-        products, near = self._products[: len(references)], self._near[: len(references)]
-        np.greater_equal(np.matmul(references, self._directions, out=products), self._least[: len(products)], out=near)
-        words = near if near.shape[1] == 1 else near.view(np.uint64)
-        return np.flatnonzero(words if words.shape[1] == 1 else words.any(axis=1))
+        """Places of the references, shape (n, cut + 2), that may be inside for any query; n may be millions."""
+        rows, width = min(SCAN_ROWS, len(references)), len(self._least)
+        # Kept for all chunks: fresh memory costs as much as the products, and so does comparing with a short row.
+        least = np.tile(self._least, (rows, 1))
+        products, near = np.empty_like(least), np.empty(least.shape, np.bool_)
+        words = near if width == 1 else near.view(np.uint64)
+        found = []
+        for start in range(0, len(references), rows):
+            chunk = references[start : start + rows]
+            count = len(chunk)
+            np.matmul(chunk, self._directions, out=products[:count])
+            np.greater_equal(products[:count], least[:count], out=near[:count])
+            told = words[:count] if width <= AT_ONCE else words[:count].any(axis=1)
+            found.append(np.flatnonzero(told) + start)
+        return np.concatenate(found)
 
     def pairs(self, references: NDArray[np.float32]) -> tuple[Integers, Integers, Floats]:
         """Pairs that may be inside: places of the references (n, cut + 2), rows of the queries, and their bounds."""
         products = references @ self._directions
-        places, rows = (products >= self._least[: len(references)]).nonzero()
+        places, rows = (products >= self._least).nonzero()
         squares = 2 * self._halves[rows] - 2 * products[places, rows].astype(np.float64)
         return places, rows, conservative(np.sqrt(np.maximum(squares, 0.0)), self._norms[rows], COARSE_ROUNDING)
 
