@@ -10,9 +10,9 @@ import pytest
 import torch
 from diversity_guidance.cli import main
 from diversity_guidance.demo.autoencoder import load_autoencoder
-from diversity_guidance.demo.bench.index import Case, build_exact
 from diversity_guidance.demo.bench.index_pictures import LatentFolder, RawEncoder, augmented
 from diversity_guidance.demo.bench.index_runs import Runs
+from diversity_guidance.demo.bench.index_searches import Case, build_exact
 from diversity_guidance.demo.reals import RealPictures
 from diversity_guidance.stores.index_builder import IndexBuilder
 from diversity_guidance.stores.protected_index import ProtectedIndex
