@@ -16,6 +16,11 @@ def shifted(time: float | Tensor, shift: float = SHIFT) -> float | Tensor:
     return shift * time / (1 + (shift - 1) * time)
 
 
+def unshifted(level: float, shift: float = SHIFT) -> float:
+    """Time in [0, 1] of a noise level: the inverse of ``shifted``."""
+    return level / (shift - (shift - 1) * level)
+
+
 def simple_schedule(steps: int, shift: float = SHIFT) -> Tensor:
     """Noise levels of every step and the final 0, shape (steps + 1,), descending from 1.
 

@@ -165,24 +165,34 @@ def _line(row: Row, summary: Summary, vendi: float) -> tuple[str, ...]:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the benchmark."""
+def add_size_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every benchmark that counts modes by rows."""
     parser.add_argument("--count", type=int, default=16, help="pictures a prompt and seed (default: 16)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
+    parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    add_size_arguments(parser)
     parser.add_argument(
         "--one-by-one", action="store_true", help="draw a picture at a time, kept away from a Memory Bank that grows"
     )
-    parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure every row and print the table as it grows."""
+    rows, draw = (QUEUE_ROWS, one_by_one) if arguments.one_by_one else (ROWS, in_one_batch)
+    return run_rows([(row, draw) for row in rows], arguments)
+
+
+def run_rows(rows: Sequence[tuple[Row, Draw]], arguments: argparse.Namespace) -> int:
+    """Measure rows, each drawn in its own way, and print the table as it grows."""
     model, judge = EmbeddedModel.load(), Judge.load()
     seeds = first_seeds(arguments.seeds)
     results: list[tuple[Row, Result]] = []
-    rows, draw = (QUEUE_ROWS, one_by_one) if arguments.one_by_one else (ROWS, in_one_batch)
-    for row in rows:
+    for row, draw in rows:
         done = 0
 
         def tick(row: Row = row) -> None:

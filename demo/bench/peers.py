@@ -1,0 +1,89 @@
+"""``diversity-guidance bench peers``: what others do for diversity, on the same prompts and seeds as ``bench modes``.
+
+Every method at several strengths, since its own default belongs to another model.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from ...guidance.contract import Guidance
+from ...guidance.interval import SigmaInterval
+from ...guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from ...guidance.vendi_guidance import VendiGuidance
+from ..peers import AnnealedConditions, Change, ChangedConditions, IntervalGuidance, ParticleGuidance, VariedConditions
+from ..pipeline import EmbeddedModel
+from .modes import WINDOW, Draw, Row, add_size_arguments, run_rows
+from .vendi_rows import DEFAULT
+
+
+def guided(make: Callable[[], Guidance | None]) -> Draw:
+    """Drawn with a guidance that is made anew for every batch."""
+
+    def draw(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
+        return model.sample([prompt] * count, seed, steps=steps, cfg=row.cfg, guidance=make())
+
+    return draw
+
+
+def conditioned(make: Callable[[int], Change]) -> Draw:
+    """Drawn with conditionings that a change, made for a seed, puts in place of the prompt's."""
+
+    def draw(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
+        empty = model.text.encode([""])[0][0]
+        changed = replace(model, transformer=ChangedConditions(model.transformer, make(seed), empty))
+        return changed.sample([prompt] * count, seed, steps=steps, cfg=row.cfg)
+
+    return draw
+
+
+def _annealed(scale: float) -> Draw:
+    return conditioned(lambda seed: AnnealedConditions(scale, seed))
+
+
+def _varied(strength: float) -> Draw:
+    return conditioned(lambda seed: VariedConditions(strength, seed))
+
+
+def _particles(coefficient: float) -> Draw:
+    return guided(lambda: ParticleGuidance(coefficient))
+
+
+def _repelled(settings: RepellencySettings) -> Draw:
+    return guided(lambda: SparseRepellency(settings))
+
+
+ROWS: tuple[tuple[Row, Draw], ...] = (
+    (Row("none", 5.0), guided(lambda: None)),
+    (Row("Sparse Repellency", 5.0), _repelled(RepellencySettings(interval=WINDOW))),
+    (Row("Vendi Guidance", 5.0), guided(lambda: VendiGuidance(DEFAULT))),
+    *((Row(f"CADS, scale {scale:g}", 5.0), _annealed(scale)) for scale in (0.25, 0.5, 1.0)),
+    *((Row(f"noise on the conditioning, {strength:g}", 5.0), _varied(strength)) for strength in (1.0, 2.0, 4.0)),
+    *((Row(f"Particle Guidance, {power:g}", 5.0), _particles(power)) for power in (10.0, 30.0, 100.0)),
+    *(
+        (
+            Row(f"interval guidance, below sigma {high:g}", 5.0),
+            guided(lambda high=high: IntervalGuidance(SigmaInterval(high=high))),
+        )
+        for high in (0.9, 0.8)
+    ),
+    (Row("none", 1.0), guided(lambda: None)),
+    (Row("Sparse Repellency, radius 0.15", 1.0), _repelled(RepellencySettings(radius=0.15, interval=WINDOW))),
+    (Row("CADS, scale 0.25", 1.0), _annealed(0.25)),
+    (Row("noise on the conditioning, 1", 1.0), _varied(1.0)),
+    (Row("Particle Guidance, 30", 1.0), _particles(30.0)),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    add_size_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure every row and print the table as it grows."""
+    return run_rows(ROWS, arguments)

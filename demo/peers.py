@@ -1,0 +1,170 @@
+"""What others do for diversity, from their equations, for comparison on the embedded model.
+
+Each is the method and not its product: units, windows and strengths are carried over to a rectified flow where the
+original counts in another schedule, and said here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..guidance.contract import Guidance, SamplingRun, SamplingStep
+from ..guidance.interval import SigmaInterval
+from ..guidance.trace import Trace
+from .schedule import unshifted
+
+Change = Callable[[Tensor, float], Tensor]
+"""Another conditioning for (embeddings (B, ...), time), where time falls from 1 to 0 in even steps."""
+
+LARGEST_RATIO = 14.6
+"""Noise to signal at Stable Diffusion 1.5's first step; in a rectified flow it is infinite."""
+
+
+class ChangedConditions(nn.Module):
+    """A denoiser that is given other conditionings than those of its prompts.
+
+    Args:
+        transformer: the denoiser.
+        change: applied to tokens and pooled embeddings of all but the empty prompt.
+        empty: tokens of the empty prompt, shape (8, 128).
+    """
+
+    def __init__(self, transformer: nn.Module, change: Change, empty: Tensor) -> None:
+        super().__init__()
+        self.transformer, self.change, self.empty = transformer, change, empty
+
+    def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, return_dict: bool = False) -> Tensor:
+        """The same as the denoiser's."""
+        if not torch.equal(tokens[0], self.empty):
+            time = unshifted(float(times[0]) / 1000)
+            tokens, pooled = self.change(tokens, time), self.change(pooled, time)
+        return self.transformer(x, tokens, pooled, times, return_dict=return_dict)
+
+
+class AnnealedConditions:
+    """CADS (arXiv 2310.17347): noise in the conditioning that falls while a picture is drawn.
+
+    y becomes sqrt(gamma) y + scale sqrt(1 - gamma) n, rescaled to the mean and deviation of y, in units of the latter.
+
+    Args:
+        scale: of the noise; 0.25 is the paper's for Stable Diffusion.
+        seed: of the noise, drawn anew in every step.
+        end, begin: times between which gamma falls from 1 to 0.
+    """
+
+    def __init__(self, scale: float, seed: int, end: float = 0.6, begin: float = 0.9) -> None:
+        self.scale, self.end, self.begin = scale, end, begin
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def gamma(self, time: float) -> float:
+        """Share of the conditioning that is left."""
+        return min(1.0, max(0.0, (self.begin - time) / (self.begin - self.end)))
+
+    def __call__(self, embeddings: Tensor, time: float) -> Tensor:
+        """Embeddings (B, ...) with as much noise as the time asks for."""
+        gamma = self.gamma(time)
+        if gamma == 1:
+            return embeddings
+        axes = tuple(range(1, embeddings.dim()))
+        mean, deviation = embeddings.mean(axes, keepdim=True), embeddings.std(axes, keepdim=True)
+        noise = torch.randn(embeddings.shape, generator=self._generator) * deviation
+        mixed = math.sqrt(gamma) * embeddings + self.scale * math.sqrt(1 - gamma) * noise
+        centred = mixed - mixed.mean(axes, keepdim=True)
+        return centred / mixed.std(axes, keepdim=True) * deviation + mean
+
+
+class VariedConditions:
+    """Noise on a random part of the conditioning in the first steps, as SeedVarianceEnhancer's description has it.
+
+    Args:
+        strength: half width of the uniform noise in standard deviations of the embeddings (the original's 15 to 30 are
+            in the units of another text encoder).
+        seed: of the noise, the same in every step.
+        share: of the values that are changed.
+        until: time at which the prompt's own conditioning returns: the first fifth of the steps is changed.
+    """
+
+    def __init__(self, strength: float, seed: int, share: float = 0.5, until: float = 0.8) -> None:
+        self.strength, self.seed, self.share, self.until = strength, seed, share, until
+
+    def __call__(self, embeddings: Tensor, time: float) -> Tensor:
+        """Embeddings (B, ...), varied in the first steps."""
+        if time <= self.until:
+            return embeddings
+        generator = torch.Generator().manual_seed(self.seed)
+        chosen = torch.rand(embeddings.shape, generator=generator) < self.share
+        noise = 2 * torch.rand(embeddings.shape, generator=generator) - 1
+        deviation = embeddings.std(tuple(range(1, embeddings.dim())), keepdim=True)
+        return embeddings + self.strength * deviation * noise * chosen
+
+
+class _Memoryless(Guidance):
+    """Knows nothing but the present step."""
+
+    @property
+    def trace(self) -> Trace:
+        """Nothing is told."""
+        return Trace()
+
+    def begin(self, run: SamplingRun) -> None:
+        """Nothing is kept."""
+
+    def finish(self, samples: Tensor) -> Tensor:
+        """The same tensor."""
+        return samples
+
+
+@dataclass(frozen=True)
+class ParticleGuidance(_Memoryless):
+    """Particle Guidance on latents, with a Gaussian kernel (arXiv 2310.13102).
+
+    The predicted noise loses coefficient * sigma_t * sum_j 2 w_ij (x_i - x_j) / h_i, with w = exp(-d^2 / h) and
+    h = median(d)^2 / log(n - 1), while the noise is stronger than the signal. Latents are scaled to the original's
+    variance-preserving process, and for two pictures log 2 stands for log 1, which would be no force.
+
+    Attributes:
+        coefficient: 30 is the original's.
+    """
+
+    coefficient: float = 30.0
+    name = "Particle Guidance"
+
+    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
+        """Estimates (B, C, ...) moved apart."""
+        signal, size = 1 - step.sigma, math.hypot(step.sigma, 1 - step.sigma)
+        ratio = min(step.sigma / signal if signal > 0 else math.inf, LARGEST_RATIO)
+        if ratio < 1 or len(denoised) < 2:
+            return denoised
+        force = repulsion(step.noisy.flatten(1) / size).view_as(denoised)
+        return denoised + ratio * self.coefficient * (step.sigma / size) * force
+
+
+def repulsion(points: Tensor) -> Tensor:
+    """The force of Particle Guidance on points (B, D), B at least 2; shape (B, D)."""
+    count = len(points)
+    distances = torch.cdist(points, points)
+    others = distances[~torch.eye(count, dtype=torch.bool)].view(count, count - 1)
+    width = others.median(dim=1, keepdim=True).values.square() / math.log(max(count - 1, 2))
+    weights = 2 * torch.exp(-distances.square() / width) / width
+    return weights.sum(1, keepdim=True) * points - weights @ points
+
+
+@dataclass(frozen=True)
+class IntervalGuidance(_Memoryless):
+    """Classifier-free guidance in an interval of noise levels only (arXiv 2404.07724).
+
+    Attributes:
+        interval: where it acts; elsewhere the prompt's own estimate counts.
+    """
+
+    interval: SigmaInterval
+    name = "interval guidance"
+
+    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
+        """The guided estimate inside, the conditional one outside."""
+        return denoised if step.sigma in self.interval else step.conditional

@@ -1,0 +1,112 @@
+"""What others do for diversity, by their equations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diversity_guidance.demo.bench.modes import Row
+from diversity_guidance.demo.bench.peers import conditioned, guided
+from diversity_guidance.demo.peers import (
+    AnnealedConditions,
+    IntervalGuidance,
+    ParticleGuidance,
+    VariedConditions,
+    repulsion,
+)
+from diversity_guidance.demo.pipeline import EmbeddedModel
+from diversity_guidance.demo.schedule import shifted, unshifted
+from diversity_guidance.guidance.contract import SamplingStep
+from diversity_guidance.guidance.interval import SigmaInterval
+
+PROMPT, SEED, STEPS = "doctor", 3, 5
+
+
+@pytest.fixture(scope="module")
+def model() -> EmbeddedModel:
+    return EmbeddedModel.load()
+
+
+def test_times_and_levels_are_inverse() -> None:
+    for time in (0.0, 0.2, 0.77, 1.0):
+        assert unshifted(float(shifted(time))) == pytest.approx(time)
+
+
+@pytest.mark.parametrize(
+    ("time", "gamma"), [(1.0, 0.0), (0.9, 0.0), (0.85, 1 / 6), (0.75, 0.5), (0.65, 5 / 6), (0.6, 1.0), (0.0, 1.0)]
+)
+def test_cads_anneals_the_conditioning(time: float, gamma: float) -> None:
+    annealed = AnnealedConditions(0.25, seed=0)
+    assert annealed.gamma(time) == pytest.approx(gamma)
+    embeddings = torch.randn(64, 8, 128, generator=torch.Generator().manual_seed(1)) * 3 + 0.5
+    changed = annealed(embeddings, time)
+    if gamma == 1:
+        assert changed is embeddings
+        return
+    torch.testing.assert_close(changed.mean((1, 2)), embeddings.mean((1, 2)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(changed.std((1, 2)), embeddings.std((1, 2)), rtol=1e-4, atol=0)
+    # Both parts are independent, so that what is left of the conditioning shows as a correlation.
+    left = math.sqrt(gamma / (gamma + 0.25**2 * (1 - gamma)))
+    pairs = torch.stack([changed.flatten(), embeddings.flatten()])
+    assert float(torch.corrcoef(pairs)[0, 1]) == pytest.approx(left, abs=0.01)
+
+
+def test_conditionings_vary_in_the_first_fifth_and_by_half_of_their_values() -> None:
+    embeddings = torch.randn(16, 8, 128, generator=torch.Generator().manual_seed(1))
+    varied = VariedConditions(2.0, seed=4)
+    assert varied(embeddings, 0.8) is embeddings
+    changed = varied(embeddings, 0.9)
+    assert torch.equal(changed, varied(embeddings, 1.0))
+    moved = (changed - embeddings)[changed != embeddings]
+    assert len(moved) / embeddings.numel() == pytest.approx(0.5, abs=0.02)
+    assert float(moved.abs().max()) < 2 * 1.2 and float(moved.std()) == pytest.approx(2 / math.sqrt(3), rel=0.05)
+
+
+def test_particles_are_pushed_as_the_equation_says() -> None:
+    points = torch.randn(5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = torch.zeros_like(points)
+    for i, point in enumerate(points):
+        others = [j for j in range(5) if j != i]
+        distances = sorted(float((point - points[j]).norm()) for j in others)
+        width = distances[(len(distances) - 1) // 2] ** 2 / math.log(4)
+        for j in others:
+            difference = point - points[j]
+            expected[i] += 2 * math.exp(-float(difference.square().sum()) / width) / width * difference
+    torch.testing.assert_close(repulsion(points), expected)
+    pair = repulsion(points[:2])
+    torch.testing.assert_close(pair[0], -pair[1])
+    assert float(pair[0] @ (points[0] - points[1])) > 0
+
+
+@pytest.mark.parametrize(("sigma", "moves"), [(1.0, True), (0.7, True), (0.49, False)])
+def test_particles_are_pushed_while_noise_is_stronger_than_the_picture(sigma: float, moves: bool) -> None:
+    noisy = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    denoised = torch.zeros_like(noisy)
+    moved = ParticleGuidance()(denoised, SamplingStep(sigma, 0.0, 0.0, noisy, denoised))
+    assert torch.equal(moved, denoised) != moves
+    assert bool(moved.isfinite().all())
+    alone = SamplingStep(sigma, 0.0, 0.0, noisy[:1], denoised[:1])
+    assert torch.equal(ParticleGuidance()(denoised[:1], alone), denoised[:1])
+
+
+def test_outside_its_interval_guidance_leaves_the_conditional_estimate() -> None:
+    guidance = IntervalGuidance(SigmaInterval(high=0.8))
+    guided_estimate, conditional = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    assert guidance(guided_estimate, SamplingStep(0.9, 0.8, 0.0, conditional, conditional)) is conditional
+    assert guidance(guided_estimate, SamplingStep(0.7, 0.6, 0.0, conditional, conditional)) is guided_estimate
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+def test_strength_zero_draws_the_same_pictures_and_more_draws_others(model: EmbeddedModel, cfg: float) -> None:
+    row = Row("", cfg)
+    plain = guided(lambda: None)(model, row, PROMPT, SEED, 2, STEPS)
+    ways = [
+        lambda strength: conditioned(lambda seed: VariedConditions(strength, seed)),
+        lambda strength: guided(lambda: ParticleGuidance(strength)),
+    ]
+    for way in ways:
+        torch.testing.assert_close(way(0.0)(model, row, PROMPT, SEED, 2, STEPS), plain)
+        assert not torch.allclose(way(100.0)(model, row, PROMPT, SEED, 2, STEPS), plain, atol=1e-2)
+    other = conditioned(lambda seed: AnnealedConditions(1.0, seed))(model, row, PROMPT, SEED, 2, STEPS)
+    assert not torch.allclose(other, plain, atol=1e-2)
