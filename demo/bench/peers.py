@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ...guidance.contract import Guidance
+from ...guidance.contract import Chain, Guidance
 from ...guidance.interval import SigmaInterval
 from ...guidance.sparse_repellency import RepellencySettings, SparseRepellency
 from ...guidance.vendi_guidance import VendiGuidance
@@ -41,8 +41,8 @@ def conditioned(make: Callable[[int], Change]) -> Draw:
     return draw
 
 
-def _annealed(scale: float) -> Draw:
-    return conditioned(lambda seed: AnnealedConditions(scale, seed))
+def _annealed(scale: float, end: float = 0.6) -> Draw:
+    return conditioned(lambda seed: AnnealedConditions(scale, seed, end))
 
 
 def _varied(strength: float) -> Draw:
@@ -57,25 +57,31 @@ def _repelled(settings: RepellencySettings) -> Draw:
     return guided(lambda: SparseRepellency(settings))
 
 
+def _interval(high: float) -> IntervalGuidance:
+    return IntervalGuidance(SigmaInterval(high=high))
+
+
 ROWS: tuple[tuple[Row, Draw], ...] = (
     (Row("none", 5.0), guided(lambda: None)),
     (Row("Sparse Repellency", 5.0), _repelled(RepellencySettings(interval=WINDOW))),
     (Row("Vendi Guidance", 5.0), guided(lambda: VendiGuidance(DEFAULT))),
     *((Row(f"CADS, scale {scale:g}", 5.0), _annealed(scale)) for scale in (0.25, 0.5, 1.0)),
-    *((Row(f"noise on the conditioning, {strength:g}", 5.0), _varied(strength)) for strength in (1.0, 2.0, 4.0)),
-    *((Row(f"Particle Guidance, {power:g}", 5.0), _particles(power)) for power in (10.0, 30.0, 100.0)),
+    *((Row(f"CADS, scale 0.25, annealed until time {end:g}", 5.0), _annealed(0.25, end)) for end in (0.3, 0.0)),
+    *((Row(f"noise on the conditioning, {strength:g}", 5.0), _varied(strength)) for strength in (1.0, 2.0, 4.0, 8.0)),
+    *((Row(f"Particle Guidance, {power:g}", 5.0), _particles(power)) for power in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
     *(
-        (
-            Row(f"interval guidance, below sigma {high:g}", 5.0),
-            guided(lambda high=high: IntervalGuidance(SigmaInterval(high=high))),
-        )
-        for high in (0.9, 0.8)
+        (Row(f"interval guidance, below sigma {high:g}", 5.0), guided(lambda high=high: _interval(high)))
+        for high in (0.9, 0.8, 0.6, 0.4, 0.2)
+    ),
+    (
+        Row("interval guidance, below sigma 0.4, and Sparse Repellency", 5.0),
+        guided(lambda: Chain([_interval(0.4), SparseRepellency(RepellencySettings(interval=WINDOW))])),
     ),
     (Row("none", 1.0), guided(lambda: None)),
     (Row("Sparse Repellency, radius 0.15", 1.0), _repelled(RepellencySettings(radius=0.15, interval=WINDOW))),
     (Row("CADS, scale 0.25", 1.0), _annealed(0.25)),
     (Row("noise on the conditioning, 1", 1.0), _varied(1.0)),
-    (Row("Particle Guidance, 30", 1.0), _particles(30.0)),
+    *((Row(f"Particle Guidance, {power:g}", 1.0), _particles(power)) for power in (30.0, 100.0, 300.0)),
 )
 
 
