@@ -79,8 +79,8 @@ ROWS: tuple[tuple[Row, Draw], ...] = (
     ),
     (Row("none", 1.0), guided(lambda: None)),
     (Row("Sparse Repellency, radius 0.15", 1.0), _repelled(RepellencySettings(radius=0.15, interval=WINDOW))),
-    (Row("CADS, scale 0.25", 1.0), _annealed(0.25)),
-    (Row("noise on the conditioning, 1", 1.0), _varied(1.0)),
+    *((Row(f"CADS, scale {scale:g}", 1.0), _annealed(scale)) for scale in (0.25, 1.0)),
+    *((Row(f"noise on the conditioning, {strength:g}", 1.0), _varied(strength)) for strength in (1.0, 4.0, 8.0)),
     *((Row(f"Particle Guidance, {power:g}", 1.0), _particles(power)) for power in (30.0, 100.0, 300.0)),
 )
 
