@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from diversity_guidance import __version__
 from PIL import Image
-from support.graphs import Node, pictures_of
-from support.host_client import HostClient, Prompt
+from support.example_prompts import quick, savers
+from support.graphs import pictures_of
+from support.host_client import HostClient
 from support.host_server import PACK, HostServer
 from support.workflows import NOTES, to_api
 
@@ -70,19 +71,6 @@ def test_the_nodes_are_those_of_the_host(path: Path, client: HostClient) -> None
 def test_the_host_offers_them_as_templates(client: HostClient) -> None:
     templates = client.get("/workflow_templates").json()
     assert set(templates["diversity-guidance"]) == {path.stem for path in FILES}
-
-
-def quick(client: HostClient, title: str) -> Prompt:
-    """The workflow as a graph, with fewer steps."""
-    prompt = to_api(workflow_in(PACK / "example_workflows" / f"{title}.json"), client.object_info())
-    for node in prompt.values():
-        if node["class_type"] == "KSampler":
-            node["inputs"]["steps"] = 10
-    return prompt
-
-
-def savers(prompt: Prompt) -> list[Node]:
-    return [Node(identity) for identity, node in prompt.items() if node["class_type"] == "SaveImage"]
 
 
 def spread(pictures: list[Any]) -> float:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.example_prompts import quick
 from support.graphs import Drawing, Graph, Node, pictures_of
 from support.host_client import HostClient, PromptRefused, Run
 from support.host_listener import listen
-from support.host_server import PACK, HostServer
-from support.workflows import to_api
+from support.host_server import HostServer
 
 SETTINGS: dict[str, Any] = {
     "features": "random network",
@@ -359,11 +359,7 @@ def test_cancel(client: HostClient) -> None:
 
 def test_the_example_workflow(server: HostServer, client: HostClient) -> None:
     """One report compares both batches, another one sorts the first."""
-    path = PACK / "example_workflows" / "Diversity report of an unguided and a guided batch.json"
-    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), client.object_info())
-    for node in prompt.values():
-        if node["class_type"] == "KSampler":
-            node["inputs"]["steps"] = 10
+    prompt = quick(client, "Diversity report of an unguided and a guided batch")
     run = client.run(prompt)
     comparing, sorting = (
         run.outputs[identity]["text"][0] for identity, node in prompt.items() if node["class_type"] == "DiversityReport"

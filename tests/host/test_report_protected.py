@@ -15,11 +15,11 @@ from diversity_guidance.stores.index_builder import IndexBuilder
 from diversity_guidance.stores.index_spaces import feature_space, latent_space
 from diversity_guidance.stores.protected_index import ProtectedIndex
 from PIL import Image
+from support.example_prompts import quick
 from support.graphs import Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, Run
-from support.host_server import PACK, HostServer
+from support.host_server import HostServer
 from support.indexes import built
-from support.workflows import to_api
 
 RADIUS = 30.0
 
@@ -196,11 +196,7 @@ def test_what_does_not_fit_costs_its_part_of_the_report_only(server: HostServer,
 
 def test_the_example_workflow(server: HostServer, client: HostClient) -> None:
     """The report tells that the same seed came inside before and no more."""
-    path = PACK / "example_workflows" / "Pictures that are never drawn again.json"
-    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), client.object_info())
-    for node in prompt.values():
-        if node["class_type"] == "KSampler":
-            node["inputs"]["steps"] = 10
+    prompt = quick(client, "Pictures that are never drawn again")
     run = client.run(prompt)
     (report,) = (Node(identity) for identity, node in prompt.items() if node["class_type"] == "DiversityReport")
     told = text_of(run, report)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
-from support.graphs import Node, pictures_of
+from support.example_prompts import quick, savers
+from support.graphs import pictures_of
 from support.host_client import HostClient
-from support.host_server import PACK
-from support.workflows import to_api
 
 
 def drawn(client: HostClient, title: str) -> list[list[Any]]:
     """The pictures of each saver of a workflow, drawn in fewer steps."""
-    path = PACK / "example_workflows" / f"{title}.json"
-    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), client.object_info())
-    for node in prompt.values():
-        if node["class_type"] == "KSampler":
-            node["inputs"]["steps"] = 6
+    prompt = quick(client, title, steps=6)
     run = client.run(prompt)
-    savers = [Node(identity) for identity, node in prompt.items() if node["class_type"] == "SaveImage"]
-    return [pictures_of(client, run, saver) for saver in savers]
+    return [pictures_of(client, run, saver) for saver in savers(prompt)]
 
 
 def difference(one: Any, other: Any) -> float:
