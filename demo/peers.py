@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..guidance.contract import Guidance, SamplingRun, SamplingStep
+from ..guidance.contract import SamplingStep
 from ..guidance.interval import SigmaInterval
-from ..guidance.trace import Trace
+from .plain_guidance import PlainGuidance
 from .schedule import unshifted
 
 Change = Callable[[Tensor, float], Tensor]
@@ -103,24 +103,8 @@ class VariedConditions:
         return embeddings + self.strength * deviation * noise * chosen
 
 
-class _Memoryless(Guidance):
-    """Knows nothing but the present step."""
-
-    @property
-    def trace(self) -> Trace:
-        """Nothing is told."""
-        return Trace()
-
-    def begin(self, run: SamplingRun) -> None:
-        """Nothing is kept."""
-
-    def finish(self, samples: Tensor) -> Tensor:
-        """The same tensor."""
-        return samples
-
-
 @dataclass(frozen=True)
-class ParticleGuidance(_Memoryless):
+class ParticleGuidance(PlainGuidance):
     """Particle Guidance on latents, with a Gaussian kernel (arXiv 2310.13102).
 
     The predicted noise loses coefficient * sigma_t * sum_j 2 w_ij (x_i - x_j) / h_i, with w = exp(-d^2 / h) and
@@ -155,7 +139,7 @@ def repulsion(points: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class IntervalGuidance(_Memoryless):
+class IntervalGuidance(PlainGuidance):
     """Classifier-free guidance in an interval of noise levels only (arXiv 2404.07724).
 
     Attributes:

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...guidance.contract import Guidance, SamplingRun, SamplingStep
-from ...guidance.trace import Trace
-from ..autoencoder import DOWNSCALE, Autoencoder
+from ...guidance.contract import SamplingStep, identity
+from ..autoencoder import Autoencoder
 from ..pipeline import EmbeddedModel
+from ..plain_guidance import PlainGuidance
+from ..reals import TILE
 from ..transformer import to_raw_latents
 from .index_pictures import LatentFolder, RawEncoder, resized
 from .modes import PROMPTS
@@ -24,31 +25,18 @@ TEN_DIGITS = 1e-4
 """Pairs so near to the radius, relatively, are measured from their difference: a product cannot decide them."""
 
 
-class Recorder(Guidance):
-    """Changes nothing and keeps every conditional estimate, as raw latents."""
+class Recorder(PlainGuidance):
+    """Changes nothing and keeps every conditional estimate of one run, as raw latents."""
 
     name = "Recorder"
 
     def __init__(self) -> None:
         self.estimates: list[Tensor] = []
 
-    @property
-    def trace(self) -> Trace:
-        """Nothing happened."""
-        return Trace()
-
-    def begin(self, run: SamplingRun) -> None:
-        """Nothing is kept between runs."""
-        self.estimates = []
-
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """The same tensor."""
         self.estimates.append(to_raw_latents(step.conditional))
         return denoised
-
-    def finish(self, samples: Tensor) -> Tensor:
-        """The same tensor."""
-        return samples
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,7 @@ class Runs:
         path = folder / f"runs-{size}px-{count}x{steps}x{batch}-cfg{cfg:g}.safetensors"
         if not path.is_file():
             model, estimates, finals = EmbeddedModel.load(), [], []
-            enlarge = _Enlarging(model.autoencoder, size)
+            enlarge = _Enlarging(model.autoencoder, size) if size != TILE else identity
             for run in range(count):
                 recorder = Recorder()
                 prompts = [PROMPTS[run % len(PROMPTS)]] * batch
@@ -135,6 +123,4 @@ class _Enlarging:
 
     @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
-        if latents.shape[-1] * DOWNSCALE == self._size:
-            return latents
         return self._encoder(resized(self._autoencoder.decode(latents), self._size))

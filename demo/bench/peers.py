@@ -17,11 +17,11 @@ from ...guidance.sparse_repellency import RepellencySettings, SparseRepellency
 from ...guidance.vendi_guidance import VendiGuidance
 from ..peers import AnnealedConditions, Change, ChangedConditions, IntervalGuidance, ParticleGuidance, VariedConditions
 from ..pipeline import EmbeddedModel
-from .modes import WINDOW, Draw, Row, add_size_arguments, run_rows
+from .modes import WINDOW, Draw, Row, add_size_arguments, in_one_batch, run_rows
 from .vendi_rows import DEFAULT
 
 
-def guided(make: Callable[[], Guidance | None]) -> Draw:
+def guided(make: Callable[[], Guidance]) -> Draw:
     """Drawn with a guidance that is made anew for every batch."""
 
     def draw(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
@@ -53,32 +53,27 @@ def _particles(coefficient: float) -> Draw:
     return guided(lambda: ParticleGuidance(coefficient))
 
 
-def _repelled(settings: RepellencySettings) -> Draw:
-    return guided(lambda: SparseRepellency(settings))
+def _interval(high: float) -> Draw:
+    return guided(lambda: IntervalGuidance(SigmaInterval(high=high)))
 
 
-def _interval(high: float) -> IntervalGuidance:
-    return IntervalGuidance(SigmaInterval(high=high))
-
+REPELLENCY = RepellencySettings(interval=WINDOW)
 
 ROWS: tuple[tuple[Row, Draw], ...] = (
-    (Row("none", 5.0), guided(lambda: None)),
-    (Row("Sparse Repellency", 5.0), _repelled(RepellencySettings(interval=WINDOW))),
+    (Row("none", 5.0), in_one_batch),
+    (Row("Sparse Repellency", 5.0, REPELLENCY), in_one_batch),
     (Row("Vendi Guidance", 5.0), guided(lambda: VendiGuidance(DEFAULT))),
     *((Row(f"CADS, scale {scale:g}", 5.0), _annealed(scale)) for scale in (0.25, 0.5, 1.0)),
     *((Row(f"CADS, scale 0.25, annealed until time {end:g}", 5.0), _annealed(0.25, end)) for end in (0.3, 0.0)),
     *((Row(f"noise on the conditioning, {strength:g}", 5.0), _varied(strength)) for strength in (1.0, 2.0, 4.0, 8.0)),
     *((Row(f"Particle Guidance, {power:g}", 5.0), _particles(power)) for power in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
-    *(
-        (Row(f"interval guidance, below sigma {high:g}", 5.0), guided(lambda high=high: _interval(high)))
-        for high in (0.9, 0.8, 0.6, 0.4, 0.2)
-    ),
+    *((Row(f"interval guidance, below sigma {high:g}", 5.0), _interval(high)) for high in (0.9, 0.8, 0.6, 0.4, 0.2)),
     (
         Row("interval guidance, below sigma 0.4, and Sparse Repellency", 5.0),
-        guided(lambda: Chain([_interval(0.4), SparseRepellency(RepellencySettings(interval=WINDOW))])),
+        guided(lambda: Chain([IntervalGuidance(SigmaInterval(high=0.4)), SparseRepellency(REPELLENCY)])),
     ),
-    (Row("none", 1.0), guided(lambda: None)),
-    (Row("Sparse Repellency, radius 0.15", 1.0), _repelled(RepellencySettings(radius=0.15, interval=WINDOW))),
+    (Row("none", 1.0), in_one_batch),
+    (Row("Sparse Repellency, radius 0.15", 1.0, replace(REPELLENCY, radius=0.15)), in_one_batch),
     *((Row(f"CADS, scale {scale:g}", 1.0), _annealed(scale)) for scale in (0.25, 1.0)),
     *((Row(f"noise on the conditioning, {strength:g}", 1.0), _varied(strength)) for strength in (1.0, 4.0, 8.0)),
     *((Row(f"Particle Guidance, {power:g}", 1.0), _particles(power)) for power in (30.0, 100.0, 300.0)),

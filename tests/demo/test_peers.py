@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from diversity_guidance.demo.bench.modes import Row
+from diversity_guidance.demo.bench.modes import Row, in_one_batch
 from diversity_guidance.demo.bench.peers import conditioned, guided
 from diversity_guidance.demo.peers import (
     AnnealedConditions,
@@ -100,7 +100,7 @@ def test_outside_its_interval_guidance_leaves_the_conditional_estimate() -> None
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 def test_strength_zero_draws_the_same_pictures_and_more_draws_others(model: EmbeddedModel, cfg: float) -> None:
     row = Row("", cfg)
-    plain = guided(lambda: None)(model, row, PROMPT, SEED, 2, STEPS)
+    plain = in_one_batch(model, row, PROMPT, SEED, 2, STEPS)
     ways = [
         lambda strength: conditioned(lambda seed: VariedConditions(strength, seed)),
         lambda strength: guided(lambda: ParticleGuidance(strength)),
