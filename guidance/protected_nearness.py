@@ -33,19 +33,20 @@ def latents_near(
         ProtectedIndexError: nothing is protected, or a file of the index is damaged.
     """
     _require_filled(index)
-    found: list[Nearness] = []
     for batch in latents:
         if tuple(batch.shape[1:]) != index.shape:
             raise IndexSpaceError(
                 f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and these samples are "
                 f"of {_sides(batch.shape[1:])}: nothing was compared. Build an index for this picture size."
             )
-        latent_map = LatentMap.of(to_model_space, index.shape)
-        if latent_map is None:
-            raise IndexSpaceError(
-                "The model's latent format mixes values, so that the samples cannot be compared with the protected "
-                "index: wire the trace of Sparse Repellency, which compared them."
-            )
+    latent_map = LatentMap.of(to_model_space, index.shape)
+    if latent_map is None:
+        raise IndexSpaceError(
+            "The model's latent format mixes values, so that the samples cannot be compared with the protected index: "
+            "wire the trace of Sparse Repellency, which compared them."
+        )
+    found: list[Nearness] = []
+    for batch in latents:
         raw = batch.detach().to("cpu", torch.float32).flatten(1)
         # What storing a latent in its precision may have moved it by must not put it inside.
         rounding = torch.finfo(batch.dtype).eps * latent_map.lengths(raw)

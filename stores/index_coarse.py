@@ -110,9 +110,14 @@ class CoarseTable:
         return cls(np.empty(shapes[0], np.float32), np.empty(shapes[1], np.float32), 0.0)
 
     @property
+    def first_cut(self) -> int:
+        """Number of coordinates a."""
+        return self.first.shape[1] - 2
+
+    @property
     def cut(self) -> int:
         """Number of coordinates c."""
-        return self.first.shape[1] + self.second.shape[1] - 3
+        return self.first_cut + self.second.shape[1] - 1
 
     @property
     def nbytes(self) -> int:
@@ -121,8 +126,8 @@ class CoarseTable:
 
     def fill(self, place: slice, coordinates: Floats) -> None:
         """Set some references from all of their coordinates, shape (n, m + 1)."""
-        self.first[place] = columns(coordinates, self.first.shape[1] - 2)
-        self.second[place] = columns(coordinates, self.cut)[:, self.first.shape[1] - 2 : -1]
+        self.first[place] = columns(coordinates, self.first_cut)
+        self.second[place] = columns(coordinates, self.cut)[:, self.first_cut : -1]
 
     def joined(self, numbers: Integers) -> NDArray[np.float32]:
         """Some references: c coordinates, the norm of all others, half of the squared norm of both; (n, c + 2)."""
@@ -131,7 +136,7 @@ class CoarseTable:
 
     def scan(self, queries: Projected, within: Floats) -> Candidates:
         """Every pair that may be closer than ``within``, shape (B,)."""
-        coarser, finer = (_Product(queries, within, cut) for cut in (self.first.shape[1] - 2, self.cut))
+        coarser, finer = (_Product(queries, within, cut) for cut in (self.first_cut, self.cut))
         found = coarser.near_any(self.first)
         parts = []
         for numbers in np.array_split(found, -(-len(found) // SCAN_ROWS) or 1):
