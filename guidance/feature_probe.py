@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..kernels.centroids import channel_means, principal_rows
+from ..kernels.centroids import channel_means, joint_principal_rows
 from ..stores.feature_centroid import MOST_VARIATIONS, FeatureCentroid, ModelFingerprint
 from .feature_layers import Layer
 
@@ -95,7 +95,8 @@ def centroid_of(
     spread = {layer: rows.std(1, correction=1 if rows.shape[1] > 1 else 0) for layer, rows in features.items()}
     means = {layer: rows.mean(1) for layer, rows in features.items()}
     count = next(iter(features.values())).shape[1]
-    variations = {layer: _variation(rows) for layer, rows in features.items()}
+    deviations = {layer: _deviations(rows) for layer, rows in features.items()}
+    variations = joint_principal_rows(deviations, MOST_VARIATIONS)
     return FeatureCentroid(name, fingerprint, latent_format, sigmas.float().cpu(), means, spread, count, variations)
 
 
@@ -113,10 +114,10 @@ def fingerprint_of(network: nn.Module, layers: Sequence[Layer]) -> ModelFingerpr
     return ModelFingerprint(architecture, torch.cat(numbers) if numbers else torch.zeros(0))
 
 
-def _variation(rows: Tensor) -> Tensor:
-    """Principal rows (K, C) of the covariance of the pictures in (S, N, C), averaged over levels."""
+def _deviations(rows: Tensor) -> Tensor:
+    """Rows (N, C), averaged over levels, whose second moments are the covariance of the pictures in (S, N, C)."""
     deviations = (rows - rows.mean(1, keepdim=True)).mean(0)
-    return principal_rows(deviations / max(len(deviations) - 1, 1) ** 0.5, MOST_VARIATIONS)
+    return deviations / max(len(deviations) - 1, 1) ** 0.5
 
 
 def _standardised(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ mean and leaves everything else of it alone: spatial pattern, variance, differen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -73,6 +73,29 @@ def principal_rows(rows: Tensor, most: int) -> Tensor:
     _, sizes, axes = torch.linalg.svd(rows.double(), full_matrices=False)
     count = int((sizes > NEGLIGIBLE * sizes.max()).sum()) if len(sizes) else 0
     return (sizes[:, None] * axes)[: min(count, most)].float()
+
+
+def joint_principal_rows(rows: Mapping[str, Tensor], most: int) -> dict[str, Tensor]:
+    """Few rows in place of many in every layer, the k-th of them the same mixture of the same items in all layers.
+
+    All rows together keep each layer's second moments exactly. Layers weigh alike in the order.
+
+    Args:
+        rows: by layer, shape (N, C): the same N items in each.
+        most: how many to keep at most.
+
+    Returns:
+        By layer, shape (K, C), K of at most ``most``, those that matter most first; negligible ones are left out.
+    """
+    tiny = torch.finfo(torch.float64).tiny
+    scaled = [values.double() / values.double().norm().clamp_min(tiny) for values in rows.values()]
+    mixtures, sizes, _ = torch.linalg.svd(torch.cat(scaled, 1), full_matrices=False)
+    count = min(int((sizes > NEGLIGIBLE * sizes.max()).sum()) if len(sizes) else 0, most)
+    # A decomposition leaves the signs open: the largest share is positive, on every machine.
+    kept = mixtures[:, :count].T
+    if count:
+        kept = kept * kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
+    return {name: (kept @ values.double()).float() for name, values in rows.items()}
 
 
 def shared_direction(difference: Tensor, variation: Tensor, damping: float) -> Tensor:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..kernels.centroids import principal_rows
+from ..kernels.centroids import joint_principal_rows
 
 FORMAT = "diversity_guidance.feature_centroid.2"
 ALIKE = 0.9
@@ -68,7 +68,8 @@ class FeatureCentroid:
         spreads: standard deviation over the pictures, alike; 0 for a single picture.
         pictures: how many there were; 0 for a blend.
         variations: in what the pictures differ from one another, by layer, shape (K, C), float32: the rows' second
-            moments are the covariance of the features, averaged over noise levels. Nothing for a single picture.
+            moments are the covariance of the features, averaged over noise levels. The k-th row is the same mixture of
+            pictures in every layer. Nothing for a single picture.
     """
 
     name: str
@@ -221,13 +222,11 @@ def blended(centroids: Sequence[FeatureCentroid], weights: Sequence[float], name
     means = {layer: _weighted([c.means[layer] for c in centroids], shares) for layer in first.means}
     variances = {layer: _weighted([c.spreads[layer].square() for c in centroids], sizes) for layer in first.means}
     spreads = {layer: variance.sqrt() for layer, variance in variances.items()}
-    variations = {
-        layer: principal_rows(
-            torch.cat([size**0.5 * c.variation(layer) for c, size in zip(centroids, sizes, strict=True)]),
-            MOST_VARIATIONS,
-        )
+    rows = {
+        layer: torch.cat([size**0.5 * c.variation(layer) for c, size in zip(centroids, sizes, strict=True)])
         for layer in first.means
     }
+    variations = joint_principal_rows(rows, MOST_VARIATIONS)
     return FeatureCentroid(name, first.fingerprint, first.latent_format, first.sigmas, means, spreads, 0, variations)
 
 

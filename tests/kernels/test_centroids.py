@@ -11,6 +11,7 @@ from diversity_guidance.kernels.centroids import (
     channel_means,
     classical_scaling,
     interpolated,
+    joint_principal_rows,
     principal_rows,
     shared_direction,
     shift_channels,
@@ -76,6 +77,47 @@ def test_few_rows_stand_for_many() -> None:
     assert torch.allclose(principal_rows(values, 2), every[:2])
     assert principal_rows(torch.zeros(3, 4), 2).shape == (0, 4)
     assert principal_rows(torch.zeros(0, 4), 2).shape == (0, 4)
+
+
+def test_few_rows_stand_for_many() -> None:
+    values = rows(10, 9, 4) @ torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.1]))
+    every = principal_rows(values, 32)
+    assert every.shape == (4, 4)
+    assert torch.allclose(every.T @ every, values.T @ values, atol=1e-4)
+    assert torch.allclose(principal_rows(values, 2), every[:2])
+    assert principal_rows(torch.zeros(3, 4), 2).shape == (0, 4)
+    assert principal_rows(torch.zeros(0, 4), 2).shape == (0, 4)
+
+
+def test_joint_rows_are_the_same_mixtures_in_every_layer() -> None:
+    """Layers that hold one quantity in other units hold the same rows, in the same order, in those units."""
+    values = rows(10, 9, 4) @ torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.1]))
+    turn = torch.linalg.qr(rows(11, 4, 4))[0]
+    every = joint_principal_rows({"a": values, "b": 100 * values @ turn}, 32)
+    assert every["a"].shape == (4, 4)
+    for name, layer in (("a", values), ("b", 100 * values @ turn)):
+        assert torch.allclose(every[name].T @ every[name], layer.T @ layer, rtol=1e-4, atol=1e-3)
+    assert torch.allclose(100 * every["a"] @ turn, every["b"], atol=1e-3)
+    fewer = joint_principal_rows({"a": values, "b": 100 * values @ turn}, 2)
+    assert torch.equal(fewer["b"], every["b"][:2])
+    assert (every["a"].norm(dim=1).diff() < 0).all()
+
+
+def test_joint_rows_of_layers_that_differ() -> None:
+    """One layer does not tell items apart that the other does: still the second moments of both are kept."""
+    one, two = rows(12, 3, 5), torch.zeros(3, 2)
+    two[0], two[1] = 1.0, -1.0
+    kept = joint_principal_rows({"one": one, "two": two}, 32)
+    assert [len(value) for value in kept.values()] == [3, 3]
+    assert torch.allclose(kept["two"].T @ kept["two"], two.T @ two, atol=1e-5)
+    assert torch.allclose(kept["one"].T @ kept["one"], one.T @ one, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_joint_rows_of_nothing(count: int) -> None:
+    kept = joint_principal_rows({"a": torch.zeros(count, 4), "b": torch.zeros(count, 2)}, 2)
+    assert kept["a"].shape == (0, 4)
+    assert kept["b"].shape == (0, 2)
 
 
 def test_what_a_group_shares_is_its_difference_without_its_variation() -> None:
