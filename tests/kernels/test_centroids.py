@@ -79,16 +79,6 @@ def test_few_rows_stand_for_many() -> None:
     assert principal_rows(torch.zeros(0, 4), 2).shape == (0, 4)
 
 
-def test_few_rows_stand_for_many() -> None:
-    values = rows(10, 9, 4) @ torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.1]))
-    every = principal_rows(values, 32)
-    assert every.shape == (4, 4)
-    assert torch.allclose(every.T @ every, values.T @ values, atol=1e-4)
-    assert torch.allclose(principal_rows(values, 2), every[:2])
-    assert principal_rows(torch.zeros(3, 4), 2).shape == (0, 4)
-    assert principal_rows(torch.zeros(0, 4), 2).shape == (0, 4)
-
-
 def test_joint_rows_are_the_same_mixtures_in_every_layer() -> None:
     """Layers that hold one quantity in other units hold the same rows, in the same order, in those units."""
     values = rows(10, 9, 4) @ torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.1]))
