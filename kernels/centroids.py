@@ -91,10 +91,10 @@ def joint_principal_rows(rows: Mapping[str, Tensor], most: int) -> dict[str, Ten
     scaled = [values.double() / values.double().norm().clamp_min(tiny) for values in rows.values()]
     mixtures, sizes, _ = torch.linalg.svd(torch.cat(scaled, 1), full_matrices=False)
     count = min(int((sizes > NEGLIGIBLE * sizes.max()).sum()) if len(sizes) else 0, most)
-    # A decomposition leaves the signs open: the largest share is positive, on every machine.
+    # A decomposition leaves the signs open. Uneven weights settle them, whatever is rounded, also of a pair's (1, -1).
     kept = mixtures[:, :count].T
-    if count:
-        kept = kept * kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
+    lean = kept @ torch.arange(1, kept.shape[1] + 1, dtype=kept.dtype, device=kept.device).sqrt()
+    kept = torch.where(lean < 0, -1.0, 1.0)[:, None] * kept
     return {name: (kept @ values.double()).float() for name, values in rows.items()}
 
 

@@ -103,6 +103,13 @@ def test_joint_rows_of_layers_that_differ() -> None:
     assert torch.allclose(kept["one"].T @ kept["one"], one.T @ one, atol=1e-5)
 
 
+def test_the_signs_of_joint_rows_do_not_hang_on_rounding() -> None:
+    pair = torch.tensor([[1.0, 2.0], [-1.0, -2.0]])
+    for nudge in (-1e-6, 1e-6):
+        moved = pair * torch.tensor([[1 + nudge], [1 - nudge]])
+        assert torch.allclose(joint_principal_rows({"a": moved}, 1)["a"], -(2**0.5) * pair[:1], atol=1e-4)
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_joint_rows_of_nothing(count: int) -> None:
     kept = joint_principal_rows({"a": torch.zeros(count, 4), "b": torch.zeros(count, 2)}, 2)
