@@ -34,8 +34,8 @@ class _Announced(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, **options: Any) -> Any:
         """Run the transformer between the two announcements."""
-        of_prompt = not torch.equal(tokens[:1], self.empty)
-        self.guidance.at(float(times[0]) / 1000, [slice(0, len(x))] if of_prompt else [])
+        wanted = self.guidance.every_pass or not torch.equal(tokens[:1], self.empty)
+        self.guidance.at(float(times[0]) / 1000, [slice(0, len(x))] if wanted else [])
         try:
             return self.transformer(x, tokens, pooled, times, **options)
         finally:

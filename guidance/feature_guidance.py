@@ -10,9 +10,13 @@ With a reference, the centroid of what the model draws by itself, pictures are l
 alone (``feature_way``), and each only until it is where it should be: the strength is that place, in units of the way.
 It is read in every pass at the first layer, before anything is shifted.
 
-Without a reference, and for spreading, the strength is divided among the layers, which hand on what they were given.
+Without a reference the strength is divided among the layers, which hand on what they were given.
+
+Spreading needs no centroid. With a reference every picture is led to another end of an axis in which the model's own
+draws differ (``feature_spread``); without one the batch is dilated.
 
 Only the pass of the prompt is shifted: classifier-free guidance then amplifies the difference to the other pass.
+Spreading along axes shifts every pass, which costs less fidelity.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from ..kernels.centroids import apart, channel_means, interpolated, shift_channe
 from ..stores.feature_centroid import FeatureCentroid
 from .contract import Guidance, SamplingRun, SamplingStep
 from .feature_layers import Layer
+from .feature_spread import Axes
 from .feature_trace import FeatureTrace
 from .feature_way import Way
 from .interval import SigmaInterval
@@ -52,7 +57,9 @@ class FeatureSettings:
         mode: "towards" the centroid, "away" from it, or "spread" the batch's own features apart.
         strength: place on the way from the reference to the centroid at which pictures are left alone, 1 for the
             centroid itself, and behind the reference where it leads away; without a reference, share of each picture's
-            own way, all layers together; or by how much the batch is dilated. 0 switches the method off.
+            own way, all layers together. To spread, how many standard deviations of the reference's pictures from
+            their mean a picture is left alone; without a reference, by how much the batch is dilated. 0 switches the
+            method off.
         interval: noise levels at which the method acts.
     """
 
@@ -77,10 +84,11 @@ class FeatureGuidance(Guidance):
         weights: factor on the shift, by layer.
         centroid: where to or from; not needed to spread.
         reference: the centroid of what the model draws by itself; without one, every picture's own features are the
-            place to start from.
+            place to start from, or what is dilated.
 
     Raises:
-        ValueError: the centroid is missing, a centroid lacks a layer, or the two are not of the same model.
+        ValueError: the centroid is missing, a centroid lacks a layer, the two are not of the same model, or a
+            reference to spread along is of a single picture.
     """
 
     name = "Feature Guidance"
@@ -94,7 +102,8 @@ class FeatureGuidance(Guidance):
     ) -> None:
         if settings.mode != "spread" and centroid is None:
             raise ValueError(f"Leading {settings.mode} needs a centroid. Wire one, or choose to spread the batch.")
-        self._centroids = [] if settings.mode == "spread" else [c for c in (centroid, reference) if c is not None]
+        wanted = (reference,) if settings.mode == "spread" else (centroid, reference)
+        self._centroids = [given for given in wanted if given is not None]
         for given in self._centroids:
             self._centroids[0].check_model(given.fingerprint, given.latent_format)
             if missing := [name for name in weights if name not in given.means]:
@@ -105,8 +114,11 @@ class FeatureGuidance(Guidance):
         self.settings = settings
         self.weights = dict(weights)
         self._way: Way | None = None
+        self._axes: Axes | None = None
         if len(self._centroids) == 2:
             self._way = Way(self._centroids[0], self._centroids[1], self.weights)
+        elif settings.mode == "spread" and reference is not None:
+            self._axes = Axes(reference, self.weights)
         self._wanted: dict[int, Tensor] = {}
         self._trace = FeatureTrace()
         self._pass: tuple[float, tuple[slice, ...]] | None = None
@@ -121,6 +133,11 @@ class FeatureGuidance(Guidance):
     def is_off(self) -> bool:
         """Whether no feature can ever be shifted."""
         return self.settings.strength == 0 or not any(self.weights.values())
+
+    @property
+    def every_pass(self) -> bool:
+        """Whether the pass of the empty prompt is to be shifted too, and hosts give its rows to ``at``."""
+        return self._axes is not None
 
     def begin(self, run: SamplingRun) -> None:
         """Forget the previous run.
@@ -140,8 +157,8 @@ class FeatureGuidance(Guidance):
 
         Args:
             sigma: noise level.
-            rows: rows of the network's batch that belong to the prompt's pass, one slice a copy of the batch; others
-                are left alone.
+            rows: rows of the network's batch that belong to the prompt's pass, one slice a copy of the batch, or to
+                any pass where ``every_pass`` says so; others are left alone.
         """
         active = sigma is not None and not self.is_off and sigma in self.settings.interval and len(rows) > 0
         self._pass = (sigma, tuple(rows)) if active and sigma is not None else None
@@ -193,8 +210,13 @@ class FeatureGuidance(Guidance):
         return samples
 
     def _shift(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
-        """Shift of the channel means (B, C) of one copy of the batch in the prompt's pass."""
+        """Shift of the channel means (B, C) of one copy of the batch."""
         weight, strength, layers = self.weights[layer], self.settings.strength, len(self.weights)
+        if self._axes is not None:
+            if copy not in self._wanted:
+                short = strength - self._axes.places(layer, means, sigma)
+                self._wanted[copy] = short.clamp(0, min(strength, 1.0)) if len(means) > 1 else torch.zeros(1)
+            return weight * self._wanted[copy].to(means)[:, None] * self._axes.shift(layer, sigma, len(means)).to(means)
         if self.settings.mode == "spread":
             return apart(means, (1 + max(strength * weight, -1)) ** (1 / layers) - 1)
         if self._way is not None:

@@ -66,9 +66,10 @@ class _Passes:
     def open(self, x: Tensor, sigma: float, kinds: Sequence[int]) -> None:
         """Tell the guidances what the network is about to do."""
         size = len(x) // max(len(kinds), 1)
-        parts = [slice(at * size, (at + 1) * size) for at, kind in enumerate(kinds) if kind in self._of_prompt]
+        every = [slice(at * size, (at + 1) * size) for at in range(len(kinds))]
+        of_prompt = [part for part, kind in zip(every, kinds, strict=True) if kind in self._of_prompt]
         for guidance in self._guidances:
-            guidance.at(sigma, parts)
+            guidance.at(sigma, every if guidance.every_pass else of_prompt)
 
     def close(self) -> None:
         """Tell them that it has."""
