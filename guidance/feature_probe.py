@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..kernels.centroids import channel_means, joint_principal_rows
 from ..stores.feature_centroid import MOST_VARIATIONS, FeatureCentroid, ModelFingerprint
+from ..stores.feature_noise import FeatureNoise
 from .feature_layers import Layer
 
 SAMPLED_WEIGHTS = 512
@@ -20,28 +21,32 @@ class FeatureReader:
     """Collects features; its ``visit`` is for ``LayerHooks``.
 
     Pictures may come in groups, and a group may be looked at several times at a level, with other noise or under
-    another prompt: its features are the mean over all that.
+    another prompt: its features are the mean over all that. Looks through noise of the pictures' own are kept apart.
     """
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[int, str], dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+        self._rows: dict[tuple[bool, int, str], dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
         self._sizes: dict[int, int] = {}
-        self._place: tuple[int, int] | None = None
+        self._place: tuple[bool, int, int] | None = None
 
-    def look(self, level: int, group: int, size: int) -> None:
-        """Say at which level of the grid the next evaluation is, and at which group of how many pictures."""
-        self._place = level, group
+    def look(self, level: int, group: int, size: int, *, own_noise: bool = False) -> None:
+        """Say at which level of the grid the next evaluation is, at which group of how many pictures, and whether
+        each is seen through a noise of its own instead of the common one."""
+        self._place = own_noise, level, group
         self._sizes[group] = size
 
     def visit(self, layer: Layer, picture: Tensor) -> Tensor:
         """Note the channel means of one layer; changes nothing."""
         if self._place is not None:
-            level, group = self._place
-            self._rows[level, layer.name][group].append(channel_means(picture, layer.channel_axis).cpu())
+            own_noise, level, group = self._place
+            self._rows[own_noise, level, layer.name][group].append(channel_means(picture, layer.channel_axis).cpu())
         return picture
 
-    def features(self) -> dict[str, Tensor]:
+    def features(self, *, own_noise: bool = False) -> dict[str, Tensor]:
         """What was read, by layer, shape (S, N, C): noise levels, pictures, channels.
+
+        Args:
+            own_noise: through noise of the pictures' own, instead of the common one.
 
         Raises:
             ValueError: nothing was read.
@@ -51,12 +56,13 @@ class FeatureReader:
                 "None of the chosen layers ran. Choose others, or take nodes that replace or skip blocks of the model "
                 "off it."
             )
-        levels = sorted({level for level, _ in self._rows})
-        names = list(dict.fromkeys(name for _, name in self._rows))
-        return {name: torch.stack([self._pictures(level, name) for level in levels]) for name in names}
+        looks = [(level, name) for own, level, name in self._rows if own == own_noise]
+        levels = sorted({level for level, _ in looks})
+        names = list(dict.fromkeys(name for _, name in looks))
+        return {name: torch.stack([self._pictures(own_noise, level, name) for level in levels]) for name in names}
 
-    def _pictures(self, level: int, name: str) -> Tensor:
-        groups = self._rows[level, name]
+    def _pictures(self, own_noise: bool, level: int, name: str) -> Tensor:
+        groups = self._rows[own_noise, level, name]
         means = [torch.cat(rows).unflatten(0, (-1, self._sizes[group])).mean(0) for group, rows in groups.items()]
         return torch.cat(means)
 
@@ -80,8 +86,30 @@ def common_noises(shape: Sequence[int], draws: int, seed: int) -> list[Tensor]:
     return [sign * noise for noise in half for sign in (1, -1)][:draws]
 
 
+def own_noises(shape: Sequence[int], levels: int, seed: int, group: int = 0) -> Iterator[Tensor]:
+    """Noise of the pictures' own, from which a centroid learns how far noise alone moves features.
+
+    Args:
+        shape: (N, C, ...) of a group of latents.
+        levels: how many noise levels, each with another noise.
+        seed: of the noise.
+        group: number of the group.
+
+    Yields:
+        Tensors of that shape, float32, on the CPU.
+    """
+    generator = torch.Generator("cpu").manual_seed((seed + 1 + group) % 2**63)
+    for _ in range(levels):
+        yield torch.randn(tuple(shape), generator=generator)
+
+
 def centroid_of(
-    features: Mapping[str, Tensor], name: str, sigmas: Tensor, fingerprint: ModelFingerprint, latent_format: str
+    features: Mapping[str, Tensor],
+    name: str,
+    sigmas: Tensor,
+    fingerprint: ModelFingerprint,
+    latent_format: str,
+    own_noise: Mapping[str, Tensor] | None = None,
 ) -> FeatureCentroid:
     """The centroid of pictures.
 
@@ -91,13 +119,18 @@ def centroid_of(
         sigmas: noise levels, shape (S,), descending.
         fingerprint: of the model.
         latent_format: of the model.
+        own_noise: the same features through noise of the pictures' own, alike; without it the centroid does not know
+            what noise does.
     """
     spread = {layer: rows.std(1, correction=1 if rows.shape[1] > 1 else 0) for layer, rows in features.items()}
     means = {layer: rows.mean(1) for layer, rows in features.items()}
     count = next(iter(features.values())).shape[1]
     deviations = {layer: _deviations(rows) for layer, rows in features.items()}
     variations = joint_principal_rows(deviations, MOST_VARIATIONS)
-    return FeatureCentroid(name, fingerprint, latent_format, sigmas.float().cpu(), means, spread, count, variations)
+    noises = {layer: FeatureNoise.of(rows - features[layer]) for layer, rows in (own_noise or {}).items()}
+    return FeatureCentroid(
+        name, fingerprint, latent_format, sigmas.float().cpu(), means, spread, count, variations, noises
+    )
 
 
 def fingerprint_of(network: nn.Module, layers: Sequence[Layer]) -> ModelFingerprint:

@@ -1,4 +1,4 @@
-"""The way from what a model draws by itself to a group: which features lead there, and how far a picture has come.
+"""The way from what a model draws by itself to a group: which features lead there, and how far a picture will come.
 
 Channel means tell the place of a picture well, but shifting them by the plain difference of two centroids takes along
 whatever else the exemplars happen to be on average, such as darker. The direction here leaves out in what the exemplars
@@ -16,17 +16,23 @@ from torch import Tensor
 from ..kernels.centroids import interpolated, shared_direction
 from ..stores.feature_centroid import FeatureCentroid
 
-DAMPING = 0.3
+DAMPING = 0.25
 """Of ``shared_direction``: at 1 more pictures reach the group and fewer of them keep what is their own."""
 
-SHIFT = 0.3
-"""Largest shift of a layer, relative to the norm of its mean features."""
+SHIFT = 1.1
+"""Largest shift of a layer at the beginning of the schedule, relative to the norm of its mean features."""
 
-LARGEST_STEP = 4.0
-"""Largest shift of a layer, as a multiple of the way itself: some networks have channels with enormous means."""
+FALL = 1.5
+"""Power of what is left of the schedule with which the largest shift falls: what a picture shows is decided early."""
+
+LARGEST_NORM = 32.0
+"""Norm of mean features that counts, as a multiple of the way: some networks have channels with enormous means."""
 
 FAINTEST = 0.01
 """Share of the way at its clearest noise level below which no level's own way is taken to be."""
+
+LEAST_VARIATION = 0.3
+"""Standard deviation of the draws' places below which it is not taken to be: a few may be alike by chance."""
 
 
 class Way:
@@ -43,20 +49,28 @@ class Way:
         self._starts: dict[str, Tensor] = {}
         self._directions: dict[str, Tensor] = {}
         self._lengths: dict[str, Tensor] = {}
+        self._trusts: dict[str, Tensor] = {}
         self._sizes: dict[str, Tensor] = {}
+        # Levels are evenly spaced over the schedule, each in the middle of its part.
+        left = 1 - (torch.arange(len(self._levels)) + 0.5) / len(self._levels)
         for layer in layers:
             means = reference.means[layer]
             start = torch.stack([interpolated(reference.sigmas, means, sigma) for sigma in self._levels.tolist()])
             difference = centroid.means[layer] - start
             direction = shared_direction(difference.mean(0), centroid.variation(layer), DAMPING)
             lengths = difference @ direction
-            longest = LARGEST_STEP * difference.norm(dim=1).max()
-            self._starts[layer], self._directions[layer] = start, direction
-            self._lengths[layer] = lengths.clamp_min(max(FAINTEST * float(lengths.max()), 1e-12))
-            self._sizes[layer] = (SHIFT * start.norm(dim=1)).clamp(max=longest)
+            lengths = lengths.clamp_min(max(FAINTEST * float(lengths.max()), 1e-12))
+            most = LARGEST_NORM * difference.norm(dim=1).max()
+            self._starts[layer], self._directions[layer], self._lengths[layer] = start, direction, lengths
+            self._trusts[layer] = _trusts(reference, layer, direction, lengths, self._levels)
+            self._sizes[layer] = SHIFT * left**FALL * start.norm(dim=1).clamp(max=most)
 
     def places(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        """How far pictures have come: 0 at the reference, 1 at the centroid.
+        """Where pictures are going: 0 at the reference, 1 at the centroid.
+
+        Noise moves features as well, and what it moves is part of what the picture becomes: along a deterministic
+        path a picture keeps its rank among all. The place read is therefore brought to the variance that places have
+        without noise, and the same number means the same at all noise levels.
 
         Args:
             layer: where their features are measured.
@@ -68,8 +82,19 @@ class Way:
         """
         start = interpolated(self._levels, self._starts[layer], sigma).to(means)
         length = float(interpolated(self._levels, self._lengths[layer], sigma))
-        return (means - start) @ self._directions[layer].to(means) / length
+        trust = float(interpolated(self._levels, self._trusts[layer], sigma))
+        return trust / length * ((means - start) @ self._directions[layer].to(means))
 
     def shift(self, layer: str, sigma: float) -> Tensor:
         """The largest shift of a layer's channel means that leads along the way, shape (C,)."""
         return interpolated(self._levels, self._sizes[layer], sigma) * self._directions[layer]
+
+
+def _trusts(reference: FeatureCentroid, layer: str, direction: Tensor, lengths: Tensor, levels: Tensor) -> Tensor:
+    """Standard deviation of the draws' places without noise relative to that with it, at every level (S,)."""
+    variance = (reference.variation(layer) @ direction).square().sum() / lengths.mean() ** 2
+    variance = variance.clamp_min(LEAST_VARIATION**2)
+    noise = reference.noise(layer)
+    deviations = torch.stack([interpolated(reference.sigmas, noise.sizes, sigma) for sigma in levels.tolist()])
+    noise_variance = (noise.rows @ direction).square().sum() * (deviations / lengths).square()
+    return (variance / (variance + noise_variance)).sqrt()

@@ -1,4 +1,4 @@
-"""Probing a MODEL for the features of exemplars (arXiv 2410.11646): one evaluation a picture, noise level and draw."""
+"""Probing a MODEL for the features of exemplars (arXiv 2410.11646): for each level, some looks at noised pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..guidance.feature_hooks import LayerHooks
 from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of
+from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of, own_noises
 from .centroid_folder import centroid_path
 from .feature_hooks import readable_network
 from .host import is_known_to_be_noisy, latent_channels, latent_format_name, unguided
@@ -122,7 +122,7 @@ class DiversityFeatureProbe(io.ComfyNode):
         sampling = model.get_model_object("model_sampling")
         sigmas = torch.tensor([float(sampling.percent_to_sigma((level + 0.5) / levels)) for level in range(levels)])
         chunks = exemplars.split(CHUNK)
-        bar = comfy.utils.ProgressBar(len(chunks) * levels * draws)
+        bar = comfy.utils.ProgressBar(len(chunks) * levels * (draws + 1))
         reader = FeatureReader()
         guider = comfy.samplers.CFGGuider(unguided(model))
         guider.inner_set_conds({"positive": positive})
@@ -131,7 +131,8 @@ class DiversityFeatureProbe(io.ComfyNode):
             guider.sample(torch.zeros_like(chunk), chunk, look, sigmas, disable_pbar=True, seed=seed)
         name = save_as or "exemplars"
         fingerprint = fingerprint_of(network, found)
-        centroid = centroid_of(reader.features(), name, sigmas, fingerprint, latent_format_name(model))
+        own_noise = reader.features(own_noise=True)
+        centroid = centroid_of(reader.features(), name, sigmas, fingerprint, latent_format_name(model), own_noise)
         if path is not None:
             centroid.save(path)
         told = f"Looked at {len(exemplars)} exemplars at {levels} levels in {len(wanted)} layers."
@@ -170,15 +171,16 @@ class _Look(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        """Evaluate the model once a level and draw."""
+        """Evaluate the model once a level and draw, and once a level through noise of the pictures' own."""
         assert latent_image is not None
         sampling = model_wrap.inner_model.model_sampling
         noises = common_noises(latent_image.shape[1:], self.draws, self.seed % 2**63)
+        own_noise = own_noises(latent_image.shape, len(sigmas), self.seed, self.group)
         with LayerHooks(self.layers, self.wanted, self.reader.visit):
-            for level, sigma in enumerate(sigmas):
-                for one in noises:
+            for level, (sigma, own) in enumerate(zip(sigmas, own_noise, strict=True)):
+                for one in (*noises, own):
                     comfy.model_management.throw_exception_if_processing_interrupted()
-                    self.reader.look(level, self.group, len(latent_image))
+                    self.reader.look(level, self.group, len(latent_image), own_noise=one is own)
                     noisy = sampling.noise_scaling(sigma, one.to(latent_image).expand_as(latent_image), latent_image)
                     model_wrap(noisy, sigma.expand(len(noisy)), **extra_args)
                     self.tick()

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..kernels.centroids import joint_principal_rows
+from .feature_noise import FeatureNoise
 
 FORMAT = "diversity_guidance.feature_centroid.2"
 ALIKE = 0.9
@@ -70,6 +71,7 @@ class FeatureCentroid:
         variations: in what the pictures differ from one another, by layer, shape (K, C), float32: the rows' second
             moments are the covariance of the features, averaged over noise levels. The k-th row is the same mixture of
             pictures in every layer. Nothing for a single picture.
+        noises: how noise alone moves their features, by layer; nothing where that is not known.
     """
 
     name: str
@@ -80,6 +82,7 @@ class FeatureCentroid:
     spreads: Mapping[str, Tensor]
     pictures: int
     variations: Mapping[str, Tensor] = field(default_factory=dict)
+    noises: Mapping[str, FeatureNoise] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         levels = len(self.sigmas)
@@ -94,6 +97,8 @@ class FeatureCentroid:
                 raise ValueError(f"The centroid's features of {name} are not finite: the model gave no numbers.")
             if (rows := self.variation(name)).ndim != 2 or rows.shape[1] != mean.shape[1]:
                 raise ValueError(f"The centroid's variations of {name} do not fit its features.")
+            if (noise := self.noise(name)).rows.shape[1:] != mean.shape[1:] or len(noise.sizes) != levels:
+                raise ValueError(f"The centroid's noise of {name} does not fit its features.")
 
     @property
     def digest(self) -> str:
@@ -106,6 +111,10 @@ class FeatureCentroid:
     def variation(self, layer: str) -> Tensor:
         """In what the pictures differ in a layer, shape (K, C); no rows for a single picture."""
         return self.variations.get(layer, self.means[layer].new_empty(0, self.means[layer].shape[1]))
+
+    def noise(self, layer: str) -> FeatureNoise:
+        """How noise alone moves a layer's features; no rows where that is not known."""
+        return self.noises.get(layer) or FeatureNoise.unknown(*self.means[layer].shape)
 
     def check_model(self, fingerprint: ModelFingerprint, latent_format: str) -> None:
         """Refuse another model.
@@ -134,6 +143,9 @@ class FeatureCentroid:
         for name in self.means:
             tensors |= {f"mean:{name}": self.means[name], f"spread:{name}": self.spreads[name]}
         tensors |= {f"variation:{name}": rows for name, rows in self.variations.items() if len(rows)}
+        for name, noise in self.noises.items():
+            if len(noise.rows):
+                tensors |= {f"noise:{name}": noise.rows, f"noise_size:{name}": noise.sizes}
         metadata = {
             "format": FORMAT,
             "name": self.name,
@@ -177,6 +189,11 @@ class FeatureCentroid:
             {name: tensors[f"spread:{name}"] for name in layers},
             int(metadata["pictures"]),
             {name: tensors[key] for name in layers if (key := f"variation:{name}") in tensors},
+            {
+                name: FeatureNoise(tensors[key], tensors[f"noise_size:{name}"])
+                for name in layers
+                if (key := f"noise:{name}") in tensors
+            },
         )
 
 
@@ -227,7 +244,10 @@ def blended(centroids: Sequence[FeatureCentroid], weights: Sequence[float], name
         for layer in first.means
     }
     variations = joint_principal_rows(rows, MOST_VARIATIONS)
-    return FeatureCentroid(name, first.fingerprint, first.latent_format, first.sigmas, means, spreads, 0, variations)
+    noises = {layer: FeatureNoise.blended([c.noise(layer) for c in centroids], sizes) for layer in first.means}
+    return FeatureCentroid(
+        name, first.fingerprint, first.latent_format, first.sigmas, means, spreads, 0, variations, noises
+    )
 
 
 def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

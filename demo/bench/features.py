@@ -47,8 +47,8 @@ GROUPS = (
 )
 """Prompts, and a word for the group that the exemplars belong to: a gender, skin tones and both vendors."""
 
-TOWARDS = (0.5, 1.0)
-"""Strengths, as multiples of the recommended one."""
+TOWARDS = (1.0, RECOMMENDED_STRENGTH)
+"""Strengths: to the centroid itself, and as far as is recommended."""
 
 SPREAD = (RECOMMENDED_STRENGTH,)
 PATH = ("doctor", "man", "woman")
@@ -59,11 +59,10 @@ WINDOW = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
 
 def all_rows() -> list[Row]:
     """What is measured, in this order."""
-    strengths = [factor * RECOMMENDED_STRENGTH for factor in TOWARDS]
     rows = []
     for prompt, group in GROUPS:
         rows += [Row(prompt, group, "none"), Row(prompt, group, "named")]
-        rows += [Row(prompt, group, "towards", strength) for strength in strengths]
+        rows += [Row(prompt, group, "towards", strength) for strength in TOWARDS]
     every = f"all {len(PROMPTS)}"
     return [*rows, Row(every, "", "none"), *(Row(every, "", "spread", strength) for strength in SPREAD)]
 

@@ -11,11 +11,17 @@ from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
 from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings
 from diversity_guidance.guidance.feature_hooks import LayerHooks
 from diversity_guidance.guidance.feature_layers import check_readable, chosen_layers, find_layers, summary_of
-from diversity_guidance.guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of
-from diversity_guidance.guidance.feature_way import Way
+from diversity_guidance.guidance.feature_probe import (
+    FeatureReader,
+    centroid_of,
+    common_noises,
+    fingerprint_of,
+    own_noises,
+)
+from diversity_guidance.guidance.feature_way import LARGEST_NORM, SHIFT, Way
 from diversity_guidance.guidance.interval import SigmaInterval
 from diversity_guidance.kernels.centroids import channel_means
-from diversity_guidance.stores.feature_centroid import FeatureCentroid, OtherModelError
+from diversity_guidance.stores.feature_centroid import FeatureCentroid, ModelFingerprint, OtherModelError
 from torch import Tensor, nn
 
 WIDTH = 6
@@ -243,6 +249,47 @@ def test_pictures_are_led_along_the_way_until_they_are_where_they_should_be() ->
     assert torch.allclose(away._shift(layer, means, 1.0, 0), back, atol=1e-4)
 
 
+def test_a_place_means_the_same_at_all_noise_levels() -> None:
+    """Draws whose features are their own plus noise: the places read spread as their own do, and keep their order."""
+    generator = torch.Generator().manual_seed(2)
+    levels, sizes, direction = torch.tensor([0.9, 0.5]), torch.tensor([3.0, 0.5]), torch.eye(WIDTH)[0]
+    own, noises = (torch.randn(count, 400, WIDTH, generator=generator) for count in (1, 2))
+    features = 5 + own.expand(2, -1, -1)
+    noisy = features + sizes[:, None, None] * noises
+    fingerprint = ModelFingerprint("Net", torch.zeros(0))
+
+    def made(name: str, shift: Tensor, seen: Tensor | None) -> FeatureCentroid:
+        own_noise = None if seen is None else {"b": seen}
+        return centroid_of({"b": features + shift}, name, levels, fingerprint, "SD3", own_noise)
+
+    reference, group = made("plain", torch.zeros(WIDTH), noisy), made("group", 2 * direction, None)
+    way = Way(group, reference, ["b"])
+    for level, sigma in enumerate(levels.tolist()):
+        read = way.places("b", noisy[level], sigma)
+        assert float(read.std()) == pytest.approx(0.5, rel=0.1)
+        assert float(torch.stack([read, noisy[level][:, 0]]).corrcoef()[0, 1]) > 0.99
+    unaware = Way(group, made("plain", torch.zeros(WIDTH), None), ["b"])
+    assert float(unaware.places("b", noisy[0], 0.9).std()) == pytest.approx(1.6, rel=0.1)
+
+
+def test_draws_that_are_alike_by_chance_do_not_silence_the_place() -> None:
+    features = torch.ones(1, 4, WIDTH)
+    noisy = features + torch.randn(1, 4, WIDTH, generator=torch.Generator().manual_seed(1))
+    fingerprint, levels = ModelFingerprint("Net", torch.zeros(0)), torch.tensor([0.5])
+    reference = centroid_of({"b": features}, "plain", levels, fingerprint, "SD3", {"b": noisy})
+    group = centroid_of({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
+    assert float(Way(group, reference, ["b"]).places("b", group.means["b"], 0.5)) > 0.1
+
+
+def test_the_largest_shift_falls_with_the_schedule() -> None:
+    fingerprint, levels = ModelFingerprint("Net", torch.zeros(0)), torch.tensor([0.9, 0.7, 0.5, 0.3])
+    features = torch.ones(4, 3, WIDTH)
+    reference = centroid_of({"b": features}, "plain", levels, fingerprint, "SD3")
+    group = centroid_of({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
+    sizes = torch.stack([Way(group, reference, ["b"]).shift("b", sigma).norm() for sigma in levels.tolist()])
+    assert torch.allclose(sizes / sizes[0], (torch.tensor([7.0, 5.0, 3.0, 1.0]) / 7) ** 1.5)
+
+
 def test_the_place_is_read_once_a_pass_before_anything_is_shifted() -> None:
     network = network_of(Alone)
     group, reference = centroid(network, shift=1.0), centroid(network, "plain")
@@ -287,7 +334,7 @@ def test_channels_of_enormous_mean_do_not_blow_up_the_shift() -> None:
     offset[0] = 1e4
     moved = [replace(c, means={name: mean + offset for name, mean in c.means.items()}) for c in (group, reference)]
     way = group.means[layer] - reference.means[layer]
-    assert Way(*moved, [layer]).shift(layer, 1.0).norm() <= 4.01 * way.norm(dim=1).max()
+    assert Way(*moved, [layer]).shift(layer, 1.0).norm() <= 1.01 * SHIFT * LARGEST_NORM * way.norm(dim=1).max()
 
 
 def test_without_a_reference_no_strength_leads_past_the_centroid() -> None:
@@ -500,6 +547,29 @@ def test_a_centroid_knows_in_what_its_pictures_differ() -> None:
     assert torch.allclose(rows.T @ rows, features.mean(0).T.cov(), atol=1e-5)
     alone = centroid_of({"blocks.0": features[:, :1]}, "a", torch.tensor([1.0, 0.5]), fingerprint, "SD3")
     assert alone.variation("blocks.0").shape == (0, WIDTH)
+
+
+def test_noise_of_the_pictures_own_is_kept_apart_and_measured() -> None:
+    network = network_of(Alone)
+    layers, reader = find_layers(network), FeatureReader()
+    x, text = inputs(3)
+    with LayerHooks(layers, ["blocks.0"], reader.visit):
+        for own_noise in (False, True):
+            reader.look(0, 0, 3, own_noise=own_noise)
+            network(x + own_noise, text)
+    features, noisy = (reader.features(own_noise=own_noise)["blocks.0"] for own_noise in (False, True))
+    assert torch.allclose(features[0], network.blocks[0](x).mean(1), atol=1e-6)
+    assert torch.allclose(noisy[0], network.blocks[0](x + 1).mean(1), atol=1e-6)
+
+
+def test_every_group_and_level_has_noise_of_its_own() -> None:
+    drawn = [noise for group in range(2) for noise in own_noises((3, 4, 2, 2), 2, 7, group)]
+    drawn += common_noises((4, 2, 2), 1, 7)
+    flat = torch.cat([noise.flatten(1) for noise in drawn])
+    assert flat.shape == (13, 16)
+    assert not (flat[:, None] == flat[None]).all(2).fill_diagonal_(False).any()
+    again = list(own_noises((3, 4, 2, 2), 2, 7, 1))
+    assert torch.equal(again[1], drawn[3])
 
 
 def test_a_reader_that_saw_nothing() -> None:

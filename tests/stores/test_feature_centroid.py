@@ -14,6 +14,7 @@ from diversity_guidance.stores.feature_centroid import (
     blended,
     check_comparable,
 )
+from diversity_guidance.stores.feature_noise import FeatureNoise
 from safetensors.torch import save_file
 
 
@@ -73,6 +74,41 @@ def test_a_single_picture_varies_in_nothing(tmp_path: Path) -> None:
     assert FeatureCentroid.load(tmp_path / "alone.safetensors").variation("b").shape == (0, 3)
     with pytest.raises(ValueError, match="variations of b do not fit"):
         replace(alone, variations={"b": torch.zeros(1, 4)})
+
+
+def test_a_file_keeps_what_noise_does(tmp_path: Path) -> None:
+    noise = FeatureNoise(torch.eye(2, 3) / 2**0.5, torch.tensor([2.0, 1.0]))
+    replace(centroid(), noises={"b": noise}).save(tmp_path / "one.safetensors")
+    loaded = FeatureCentroid.load(tmp_path / "one.safetensors").noise("b")
+    assert torch.equal(loaded.rows, noise.rows)
+    assert torch.equal(loaded.sizes, noise.sizes)
+    centroid().save(tmp_path / "earlier.safetensors")
+    assert not len(FeatureCentroid.load(tmp_path / "earlier.safetensors").noise("b").rows)
+    with pytest.raises(ValueError, match="noise of b does not fit"):
+        replace(centroid(levels=3), noises={"b": noise})
+
+
+def test_the_covariance_of_noise_at_every_level() -> None:
+    """What all pictures share is of the common noise; directions are pooled over the levels, sizes are not."""
+    generator = torch.Generator().manual_seed(4)
+    spread = torch.tensor([3.0, 1.0, 0.0])
+    deviations = torch.randn(2, 2000, 3, generator=generator) * spread * torch.tensor([5.0, 1.0])[:, None, None] + 7
+    noise = FeatureNoise.of(deviations)
+    covariance = noise.rows.T @ noise.rows
+    assert float(covariance.trace()) == pytest.approx(1, rel=1e-4)
+    assert torch.allclose(covariance, torch.diag(torch.tensor([0.9, 0.1, 0.0])), atol=0.02)
+    assert torch.allclose(noise.sizes, 10**0.5 * torch.tensor([5.0, 1.0]), rtol=0.05)
+    assert not len(FeatureNoise.of(deviations[:, :1]).rows)
+
+
+def test_a_blend_is_as_noisy_as_its_parts_on_average() -> None:
+    noises = [FeatureNoise(torch.eye(3)[[at]], torch.tensor([size, 1.0])) for at, size in enumerate((1.0, 2.0))]
+    parts = [replace(centroid(), noises={"b": noise}) for noise in noises]
+    noise = blended(parts, [0.5, 0.5], "m").noise("b")
+    assert torch.allclose(noise.rows.T @ noise.rows, torch.diag(torch.tensor([0.5, 0.5, 0.0])))
+    assert torch.allclose(noise.sizes, torch.tensor([2.5**0.5, 1.0]))
+    assert not len(blended([parts[0], centroid()], [0.5, 0.5], "m").noise("b").rows)
+    assert len(blended([parts[0], centroid()], [1.0, 0.0], "m").noise("b").rows)
 
 
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
