@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..guidance.feature_guidance import FeatureGuidance
 from ..guidance.feature_hooks import LayerHooks
 from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of
+from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of, own_noises
 from ..stores.feature_centroid import FeatureCentroid
 from .pipeline import LATENT_FORMAT, EmbeddedModel
 from .schedule import sigma_at_percent
@@ -82,10 +82,12 @@ def probe(
     tokens, pooled = model.text.encode(list(prompts))
     reader = FeatureReader()
     with LayerHooks(found, wanted, reader.visit):
-        for level, sigma in enumerate(sigmas.tolist()):
-            for noise in noises:
-                reader.look(level, 0, len(clean))
+        for level, (sigma, own) in enumerate(zip(sigmas.tolist(), own_noises(clean.shape, levels, seed), strict=True)):
+            for noise in (*noises, own):
+                reader.look(level, 0, len(clean), own_noise=noise is own)
                 noisy = (1 - sigma) * clean + sigma * noise
                 times = torch.full((len(noisy),), sigma * 1000)
                 model.transformer(noisy, tokens, pooled, times, return_dict=False)
-    return centroid_of(reader.features(), name, sigmas, fingerprint_of(model.transformer, found), LATENT_FORMAT)
+    fingerprint = fingerprint_of(model.transformer, found)
+    own_noise = reader.features(own_noise=True)
+    return centroid_of(reader.features(), name, sigmas, fingerprint, LATENT_FORMAT, own_noise)

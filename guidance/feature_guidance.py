@@ -40,7 +40,7 @@ from .interval import SigmaInterval
 from .trace import SampleRecord, StepRecord
 
 Mode = Literal["towards", "away", "spread"]
-RECOMMENDED_STRENGTH = 2.0
+RECOMMENDED_STRENGTH = 1.5
 """Place on the way from the reference that brings most pictures to the group (docs/feature_guidance.md)."""
 
 RECOMMENDED_END = 0.75
