@@ -84,6 +84,10 @@ class Projected:
         """Which of them are where float32 can compute."""
         return self.norms < FAR
 
+    def picked(self, rows: Integers) -> Projected:
+        """Some of them."""
+        return Projected(self.coordinates[rows], self.norms[rows])
+
 
 @dataclass(frozen=True)
 class CoarseTable:
@@ -207,8 +211,14 @@ def conservative(lengths: Floats, norms: Floats, rounding: float) -> Floats:
     return np.maximum((lengths * (1 - rounding) - 2 * rounding * norms) / (1 + rounding), 0.0)
 
 
+def outline(coordinates: Floats, cut: int) -> Floats:
+    """The first coordinates, and the norm of all others, shape (n, cut + 1), float64."""
+    outlined = coordinates[:, : cut + 1].copy()
+    outlined[:, cut] = np.sqrt(np.einsum("nm,nm->n", coordinates[:, cut:], coordinates[:, cut:]))
+    return outlined
+
+
 def columns(coordinates: Floats, cut: int) -> NDArray[np.float32]:
     """The first coordinates, the norm of all others, and half of the squared norm of both, shape (n, cut + 2)."""
-    rest = np.sqrt(np.einsum("nm,nm->n", coordinates[:, cut:], coordinates[:, cut:]))
     halves = 0.5 * np.einsum("nm,nm->n", coordinates, coordinates)
-    return np.column_stack([coordinates[:, :cut], rest, halves]).astype(np.float32)
+    return np.column_stack([outline(coordinates, cut), halves]).astype(np.float32)

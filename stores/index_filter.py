@@ -84,15 +84,23 @@ class IndexFilter:
         norms = np.sqrt(np.einsum("bm,bm->b", coordinates, coordinates))
         return Projected(np.where(norms[:, None] < FAR, coordinates, 0.0), norms)
 
-    def fine_bounds(self, queries: Projected, rows: Integers, numbers: Integers) -> Floats:
-        """What the distances of pairs (row of the queries, number of the reference) are at least, shape (M,)."""
-        cut = self.coarse.cut
-        points = queries.coordinates.astype(np.float32)[rows]
-        outer = self.coarse.joined(numbers)[:, :cut] - points[:, :cut]
-        inner = self.fine.take(numbers, axis=0).astype(np.float32)
-        inner /= np.float32(self.scale)
-        inner -= points[:, cut:]
-        lengths = np.sqrt((outer * outer).sum(1) + (inner * inner).sum(1)).astype(np.float64)
+    @property
+    def dimensions(self) -> int:
+        """Numbers of a reference's coordinates, m + 1."""
+        return self.coarse.cut + self.fine.shape[1]
+
+    def coordinates(self, numbers: Integers) -> NDArray[np.float32]:
+        """All coordinates of some references, shape (n, m + 1), of which most are rounded to half precision."""
+        found = np.empty((len(numbers), self.dimensions), np.float32)
+        found[:, : self.coarse.cut] = self.coarse.joined(numbers)[:, : self.coarse.cut]
+        found[:, self.coarse.cut :] = self.fine.take(numbers, axis=0)
+        found[:, self.coarse.cut :] /= np.float32(self.scale)
+        return found
+
+    def bounds(self, queries: Projected, rows: Integers, coordinates: NDArray[np.float32]) -> Floats:
+        """What the distances of pairs (row of the queries, ``coordinates`` of the reference) are at least, shape (M,)."""
+        differences = coordinates - queries.coordinates.astype(np.float32)[rows]
+        lengths = np.sqrt(np.einsum("nm,nm->n", differences, differences)).astype(np.float64)
         # Half precision has no relative accuracy below its smallest normal number, a billionth of the reach.
         lengths = np.maximum(lengths - 1e-9 * self.coarse.reach, 0.0)
         return conservative(lengths, queries.norms[rows], FINE_ROUNDING)

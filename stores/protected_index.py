@@ -189,7 +189,7 @@ class ProtectedIndex:
             return Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
         queries = self._filter.project(points[finite])
         found = self._filter.coarse.scan(queries, within[finite])
-        bounds = self._filter.fine_bounds(queries, found.rows, found.numbers)
+        bounds = self._filter.bounds(queries, found.rows, self._filter.coordinates(found.numbers))
         rows = finite[found.rows]
         return Candidates(rows, found.numbers, bounds).picked(bounds < within[rows])
 

@@ -1,9 +1,11 @@
 """A Protected Index during one sampling run: the same answers in every step, mostly without a search.
 
-An estimate moves little from step to step, and a distance changes by no more than what it moved. So a search goes
-farther than the radius and leaves a list for each estimate, with what the distances are at least; as in the neighbour
-lists of molecular dynamics (Verlet 1967) nothing else can come inside before the estimate has moved by what the search
-went farther, and of the list only what may have come near by now is compared again.
+A search goes farther than the radius and leaves a list for each estimate, with what the distances are at least; as in
+the neighbour lists of molecular dynamics (Verlet 1967) nothing else can come inside before the estimate has moved by
+what the search went farther, and of the list only what may have come near by now is compared again.
+
+What the filter says of distances are distances of points of few coordinates. So they change by no more than these
+points move, and estimates move less there than they do in full: the details that come in last are elsewhere.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..kernels.projection_bounds import ROUNDING as COORDINATE_ROUNDING
 from ..kernels.shields import check_radius
-from .index_coarse import Candidates, Floats
+from .index_coarse import Candidates, Floats, Projected, outline
 from .index_filter import IndexFilter
 from .index_hits import Hits, measured, surface
 from .protected_index import ProtectedIndex
-from .vector_cache import CACHE_BYTES, VectorCache
+from .row_cache import CACHE_BYTES, RowCache
 
 LISTED, LISTED_SHARE = 256, 0.002
 """About so many references are listed for each estimate, and at least this share of all: more save searches."""
@@ -27,11 +30,14 @@ LISTED, LISTED_SHARE = 256, 0.002
 LEAST_SKIN = 1.1
 """Searches go at least so much farther than the radius, however many references there are."""
 
-EAGER = 0.2
+EAGER = 0.3
 """When one estimate is due for a search, those that used up this share of theirs join: a search serves them all."""
 
 ROUNDING = 1e-6
 """Relative error of distances whose differences are float32, with room."""
+
+SUMMING = 1e-15
+"""Relative error of the sum of a way, with room: a long one loses the digits of a small distance."""
 
 
 class Watch:
@@ -40,7 +46,7 @@ class Watch:
     Args:
         index: the index.
         listed: about how many references are listed for each estimate.
-        cache: bytes of vectors that are kept in memory.
+        cache: bytes of vectors that are kept in memory, and of coordinates.
 
     Attributes:
         searched: estimates for which the index was searched, over all steps.
@@ -52,18 +58,26 @@ class Watch:
         self.searched = 0
         self.skipped = 0
         self._listed = max(listed, round(LISTED_SHARE * len(index)))
-        self._vectors = VectorCache(index, cache)
-        self._begin(np.empty((0, index.manifest.width), np.float32))
+        self._vectors = RowCache(index.read, len(index), index.manifest.width, cache)
+        if index.filter is not None:
+            self._coordinates = RowCache(index.filter.coordinates, len(index), index.filter.dimensions, cache)
+            self._begin(index.filter, np.empty((0, index.manifest.width), np.float32))
 
     @property
     def candidates_read(self) -> int:
         """References whose vectors were read from disk."""
-        return self._vectors.read
+        return self._vectors.fetched
 
     def margin(self, row: int) -> float:
         """What the distance of an estimate, as given last, to its nearest reference is at least."""
         mine = self._list.rows == row
-        least = np.maximum(self._list.bounds[mine] - self._away[row], self._until[mine] - self._way[row])
+        least = np.maximum.reduce(
+            [
+                self._list.bounds[mine] - self._away[row],
+                self._bounded[mine] - self._projected_way[row],
+                self._measured[mine] - self._way[row],
+            ]
+        )
         return max(min(float(self._reach[row] - self._away[row]), float(least.min(initial=math.inf))), 0.0)
 
     def within(self, points: Tensor, radius: float) -> Hits:
@@ -84,27 +98,35 @@ class Watch:
             return self.index.within(points, radius)
         finite = np.asarray(np.isfinite(current).all(axis=1))
         if len(current) != len(self._last):
-            self._begin(current)
-        self._move_to(current, finite)
+            self._begin(self.index.filter, current)
+        self._move_to(np.where(finite[:, None], current, self._last), self.index.filter)
         self._search_where_due(finite, self.index.filter, surface(radius))
         return self._compare(finite, self.index.filter, radius)
 
-    def _begin(self, current: NDArray[np.float32]) -> None:
+    def _begin(self, index_filter: IndexFilter, current: NDArray[np.float32]) -> None:
         """Forget all estimates."""
         count = len(current)
-        self._last = self._anchor = np.zeros_like(current)
-        # From the place of the last search: how far it went, and how far the estimate is.
+        # An estimate that is not finite stays where it was; the first ones come from anywhere.
+        self._last = np.zeros_like(current)
+        self._at = self._anchor = Projected(np.zeros((count, index_filter.dimensions)), np.zeros(count))
+        # From the place of the last search, in the coarse coordinates: how far it went, and how far the estimate is.
         self._reach, self._away = np.full(count, -math.inf), np.zeros(count)
         self._list = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-        # The length of an estimate's way so far, and of the way before which a listed reference cannot come inside.
-        self._way, self._until = np.zeros(count), np.empty(0)
+        # The length of an estimate's way so far, in full and in all coordinates, and of the ways before which a listed
+        # reference cannot come inside: as it was measured, and by its coordinates.
+        self._way, self._projected_way = np.zeros(count), np.zeros(count)
+        self._measured, self._bounded = np.empty(0), np.empty(0)
 
-    def _move_to(self, current: NDArray[np.float32], finite: NDArray[np.bool_]) -> None:
-        """Keep account of the way; an estimate that is not finite stays where it was."""
-        current = np.where(finite[:, None], current, self._last)
-        self._way += _lengths(current, self._last)
-        self._away = _lengths(current, self._anchor)
-        self._last = current
+    def _move_to(self, current: NDArray[np.float32], index_filter: IndexFilter) -> None:
+        """Keep account of the ways."""
+        before, now = self._at, index_filter.project(current)
+        self._way += _lengths(current - self._last) * (1 + ROUNDING)
+        self._projected_way += _moved(before.coordinates, before, now.coordinates, now)
+        cut, anchor = index_filter.coarse.cut, self._anchor
+        away = _moved(outline(anchor.coordinates, cut), anchor, outline(now.coordinates, cut), now)
+        # Of points beyond what float32 computes the coordinates are not known.
+        self._away = np.where(now.near & anchor.near, away, math.inf)
+        self._last, self._at = current, now
 
     def _search_where_due(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> None:
         spare = self._reach - radius
@@ -116,7 +138,7 @@ class Watch:
         self.skipped += int(finite.sum()) - len(rows)
         if not len(rows):
             return
-        queries = index_filter.project(self._last[rows])
+        queries = self._at.picked(rows)
         if len(index_filter) > self._listed:
             reach = np.maximum(index_filter.likely_reach(queries, self._listed), LEAST_SKIN * radius)
         else:
@@ -125,34 +147,38 @@ class Watch:
         stay = ~due[self._list.rows]
         listed = Candidates(rows[found.rows], found.numbers, found.bounds)
         self._list = Candidates.joined([self._list.picked(stay), listed])
-        self._until = np.concatenate([self._until[stay], np.full(len(found), -math.inf)])
-        self._anchor = np.where(due[:, None], self._last, self._anchor)
+        unknown = np.full(len(found), -math.inf)
+        self._measured = np.concatenate([self._measured[stay], unknown])
+        self._bounded = np.concatenate([self._bounded[stay], unknown])
+        self._anchor = Projected(
+            np.where(due[:, None], self._at.coordinates, self._anchor.coordinates),
+            np.where(due, self._at.norms, self._anchor.norms),
+        )
         self._reach[rows], self._away[rows] = reach, 0.0
 
     def _compare(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> Hits:
-        """Measure what may be inside by now; what was not read yet must pass the fine bound first."""
-        listed = self._list
-        near = np.flatnonzero(listed.bounds < (self._away + surface(radius))[listed.rows])
-        # Sums with a long way lose the digits of a small distance.
-        reached = (self._way * (1 + 1e-15) + surface(radius))[listed.rows[near]]
-        near = near[(self._until[near] < reached) & finite[listed.rows[near]]]
-        unread = ~self._vectors.holds(listed.numbers[near])
-        if unread.any():
-            places = near[unread]
-            rows = listed.rows[places]
-            asked = np.flatnonzero(np.bincount(rows))
-            queries = index_filter.project(self._last[asked])
-            bounds = index_filter.fine_bounds(queries, np.searchsorted(asked, rows), listed.numbers[places])
-            self._until[places] = bounds + self._way[rows]
-            unread[unread] = bounds >= surface(radius)
-            near = near[~unread]
-        rows, numbers = listed.rows[near], listed.numbers[near]
-        distances = measured(self._last, rows, numbers, self._vectors.vectors)
-        self._until[near] = distances * (1 - ROUNDING) + self._way[rows]
-        return Hits.among(rows, numbers, distances, radius, self._vectors.vectors)
+        """Bound the distances of what may be inside by now, and measure what still may."""
+        listed, inside = self._list, surface(radius)
+        near = np.flatnonzero(listed.bounds < (self._away + inside)[listed.rows])
+        rows = listed.rows[near]
+        may = finite[rows]
+        may &= self._bounded[near] < (self._projected_way * (1 + SUMMING) + inside)[rows]
+        may &= self._measured[near] < (self._way * (1 + SUMMING) + inside)[rows]
+        near, rows = near[may], rows[may]
+        bounds = index_filter.bounds(self._at, rows, self._coordinates.rows(listed.numbers[near]))
+        self._bounded[near] = bounds + self._projected_way[rows]
+        may = bounds < inside
+        near, rows = near[may], rows[may]
+        numbers = listed.numbers[near]
+        distances = measured(self._last, rows, numbers, self._vectors.rows)
+        self._measured[near] = distances * (1 - ROUNDING) + self._way[rows]
+        return Hits.among(rows, numbers, distances, radius, self._vectors.rows)
 
 
-def _lengths(points: NDArray[np.float32], others: NDArray[np.float32]) -> Floats:
-    """What the distances of rows are at most, shape (B,)."""
-    differences = points - others
-    return np.sqrt(np.einsum("bd,bd->b", differences, differences, dtype=np.float64)) * (1 + ROUNDING)
+def _moved(start: Floats, before: Projected, end: Floats, now: Projected) -> Floats:
+    """What estimates moved at most between two points (B, n) of their coordinates, shape (B,)."""
+    return _lengths(end - start) + COORDINATE_ROUNDING * (before.norms + now.norms)
+
+
+def _lengths(differences: Floats) -> Floats:
+    return np.sqrt(np.einsum("bd,bd->b", differences, differences, dtype=np.float64))

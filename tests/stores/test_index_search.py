@@ -113,6 +113,22 @@ def test_most_steps_of_a_calm_run_need_no_search(tmp_path: Path) -> None:
     assert watch.candidates_read < 60
 
 
+def test_details_that_no_coordinate_holds_ask_for_no_search(tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(0)
+    vectors = 0.05 * torch.randn(3000, 400, generator=rng)
+    vectors[:, :8] += 5 * torch.randn(3000, 8, generator=rng)
+    vectors = vectors.half().float()
+    start, details = queries(vectors, 4, 1), torch.zeros(4, 400)
+    details[:, 8:] = torch.randn(4, 392, generator=rng)
+    details *= 6 / details.norm(dim=1, keepdim=True)
+    watch = Watch(build(tmp_path, vectors, shard_bytes=1 << 20))
+    for step in range(12):
+        # Each estimate stays as far from the plane of the references and turns about it: its coordinates stay.
+        points = start + details * (-1) ** step
+        check(watch.within(points, 6.5), exact_distances(points, vectors), 6.5, vectors)
+    assert watch.searched == 4 and watch.skipped == 11 * 4
+
+
 def test_a_batch_of_another_size_begins_anew(tmp_path: Path) -> None:
     vectors = references("normal", 300, 12, 0)
     watch = Watch(build(tmp_path, vectors))
