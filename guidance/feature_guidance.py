@@ -33,7 +33,7 @@ from ..kernels.centroids import apart, channel_means, interpolated, shift_channe
 from ..stores.feature_centroid import FeatureCentroid
 from .contract import Guidance, SamplingRun, SamplingStep
 from .feature_layers import Layer
-from .feature_spread import Axes
+from .feature_spread import OWN_EVALUATIONS, Axes, lowest_level
 from .feature_trace import FeatureTrace
 from .feature_way import Way
 from .interval import SigmaInterval
@@ -123,6 +123,7 @@ class FeatureGuidance(Guidance):
         self._trace = FeatureTrace()
         self._pass: tuple[float, tuple[slice, ...]] | None = None
         self._shares: dict[int, list[float]] = {}
+        self._lowest = 0.0
 
     @property
     def trace(self) -> FeatureTrace:
@@ -151,6 +152,16 @@ class FeatureGuidance(Guidance):
         self._pass, self._shares = None, {}
         if self.settings.mode == "spread" and run.batch_size == 1 and not self.is_off:
             self._trace.notes.append("A batch of one picture has nothing to be spread from.")
+        self._lowest = lowest_level(run.sigmas) if self.every_pass else 0.0
+        if self._lowest == math.inf:
+            self._trace.notes.append(
+                f"The last {OWN_EVALUATIONS} steps are the model's own: with so few steps there is nothing left to spread in."
+            )
+        if self._way is not None and not self._way.knows_noise and not self.is_off:
+            self._trace.notes.append(
+                "The reference does not know what noise does: it is of one picture, or of an earlier version. Probe a "
+                "batch of draws again, and places will be read more surely."
+            )
 
     def at(self, sigma: float | None, rows: Sequence[slice] = ()) -> None:
         """Say at which noise level the network is about to run, None for that it has.
@@ -160,7 +171,7 @@ class FeatureGuidance(Guidance):
             rows: rows of the network's batch that belong to the prompt's pass, one slice a copy of the batch, or to
                 any pass where ``every_pass`` says so; others are left alone.
         """
-        active = sigma is not None and not self.is_off and sigma in self.settings.interval and len(rows) > 0
+        active = sigma is not None and self._acts_at(sigma) and len(rows) > 0
         self._pass = (sigma, tuple(rows)) if active and sigma is not None else None
         self._wanted = {}
 
@@ -182,7 +193,7 @@ class FeatureGuidance(Guidance):
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Record what was shifted at this evaluation; the estimate itself stays the very tensor."""
-        if self.is_off or step.sigma not in self.settings.interval:
+        if not self._acts_at(step.sigma):
             return denoised
         self._trace.evaluations += 1
         shares = {sample: sum(values) / len(values) for sample, values in sorted(self._shares.items())}
@@ -208,6 +219,10 @@ class FeatureGuidance(Guidance):
             missed = self._trace.evaluations - len(self._trace.steps)
             self._trace.notes.append(f"Its layers did not run in {missed} of {self._trace.evaluations} evaluations.")
         return samples
+
+    def _acts_at(self, sigma: float) -> bool:
+        # Hosts hand on levels in other precisions than schedules have.
+        return not self.is_off and sigma in self.settings.interval and sigma >= self._lowest * (1 - 1e-3)
 
     def _shift(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         """Shift of the channel means (B, C) of one copy of the batch."""

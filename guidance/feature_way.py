@@ -42,10 +42,14 @@ class Way:
         centroid: of the group.
         reference: of what the model draws by itself.
         layers: names of layers that both have.
+
+    Attributes:
+        knows_noise: whether the reference says what noise does to features; places are read as they are otherwise.
     """
 
     def __init__(self, centroid: FeatureCentroid, reference: FeatureCentroid, layers: Iterable[str]) -> None:
-        self._levels = centroid.sigmas
+        self._levels, layers = centroid.sigmas, list(layers)
+        self.knows_noise = all(len(reference.noise(layer).rows) for layer in layers)
         self._starts: dict[str, Tensor] = {}
         self._directions: dict[str, Tensor] = {}
         self._lengths: dict[str, Tensor] = {}

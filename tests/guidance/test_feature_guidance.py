@@ -22,6 +22,7 @@ from diversity_guidance.guidance.feature_way import LARGEST_NORM, SHIFT, Way
 from diversity_guidance.guidance.interval import SigmaInterval
 from diversity_guidance.kernels.centroids import channel_means
 from diversity_guidance.stores.feature_centroid import FeatureCentroid, ModelFingerprint, OtherModelError
+from diversity_guidance.stores.feature_noise import FeatureNoise
 from torch import Tensor, nn
 
 WIDTH = 6
@@ -270,6 +271,17 @@ def test_a_place_means_the_same_at_all_noise_levels() -> None:
         assert float(torch.stack([read, noisy[level][:, 0]]).corrcoef()[0, 1]) > 0.99
     unaware = Way(group, made("plain", torch.zeros(WIDTH), None), ["b"])
     assert float(unaware.places("b", noisy[0], 0.9).std()) == pytest.approx(1.6, rel=0.1)
+
+
+def test_a_reference_that_does_not_know_noise_is_told_of() -> None:
+    network = network_of(Alone)
+    aware = replace(
+        centroid(network), noises={name: FeatureNoise(torch.eye(1, WIDTH), torch.ones(2)) for name in weights(network)}
+    )
+    for reference, notes in ((aware, 0), (centroid(network), 1)):
+        guidance = FeatureGuidance(FeatureSettings(), weights(network), centroid(network, shift=1.0), reference)
+        guidance.begin(run_of())
+        assert ["does not know what noise does" in note for note in guidance.trace.notes] == [True] * notes
 
 
 def test_draws_that_are_alike_by_chance_do_not_silence_the_place() -> None:
