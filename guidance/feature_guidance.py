@@ -155,7 +155,7 @@ class FeatureGuidance(Guidance):
         self._lowest = lowest_level(run.sigmas) if self.every_pass else 0.0
         if self._lowest == math.inf:
             self._trace.notes.append(
-                f"The last {OWN_EVALUATIONS} steps are the model's own: with so few steps there is nothing left to spread in."
+                f"The last {OWN_EVALUATIONS} steps are the model's own: with so few there is nothing left to spread in."
             )
         if self._way is not None and not self._way.knows_noise and not self.is_off:
             self._trace.notes.append(

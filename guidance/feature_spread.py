@@ -8,6 +8,7 @@ what the batch differs in already (docs/feature_guidance.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -26,6 +27,9 @@ have channels with enormous means."""
 
 MOST_AXES = 8
 """Later axes are chance: pictures led along them lose the prompt."""
+
+OWN_EVALUATIONS = 5
+"""Of the model at the end of a run, in which pictures come back from where no picture is (docs/feature_guidance.md)."""
 
 SMALLEST = 0.01
 """Share of the deviation at its clearest noise level below which no level's own is taken to be."""
@@ -93,3 +97,15 @@ class Axes:
         """Which axis belongs to each of so many pictures, and which of its ends: 1 or -1."""
         numbers = torch.arange(count)
         return numbers // 2 % len(self._directions[layer]), 1.0 - 2.0 * (numbers % 2)
+
+
+def lowest_level(sigmas: Tensor) -> float:
+    """The lowest noise level at which a run's pictures may be shifted, infinite where the run is too short.
+
+    Args:
+        sigmas: of the run, descending, shape (S,). Where the last is not 0 another run goes on, and any level is right.
+    """
+    if float(sigmas[-1]) > 0:
+        return 0.0
+    last = len(sigmas) - 2 - OWN_EVALUATIONS
+    return float(sigmas[last]) if last >= 0 else math.inf

@@ -6,10 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diversity_guidance.guidance.contract import SamplingRun
+from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
 from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings
 from diversity_guidance.guidance.feature_layers import Family, Layer
-from diversity_guidance.guidance.feature_spread import LARGEST_STEP, MOST_AXES, SHIFT, Axes
+from diversity_guidance.guidance.feature_spread import (
+    LARGEST_STEP,
+    MOST_AXES,
+    OWN_EVALUATIONS,
+    SHIFT,
+    Axes,
+    lowest_level,
+)
 from diversity_guidance.kernels.centroids import channel_means, joint_principal_rows
 from diversity_guidance.stores.feature_centroid import FeatureCentroid, ModelFingerprint
 from torch import Tensor, nn
@@ -43,8 +50,12 @@ def reference(draws: int = 20, growth: float = 2.0) -> FeatureCentroid:
 
 def guidance(strength: float = 1.0, of: FeatureCentroid | None = None) -> FeatureGuidance:
     made = FeatureGuidance(FeatureSettings("spread", strength), dict.fromkeys(LAYERS, 1.0), None, of or reference())
-    made.begin(SamplingRun(4, (4, 8, 8), torch.tensor([1.0, 0.0]), torch.device("cpu"), "SD3", 0))
+    made.begin(run_of(torch.tensor([1.0, 0.1])))
     return made
+
+
+def run_of(sigmas: Tensor) -> SamplingRun:
+    return SamplingRun(4, (4, 8, 8), sigmas, torch.device("cpu"), "SD3", 0)
 
 
 def layer(name: str) -> Layer:
@@ -165,3 +176,30 @@ def test_draws_that_do_not_differ_in_a_layer_leave_it_alone() -> None:
     axes = Axes(replace(own, variations=flat, spreads=still), LAYERS)
     assert not axes.shift("blocks.1", 1.0, 4).any()
     assert axes.places("blocks.1", own.means["blocks.1"][:1].expand(4, -1), 1.0).isfinite().all()
+
+
+def test_the_last_evaluations_of_a_run_are_the_models_own() -> None:
+    sigmas = torch.linspace(1, 0, OWN_EVALUATIONS + 4)
+    assert lowest_level(sigmas) == float(sigmas[2])
+    assert lowest_level(sigmas[:-1]) == 0, "another run goes on"
+    together = pictures(reference().means["blocks.0"][:1].expand(4, -1))
+    made = guidance()
+    made.begin(run_of(sigmas))
+    for at, sigma in enumerate(sigmas[:-1].tolist()):
+        made.at(sigma, [slice(0, 4)])
+        assert (made.visit(layer("blocks.0"), together) is together) == (at > 2)
+        made(together, SamplingStep(sigma, 0.0, 0.0, together, together))
+    assert made.finish(together) is together
+    assert len(made.trace.steps) == made.trace.evaluations == 3
+
+
+def test_a_run_with_too_few_steps_says_so() -> None:
+    together = torch.zeros(4, 4, 8, 8)
+    made = guidance()
+    made.begin(run_of(torch.linspace(1, 0, OWN_EVALUATIONS + 1)))
+    made(together, SamplingStep(1.0, 0.0, 0.0, together, together))
+    assert made.finish(together) is together
+    assert "nothing left to spread in" in made.trace.summary()
+    by_dilation = FeatureGuidance(FeatureSettings("spread"), dict.fromkeys(LAYERS, 1.0))
+    by_dilation.begin(run_of(torch.tensor([1.0, 0.0])))
+    assert not by_dilation.trace.notes
