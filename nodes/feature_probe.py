@@ -66,7 +66,8 @@ class DiversityFeatureProbe(io.ComfyNode):
                     default=4,
                     min=1,
                     max=64,
-                    tooltip="Noise draws for each level, the same for every picture, in opposite pairs: best even.",
+                    tooltip="Noise draws for each level, the same for every picture, in opposite pairs: best even. "
+                    "One more at each level is the pictures' own.",
                 ),
                 io.Int.Input(
                     "seed",
