@@ -27,7 +27,7 @@ BENCHMARKS = {
         feature_diffusion,
         "the trained method on digits: clusters, conditional samples, interpolation",
     ),
-    "features": (features, "groups that Feature Guidance leads to, and modes that spreading reaches"),
+    "features": (features, "groups that Feature Guidance leads to, and the way between two of them"),
     "index": (index, "recall, time, memory and disk of the Protected Index, against Faiss"),
     "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),

@@ -21,8 +21,8 @@ class Row:
 
     Attributes:
         prompt: what the model is told.
-        group: word for the group that is counted, "" for none.
-        how: "none", "named" for a prompt that names the group, "towards" its centroid, or "spread".
+        group: word for the group that is counted.
+        how: "none", "named" for a prompt that names the group, or "towards" its centroid.
         strength: of the guidance.
     """
 
@@ -43,7 +43,7 @@ class Result:
     """Means over the batches of one row.
 
     Attributes:
-        share: of pictures of the group; 0 where there is none.
+        share: of pictures of the group.
         share_spread: standard deviation over the batches.
         good: share of pictures of the group that are faithful and within the quality limit.
         modes: modes reached by a faithful picture within the quality limit.
@@ -61,19 +61,19 @@ class Result:
     sharpness: float
 
 
-def judged(judge: Judge, batches: Sequence[tuple[str, Sequence[Verdict]]], group: str) -> Result:
-    """Average the verdicts on batches, each with its prompt."""
-    coverages = [judge.coverage(verdicts, prompt) for prompt, verdicts in batches]
+def judged(judge: Judge, row: Row, batches: Sequence[Sequence[Verdict]]) -> Result:
+    """Average the verdicts on the batches of a row."""
+    coverages = [judge.coverage(verdicts, row.prompt) for verdicts in batches]
     limit = judge.reals.quality_limit
     shares, goods = [], []
-    for _, verdicts in batches:
-        members = [verdict for verdict in verdicts if group in verdict.mode]
-        shares.append(len(members) / len(verdicts) if group else 0.0)
+    for verdicts in batches:
+        members = [verdict for verdict in verdicts if row.group in verdict.mode]
+        shares.append(len(members) / len(verdicts))
         goods.append(sum(verdict.faithful and verdict.rmse <= limit for verdict in members) / len(verdicts))
     return Result(
         mean(shares),
         stdev(shares) if len(shares) > 1 else 0.0,
-        mean(goods) if group else 0.0,
+        mean(goods),
         mean(c.reached_well for c in coverages),
         mean(c.fidelity for c in coverages),
         mean(c.rmse for c in coverages),
@@ -86,7 +86,7 @@ def as_markdown(results: Mapping[Row, Result]) -> str:
     columns = ("prompt", "group", "guided by", "share", "good share", "modes", "fidelity", "RMSE", "sharpness")
     rows = []
     for row, found in results.items():
-        shares = (f"{found.share:.2f} ± {found.share_spread:.2f}", f"{found.good:.2f}") if row.group else ("", "")
+        shares = (f"{found.share:.2f} ± {found.share_spread:.2f}", f"{found.good:.2f}")
         numbers = (f"{found.modes:.2f}", f"{found.fidelity:.3f}", f"{found.rmse:.4f}", f"{found.sharpness:.2f}")
         rows.append((row.prompt, row.group, row.name, *shares, *numbers))
     return markdown_table(columns, rows)

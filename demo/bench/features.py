@@ -1,8 +1,8 @@
 """``diversity-guidance bench features``: Feature Guidance on the embedded model, with quality and fidelity beside it.
 
 Towards: the share of pictures that belong to a group, by the judge, when features are led towards the centroid of eight
-real pictures of it; what a prompt that names the group reaches stands beside it. Spread: known modes reached when a
-batch's features are dilated. Path: pictures of blends between two centroids.
+real pictures of it; what a prompt that names the group reaches stands beside it. Path: pictures of blends between two
+centroids.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ...guidance.feature_guidance import RECOMMENDED_END, RECOMMENDED_STRENGTH, 
 from ...guidance.feature_layers import find_layers
 from ...guidance.interval import SigmaInterval
 from ...metrics.figures.canvas import INK, letters, sheet, tile, to_images
-from ...stores.feature_centroid import FeatureCentroid, blended
+from ...stores.feature_blend import blended
+from ...stores.feature_centroid import FeatureCentroid
 from ..feature_steering import probe, steered
 from ..judge import Judge
 from ..pipeline import EmbeddedModel
 from ..schedule import sigma_at_percent
 from .feature_rows import Result, Row, as_markdown, judged, read_results, write_results
-from .modes import PROMPTS
 from .summary import first_seeds
 
 EXEMPLARS = 8
@@ -50,7 +50,6 @@ GROUPS = (
 TOWARDS = (1.0, RECOMMENDED_STRENGTH)
 """Strengths: to the centroid itself, and as far as is recommended."""
 
-SPREAD = (RECOMMENDED_STRENGTH,)
 PATH = ("doctor", "man", "woman")
 PATH_STEPS = 5
 PATH_COLUMNS = 8
@@ -63,8 +62,7 @@ def all_rows() -> list[Row]:
     for prompt, group in GROUPS:
         rows += [Row(prompt, group, "none"), Row(prompt, group, "named")]
         rows += [Row(prompt, group, "towards", strength) for strength in TOWARDS]
-    every = f"all {len(PROMPTS)}"
-    return [*rows, Row(every, "", "none"), *(Row(every, "", "spread", strength) for strength in SPREAD)]
+    return rows
 
 
 class Bench:
@@ -74,32 +72,23 @@ class Bench:
         count: pictures a batch.
         seeds: how many batches of every row and prompt.
         steps: evaluations of the model.
-        cfg: scale of classifier-free guidance of rows that lead to a group.
-        spread_cfg: likewise, of rows that count modes.
+        cfg: scale of classifier-free guidance.
     """
 
-    def __init__(self, count: int, seeds: int, steps: int, cfg: float, spread_cfg: float) -> None:
+    def __init__(self, count: int, seeds: int, steps: int, cfg: float) -> None:
         self.model, self.judge = EmbeddedModel.load(), Judge.load()
-        self.count, self.steps, self.cfg, self.spread_cfg = count, steps, cfg, spread_cfg
+        self.count, self.steps, self.cfg = count, steps, cfg
         self.seeds = first_seeds(seeds)
         self.centroid, self.reference = cache(self._centroid), cache(self._reference)
 
     def measure(self, row: Row) -> Result:
         """Draw the batches of a row and judge them."""
-        cfg = self.cfg if row.group else self.spread_cfg
-        prompts = [row.prompt] if row.group else PROMPTS
-        batches = []
-        for seed in self.seeds:
-            for at, prompt in enumerate(prompts):
-                told = f"{prompt} {row.group}" if row.how == "named" else prompt
-                pictures = self.drawn(told, seed + at, cfg, self.guidance(row))
-                batches.append((prompt, self.judge.judge(pictures, prompt)))
-        return judged(self.judge, batches, row.group)
+        told = f"{row.prompt} {row.group}" if row.how == "named" else row.prompt
+        batches = [self.drawn(told, seed, self.guidance(row)) for seed in self.seeds]
+        return judged(self.judge, row, [self.judge.judge(batch, row.prompt) for batch in batches])
 
     def guidance(self, row: Row) -> FeatureGuidance | None:
         """Of a row; None for none."""
-        if row.how == "spread":
-            return self._guidance(FeatureSettings("spread", row.strength, WINDOW))
         if row.how != "towards":
             return None
         settings = FeatureSettings("towards", row.strength, WINDOW)
@@ -115,19 +104,19 @@ class Bench:
             centroid = blended(ends, [1 - place, place], f"{place:.0%}")
             settings = FeatureSettings("towards", RECOMMENDED_STRENGTH, WINDOW)
             guidance = self._guidance(settings, centroid, self.reference(prompt))
-            pictures = self.drawn(prompt, self.seeds[0], self.cfg, guidance)
+            pictures = self.drawn(prompt, self.seeds[0], guidance)
             modes = [verdict.mode for verdict in self.judge.judge(pictures, prompt)]
             shares.append([sum(group in mode for mode in modes) / len(modes) for group in groups])
             rows.append(pictures[:PATH_COLUMNS])
         return path_picture(rows, groups), shares
 
-    def drawn(self, prompt: str, seed: int, cfg: float, guidance: FeatureGuidance | None) -> Tensor:
+    def drawn(self, prompt: str, seed: int, guidance: FeatureGuidance | None) -> Tensor:
         """One batch of pictures, (count, 3, 64, 64)."""
         prompts = [prompt] * self.count
         if guidance is None:
-            return self.model.decode(self.model.sample(prompts, seed, steps=self.steps, cfg=cfg))
+            return self.model.decode(self.model.sample(prompts, seed, steps=self.steps, cfg=self.cfg))
         with steered(self.model, guidance) as model:
-            latents = model.sample(prompts, seed, steps=self.steps, cfg=cfg, guidance=guidance)
+            latents = model.sample(prompts, seed, steps=self.steps, cfg=self.cfg, guidance=guidance)
         return self.model.decode(latents)
 
     def _centroid(self, prompt: str, group: str) -> FeatureCentroid:
@@ -169,7 +158,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="batches a row and prompt (default: 3)")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
     parser.add_argument("--cfg", type=float, default=2.0, help="classifier-free guidance, 1 for none (default: 2)")
-    parser.add_argument("--spread-cfg", type=float, default=5.0, help="the same where modes are counted (default: 5)")
     parser.add_argument(
         "--output", type=Path, help="folder for numbers and the picture of the path; a benchmark goes on from it"
     )
@@ -177,7 +165,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure every row that is not measured yet and print it; then all of them and the path."""
-    numbers = {name: getattr(arguments, name) for name in ("count", "seeds", "steps", "cfg", "spread_cfg")}
+    numbers = {name: getattr(arguments, name) for name in ("count", "seeds", "steps", "cfg")}
     bench = Bench(**numbers)
     found = read_results(arguments.output, numbers)
     for row in all_rows():

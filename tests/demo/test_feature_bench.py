@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,13 +45,11 @@ def test_good_pictures_are_of_the_group_faithful_and_near_a_real_one() -> None:
     coverage = SimpleNamespace(reached_well=2, fidelity=0.75, rmse=0.1, sharpness=0.9)
     judge: Any = SimpleNamespace(coverage=lambda *_: coverage, reals=SimpleNamespace(quality_limit=0.15))
     batch = [verdict("dark-skin", True, 0.1), verdict("dark-skin", False, 0.1), verdict("dark-skin", True, 0.2)]
-    found = judged(judge, [("doctor", [*batch, verdict("light-skin", True, 0.1)])], "dark-skin")
+    row = Row("doctor", "dark-skin", "towards", 2.0)
+    found = judged(judge, row, [[*batch, verdict("light-skin", True, 0.1)]])
     assert (found.share, found.good, found.modes) == (0.75, 0.25, 2)
-    assert judged(judge, [("doctor", batch)], "").share == 0
 
 
-def test_rows_without_a_group_have_no_shares() -> None:
-    row = Row("doctor", "woman", "towards", 2.0)
-    text = as_markdown({row: RESULT, replace(row, group="", how="spread"): RESULT}).splitlines()
+def test_a_row_of_the_table() -> None:
+    text = as_markdown({Row("doctor", "woman", "towards", 2.0): RESULT}).splitlines()
     assert "| doctor | woman | towards, strength 2 | 0.90 ± 0.05 | 0.80 | 7.50 |" in text[2]
-    assert "| doctor |  | spread, strength 2 |  |  | 7.50 |" in text[3]
