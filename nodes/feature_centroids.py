@@ -10,7 +10,8 @@ from comfy_api.latest import io
 
 from ..kernels.centroids import classical_scaling, squared_separations
 from ..metrics.figures.centroid_map import centroid_map
-from ..stores.feature_centroid import FeatureCentroid, blended, check_comparable
+from ..stores.feature_blend import blended, check_comparable
+from ..stores.feature_centroid import FeatureCentroid
 from .centroid_folder import centroid_path
 from .messages import show
 from .pictures import to_host

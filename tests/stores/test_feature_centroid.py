@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from diversity_guidance.stores.feature_blend import blended, check_comparable
 from diversity_guidance.stores.feature_centroid import (
     FeatureCentroid,
     ModelFingerprint,
     OtherModelError,
-    blended,
-    check_comparable,
 )
 from diversity_guidance.stores.feature_noise import FeatureNoise
 from safetensors.torch import save_file
