@@ -40,7 +40,8 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     "mode",
                     options=list(MODES),
                     default=DEFAULTS.mode,
-                    tooltip="Towards the centroid, away from it, or spread the batch, which needs no centroid.",
+                    tooltip="Towards the centroid, away from it, or spread the batch: wire a reference "
+                    "for that, and no centroid.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -50,7 +51,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     step=0.05,
                     tooltip="Place on the way from the reference, 0, to the centroid, 1, at which a picture is left "
                     "alone; 2 is as far again. Without a reference, share of each picture's own way: stay below 1. "
-                    "For spread, by how much the batch is dilated. Disabled at 0.",
+                    "For spread, the same in standard deviations of the reference's pictures. Disabled at 0.",
                 ),
                 *interval_inputs(RECOMMENDED_END),
                 io.String.Input(
@@ -64,7 +65,8 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     "reference",
                     optional=True,
                     tooltip="The centroid of what the model draws for the prompt by itself, at CFG 1. With it pictures "
-                    "are led along the way between the two alone, and only until they have arrived.",
+                    "are led along the way between the two alone, and only until they have arrived. For spread, what "
+                    "the pictures of the batch are led apart along: probe at least 16.",
                 ),
             ],
             outputs=steered_outputs(),
