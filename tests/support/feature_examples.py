@@ -1,6 +1,7 @@
-"""The example workflow of Feature Guidance: exemplars of a group, a reference, and the way between two groups.
+"""The example workflows of Feature Guidance: the way between two groups of exemplars, and a batch spread along what the
+model's own draws differ in.
 
-The exemplars are drawn by the embedded model from prompts that say what they show, so that the file needs no pictures.
+All exemplars are drawn by the embedded model, so that the files need no pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ SUBJECT = "doctor"
 GROUPS = ("light skin", "dark skin")
 BATCH = 4
 STRENGTH = 1.0
+DRAWS = 32
+SPREAD = 8
 
 
 def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
@@ -93,4 +96,42 @@ def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
     return Example("The way between two groups of exemplars", sheet.graph, sheet.places, note, draw)
 
 
-FEATURE_EXAMPLES = (way_between_two_groups,)
+def along_what_the_model_knows(object_info: Mapping[str, Any]) -> Example:
+    """One prompt, seed and CFG, as it is and spread along the axes of a batch at CFG 1."""
+    sheet = Sheet(object_info)
+    demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
+    prompts = sheet.prompts(demo, SUBJECT)
+    many = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=DRAWS)
+    few = sheet.put((1440, 60, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=SPREAD)
+    settings = {**SAMPLER, **prompts}
+    drawn = sheet.put(
+        (740, 60, 300, 270), "KSampler", model=demo, latent_image=many, **{**settings, "cfg": 1.0, "seed": 7}
+    )
+    reference = sheet.put(
+        (1080, 60, 300, 270), "DiversityFeatureProbe", model=demo, positive=prompts["positive"], latents=drawn
+    )
+    guided = sheet.put(
+        (1440, 400, 300, 230), "DiversityFeatureGuidance", model=demo, mode="spread", reference=reference
+    )
+    saved = []
+    for y, model, name in ((60, demo, "as it is"), (400, guided, "spread")):
+        samples = sheet.put((1800, y, 300, 270), "KSampler", model=model, latent_image=few, **{**settings, "seed": 1})
+        saved.append(sheet.show((2160, y, 400, 300), samples, demo, name))
+    sheet.places["note"] = (20, 560, 660, 300)
+
+    def draw(client: HostClient) -> list[Picture]:
+        run = client.run(sheet.graph.prompt)
+        return [picture for node in saved for picture in pictures_of(client, run, node)]
+
+    note = (
+        "## Spread along what the model knows\n\n"
+        "One prompt, one seed, CFG 5, twice. Above the model as it is: CFG has given up most of what it could draw. "
+        "Below, **Feature Guidance** leads every picture of the batch another way.\n\n"
+        "The ways come from the model itself: a batch at CFG 1 (left) is drawn once, and **Feature Probe** reads in "
+        "what its pictures differ. Use at least 16 pictures, and the prompt and size that you draw.\n\n"
+        "`strength` is how far, in standard deviations of those pictures; 0 is off."
+    )
+    return Example("Spread along what the model knows", sheet.graph, sheet.places, note, draw)
+
+
+FEATURE_EXAMPLES = (way_between_two_groups, along_what_the_model_knows)
