@@ -27,7 +27,7 @@ COARSE_ROUNDING = 2e-5
 """Relative error of coordinates in float32, with room."""
 
 PRODUCT_ROUNDING = 1e-5
-"""Of the matrix product relative to half of both squared norms: float32 and a few dozen terms, with room."""
+"""Of both matrix products relative to half of both squared norms: float32 and a few dozen terms, with room."""
 
 FAR = 1e12
 """Beyond this distance from the centre float32 may overflow in products; no reference is there."""
@@ -56,6 +56,11 @@ class Candidates:
     def picked(self, which: NDArray[np.bool_] | Integers) -> Candidates:
         """Those where a mask is true, or at some places."""
         return Candidates(self.rows[which], self.numbers[which], self.bounds[which])
+
+    @classmethod
+    def none(cls) -> Candidates:
+        """No pair."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
     @classmethod
     def joined(cls, parts: list[Candidates]) -> Candidates:
@@ -95,7 +100,8 @@ class CoarseTable:
 
     Attributes:
         first: shape (N, a + 2), float32: a coordinates, the norm of all others, half of the squared norm of both.
-        second: shape (N, c - a + 1), float32: the next coordinates, and the norm of all others.
+        second: shape (N, c - a + 2), float32: the next coordinates, the norm of all others, and the norm in ``first``,
+            so that a product with the first half becomes one with both without reading ``first`` again.
         reach: no reference is farther from the centre.
     """
 
@@ -110,7 +116,7 @@ class CoarseTable:
     def empty(cls, count: int, coordinates: int) -> CoarseTable:
         """A table to be filled, of ``count`` references and c coordinates."""
         first = min(FIRST, coordinates)
-        shapes = (count, first + 2), (count, coordinates - first + 1)
+        shapes = (count, first + 2), (count, coordinates - first + 2)
         return cls(np.empty(shapes[0], np.float32), np.empty(shapes[1], np.float32), 0.0)
 
     @property
@@ -121,7 +127,7 @@ class CoarseTable:
     @property
     def cut(self) -> int:
         """Number of coordinates c."""
-        return self.first_cut + self.second.shape[1] - 1
+        return self.first_cut + self.second.shape[1] - 2
 
     @property
     def nbytes(self) -> int:
@@ -131,41 +137,44 @@ class CoarseTable:
     def fill(self, place: slice, coordinates: Floats) -> None:
         """Set some references from all of their coordinates, shape (n, m + 1)."""
         self.first[place] = columns(coordinates, self.first_cut)
-        self.second[place] = columns(coordinates, self.cut)[:, self.first_cut : -1]
+        self.second[place, :-1] = outline(coordinates, self.cut)[:, self.first_cut :]
+        self.second[place, -1] = self.first[place, -2]
 
     def joined(self, numbers: Integers) -> NDArray[np.float32]:
         """Some references: c coordinates, the norm of all others, half of the squared norm of both; (n, c + 2)."""
         first, second = self.first.take(numbers, axis=0), self.second.take(numbers, axis=0)
-        return np.concatenate([first[:, :-2], second, first[:, -1:]], axis=1)
+        return np.concatenate([first[:, :-2], second[:, :-1], first[:, -1:]], axis=1)
 
     def scan(self, queries: Projected, within: Floats) -> Candidates:
         """Every pair that may be closer than ``within``, shape (B,)."""
-        coarser, finer = (_Product(queries, within, cut) for cut in (self.first_cut, self.cut))
-        found = coarser.near_any(self.first)
+        product = _Product(queries, within, self.first_cut, self.cut)
+        found, products = product.near_any(self.first)
         parts = []
-        for numbers in np.array_split(found, -(-len(found) // SCAN_ROWS) or 1):
-            places, rows, bounds = finer.pairs(self.joined(numbers))
-            parts.append(Candidates(rows, numbers[places], bounds))
+        for start in range(0, len(found), SCAN_ROWS):
+            some = slice(start, start + SCAN_ROWS)
+            places, rows, bounds = product.pairs(products[some], self.second.take(found[some], axis=0))
+            parts.append(Candidates(rows, found[some][places], bounds))
         # Queries beyond what float32 computes are near all references or none.
         least = queries.norms * (1 - COARSE_ROUNDING) - self.reach
         far = np.flatnonzero(~queries.near & (least < within))
         for row in far.tolist():
             numbers = np.arange(len(self))
             parts.append(Candidates(np.full(len(self), row), numbers, np.full(len(self), least[row])))
-        return Candidates.joined(parts)
+        return Candidates.joined(parts) if parts else Candidates.none()
 
 
 class _Product:
-    """Compares queries with references by some of their coordinates.
+    """Compares queries with references by some of their coordinates, and by some more where that leaves them near.
 
     Args:
         queries: as the filter sees them.
         within: distances asked for, shape (B,).
-        cut: number of coordinates.
+        first: number of coordinates a.
+        cut: number of coordinates c.
     """
 
-    def __init__(self, queries: Projected, within: Floats, cut: int) -> None:
-        points = columns(queries.coordinates, cut)
+    def __init__(self, queries: Projected, within: Floats, first: int, cut: int) -> None:
+        points = columns(queries.coordinates, first)
         self._norms = queries.norms
         self._halves = points[:, -1].astype(np.float64) * (1 - 2 * PRODUCT_ROUNDING)
         points[:, -1] = -(1 - PRODUCT_ROUNDING)
@@ -175,31 +184,50 @@ class _Product:
         width = 1 if len(points) == 1 else -(-len(points) // AT_ONCE) * AT_ONCE
         least = np.pad(np.where(queries.near, least, np.inf), (0, width - len(points)), constant_values=np.inf)
         self._least = least.astype(np.float32)
-        self._directions = np.zeros((cut + 2, width), np.float32)
+        self._directions = np.zeros((first + 2, width), np.float32)
         self._directions[:, : len(points)] = points.T
+        # What the first product has of the norm of all others, the second takes back.
+        self._further = np.zeros((cut - first + 2, width), np.float32)
+        self._further[:-1, : len(points)] = outline(queries.coordinates, cut)[:, first:].T
+        self._further[-1] = -self._directions[-2]
 
-    def near_any(self, references: NDArray[np.float32]) -> Integers:
-        """Places of the references, shape (n, cut + 2), that may be inside for any query; n may be millions."""
+    def near_any(self, references: NDArray[np.float32]) -> tuple[Integers, NDArray[np.float32]]:
+        """The references, shape (n, a + 2), that may be inside for any query; n may be millions.
+
+        Returns:
+            Their places, shape (k,), and their products with all queries, shape (k, at least B).
+        """
         rows, width = min(SCAN_ROWS, len(references)), len(self._least)
         # Kept for all chunks: fresh memory costs as much as the products, and so does comparing with a short row.
         least = np.tile(self._least, (rows, 1))
         products, near = np.empty_like(least), np.empty(least.shape, np.bool_)
         words = near if width == 1 else near.view(np.uint64)
-        found = []
+        found: list[Integers] = []
+        kept: list[NDArray[np.float32]] = []
         for start in range(0, len(references), rows):
             chunk = references[start : start + rows]
             count = len(chunk)
             np.matmul(chunk, self._directions, out=products[:count])
             np.greater_equal(products[:count], least[:count], out=near[:count])
             told = words[:count] if width <= AT_ONCE else words[:count].any(axis=1)
-            found.append(np.flatnonzero(told) + start)
-        return np.concatenate(found)
+            found.append(np.flatnonzero(told))
+            kept.append(products.take(found[-1], axis=0))
+            found[-1] += start
+        return np.concatenate(found), np.concatenate(kept)
 
-    def pairs(self, references: NDArray[np.float32]) -> tuple[Integers, Integers, Floats]:
-        """Pairs that may be inside: places of the references (n, cut + 2), rows of the queries, and their bounds."""
-        products = references @ self._directions
-        places, rows = (products >= self._least).nonzero()
-        squares = 2 * self._halves[rows] - 2 * products[places, rows].astype(np.float64)
+    def pairs(
+        self, products: NDArray[np.float32], references: NDArray[np.float32]
+    ) -> tuple[Integers, Integers, Floats]:
+        """Pairs that may be inside: places of the references, rows of the queries, and their bounds.
+
+        Args:
+            products: from ``near_any``, shape (k, at least B).
+            references: of the same ones the next coordinates, shape (k, c - a + 2).
+        """
+        finer = references @ self._further
+        finer += products
+        places, rows = np.divmod(np.flatnonzero(finer >= self._least), finer.shape[1])
+        squares = 2 * self._halves[rows] - 2 * finer[places, rows].astype(np.float64)
         return places, rows, conservative(np.sqrt(np.maximum(squares, 0.0)), self._norms[rows], COARSE_ROUNDING)
 
 
@@ -213,7 +241,7 @@ def conservative(lengths: Floats, norms: Floats, rounding: float) -> Floats:
 
 def outline(coordinates: Floats, cut: int) -> Floats:
     """The first coordinates, and the norm of all others, shape (n, cut + 1), float64."""
-    outlined = coordinates[:, : cut + 1].copy()
+    outlined = np.array(coordinates[:, : cut + 1])
     outlined[:, cut] = np.sqrt(np.einsum("nm,nm->n", coordinates[:, cut:], coordinates[:, cut:]))
     return outlined
 

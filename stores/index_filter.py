@@ -98,7 +98,7 @@ class IndexFilter:
         return found
 
     def bounds(self, queries: Projected, rows: Integers, coordinates: NDArray[np.float32]) -> Floats:
-        """What the distances of pairs (row of the queries, ``coordinates`` of the reference) are at least, shape (M,)."""
+        """What distances of pairs (row of the queries, ``coordinates`` of the reference) are at least, shape (M,)."""
         differences = coordinates - queries.coordinates.astype(np.float32)[rows]
         lengths = np.sqrt(np.einsum("nm,nm->n", differences, differences)).astype(np.float64)
         # Half precision has no relative accuracy below its smallest normal number, a billionth of the reach.

@@ -27,7 +27,8 @@ def write_filter(folder: Path, values: IndexFilter) -> str:
             "centre": values.projection.centre,
             "basis": values.projection.basis,
             "first": values.coarse.first,
-            "second": values.coarse.second,
+            # The last column is one of the first table's.
+            "second": np.ascontiguousarray(values.coarse.second[:, :-1]),
             "fine": values.fine,
             "scale_and_reach": np.array([values.scale, values.coarse.reach]),
         }
@@ -46,7 +47,8 @@ def read_filter(folder: Path, digest: str) -> IndexFilter:
     tensors = safetensors.numpy.load(read_whole(filter_path(folder, digest), digest))
     scale, reach = tensors["scale_and_reach"].tolist()
     projection = Projection(tensors["centre"], tensors["basis"])
-    coarse = CoarseTable(tensors["first"], tensors["second"], reach)
+    second = np.concatenate([tensors["second"], tensors["first"][:, -2:-1]], axis=1)
+    coarse = CoarseTable(tensors["first"], second, reach)
     return IndexFilter(projection, coarse, tensors["fine"], scale)
 
 

@@ -19,7 +19,7 @@ VALUES_AT_ONCE = 1 << 22
 """Values of candidates that are compared at once: 16 MB of float32."""
 
 Reader = Callable[[Integers], NDArray[np.float32]]
-"""Gives the references (n, D) of these numbers, which may repeat."""
+"""Gives the references (n, D) of these numbers, which may repeat, as a copy."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def measured(points: NDArray[np.float32], rows: Integers, numbers: Integers, rea
     step = max(1, VALUES_AT_ONCE // points.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        differences = points[rows[part]] - read(numbers[part])
+        differences = read(numbers[part])
+        differences -= points[rows[part]]
         distances[part] = np.sqrt(np.einsum("nd,nd->n", differences, differences, dtype=np.float64))
     return distances
 

@@ -186,7 +186,7 @@ class ProtectedIndex:
         """Every pair that may be closer than ``within``, shape (B,); a query that is not finite is in none."""
         finite = np.flatnonzero(np.isfinite(points).all(1))
         if self._filter is None or not len(finite):
-            return Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+            return Candidates.none()
         queries = self._filter.project(points[finite])
         found = self._filter.coarse.scan(queries, within[finite])
         bounds = self._filter.bounds(queries, found.rows, self._filter.coordinates(found.numbers))

@@ -111,7 +111,7 @@ class Watch:
         self._at = self._anchor = Projected(np.zeros((count, index_filter.dimensions)), np.zeros(count))
         # From the place of the last search, in the coarse coordinates: how far it went, and how far the estimate is.
         self._reach, self._away = np.full(count, -math.inf), np.zeros(count)
-        self._list = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        self._list = Candidates.none()
         # The length of an estimate's way so far, in full and in all coordinates, and of the ways before which a listed
         # reference cannot come inside: as it was measured, and by its coordinates.
         self._way, self._projected_way = np.zeros(count), np.zeros(count)
