@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.projection_bounds import Projection, fit_projection
-from .index_coarse import FAR, CoarseTable, Floats, Integers, Projected, columns, conservative
+from .index_coarse import CoarseTable
+from .index_points import FAR, Floats, Integers, Projected, columns, conservative
 
 COARSE, FINE_SHARE, FINE_MOST = 32, 8, 128
 """Coordinates of the coarse bound; of the fine one an eighth of the vector's values, 32 to 128."""

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.shields import check_radius
-from .index_coarse import Candidates, Floats
 from .index_errors import IndexDamagedError, IndexSpaceError
 from .index_filter import IndexFilter, evenly_spread
 from .index_filter_file import read_filter
 from .index_hits import Hits, in_float32, measured, surface
 from .index_manifest import Manifest, read_manifest
+from .index_points import Candidates, Floats
 from .index_rows import Labels, MappedRows, read_labels, read_whole, rows_path
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ..kernels.projection_bounds import ROUNDING as COORDINATE_ROUNDING
 from ..kernels.shields import check_radius
-from .index_coarse import Candidates, Floats, Projected, outline
 from .index_filter import IndexFilter
 from .index_hits import Hits, measured, surface
+from .index_points import Candidates, Floats, Projected, outline
 from .protected_index import ProtectedIndex
 from .row_cache import CACHE_BYTES, RowCache
 
