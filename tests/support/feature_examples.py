@@ -16,7 +16,7 @@ from .host_client import HostClient
 SUBJECT = "doctor"
 GROUPS = ("light skin", "dark skin")
 BATCH = 4
-STRENGTH = 1.0
+STRENGTH = 0.5
 DRAWS = 32
 SPREAD = 8
 
@@ -87,7 +87,8 @@ def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
         "## The way between two groups\n\n"
         "One prompt, one seed, four times. The top row is the model as it is. Below, **Feature Guidance** shifts what "
         "the network's layers hold on average: towards light skin, halfway, and towards dark skin. The prompt never "
-        "says a word of it. `strength` is how far: 1 is the centroid itself.\n\n"
+        "says a word of it. `strength` is how far: 1 is the centroid itself. Skin is reached easily, so 0.5 shows best "
+        "what lies between; the default of 1.5 brings groups that are hard to reach.\n\n"
         "**Feature Probe** reads those averages from exemplars. Here the model draws them itself, from prompts that "
         "say what they show; wire pictures of your own instead. The reference is what the model draws by itself at "
         "CFG 1.\n\n"
