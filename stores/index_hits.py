@@ -71,7 +71,7 @@ def measured(points: NDArray[np.float32], rows: Integers, numbers: Integers, rea
         part = slice(start, start + step)
         differences = read(numbers[part])
         differences -= points[rows[part]]
-        distances[part] = np.sqrt(np.einsum("nd,nd->n", differences, differences, dtype=np.float64))
+        distances[part] = torch.linalg.vector_norm(torch.from_numpy(differences), dim=1, dtype=torch.float64).numpy()
     return distances
 
 

@@ -67,8 +67,8 @@ class NearProduct:
             count = len(chunk)
             np.matmul(chunk, self._directions, out=products[:count])
             np.greater_equal(products[:count], least[:count], out=near[:count])
-            told = words[:count] if width <= AT_ONCE else words[:count].any(axis=1)
-            found.append(np.flatnonzero(told))
+            # Few are near: of truth values the places are found ten times as fast as of other numbers.
+            found.append(np.flatnonzero(words[:count].any(axis=1) if width > AT_ONCE else words[:count] != 0))
             kept.append(products.take(found[-1], axis=0))
             found[-1] += start
         return np.concatenate(found), np.concatenate(kept)
