@@ -18,8 +18,8 @@ from ..kernels.projection_bounds import Projection, fit_projection
 from .index_coarse import CoarseTable
 from .index_points import FAR, Floats, Integers, Projected, columns, conservative
 
-COARSE, FINE_SHARE, FINE_MOST = 32, 8, 128
-"""Coordinates of the coarse bound; of the fine one an eighth of the vector's values, 32 to 128."""
+COARSE, FINE_SHARE, FINE_MOST = 32, 8, 96
+"""Coordinates of the coarse bound; of the fine one an eighth of the vector's values, 32 to 96."""
 
 SAMPLE_VALUES = 1 << 25
 """Numbers of the vectors from which the projection is fitted: 128 MB of float32."""
