@@ -8,9 +8,6 @@ its own mean are the same shift with another sign and another centre.
 One picture's features say more than its group: matching them to a centroid also wipes out what is the picture's own.
 With a reference, the centroid of what the model draws by itself, pictures are led along the way from one to the other
 alone (``feature_way``), and each only until it is where it should be: the strength is that place, in units of the way.
-It is read in every pass at the first layer, before anything is shifted.
-
-Without a reference the strength is divided among the layers, which hand on what they were given.
 
 Spreading needs no centroid. With a reference every picture is led to another end of an axis in which the model's own
 draws differ (``feature_spread``); without one the batch is dilated.
@@ -23,55 +20,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..kernels.centroids import apart, channel_means, interpolated, shift_channels, towards
+from ..kernels.centroids import channel_means, shift_channels
 from ..stores.feature_centroid import FeatureCentroid
 from .contract import Guidance, SamplingRun, SamplingStep
 from .feature_layers import Layer
-from .feature_spread import OWN_EVALUATIONS, Axes, lowest_level
+from .feature_settings import FeatureSettings
+from .feature_shifts import shift_of
+from .feature_spread import OWN_EVALUATIONS, lowest_level
 from .feature_trace import FeatureTrace
-from .feature_way import Way
-from .interval import SigmaInterval
 from .trace import SampleRecord, StepRecord
-
-Mode = Literal["towards", "away", "spread"]
-RECOMMENDED_STRENGTH = 1.5
-"""Place on the way from the reference that brings most pictures to the group (docs/feature_guidance.md)."""
-
-RECOMMENDED_END = 0.75
-"""Share of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
-
-MODES: tuple[Mode, ...] = ("towards", "away", "spread")
-
-
-@dataclass(frozen=True)
-class FeatureSettings:
-    """How Feature Guidance acts.
-
-    Attributes:
-        mode: "towards" the centroid, "away" from it, or "spread" the batch's own features apart.
-        strength: place on the way from the reference to the centroid at which pictures are left alone, 1 for the
-            centroid itself, and behind the reference where it leads away; without a reference, share of each picture's
-            own way, all layers together. To spread, how many standard deviations of the reference's pictures from
-            their mean a picture is left alone; without a reference, by how much the batch is dilated. 0 switches the
-            method off.
-        interval: noise levels at which the method acts.
-    """
-
-    mode: Mode = "towards"
-    strength: float = RECOMMENDED_STRENGTH
-    interval: SigmaInterval = field(default_factory=SigmaInterval)
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"Feature Guidance's mode must be one of {', '.join(MODES)}, not {self.mode!r}.")
-        if not (math.isfinite(self.strength) and self.strength >= 0):
-            raise ValueError(f"Feature Guidance's strength must be a number of at least 0, not {self.strength}.")
 
 
 class FeatureGuidance(Guidance):
@@ -100,8 +61,6 @@ class FeatureGuidance(Guidance):
         centroid: FeatureCentroid | None = None,
         reference: FeatureCentroid | None = None,
     ) -> None:
-        if settings.mode != "spread" and centroid is None:
-            raise ValueError(f"Leading {settings.mode} needs a centroid. Wire one, or choose to spread the batch.")
         wanted = (reference,) if settings.mode == "spread" else (centroid, reference)
         self._centroids = [given for given in wanted if given is not None]
         for given in self._centroids:
@@ -113,13 +72,7 @@ class FeatureGuidance(Guidance):
                 )
         self.settings = settings
         self.weights = dict(weights)
-        self._way: Way | None = None
-        self._axes: Axes | None = None
-        if len(self._centroids) == 2:
-            self._way = Way(self._centroids[0], self._centroids[1], self.weights)
-        elif settings.mode == "spread" and reference is not None:
-            self._axes = Axes(reference, self.weights)
-        self._wanted: dict[int, Tensor] = {}
+        self._shift = shift_of(settings, self.weights, centroid, reference)
         self._trace = FeatureTrace()
         self._pass: tuple[float, tuple[slice, ...]] | None = None
         self._shares: dict[int, list[float]] = {}
@@ -138,7 +91,7 @@ class FeatureGuidance(Guidance):
     @property
     def every_pass(self) -> bool:
         """Whether the pass of the empty prompt is to be shifted too, and hosts give its rows to ``at``."""
-        return self._axes is not None
+        return self._shift.every_pass
 
     def begin(self, run: SamplingRun) -> None:
         """Forget the previous run.
@@ -149,7 +102,7 @@ class FeatureGuidance(Guidance):
         for centroid in self._centroids:
             centroid.check_model(centroid.fingerprint, run.latent_format)
         self._trace = FeatureTrace()
-        self._pass, self._shares = None, {}
+        self._pass, self._shares, self._shift.places = None, {}, []
         if self.settings.mode == "spread" and run.batch_size == 1 and not self.is_off:
             self._trace.notes.append("A batch of one picture has nothing to be spread from.")
         self._lowest = lowest_level(run.sigmas) if self.every_pass else 0.0
@@ -157,11 +110,8 @@ class FeatureGuidance(Guidance):
             self._trace.notes.append(
                 f"The last {OWN_EVALUATIONS} steps are the model's own: with so few there is nothing left to spread in."
             )
-        if self._way is not None and not self._way.knows_noise and not self.is_off:
-            self._trace.notes.append(
-                "The reference does not know what noise does: it is of one picture, or of an earlier version. Probe a "
-                "batch of draws again, and places will be read more surely."
-            )
+        if self._shift.unsure and not self.is_off:
+            self._trace.notes.append(self._shift.unsure)
 
     def at(self, sigma: float | None, rows: Sequence[slice] = ()) -> None:
         """Say at which noise level the network is about to run, None for that it has.
@@ -173,7 +123,7 @@ class FeatureGuidance(Guidance):
         """
         active = sigma is not None and self._acts_at(sigma) and len(rows) > 0
         self._pass = (sigma, tuple(rows)) if active and sigma is not None else None
-        self._wanted = {}
+        self._shift.open_pass()
 
     def visit(self, layer: Layer, picture: Tensor) -> Tensor:
         """Shift the features of one layer; the very tensor where there is nothing to do."""
@@ -196,6 +146,7 @@ class FeatureGuidance(Guidance):
         if not self._acts_at(step.sigma):
             return denoised
         self._trace.evaluations += 1
+        self._trace.places = list(self._shift.places)
         shares = {sample: sum(values) / len(values) for sample, values in sorted(self._shares.items())}
         self._shares = {}
         if shares:
@@ -223,33 +174,6 @@ class FeatureGuidance(Guidance):
     def _acts_at(self, sigma: float) -> bool:
         # Hosts hand on levels in other precisions than schedules have.
         return not self.is_off and sigma in self.settings.interval and sigma >= self._lowest * (1 - 1e-3)
-
-    def _shift(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
-        """Shift of the channel means (B, C) of one copy of the batch."""
-        weight, strength, layers = self.weights[layer], self.settings.strength, len(self.weights)
-        if self._axes is not None:
-            if copy not in self._wanted:
-                short = strength - self._axes.places(layer, means, sigma)
-                self._wanted[copy] = short.clamp(0, min(strength, 1.0)) if len(means) > 1 else torch.zeros(1)
-            return weight * self._wanted[copy].to(means)[:, None] * self._axes.shift(layer, sigma, len(means)).to(means)
-        if self.settings.mode == "spread":
-            return apart(means, (1 + max(strength * weight, -1)) ** (1 / layers) - 1)
-        if self._way is not None:
-            if copy not in self._wanted:
-                self._wanted[copy] = self._wanting(self._way.places(layer, means, sigma))
-            return weight * self._wanted[copy][:, None] * self._way.shift(layer, sigma).to(means)
-        (centroid,) = self._centroids
-        # A picture that is at the centroid has arrived: more would throw it past.
-        share = min((strength if self.settings.mode == "towards" else -strength) * weight / layers, 1.0)
-        return towards(means, interpolated(centroid.sigmas, centroid.means[layer], sigma), share)
-
-    def _wanting(self, places: Tensor) -> Tensor:
-        """Which share of the largest shift pictures at these places need, negative to lead away."""
-        self._trace.places = places.tolist()
-        most = min(self.settings.strength, 1.0)
-        if self.settings.mode == "towards":
-            return (self.settings.strength - places).clamp(0, most)
-        return -(self.settings.strength + places).clamp(0, most)
 
     def _note(self, rows: Sequence[slice], shares: Tensor) -> None:
         for part in rows:

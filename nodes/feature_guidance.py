@@ -7,9 +7,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..guidance.feature_guidance import MODES, RECOMMENDED_END, FeatureGuidance, FeatureSettings, Mode
+from ..guidance.feature_guidance import FeatureGuidance
 from ..guidance.feature_layers import chosen_layers, find_layers
 from ..guidance.feature_probe import fingerprint_of
+from ..guidance.feature_settings import MODES, RECOMMENDED_END, FeatureSettings, Mode
 from ..guidance.interval import SigmaInterval
 from ..stores.feature_centroid import FeatureCentroid
 from .feature_hooks import readable_network, with_feature_hooks

@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...guidance.feature_guidance import RECOMMENDED_END, RECOMMENDED_STRENGTH, FeatureGuidance, FeatureSettings
+from ...guidance.feature_guidance import FeatureGuidance
 from ...guidance.feature_layers import find_layers
+from ...guidance.feature_settings import RECOMMENDED_END, RECOMMENDED_STRENGTH, FeatureSettings
 from ...guidance.interval import SigmaInterval
 from ...metrics.figures.canvas import INK, letters, sheet, tile, to_images
 from ...stores.feature_blend import blended

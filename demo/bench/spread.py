@@ -11,8 +11,9 @@ from functools import cache
 
 from torch import Tensor
 
-from ...guidance.feature_guidance import RECOMMENDED_STRENGTH, FeatureGuidance, FeatureSettings
+from ...guidance.feature_guidance import FeatureGuidance
 from ...guidance.feature_layers import find_layers
+from ...guidance.feature_settings import RECOMMENDED_STRENGTH, FeatureSettings
 from ...stores.feature_centroid import FeatureCentroid
 from ..feature_steering import probe, steered
 from ..pipeline import EmbeddedModel

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
-from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings
+from diversity_guidance.guidance.feature_guidance import FeatureGuidance
 from diversity_guidance.guidance.feature_hooks import LayerHooks
 from diversity_guidance.guidance.feature_layers import check_readable, chosen_layers, find_layers, summary_of
 from diversity_guidance.guidance.feature_probe import (
@@ -18,6 +18,7 @@ from diversity_guidance.guidance.feature_probe import (
     fingerprint_of,
     own_noises,
 )
+from diversity_guidance.guidance.feature_settings import FeatureSettings
 from diversity_guidance.guidance.feature_way import LARGEST_NORM, SHIFT, Way
 from diversity_guidance.guidance.interval import SigmaInterval
 from diversity_guidance.kernels.centroids import channel_means

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
-from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings
+from diversity_guidance.guidance.feature_guidance import FeatureGuidance
 from diversity_guidance.guidance.feature_layers import Family, Layer
+from diversity_guidance.guidance.feature_settings import FeatureSettings
 from diversity_guidance.guidance.feature_spread import (
     LARGEST_STEP,
     MOST_AXES,

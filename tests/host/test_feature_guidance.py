@@ -9,7 +9,8 @@ import torch
 from diversity_guidance.demo.feature_steering import probe as probe_embedded
 from diversity_guidance.demo.feature_steering import steered
 from diversity_guidance.demo.pipeline import EmbeddedModel
-from diversity_guidance.guidance.feature_guidance import FeatureGuidance, FeatureSettings, Mode
+from diversity_guidance.guidance.feature_guidance import FeatureGuidance
+from diversity_guidance.guidance.feature_settings import FeatureSettings, Mode
 from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_listener import listen
