@@ -99,7 +99,7 @@ class Watch:
         finite = np.asarray(np.isfinite(current).all(axis=1))
         if len(current) != len(self._last):
             self._begin(self.index.filter, current)
-        self._move_to(np.where(finite[:, None], current, self._last), self.index.filter)
+        self._move_to(current if finite.all() else np.where(finite[:, None], current, self._last), self.index.filter)
         self._search_where_due(finite, self.index.filter, surface(radius))
         return self._compare(finite, self.index.filter, radius)
 
@@ -108,8 +108,11 @@ class Watch:
         count = len(current)
         # An estimate that is not finite stays where it was; the first ones come from anywhere.
         self._last = np.zeros_like(current)
-        self._at = self._anchor = Projected(np.zeros((count, index_filter.dimensions)), np.zeros(count))
-        # From the place of the last search, in the coarse coordinates: how far it went, and how far the estimate is.
+        self._at = Projected(np.zeros((count, index_filter.dimensions)), np.zeros(count))
+        # Where estimates are and where they were searched for, in the coarse coordinates; how far the search went, and
+        # how far the estimate is from there.
+        cut = index_filter.coarse.cut
+        self._seen = self._anchor = Projected(np.zeros((count, cut + 1)), np.zeros(count))
         self._reach, self._away = np.full(count, -math.inf), np.zeros(count)
         self._list = Candidates.none()
         # The length of an estimate's way so far, in full and in all coordinates, and of the ways before which a listed
@@ -121,11 +124,11 @@ class Watch:
         """Keep account of the ways."""
         before, now = self._at, index_filter.project(current)
         self._way += _lengths(current - self._last) * (1 + ROUNDING)
-        self._projected_way += _moved(before.coordinates, before, now.coordinates, now)
-        cut, anchor = index_filter.coarse.cut, self._anchor
-        away = _moved(outline(anchor.coordinates, cut), anchor, outline(now.coordinates, cut), now)
+        self._projected_way += _moved(before, now)
+        self._seen = Projected(outline(now.coordinates, index_filter.coarse.cut), now.norms)
+        self._away = _moved(self._anchor, self._seen)
         # Of points beyond what float32 computes the coordinates are not known.
-        self._away = np.where(now.near & anchor.near, away, math.inf)
+        self._away[~(now.near & self._anchor.near)] = math.inf
         self._last, self._at = current, now
 
     def _search_where_due(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> None:
@@ -151,8 +154,8 @@ class Watch:
         self._measured = np.concatenate([self._measured[stay], unknown])
         self._bounded = np.concatenate([self._bounded[stay], unknown])
         self._anchor = Projected(
-            np.where(due[:, None], self._at.coordinates, self._anchor.coordinates),
-            np.where(due, self._at.norms, self._anchor.norms),
+            np.where(due[:, None], self._seen.coordinates, self._anchor.coordinates),
+            np.where(due, self._seen.norms, self._anchor.norms),
         )
         self._reach[rows], self._away[rows] = reach, 0.0
 
@@ -175,9 +178,9 @@ class Watch:
         return Hits.among(rows, numbers, distances, radius, self._vectors.rows)
 
 
-def _moved(start: Floats, before: Projected, end: Floats, now: Projected) -> Floats:
-    """What estimates moved at most between two points (B, n) of their coordinates, shape (B,)."""
-    return _lengths(end - start) + COORDINATE_ROUNDING * (before.norms + now.norms)
+def _moved(before: Projected, now: Projected) -> Floats:
+    """What the points of estimates moved at most, shape (B,)."""
+    return _lengths(now.coordinates - before.coordinates) + COORDINATE_ROUNDING * (before.norms + now.norms)
 
 
 def _lengths(differences: Floats) -> Floats:

@@ -100,14 +100,18 @@ def measure_exact(case: Case, radii: list[float]) -> Iterator[Row]:
     memory = _anonymous_bytes() - before
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     for caught, radius in zip(CAUGHT, radii, strict=True):
-        watches = [Watch(index) for _ in runs]
+        watches: dict[int, Watch] = {}
 
-        def ask(run: int, step: int, watches: list[Watch] = watches, radius: float = radius) -> tuple[Tensor, Tensor]:
+        def ask(
+            run: int, step: int, watches: dict[int, Watch] = watches, radius: float = radius
+        ) -> tuple[Tensor, Tensor]:
+            if step == 0:
+                watches[run] = Watch(index)
             hits = watches[run].within(runs[run, step], radius)
             return hits.rows, hits.references
 
         milliseconds, pairs = _timed(runs, ask)
-        searched = sum(watch.searched for watch in watches) / runs[..., 0].numel()
+        searched = sum(watch.searched for watch in watches.values()) / runs[..., 0].numel()
         yield Row(
             EXACT, caught, radius, milliseconds, milliseconds * case.steps / BATCH, searched, memory, disk, build, pairs
         )
