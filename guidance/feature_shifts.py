@@ -70,8 +70,8 @@ def shift_of(
     return _AlongWay(settings, weights, Way(centroid, reference, weights))
 
 
-class _Plain:
-    """A shift that every layer decides for itself."""
+class _Shift:
+    """What all shifts have, and shifts need that every layer decides for itself."""
 
     every_pass = False
     unsure = ""
@@ -85,7 +85,7 @@ class _Plain:
         """Nothing is kept from layer to layer."""
 
 
-class _Dilated(_Plain):
+class _Dilated(_Shift):
     """The batch's features, away from their own mean."""
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
@@ -93,7 +93,7 @@ class _Dilated(_Plain):
         return apart(means, factor ** (1 / len(self._weights)) - 1)
 
 
-class _Matched(_Plain):
+class _Matched(_Shift):
     """Each picture's own features, to a centroid or away from it."""
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], centroid: FeatureCentroid) -> None:
@@ -107,16 +107,11 @@ class _Matched(_Plain):
         return towards(means, interpolated(self._centroid.sigmas, self._centroid.means[layer], sigma), share)
 
 
-class _Led(ABC):
+class _Led(_Shift, ABC):
     """A shift of which the first layer of a pass tells how much every picture needs."""
 
-    every_pass = False
-    unsure = ""
-
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float]) -> None:
-        self.places: list[float] = []
-        self._settings = settings
-        self._weights = weights
+        super().__init__(settings, weights)
         self._wanted: dict[int, Tensor] = {}
 
     def open_pass(self) -> None:
