@@ -87,6 +87,15 @@ class Sheet:
         )
         return self.put((x + 300, y, width, height), "SaveImage", images=large, filename_prefix=prefix)
 
+    def drawing(self, *savers: Node, of_each: int | None = None) -> Callable[[HostClient], Sequence[Picture]]:
+        """Runs the graph once and gives what these nodes saved, all of it or the first few of each."""
+
+        def draw(client: HostClient) -> list[Picture]:
+            run = client.run(self.graph.prompt)
+            return [picture for saver in savers for picture in pictures_of(client, run, saver)[:of_each]]
+
+        return draw
+
 
 def alike_and_different(object_info: Mapping[str, Any]) -> Example:
     """The same prompt and seed twice, as it is and with Sparse Repellency within the batch."""
@@ -102,10 +111,6 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
     second = sheet.show((1100, 580, 560, 400), different, demo, "eight different")
     sheet.places["note"] = (20, 580, 320, 330)
 
-    def draw(client: HostClient) -> list[Picture]:
-        run = client.run(sheet.graph.prompt)
-        return [picture for node in (first, second) for picture in pictures_of(client, run, node)]
-
     note = (
         "## Eight alike, eight different\n\n"
         "One prompt, one seed, one queue. Above, the model as it is: a prompt that leaves skin and hair open still "
@@ -114,7 +119,9 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
         "`radius` is how far apart, as a share of the distance between unrelated pictures. At 0 both are the same.\n\n"
         "Nothing needs to be downloaded: the model is part of the pack and draws emoji. Wire your own model instead."
     )
-    return Example("Same prompt, eight alike and eight different", sheet.graph, sheet.places, note, draw)
+    return Example(
+        "Same prompt, eight alike and eight different", sheet.graph, sheet.places, note, sheet.drawing(first, second)
+    )
 
 
 def growing_bank(object_info: Mapping[str, Any]) -> Example:

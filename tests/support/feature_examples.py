@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .examples import SAMPLER, Example, Picture, Sheet
-from .graphs import Node, pictures_of
-from .host_client import HostClient
+from .examples import SAMPLER, Example, Sheet
+from .graphs import Node
 
 SUBJECT = "doctor"
 GROUPS = ("light skin", "dark skin")
@@ -79,10 +78,6 @@ def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
         saved.append(sheet.show((2500, y, 400, 300), draw_batch(2160, y, guided, positive, few, 2.0, 1), demo, name))
     sheet.places["note"] = (20, 900, 660, 330)
 
-    def draw(client: HostClient) -> list[Picture]:
-        run = client.run(sheet.graph.prompt)
-        return [picture for node in saved for picture in pictures_of(client, run, node)]
-
     note = (
         "## The way between two groups\n\n"
         "One prompt, one seed, four times. The top row is the model as it is. Below, **Feature Guidance** shifts what "
@@ -94,7 +89,7 @@ def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
         "CFG 1.\n\n"
         "Weights of **Blend Feature Centroids** move the middle row; below 0 they lead past a group."
     )
-    return Example("The way between two groups of exemplars", sheet.graph, sheet.places, note, draw)
+    return Example("The way between two groups of exemplars", sheet.graph, sheet.places, note, sheet.drawing(*saved))
 
 
 def along_what_the_model_knows(object_info: Mapping[str, Any]) -> Example:
@@ -120,10 +115,6 @@ def along_what_the_model_knows(object_info: Mapping[str, Any]) -> Example:
         saved.append(sheet.show((2160, y, 400, 300), samples, demo, name))
     sheet.places["note"] = (20, 560, 660, 300)
 
-    def draw(client: HostClient) -> list[Picture]:
-        run = client.run(sheet.graph.prompt)
-        return [picture for node in saved for picture in pictures_of(client, run, node)]
-
     note = (
         "## Spread along what the model knows\n\n"
         "One prompt, one seed, CFG 5, twice. Above the model as it is: CFG has given up most of what it could draw. "
@@ -132,7 +123,7 @@ def along_what_the_model_knows(object_info: Mapping[str, Any]) -> Example:
         "what its pictures differ. Use at least 16 pictures, and the prompt and size that you draw.\n\n"
         "`strength` is how far, in standard deviations of those pictures; 0 is off."
     )
-    return Example("Spread along what the model knows", sheet.graph, sheet.places, note, draw)
+    return Example("Spread along what the model knows", sheet.graph, sheet.places, note, sheet.drawing(*saved))
 
 
 FEATURE_EXAMPLES = (way_between_two_groups, along_what_the_model_knows)

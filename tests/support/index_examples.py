@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .examples import SAMPLER, Example, Picture, Sheet
-from .graphs import pictures_of
-from .host_client import HostClient
+from .examples import SAMPLER, Example, Sheet
 
 
 def never_again(object_info: Mapping[str, Any]) -> Example:
@@ -58,10 +56,6 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
     sheet.put((2190, 60, 700, 940), "SaveImage", images=report, filename_prefix="diversity/never again")
     sheet.places["note"] = (20, 580, 320, 370)
 
-    def draw(client: HostClient) -> list[Picture]:
-        run = client.run(sheet.graph.prompt)
-        return [picture for node in (first, second) for picture in pictures_of(client, run, node)]
-
     note = (
         "## Never the same picture again\n\n"
         "Above, eight pictures are drawn, and **Build Protected Index** adds them to an index on disk. Below, the same "
@@ -73,7 +67,7 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
         "For your own pictures, name a `folder` of ComfyUI's input directory instead. Later workflows only need "
         "**Protected Index** with the name."
     )
-    return Example("Pictures that are never drawn again", sheet.graph, sheet.places, note, draw)
+    return Example("Pictures that are never drawn again", sheet.graph, sheet.places, note, sheet.drawing(first, second))
 
 
 INDEX_EXAMPLES = (never_again,)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .examples import SAMPLER, Example, Picture, Sheet
-from .graphs import Node, pictures_of
-from .host_client import HostClient
+from .examples import SAMPLER, Example, Sheet
+from .graphs import Node
 
 SUBJECT = "doctor"
 EIGHT = {"width": 64, "height": 64, "batch_size": 8}
@@ -118,10 +117,6 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
         savers.append(sheet.show((1460, y, 560, 400), bank, sheet.demo, "two prompts"))
     sheet.places["note"] = (20, 580, 320, 330)
 
-    def draw(client: HostClient) -> list[Picture]:
-        run = client.run(sheet.graph.prompt)
-        return [picture for saver in savers for picture in pictures_of(client, run, saver)]
-
     note = (
         "## One memory, two prompts\n\n"
         "The bank goes along the wire from row to row and remembers what each picture was drawn from. **Vendi "
@@ -129,7 +124,7 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
         "else, while the third and fourth differ from the rows of their own prompt.\n\n"
         "Without `prompt`, every remembered picture counts."
     )
-    return Example("One memory for two prompts", sheet.graph, sheet.places, note, draw)
+    return Example("One memory for two prompts", sheet.graph, sheet.places, note, sheet.drawing(*savers))
 
 
 def _compared(object_info: Mapping[str, Any], title: str, kinds: Sequence[str], note: str) -> Example:
@@ -146,12 +141,8 @@ def _compared(object_info: Mapping[str, Any], title: str, kinds: Sequence[str], 
         savers.append(sheet.show((1100, 60 + 500 * row, 560, 400), drawn, sheet.demo, "vendi"))
     sheet.places["note"] = (20, 700, 320, 330)
 
-    def draw(client: HostClient) -> list[Picture]:
-        run = client.run(sheet.graph.prompt)
-        # Four of each: exemplars, as it is, spread out, near the exemplars.
-        return [picture for saver in savers for picture in pictures_of(client, run, saver)[:4]]
-
-    return Example(title, sheet.graph, sheet.places, note, draw)
+    # Four of each: exemplars, as it is, spread out, near the exemplars.
+    return Example(title, sheet.graph, sheet.places, note, sheet.drawing(*savers, of_each=4))
 
 
 VENDI_EXAMPLES = (exemplars, biased_exemplars, two_prompts)
