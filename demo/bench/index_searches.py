@@ -178,8 +178,8 @@ def _seconds_file(folder: Path) -> Path:
 def _timed(runs: Tensor, ask: Callable[[int, int], tuple[Tensor, Tensor]]) -> tuple[float, list[list[int]]]:
     """Milliseconds of a step, and the pairs found.
 
-    All runs are made once to load the files, and then ``PASSES`` times, of which the fastest counts: what disturbs it on
-    a shared machine makes it slower.
+    All runs are made once to load the files, and then ``PASSES`` times, of which the fastest counts: other work on the
+    machine can only make it slower.
     """
     steps = list(np.ndindex(*runs.shape[:2]))
     pairs: list[list[int]] = []
