@@ -99,7 +99,8 @@ class Watch:
         finite = np.asarray(np.isfinite(current).all(axis=1))
         if len(current) != len(self._last):
             self._begin(self.index.filter, current)
-        self._move_to(current if finite.all() else np.where(finite[:, None], current, self._last), self.index.filter)
+        # A copy in any case: a sampler may change its estimate in place, and that must count as having moved.
+        self._move_to(np.where(finite[:, None], current, self._last), self.index.filter)
         self._search_where_due(finite, self.index.filter, surface(radius))
         return self._compare(finite, self.index.filter, radius)
 

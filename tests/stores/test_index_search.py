@@ -129,6 +129,18 @@ def test_details_that_no_coordinate_holds_ask_for_no_search(tmp_path: Path) -> N
     assert watch.searched == 4 and watch.skipped == 11 * 4
 
 
+def test_estimates_that_are_changed_in_place_have_moved(tmp_path: Path) -> None:
+    # So many values that few coordinates rule out little, and references are measured before any is inside.
+    vectors = references("normal", 300, 400, 0)
+    points = torch.randn(3, 400, generator=torch.Generator().manual_seed(1))
+    start, radius = points.clone(), 0.6 * float(exact_distances(points, vectors).min())
+    watch = Watch(build(tmp_path, vectors))
+    for share in torch.linspace(0, 1, 60).tolist():
+        points.copy_((1 - share) * start + share * vectors[:3])
+        check(watch.within(points, radius), exact_distances(points, vectors), radius, vectors)
+    assert len(watch.within(points, radius)) >= 3
+
+
 def test_a_batch_of_another_size_begins_anew(tmp_path: Path) -> None:
     vectors = references("normal", 300, 12, 0)
     watch = Watch(build(tmp_path, vectors))
