@@ -110,10 +110,8 @@ class Watch:
         # An estimate that is not finite stays where it was; the first ones come from anywhere.
         self._last = np.zeros_like(current)
         self._at = Projected(np.zeros((count, index_filter.dimensions)), np.zeros(count))
-        # Where estimates are and where they were searched for, in the coarse coordinates; how far the search went, and
-        # how far the estimate is from there.
-        cut = index_filter.coarse.cut
-        self._seen = self._anchor = Projected(np.zeros((count, cut + 1)), np.zeros(count))
+        # The place of the last search, in the coarse coordinates; how far it went, and how far the estimate is from it.
+        self._anchor = Projected(np.zeros((count, index_filter.coarse.cut + 1)), np.zeros(count))
         self._reach, self._away = np.full(count, -math.inf), np.zeros(count)
         self._list = Candidates.none()
         # The length of an estimate's way so far, in full and in all coordinates, and of the ways before which a listed
@@ -126,8 +124,7 @@ class Watch:
         before, now = self._at, index_filter.project(current)
         self._way += _lengths(current - self._last) * (1 + ROUNDING)
         self._projected_way += _moved(before, now)
-        self._seen = Projected(outline(now.coordinates, index_filter.coarse.cut), now.norms)
-        self._away = _moved(self._anchor, self._seen)
+        self._away = _moved(self._anchor, Projected(outline(now.coordinates, index_filter.coarse.cut), now.norms))
         # Of points beyond what float32 computes the coordinates are not known.
         self._away[~(now.near & self._anchor.near)] = math.inf
         self._last, self._at = current, now
@@ -154,10 +151,8 @@ class Watch:
         unknown = np.full(len(found), -math.inf)
         self._measured = np.concatenate([self._measured[stay], unknown])
         self._bounded = np.concatenate([self._bounded[stay], unknown])
-        self._anchor = Projected(
-            np.where(due[:, None], self._seen.coordinates, self._anchor.coordinates),
-            np.where(due, self._seen.norms, self._anchor.norms),
-        )
+        self._anchor.coordinates[rows] = outline(queries.coordinates, index_filter.coarse.cut)
+        self._anchor.norms[rows] = queries.norms
         self._reach[rows], self._away[rows] = reach, 0.0
 
     def _compare(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> Hits:
