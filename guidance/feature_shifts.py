@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,23 +20,30 @@ from .feature_spread import Axes
 from .feature_way import Way
 
 
-class FeatureShift(Protocol):
+class FeatureShift(ABC):
     """Gives the shifts of one run, layer by layer in the order of the network.
 
     Attributes:
         every_pass: whether the pass of the empty prompt is to be shifted too.
-        places: of the pictures of the last pass on the way to a centroid; none where there is no way.
         unsure: what is not known for certain, as a sentence for the user; "" for nothing.
+        places: of the pictures of the last pass on the way to a centroid; none where there is no way.
     """
 
-    every_pass: bool
-    places: list[float]
-    unsure: str
+    every_pass = False
+    unsure = ""
+
+    def __init__(self, settings: FeatureSettings, weights: Mapping[str, float]) -> None:
+        self.places: list[float] = []
+        self._settings = settings
+        self._weights = weights
+        # What the first layer of a pass tells the others, by copy; only pictures that are led need it.
+        self._wanted: dict[int, Tensor] = {}
 
     def open_pass(self) -> None:
         """Say that the network is about to run."""
-        ...
+        self._wanted = {}
 
+    @abstractmethod
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         """Shift of a layer's channel means (B, C), in their shape.
 
@@ -47,7 +53,6 @@ class FeatureShift(Protocol):
             sigma: noise level.
             copy: number that tells this copy of the batch from others in the same pass.
         """
-        ...
 
 
 def shift_of(
@@ -70,22 +75,7 @@ def shift_of(
     return _AlongWay(settings, weights, Way(centroid, reference, weights))
 
 
-class _Shift:
-    """What all shifts have, and shifts need that every layer decides for itself."""
-
-    every_pass = False
-    unsure = ""
-
-    def __init__(self, settings: FeatureSettings, weights: Mapping[str, float]) -> None:
-        self.places: list[float] = []
-        self._settings = settings
-        self._weights = weights
-
-    def open_pass(self) -> None:
-        """Nothing is kept from layer to layer."""
-
-
-class _Dilated(_Shift):
+class _Dilated(FeatureShift):
     """The batch's features, away from their own mean."""
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
@@ -93,7 +83,7 @@ class _Dilated(_Shift):
         return apart(means, factor ** (1 / len(self._weights)) - 1)
 
 
-class _Matched(_Shift):
+class _Matched(FeatureShift):
     """Each picture's own features, to a centroid or away from it."""
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], centroid: FeatureCentroid) -> None:
@@ -107,16 +97,8 @@ class _Matched(_Shift):
         return towards(means, interpolated(self._centroid.sigmas, self._centroid.means[layer], sigma), share)
 
 
-class _Led(_Shift, ABC):
+class _Led(FeatureShift):
     """A shift of which the first layer of a pass tells how much every picture needs."""
-
-    def __init__(self, settings: FeatureSettings, weights: Mapping[str, float]) -> None:
-        super().__init__(settings, weights)
-        self._wanted: dict[int, Tensor] = {}
-
-    def open_pass(self) -> None:
-        """Forget what the pictures of the last pass needed."""
-        self._wanted = {}
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         if copy not in self._wanted:
