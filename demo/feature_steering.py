@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..guidance.feature_guidance import FeatureGuidance
 from ..guidance.feature_hooks import LayerHooks
 from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of, own_noises
+from ..guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of, looks
 from ..stores.feature_centroid import FeatureCentroid
 from .pipeline import LATENT_FORMAT, EmbeddedModel
 from .schedule import sigma_at_percent
@@ -78,16 +78,14 @@ def probe(
     wanted = list(chosen_layers(found, layers))
     sigmas = torch.tensor([sigma_at_percent((level + 0.5) / levels) for level in range(levels)])
     clean = to_model_space(latents)
-    noises = common_noises(clean.shape[1:], draws, seed)
     tokens, pooled = model.text.encode(list(prompts))
     reader = FeatureReader()
     with LayerHooks(found, wanted, reader.visit):
-        for level, (sigma, own) in enumerate(zip(sigmas.tolist(), own_noises(clean.shape, levels, seed), strict=True)):
-            for noise in (*noises, own):
-                reader.look(level, 0, len(clean), own_noise=noise is own)
-                noisy = (1 - sigma) * clean + sigma * noise
-                times = torch.full((len(noisy),), sigma * 1000)
-                model.transformer(noisy, tokens, pooled, times, return_dict=False)
+        for level, noise in looks(reader, clean.shape, levels, draws, seed):
+            sigma = float(sigmas[level])
+            noisy = (1 - sigma) * clean + sigma * noise
+            times = torch.full((len(noisy),), sigma * 1000)
+            model.transformer(noisy, tokens, pooled, times, return_dict=False)
     fingerprint = fingerprint_of(model.transformer, found)
     own_noise = reader.features(own_noise=True)
     return centroid_of(reader.features(), name, sigmas, fingerprint, LATENT_FORMAT, own_noise)

@@ -103,6 +103,29 @@ def own_noises(shape: Sequence[int], levels: int, seed: int, group: int = 0) -> 
         yield torch.randn(tuple(shape), generator=generator)
 
 
+def looks(
+    reader: FeatureReader, shape: Sequence[int], levels: int, draws: int, seed: int, group: int = 0
+) -> Iterator[tuple[int, Tensor]]:
+    """What a group of pictures is to be looked at through, each announced to the reader before it is given.
+
+    Args:
+        reader: collects what the network shows.
+        shape: (N, C, ...) of the group's latents.
+        levels: how many noise levels.
+        draws: of the common noise, for each level; one more is the pictures' own.
+        seed: of the noise.
+        group: number of the group.
+
+    Yields:
+        Number of the level, and noise (1 or N, C, ...), float32, on the CPU.
+    """
+    common = common_noises(shape[1:], draws, seed % 2**63)
+    for level, own in enumerate(own_noises(shape, levels, seed, group)):
+        for noise in (*common, own):
+            reader.look(level, group, shape[0], own_noise=noise is own)
+            yield level, noise
+
+
 def centroid_of(
     features: Mapping[str, Tensor],
     name: str,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..guidance.feature_hooks import LayerHooks
 from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import FeatureReader, centroid_of, common_noises, fingerprint_of, own_noises
+from ..guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of, looks
 from .centroid_folder import centroid_path
 from .feature_hooks import readable_network
 from .host import is_known_to_be_noisy, latent_channels, latent_format_name, unguided
@@ -175,16 +175,14 @@ class _Look(comfy.samplers.Sampler):
         """Evaluate the model once a level and draw, and once a level through noise of the pictures' own."""
         assert latent_image is not None
         sampling = model_wrap.inner_model.model_sampling
-        noises = common_noises(latent_image.shape[1:], self.draws, self.seed % 2**63)
-        own_noise = own_noises(latent_image.shape, len(sigmas), self.seed, self.group)
         with LayerHooks(self.layers, self.wanted, self.reader.visit):
-            for level, (sigma, own) in enumerate(zip(sigmas, own_noise, strict=True)):
-                for one in (*noises, own):
-                    comfy.model_management.throw_exception_if_processing_interrupted()
-                    self.reader.look(level, self.group, len(latent_image), own_noise=one is own)
-                    noisy = sampling.noise_scaling(sigma, one.to(latent_image).expand_as(latent_image), latent_image)
-                    model_wrap(noisy, sigma.expand(len(noisy)), **extra_args)
-                    self.tick()
+            for level, one in looks(self.reader, latent_image.shape, len(sigmas), self.draws, self.seed, self.group):
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                noisy = sampling.noise_scaling(
+                    sigmas[level], one.to(latent_image).expand_as(latent_image), latent_image
+                )
+                model_wrap(noisy, sigmas[level].expand(len(noisy)), **extra_args)
+                self.tick()
         return latent_image
 
 
