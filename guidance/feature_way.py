@@ -58,8 +58,7 @@ class Way:
         # Levels are evenly spaced over the schedule, each in the middle of its part.
         left = 1 - (torch.arange(len(self._levels)) + 0.5) / len(self._levels)
         for layer in layers:
-            means = reference.means[layer]
-            start = torch.stack([interpolated(reference.sigmas, means, sigma) for sigma in self._levels.tolist()])
+            start = _at_levels(reference, reference.means[layer], self._levels)
             difference = centroid.means[layer] - start
             direction = shared_direction(difference.mean(0), centroid.variation(layer), DAMPING)
             lengths = difference @ direction
@@ -99,6 +98,11 @@ def _trusts(reference: FeatureCentroid, layer: str, direction: Tensor, lengths: 
     variance = (reference.variation(layer) @ direction).square().sum() / lengths.mean() ** 2
     variance = variance.clamp_min(LEAST_VARIATION**2)
     noise = reference.noise(layer)
-    deviations = torch.stack([interpolated(reference.sigmas, noise.sizes, sigma) for sigma in levels.tolist()])
+    deviations = _at_levels(reference, noise.sizes, levels)
     noise_variance = (noise.rows @ direction).square().sum() * (deviations / lengths).square()
     return (variance / (variance + noise_variance)).sqrt()
+
+
+def _at_levels(reference: FeatureCentroid, values: Tensor, levels: Tensor) -> Tensor:
+    """What a reference holds for its own noise levels, at others, shape (S, ...)."""
+    return torch.stack([interpolated(reference.sigmas, values, sigma) for sigma in levels.tolist()])
