@@ -50,6 +50,17 @@ def steered(model: EmbeddedModel, guidance: FeatureGuidance) -> Iterator[Embedde
         yield replace(model, transformer=announced)
 
 
+def every_layer(model: EmbeddedModel) -> dict[str, float]:
+    """The weights of a guidance that shifts all layers alike."""
+    return {layer.name: 1.0 for layer in find_layers(model.transformer)}
+
+
+def own_draws(model: EmbeddedModel, prompt: str, count: int, seed: int, steps: int) -> FeatureCentroid:
+    """The centroid of what the model draws for a prompt by itself, at CFG 1."""
+    prompts = [prompt] * count
+    return probe(model, prompts, model.sample(prompts, seed, steps=steps, cfg=1.0), "own draws")
+
+
 @torch.no_grad()
 def probe(
     model: EmbeddedModel,

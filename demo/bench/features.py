@@ -18,13 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from ...guidance.feature_guidance import FeatureGuidance
-from ...guidance.feature_layers import find_layers
 from ...guidance.feature_settings import RECOMMENDED_END, RECOMMENDED_STRENGTH, FeatureSettings
 from ...guidance.interval import SigmaInterval
 from ...metrics.figures.canvas import INK, letters, sheet, tile, to_images
 from ...stores.feature_blend import blended
 from ...stores.feature_centroid import FeatureCentroid
-from ..feature_steering import probe, steered
+from ..feature_steering import every_layer, own_draws, probe, steered
 from ..judge import Judge
 from ..pipeline import EmbeddedModel
 from ..schedule import sigma_at_percent
@@ -130,13 +129,10 @@ class Bench:
 
     def _reference(self, prompt: str) -> FeatureCentroid:
         """Of what the model draws for the prompt by itself, at CFG 1."""
-        prompts = [prompt] * REFERENCES
-        latents = self.model.sample(prompts, REFERENCE_SEED, steps=self.steps, cfg=1.0)
-        return probe(self.model, prompts, latents, "reference")
+        return own_draws(self.model, prompt, REFERENCES, REFERENCE_SEED, self.steps)
 
     def _guidance(self, settings: FeatureSettings, *centroids: FeatureCentroid) -> FeatureGuidance:
-        weights = {layer.name: 1.0 for layer in find_layers(self.model.transformer)}
-        return FeatureGuidance(settings, weights, *centroids)
+        return FeatureGuidance(settings, every_layer(self.model), *centroids)
 
 
 def path_picture(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) -> Image.Image:

@@ -12,10 +12,8 @@ from functools import cache
 from torch import Tensor
 
 from ...guidance.feature_guidance import FeatureGuidance
-from ...guidance.feature_layers import find_layers
 from ...guidance.feature_settings import RECOMMENDED_STRENGTH, FeatureSettings
-from ...stores.feature_centroid import FeatureCentroid
-from ..feature_steering import probe, steered
+from ..feature_steering import every_layer, own_draws, steered
 from ..pipeline import EmbeddedModel
 from .modes import WINDOW, Draw, Row, add_size_arguments, in_one_batch, run_rows
 
@@ -26,21 +24,17 @@ REFERENCES = (16, 32)
 STRENGTHS = (0.5, 1.0, RECOMMENDED_STRENGTH, 3.0)
 
 
-@cache
-def _reference(model: EmbeddedModel, prompt: str, draws: int, steps: int) -> FeatureCentroid:
-    """Of what the model draws for the prompt by itself."""
-    prompts = [prompt] * draws
-    return probe(model, prompts, model.sample(prompts, REFERENCE_SEED, steps=steps, cfg=1.0), "own draws")
+# One reference serves all seeds and strengths.
+_reference = cache(own_draws)
 
 
 def spread(strength: float, draws: int = 0) -> Draw:
     """Spread along the axes of so many draws, or dilated where there are none."""
 
     def draw(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
-        reference = _reference(model, prompt, draws, steps) if draws else None
-        weights = {layer.name: 1.0 for layer in find_layers(model.transformer)}
+        reference = _reference(model, prompt, draws, REFERENCE_SEED, steps) if draws else None
         settings = FeatureSettings("spread", strength, WINDOW)
-        guidance = FeatureGuidance(settings, weights, None, reference)
+        guidance = FeatureGuidance(settings, every_layer(model), None, reference)
         with steered(model, guidance) as steering:
             return steering.sample([prompt] * count, seed, steps=steps, cfg=row.cfg, guidance=guidance)
 
