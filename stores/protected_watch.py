@@ -1,8 +1,9 @@
 """A Protected Index during one sampling run: the same answers in every step, mostly without a search.
 
 A search goes farther than the radius and leaves a list for each estimate, with what the distances are at least; as in
-the neighbour lists of molecular dynamics (Verlet 1967) nothing else can come inside before the estimate has moved by
-what the search went farther, and of the list only what may have come near by now is compared again.
+the neighbour lists of molecular dynamics (Verlet 1967) nothing else can come inside before the estimate has left the
+ground that the search covered (``search_ground``), and of the list only what may have come near by now is compared
+again.
 
 What the filter says of distances are distances of points of few coordinates. So they change by no more than these
 points move, and estimates move less there than they do in full: the details that come in last are elsewhere.
@@ -16,22 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..kernels.projection_bounds import ROUNDING as COORDINATE_ROUNDING
 from ..kernels.shields import check_radius
 from .index_filter import IndexFilter
 from .index_hits import Hits, measured, surface
-from .index_points import Candidates, Floats, Projected, outline
+from .index_points import Candidates, Floats, Projected
 from .protected_index import ProtectedIndex
 from .row_cache import CACHE_BYTES, RowCache
+from .search_ground import SearchGround
 
 LISTED, LISTED_SHARE = 256, 0.002
 """About so many references are listed for each estimate, and at least this share of all: more save searches."""
 
 LEAST_SKIN = 1.1
 """Searches go at least so much farther than the radius, however many references there are."""
-
-EAGER = 0.3
-"""When one estimate is due for a search, those that used up this share of theirs join: a search serves them all."""
 
 ROUNDING = 1e-6
 """Relative error of distances whose differences are float32, with room."""
@@ -73,12 +71,13 @@ class Watch:
         mine = self._list.rows == row
         least = np.maximum.reduce(
             [
-                self._list.bounds[mine] - self._away[row],
+                self._list.bounds[mine] - self._ground.away[row],
                 self._bounded[mine] - self._projected_way[row],
                 self._measured[mine] - self._way[row],
             ]
         )
-        return max(min(float(self._reach[row] - self._away[row]), float(least.min(initial=math.inf))), 0.0)
+        covered = float((self._ground.spare(0.0) - self._ground.away)[row])
+        return max(min(covered, float(least.min(initial=math.inf))), 0.0)
 
     def within(self, points: Tensor, radius: float) -> Hits:
         """The same as ``ProtectedIndex.within`` of the same points.
@@ -109,10 +108,7 @@ class Watch:
         count = len(current)
         # An estimate that is not finite stays where it was; the first ones come from anywhere.
         self._last = np.zeros_like(current)
-        self._at = Projected(np.zeros((count, index_filter.dimensions)), np.zeros(count))
-        # The place of the last search, in the coarse coordinates; how far it went, and how far the estimate is from it.
-        self._anchor = Projected(np.zeros((count, index_filter.coarse.cut + 1)), np.zeros(count))
-        self._reach, self._away = np.full(count, -math.inf), np.zeros(count)
+        self._ground = SearchGround(index_filter, count)
         self._list = Candidates.none()
         # The length of an estimate's way so far, in full and in all coordinates, and of the ways before which a listed
         # reference cannot come inside: as it was measured, and by its coordinates.
@@ -121,50 +117,46 @@ class Watch:
 
     def _move_to(self, current: NDArray[np.float32], index_filter: IndexFilter) -> None:
         """Keep account of the ways."""
-        before, now = self._at, index_filter.project(current)
+        self._ground.move_to(index_filter.project(current))
         self._way += _lengths(current - self._last) * (1 + ROUNDING)
-        self._projected_way += _moved(before, now)
-        self._away = _moved(self._anchor, Projected(outline(now.coordinates, index_filter.coarse.cut), now.norms))
-        # Of points beyond what float32 computes the coordinates are not known.
-        self._away[~(now.near & self._anchor.near)] = math.inf
-        self._last, self._at = current, now
+        self._projected_way += self._ground.moved
+        self._last = current
 
     def _search_where_due(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> None:
-        spare = self._reach - radius
-        due = finite & ~(self._away < spare)
-        if due.any():
-            due = finite & ~(self._away < EAGER * spare)
+        due = self._ground.due(finite, radius)
         rows = np.flatnonzero(due)
         self.searched += len(rows)
         self.skipped += int(finite.sum()) - len(rows)
         if not len(rows):
             return
-        queries = self._at.picked(rows)
-        if len(index_filter) > self._listed:
-            reach = np.maximum(index_filter.likely_reach(queries, self._listed), LEAST_SKIN * radius)
-        else:
-            reach = np.full(len(rows), math.inf)
-        found = index_filter.coarse.scan(queries, reach)
+        reach = self._enough(self._ground.at.picked(rows), index_filter, radius)
+        anchor = self._ground.ahead(rows, radius, reach)
+        reach = np.maximum(reach, self._enough(anchor, index_filter, radius))
+        found = index_filter.coarse.scan(anchor, reach)
+        self._ground.cover(rows, anchor, reach)
         stay = ~due[self._list.rows]
         listed = Candidates(rows[found.rows], found.numbers, found.bounds)
         self._list = Candidates.joined([self._list.picked(stay), listed])
         unknown = np.full(len(found), -math.inf)
         self._measured = np.concatenate([self._measured[stay], unknown])
         self._bounded = np.concatenate([self._bounded[stay], unknown])
-        self._anchor.coordinates[rows] = outline(queries.coordinates, index_filter.coarse.cut)
-        self._anchor.norms[rows] = queries.norms
-        self._reach[rows], self._away[rows] = reach, 0.0
+
+    def _enough(self, places: Projected, index_filter: IndexFilter, radius: float) -> Floats:
+        """How far searches from some places have to go, shape (K,)."""
+        if len(index_filter) <= self._listed:
+            return np.full(len(places.norms), math.inf)
+        return np.maximum(index_filter.likely_reach(places, self._listed), LEAST_SKIN * radius)
 
     def _compare(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> Hits:
         """Bound the distances of what may be inside by now, and measure what still may."""
         listed, inside = self._list, surface(radius)
-        near = np.flatnonzero(listed.bounds < (self._away + inside)[listed.rows])
+        near = np.flatnonzero(listed.bounds < (self._ground.away + inside)[listed.rows])
         rows = listed.rows[near]
         may = finite[rows]
         may &= self._bounded[near] < (self._projected_way * (1 + SUMMING) + inside)[rows]
         may &= self._measured[near] < (self._way * (1 + SUMMING) + inside)[rows]
         near, rows = near[may], rows[may]
-        bounds = index_filter.bounds(self._at, rows, self._coordinates.rows(listed.numbers[near]))
+        bounds = index_filter.bounds(self._ground.at, rows, self._coordinates.rows(listed.numbers[near]))
         self._bounded[near] = bounds + self._projected_way[rows]
         may = bounds < inside
         near, rows = near[may], rows[may]
@@ -172,11 +164,6 @@ class Watch:
         distances = measured(self._last, rows, numbers, self._vectors.rows)
         self._measured[near] = distances * (1 - ROUNDING) + self._way[rows]
         return Hits.among(rows, numbers, distances, radius, self._vectors.rows)
-
-
-def _moved(before: Projected, now: Projected) -> Floats:
-    """What the points of estimates moved at most, shape (B,)."""
-    return _lengths(now.coordinates - before.coordinates) + COORDINATE_ROUNDING * (before.norms + now.norms)
 
 
 def _lengths(differences: Floats) -> Floats:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diversity_guidance.stores import search_ground
 from diversity_guidance.stores.index_builder import IndexBuilder
 from diversity_guidance.stores.index_errors import IndexSpaceError
 from diversity_guidance.stores.protected_index import Hits, ProtectedIndex
@@ -88,10 +89,11 @@ def test_a_watch_never_skips_a_search_that_is_needed(
     with tempfile.TemporaryDirectory() as folder:
         index = build(Path(folder), vectors)
         watch = Watch(index, listed=listed, cache=cache)
+        course = torch.randn(points.shape, generator=rng)
         for step in range(25):
-            # Small steps, now and then a large one, and a radius that changes.
+            # Small steps in one direction and in any, now and then a large one, and a radius that changes.
             size = scale * (2.0 if step % 9 == 8 else 0.03)
-            points = points + size * torch.randn(points.shape, generator=rng) / width**0.5
+            points = points + size * (course + torch.randn(points.shape, generator=rng)) / width**0.5
             radius = scale * (0.3, 0.6, 1.1)[step // 3 % 3]
             distances = exact_distances(points, vectors)
             hits = watch.within(points, radius)
@@ -111,6 +113,23 @@ def test_most_steps_of_a_calm_run_need_no_search(tmp_path: Path) -> None:
         watch.within(points + 0.01 * step, 2.0)
     assert watch.searched == 4 and watch.skipped == 29 * 4
     assert watch.candidates_read < 60
+
+
+def test_estimates_that_keep_their_direction_are_met_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = references("normal", 3000, 16, 0)
+    index = build(tmp_path, vectors, shard_bytes=1 << 20)
+    start, course = queries(vectors, 4, 1), torch.randn(4, 16, generator=torch.Generator().manual_seed(2))
+
+    def searched() -> int:
+        watch = Watch(index, listed=8)
+        for step in range(40):
+            points = start + 0.2 * step * course
+            check(watch.within(points, 0.5), exact_distances(points, vectors), 0.5, vectors)
+        return watch.searched
+
+    ahead = searched()
+    monkeypatch.setattr(search_ground, "AHEAD", 0.0)
+    assert ahead <= 0.7 * searched()
 
 
 def test_details_that_no_coordinate_holds_ask_for_no_search(tmp_path: Path) -> None:
