@@ -33,7 +33,7 @@ def open_index(name: str) -> ProtectedIndex:
     """The index of this name.
 
     Raises:
-        ValueError: the name is not fit, there is no such index, or it is damaged or of a newer version.
+        ValueError: the name is not fit, there is no such index, or it is damaged or of another version.
     """
     path = index_path(name)
     if not (path / MANIFEST).exists():

@@ -59,7 +59,7 @@ class DiversityProtectedIndex(io.ComfyNode):
         """Open it.
 
         Raises:
-            ValueError: the name is not fit, there is no such index, or it is damaged or of a newer version.
+            ValueError: the name is not fit, there is no such index, or it is damaged or of another version.
         """
         index = open_index(name)
         shape = " x ".join(map(str, index.shape))

@@ -23,7 +23,7 @@ class IndexSpaceError(ProtectedIndexError):
 
 
 class IndexVersionError(ProtectedIndexError):
-    """The index was written by a newer version."""
+    """The index was written by a newer version, or by an older one with another format."""
 
 
 class IndexWriteError(ProtectedIndexError):

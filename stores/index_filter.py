@@ -8,7 +8,7 @@ product and of the bounds themselves) is part of the bound: what is passed over 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -72,7 +72,7 @@ class IndexFilter:
                 done += len(chunk)
         scale = 2.0 ** float(14 - np.ceil(np.log2(max(float(np.abs(rest).max(initial=0.0)), 1e-9 * reach, 1e-12))))
         halves = (rest * np.float32(scale)).astype(np.float16)
-        return cls(projection, replace(table, reach=reach * (1 + 1e-6)), halves, scale)
+        return cls(projection, table.ordered(reach * (1 + 1e-6)), halves, scale)
 
     @property
     def nbytes(self) -> int:

@@ -26,6 +26,7 @@ def write_filter(folder: Path, values: IndexFilter) -> str:
         {
             "centre": values.projection.centre,
             "basis": values.projection.basis,
+            "numbers": values.coarse.numbers,
             "first": values.coarse.first,
             # The last column is one of the first table's.
             "second": np.ascontiguousarray(values.coarse.second[:, :-1]),
@@ -48,7 +49,7 @@ def read_filter(folder: Path, digest: str) -> IndexFilter:
     scale, reach = tensors["scale_and_reach"].tolist()
     projection = Projection(tensors["centre"], tensors["basis"])
     second = np.concatenate([tensors["second"], tensors["first"][:, -2:-1]], axis=1)
-    coarse = CoarseTable(tensors["first"], second, reach)
+    coarse = CoarseTable(tensors["numbers"], tensors["first"], second, reach)
     return IndexFilter(projection, coarse, tensors["fine"], scale)
 
 

@@ -14,7 +14,7 @@ from .index_rows import IndexShard
 from .sealed_json import read_sealed, write_sealed
 
 FORMAT = "diversity-guidance protected index"
-VERSION = 1
+VERSION = 2
 NAME = "manifest.json"
 DIGEST = re.compile("[0-9a-f]{32}")
 
@@ -68,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The published state of the index in a folder.
 
     Raises:
-        IndexVersionError: a newer version wrote it.
+        IndexVersionError: a newer or an older version wrote it.
         IndexDamagedError: it is not what was written.
         ProtectedIndexError: there is none.
     """
@@ -82,8 +82,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise damaged(path, "is not that of a protected index")
     version = content.pop("version", None)
     if version != VERSION:
+        older = isinstance(version, int) and version < VERSION
+        age, advice = (
+            ("an older", "delete its folder and build the index again") if older else ("a newer", "update the pack")
+        )
         raise IndexVersionError(
-            f"{path} was written by a newer version (format {version}, this one reads {VERSION}): update the pack."
+            f"{path} was written by {age} version (format {version}, this one reads {VERSION}): {advice}."
         )
     try:
         shards = tuple(IndexShard(**shard) for shard in content.pop("shards"))

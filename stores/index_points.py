@@ -87,6 +87,11 @@ def conservative(lengths: Floats, norms: Floats, rounding: float) -> Floats:
     return np.maximum((lengths * (1 - rounding) - 2 * rounding * norms) / (1 + rounding), 0.0)
 
 
+def widened(within: Floats, norms: Floats, rounding: float) -> Floats:
+    """Below what the lengths of ``conservative`` stay for all distances below ``within``."""
+    return (within + rounding * (2 * norms + within)) * (1 + rounding)
+
+
 def outline(coordinates: Floats, cut: int) -> Floats:
     """The first coordinates, and the norm of all others, shape (n, cut + 1), float64."""
     outlined = np.array(coordinates[:, : cut + 1])

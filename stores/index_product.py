@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .index_points import COARSE_ROUNDING, Floats, Integers, Projected, columns, conservative, outline
+from .index_points import COARSE_ROUNDING, Floats, Integers, Projected, columns, conservative, outline, widened
 
 SCAN_ROWS = 16_384
 """References that one matrix product compares: it stays in the processor's cache."""
@@ -36,7 +36,7 @@ class NearProduct:
         self._norms = queries.norms
         self._halves = points[:, -1].astype(np.float64) * (1 - 2 * PRODUCT_ROUNDING)
         points[:, -1] = -(1 - PRODUCT_ROUNDING)
-        limit = (within + COARSE_ROUNDING * (2 * queries.norms + within)) * (1 + COARSE_ROUNDING)
+        limit = widened(within, queries.norms, COARSE_ROUNDING)
         least = np.maximum(self._halves - limit * limit / 2, np.finfo(np.float32).min)
         # No product reaches infinity: neither those of far queries nor those that only fill up.
         width = 1 if len(points) == 1 else -(-len(points) // AT_ONCE) * AT_ONCE
@@ -49,8 +49,12 @@ class NearProduct:
         self._further[:-1, : len(points)] = outline(queries.coordinates, cut)[:, first:].T
         self._further[-1] = -self._directions[-2]
 
-    def near_any(self, references: NDArray[np.float32]) -> tuple[Integers, NDArray[np.float32]]:
+    def near_any(self, references: NDArray[np.float32], spans: list[slice]) -> tuple[Integers, NDArray[np.float32]]:
         """The references, shape (n, a + 2), that may be inside for any query; n may be millions.
+
+        Args:
+            references: of which only some are looked at.
+            spans: the places of these, at most ``SCAN_ROWS`` in each.
 
         Returns:
             Their places, shape (k,), and their products with all queries, shape (k, at least B).
@@ -60,17 +64,17 @@ class NearProduct:
         least = np.tile(self._least, (rows, 1))
         products, near = np.empty_like(least), np.empty(least.shape, np.bool_)
         words = near if width == 1 else near.view(np.uint64)
-        found: list[Integers] = []
-        kept: list[NDArray[np.float32]] = []
-        for start in range(0, len(references), rows):
-            chunk = references[start : start + rows]
+        found = [np.empty(0, np.int64)]
+        kept = [products[:0]]
+        for span in spans:
+            chunk = references[span]
             count = len(chunk)
             np.matmul(chunk, self._directions, out=products[:count])
             np.greater_equal(products[:count], least[:count], out=near[:count])
             # Few are near: of truth values the places are found ten times as fast as of other numbers.
             found.append(np.flatnonzero(words[:count].any(axis=1) if width > AT_ONCE else words[:count] != 0))
             kept.append(products.take(found[-1], axis=0))
-            found[-1] += start
+            found[-1] += span.start
         return np.concatenate(found), np.concatenate(kept)
 
     def pairs(

@@ -53,7 +53,7 @@ class ProtectedIndex:
         """Open the index in a folder.
 
         Raises:
-            ProtectedIndexError: there is none; it is damaged (IndexDamagedError) or newer (IndexVersionError).
+            ProtectedIndexError: there is none; it is damaged (IndexDamagedError) or of another version.
         """
         folder = Path(folder).absolute()
         return cls(folder, read_manifest(folder))

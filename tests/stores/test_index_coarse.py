@@ -28,7 +28,7 @@ def filled(points: np.ndarray, coordinates: int) -> CoarseTable:
     table = CoarseTable.empty(len(points), coordinates)
     table.fill(slice(0, 1000), points[:1000])
     table.fill(slice(1000, len(points)), points[1000:])
-    return CoarseTable(table.first, table.second, float(np.linalg.norm(points, axis=1).max()))
+    return table.ordered(float(np.linalg.norm(points, axis=1).max()))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 9, 17])
