@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.projection_bounds import Projection, fit_projection
+from .half import from_half
 from .index_coarse import CoarseTable
 from .index_points import FAR, Floats, Integers, Projected, columns, conservative
 
@@ -94,13 +95,18 @@ class IndexFilter:
         """All coordinates of some references, shape (n, m + 1), of which most are rounded to half precision."""
         found = np.empty((len(numbers), self.dimensions), np.float32)
         found[:, : self.coarse.cut] = self.coarse.joined(numbers)[:, : self.coarse.cut]
-        found[:, self.coarse.cut :] = self.fine.take(numbers, axis=0)
-        found[:, self.coarse.cut :] /= np.float32(self.scale)
+        fine = from_half(self.fine.take(numbers, axis=0))
+        np.divide(fine, np.float32(self.scale), out=found[:, self.coarse.cut :])
         return found
 
     def bounds(self, queries: Projected, rows: Integers, coordinates: NDArray[np.float32]) -> Floats:
-        """What distances of pairs (row of the queries, ``coordinates`` of the reference) are at least, shape (M,)."""
-        differences = coordinates - queries.coordinates.astype(np.float32)[rows]
+        """What distances of pairs (row of the queries, ``coordinates`` of the reference) are at least, shape (M,).
+
+        The coordinates are overwritten.
+        """
+        differences = np.subtract(
+            coordinates, queries.coordinates.astype(np.float32).take(rows, axis=0), out=coordinates
+        )
         lengths = np.sqrt(np.einsum("nm,nm->n", differences, differences)).astype(np.float64)
         # Half precision has no relative accuracy below its smallest normal number, a billionth of the reach.
         lengths = np.maximum(lengths - 1e-9 * self.coarse.reach, 0.0)

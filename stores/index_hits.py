@@ -70,7 +70,7 @@ def measured(points: NDArray[np.float32], rows: Integers, numbers: Integers, rea
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         differences = read(numbers[part])
-        differences -= points[rows[part]]
+        differences -= points.take(rows[part], axis=0)
         distances[part] = torch.linalg.vector_norm(torch.from_numpy(differences), dim=1, dtype=torch.float64).numpy()
     return distances
 

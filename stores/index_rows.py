@@ -157,8 +157,9 @@ class MappedRows:
         """
         rows = np.empty((len(numbers), self._width), np.float16)
         shards = np.searchsorted(self._starts, numbers, side="right") - 1
-        for place, (shard, number) in enumerate(zip(shards.tolist(), numbers.tolist(), strict=True)):
-            self._read_into(rows[place], shard, number - int(self._starts[shard]))
+        places = numbers - self._starts[shards]
+        for row, shard, place in zip(rows, shards.tolist(), places.tolist(), strict=True):
+            self._read_into(row, shard, place)
         return rows
 
     def check_all(self) -> Iterator[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.shields import check_radius
+from .half import from_half
 from .index_errors import IndexDamagedError, IndexSpaceError
 from .index_filter import IndexFilter, evenly_spread
 from .index_filter_file import read_filter
@@ -199,7 +200,7 @@ class ProtectedIndex:
         Raises:
             IndexDamagedError: one of them is damaged.
         """
-        return self._rows.read(numbers).astype(np.float32)
+        return from_half(self._rows.read(numbers))
 
     def _nearest_of(self, point: NDArray[np.float32], k: int) -> tuple[Floats, NDArray[np.int64]]:
         if self._filter is None or not np.isfinite(point).all():

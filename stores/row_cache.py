@@ -45,7 +45,7 @@ class RowCache:
         if np.count_nonzero(places < 0):
             self._fetch(numbers, np.unique(numbers[places < 0]))
             places = self._place[numbers]
-        return self._rows[places]
+        return self._rows.take(places, axis=0)
 
     def _fetch(self, numbers: NDArray[np.int64], missing: NDArray[np.int64]) -> None:
         if self._held + len(missing) > self._limit:
