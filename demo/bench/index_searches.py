@@ -1,6 +1,8 @@
-"""The searches that ``diversity-guidance bench index`` measures, each in a process of its own.
+"""The searches that ``diversity-guidance bench index`` measures, those of each index in a process of its own.
 
-One thread; times are processor seconds, since other work on the machine must not count.
+The process writes a row for every search, and then, for each number of a row that it reads, the seconds of one pass of
+that search: so passes of one index can take turns with those of the other. One thread; times are processor seconds,
+since other work on the machine must not count.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,6 @@ BATCH = 8
 EXACT = "exact"
 PROBES = (1, 2, 3, 5, 10)
 TRAINED_PER_CELL = 64
-PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What one search took and found, at one radius.
+    """What one search needs and found, at one radius.
 
     Attributes:
         search: its name.
         caught: share of unguided pictures that end in a shield of this radius.
         radius: in the units of raw latents.
-        step_ms: processor time of a step of a batch of eight, mean.
-        image_ms: processor time of a picture.
         searches: share of estimates for which the index had to be searched.
         memory: bytes that the index holds in memory.
         disk: bytes of its files.
@@ -84,8 +84,6 @@ class Row:
     search: str
     caught: float
     radius: float
-    step_ms: float
-    image_ms: float
     searches: float
     memory: int
     disk: int
@@ -93,7 +91,14 @@ class Row:
     pairs: list[list[int]]
 
 
-def measure_exact(case: Case, radii: list[float]) -> Iterator[Row]:
+Searches = Iterator[tuple[Row, Callable[[], float]]]
+"""Of each search what it found, and what makes a pass of it and returns the processor seconds."""
+
+Ask = Callable[[int, int], tuple[Tensor, Tensor]]
+"""Searches for the estimates of a step of a run: rows and references of the pairs."""
+
+
+def exact_searches(case: Case, radii: list[float]) -> Searches:
     """The Protected Index, opened from its folder."""
     folder, runs = _index_folder(case), case.drawn().estimates
     build = float(_seconds_file(folder).read_text(encoding="ascii"))
@@ -112,14 +117,12 @@ def measure_exact(case: Case, radii: list[float]) -> Iterator[Row]:
             hits = watches[run].within(runs[run, step], radius)
             return hits.rows, hits.references
 
-        milliseconds, pairs = _timed(runs, ask)
+        pairs = _pairs(runs, ask)
         searched = sum(watch.searched for watch in watches.values()) / runs[..., 0].numel()
-        yield Row(
-            EXACT, caught, radius, milliseconds, milliseconds * case.steps / BATCH, searched, memory, disk, build, pairs
-        )
+        yield Row(EXACT, caught, radius, searched, memory, disk, build, pairs), partial(_seconds, runs, ask)
 
 
-def measure_faiss(case: Case, radii: list[float]) -> Iterator[Row]:
+def faiss_searches(case: Case, radii: list[float]) -> Searches:
     """IndexIVFFlat with sqrt(N) cells."""
     import faiss
 
@@ -137,17 +140,16 @@ def measure_faiss(case: Case, radii: list[float]) -> Iterator[Row]:
         index.add(part.reshape(-1, width).astype(np.float32))  # type: ignore[call-arg]
     build, memory = time.process_time() - begun, _anonymous_bytes() - before
     for probes in PROBES:
-        index.nprobe = probes
         for caught, radius in zip(CAUGHT, radii, strict=True):
 
-            def ask(run: int, step: int, radius: float = radius) -> tuple[Tensor, Tensor]:
+            def ask(run: int, step: int, probes: int = probes, radius: float = radius) -> tuple[Tensor, Tensor]:
+                index.nprobe = probes
                 limits, _, found = index.range_search(runs[run, step].numpy(), radius**2)  # type: ignore[call-arg]
                 rows = np.repeat(np.arange(BATCH), np.diff(limits.astype(np.int64)))
                 return torch.from_numpy(rows), torch.from_numpy(found)
 
-            milliseconds, pairs = _timed(runs, ask)
-            name, image = f"IVF, nprobe {probes}", milliseconds * case.steps / BATCH
-            yield Row(name, caught, radius, milliseconds, image, 1.0, memory, 0, build, pairs)
+            row = Row(f"IVF, nprobe {probes}", caught, radius, 1.0, memory, 0, build, _pairs(runs, ask))
+            yield row, partial(_seconds, runs, ask)
 
 
 def build_exact(case: Case) -> None:
@@ -175,28 +177,26 @@ def _seconds_file(folder: Path) -> Path:
     return folder.with_suffix(".seconds")
 
 
-def _timed(runs: Tensor, ask: Callable[[int, int], tuple[Tensor, Tensor]]) -> tuple[float, list[list[int]]]:
-    """Milliseconds of a step, and the pairs found.
-
-    All runs are made once to load the files, and then ``PASSES`` times, of which the fastest counts: other work on the
-    machine can only make it slower.
-    """
-    steps = list(np.ndindex(*runs.shape[:2]))
+def _pairs(runs: Tensor, ask: Ask) -> list[list[int]]:
+    """What is found for each of the estimates; this loads the files, too."""
     pairs: list[list[int]] = []
-    for run, step in steps:
+    for run, step in np.ndindex(*runs.shape[:2]):
         rows, references = ask(run, step)
         first = (run * runs.shape[1] + step) * BATCH
         pairs += torch.stack([rows + first, references], 1).tolist()
-    seconds = []
+    return pairs
+
+
+def _seconds(runs: Tensor, ask: Ask) -> float:
+    """Processor seconds of all runs."""
     # As in timeit: the collector's pauses are no search's work.
     gc.disable()
-    for _ in range(PASSES):
-        begun = time.process_time()
-        for run, step in steps:
-            ask(run, step)
-        seconds.append(time.process_time() - begun)
+    begun = time.process_time()
+    for run, step in np.ndindex(*runs.shape[:2]):
+        ask(run, step)
+    seconds = time.process_time() - begun
     gc.enable()
-    return 1e3 * min(seconds) / len(steps), pairs
+    return seconds
 
 
 def _anonymous_bytes() -> int:
@@ -214,7 +214,13 @@ if __name__ == "__main__":
     if wanted["search"] == "build":
         build_exact(asked)
     else:
-        measure = measure_exact if wanted["search"] == EXACT else measure_faiss
-        for measured in measure(asked, wanted["radii"]):
-            sys.stdout.write(json.dumps(asdict(measured)) + "\n")
+        searches = exact_searches if wanted["search"] == EXACT else faiss_searches
+        passes = []
+        for found, seconds in searches(asked, wanted["radii"]):
+            passes.append(seconds)
+            sys.stdout.write(json.dumps(asdict(found)) + "\n")
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        for number in sys.stdin:
+            sys.stdout.write(f"{passes[int(number)]()}\n")
             sys.stdout.flush()
