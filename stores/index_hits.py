@@ -77,5 +77,4 @@ def measured(points: NDArray[np.float32], rows: Integers, numbers: Integers, rea
 
 def in_float32(distances: Floats) -> Tensor:
     """Distances as they are handed out; beyond float32's range infinity."""
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(distances.astype(np.float32))
+    return torch.from_numpy(distances).float()
