@@ -114,15 +114,15 @@ class IndexFilter:
 
     def likely_reach(self, queries: Projected, count: int) -> Floats:
         """For each query about the bound that ``count`` references stay below, shape (B,); told by a sample."""
-        wanted = min(max(count * len(self._sample) // len(self), SURE), len(self._sample)) - 1
+        wanted = min(max(count * self._sample.shape[1] // len(self), SURE), self._sample.shape[1]) - 1
         points = columns(queries.coordinates, self.coarse.cut)
-        squares = 2 * (points[:, -1:] + self._sample[:, -1] - points[:, :-1] @ self._sample[:, :-1].T)
+        squares = 2 * (points[:, -1:] + self._sample[-1] - points[:, :-1] @ self._sample[:-1])
         likely = np.sqrt(np.maximum(np.partition(squares, wanted, axis=1)[:, wanted], 0.0)).astype(np.float64)
         return np.where(queries.near, likely, np.inf)
 
     @cached_property
     def _sample(self) -> NDArray[np.float32]:
-        return self.coarse.joined(evenly_spread(len(self), SAMPLE_ROWS))
+        return np.ascontiguousarray(self.coarse.joined(evenly_spread(len(self), SAMPLE_ROWS)).T)
 
 
 def fine_dimensions(width: int) -> int:

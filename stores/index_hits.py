@@ -15,8 +15,8 @@ from ..kernels.clearance import SURFACE
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-VALUES_AT_ONCE = 1 << 18
-"""Values of candidates that are compared at once: 1 MB of float32, which stays in the processor's cache."""
+VALUES_AT_ONCE = 1 << 17
+"""Values of candidates that are compared at once: half a megabyte of float32, which stays in the processor's cache."""
 
 Reader = Callable[[Integers], NDArray[np.float32]]
 """Gives the references (n, D) of these numbers, which may repeat, as a copy."""
