@@ -30,7 +30,6 @@ from .contract import Guidance, SamplingRun, SamplingStep
 from .feature_layers import Layer
 from .feature_settings import FeatureSettings
 from .feature_shifts import shift_of
-from .feature_spread import OWN_EVALUATIONS, lowest_level
 from .feature_trace import FeatureTrace
 from .trace import SampleRecord, StepRecord
 
@@ -76,7 +75,6 @@ class FeatureGuidance(Guidance):
         self._trace = FeatureTrace()
         self._pass: tuple[float, tuple[slice, ...]] | None = None
         self._shares: dict[int, list[float]] = {}
-        self._lowest = 0.0
 
     @property
     def trace(self) -> FeatureTrace:
@@ -102,16 +100,10 @@ class FeatureGuidance(Guidance):
         for centroid in self._centroids:
             centroid.check_model(centroid.fingerprint, run.latent_format)
         self._trace = FeatureTrace()
-        self._pass, self._shares, self._shift.places = None, {}, []
-        if self.settings.mode == "spread" and run.batch_size == 1 and not self.is_off:
-            self._trace.notes.append("A batch of one picture has nothing to be spread from.")
-        self._lowest = lowest_level(run.sigmas) if self.every_pass else 0.0
-        if self._lowest == math.inf:
-            self._trace.notes.append(
-                f"The last {OWN_EVALUATIONS} steps are the model's own: with so few there is nothing left to spread in."
-            )
-        if self._shift.unsure and not self.is_off:
-            self._trace.notes.append(self._shift.unsure)
+        self._pass, self._shares = None, {}
+        notes = self._shift.begin(run.batch_size, run.sigmas)
+        if not self.is_off:
+            self._trace.notes.extend(notes)
 
     def at(self, sigma: float | None, rows: Sequence[slice] = ()) -> None:
         """Say at which noise level the network is about to run, None for that it has.
@@ -173,7 +165,7 @@ class FeatureGuidance(Guidance):
 
     def _acts_at(self, sigma: float) -> bool:
         # Hosts hand on levels in other precisions than schedules have.
-        return not self.is_off and sigma in self.settings.interval and sigma >= self._lowest * (1 - 1e-3)
+        return not self.is_off and sigma in self.settings.interval and sigma >= self._shift.lowest * (1 - 1e-3)
 
     def _note(self, rows: Sequence[slice], shares: Tensor) -> None:
         for part in rows:

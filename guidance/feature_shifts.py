@@ -7,6 +7,7 @@ layers, which hand on what they were given.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from ..kernels.centroids import apart, interpolated, towards
 from ..stores.feature_centroid import FeatureCentroid
 from .feature_settings import FeatureSettings
-from .feature_spread import Axes
+from .feature_spread import OWN_EVALUATIONS, Axes, lowest_level
 from .feature_way import Way
 
 
@@ -25,19 +26,32 @@ class FeatureShift(ABC):
 
     Attributes:
         every_pass: whether the pass of the empty prompt is to be shifted too.
-        unsure: what is not known for certain, as a sentence for the user; "" for nothing.
+        lowest: noise level below which the pictures of this run are not to be shifted.
         places: of the pictures of the last pass on the way to a centroid; none where there is no way.
     """
 
     every_pass = False
-    unsure = ""
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float]) -> None:
+        self.lowest = 0.0
         self.places: list[float] = []
         self._settings = settings
         self._weights = weights
         # What the first layer of a pass tells the others, by copy; only pictures that are led need it.
         self._wanted: dict[int, Tensor] = {}
+
+    def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
+        """Forget the previous run.
+
+        Args:
+            batch_size: of the run.
+            sigmas: of the run, descending, shape (S,).
+
+        Returns:
+            What the user should know, in sentences.
+        """
+        self.places = []
+        return []
 
     def open_pass(self) -> None:
         """Say that the network is about to run."""
@@ -77,6 +91,9 @@ def shift_of(
 
 class _Dilated(FeatureShift):
     """The batch's features, away from their own mean."""
+
+    def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
+        return super().begin(batch_size, sigmas) + _of_one(batch_size)
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         factor = 1 + max(self._settings.strength * self._weights[layer], -1)
@@ -124,11 +141,15 @@ class _AlongWay(_Led):
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], way: Way) -> None:
         super().__init__(settings, weights)
         self._way = way
-        if not way.knows_noise:
-            self.unsure = (
+
+    def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
+        notes = super().begin(batch_size, sigmas)
+        if not self._way.knows_noise:
+            notes.append(
                 "The reference does not know what noise does: it is of one picture, or of an earlier version. Probe a "
                 "batch of draws again, and places will be read more surely."
             )
+        return notes
 
     def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
         places = self._way.places(layer, means, sigma)
@@ -148,9 +169,22 @@ class _AlongAxes(_Led):
         super().__init__(settings, weights)
         self._axes = Axes(reference, weights)
 
+    def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
+        notes = super().begin(batch_size, sigmas) + _of_one(batch_size)
+        self.lowest = lowest_level(sigmas)
+        if self.lowest == math.inf:
+            notes.append(
+                f"The last {OWN_EVALUATIONS} steps are the model's own: with so few there is nothing left to spread in."
+            )
+        return notes
+
     def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
         # One picture has nothing to be spread from.
         return self._short(self._axes.places(layer, means, sigma)) if len(means) > 1 else torch.zeros(1)
 
     def _largest(self, layer: str, sigma: float, count: int) -> Tensor:
         return self._axes.shift(layer, sigma, count)
+
+
+def _of_one(batch_size: int) -> list[str]:
+    return ["A batch of one picture has nothing to be spread from."] if batch_size == 1 else []
