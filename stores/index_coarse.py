@@ -61,7 +61,8 @@ class CoarseTable:
     @property
     def nbytes(self) -> int:
         """Memory of the coordinates."""
-        return self.numbers.nbytes + self._places.nbytes + self.first.nbytes + self.second.nbytes
+        # Numbers and places.
+        return 2 * self.numbers.nbytes + self.first.nbytes + self.second.nbytes
 
     def fill(self, place: slice, coordinates: Floats) -> None:
         """Set what stands at some places from all of its coordinates, shape (n, m + 1)."""
@@ -82,8 +83,9 @@ class CoarseTable:
 
     def scan(self, queries: Projected, within: Floats) -> Candidates:
         """Every pair that may be closer than ``within``, shape (B,)."""
-        product = NearProduct(queries, within, self.first_cut, self.cut)
-        found, products = product.near_any(self.first, self._spans(queries, within))
+        limit = widened(within, queries.norms, COARSE_ROUNDING)
+        product = NearProduct(queries, limit, self.first_cut, self.cut)
+        found, products = product.near_any(self.first, self._spans(queries, limit))
         parts = []
         for start in range(0, len(found), SCAN_ROWS):
             some = slice(start, start + SCAN_ROWS)
@@ -97,11 +99,10 @@ class CoarseTable:
             parts.append(Candidates(np.full(len(self), row), numbers, np.full(len(self), least[row])))
         return Candidates.joined(parts) if parts else Candidates.none()
 
-    def _spans(self, queries: Projected, within: Floats) -> list[slice]:
-        """Where references may be that are closer than ``within`` to what float32 can compute."""
-        near = np.flatnonzero(queries.near)
-        points = outline(queries.coordinates[near], self.first_cut)
-        return self._leaves.spans(points, widened(within, queries.norms, COARSE_ROUNDING)[near], SCAN_ROWS)
+    def _spans(self, queries: Projected, limit: Floats) -> list[slice]:
+        """Where references may be whose computed distance to what float32 can compute is below ``limit``."""
+        points = outline(queries.coordinates[queries.near], self.first_cut)
+        return self._leaves.spans(points, limit[queries.near], SCAN_ROWS)
 
     @cached_property
     def _leaves(self) -> Leaves:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..kernels.projection_bounds import Projection, fit_projection
 from .half import from_half
 from .index_coarse import CoarseTable
-from .index_points import FAR, Floats, Integers, Projected, columns, conservative
+from .index_points import FAR, Floats, Integers, Projected, columns, conservative, lengths
 
 COARSE, FINE_SHARE, FINE_MOST = 32, 8, 96
 """Coordinates of the coarse bound; of the fine one an eighth of the vector's values, 32 to 96."""
@@ -66,10 +66,10 @@ class IndexFilter:
         for block in blocks:
             for chunk in np.array_split(block, max(1, block.size // CHUNK_VALUES)):
                 place = slice(done, done + len(chunk))
-                inside = projection.coordinates(chunk.astype(np.float32))
+                inside = projection.coordinates(from_half(chunk))
                 rest[place] = inside[:, cut:]
                 table.fill(place, inside)
-                reach = max(reach, float(np.sqrt(np.einsum("nm,nm->n", inside, inside).max(initial=0.0))))
+                reach = max(reach, float(lengths(inside).max(initial=0.0)))
                 done += len(chunk)
         scale = 2.0 ** float(14 - np.ceil(np.log2(max(float(np.abs(rest).max(initial=0.0)), 1e-9 * reach, 1e-12))))
         halves = (rest * np.float32(scale)).astype(np.float16)
@@ -83,7 +83,7 @@ class IndexFilter:
     def project(self, queries: Floats) -> Projected:
         """Queries (B, D), finite, as the filter sees them; of far ones only the norm counts."""
         coordinates = self.projection.coordinates(queries)
-        norms = np.sqrt(np.einsum("bm,bm->b", coordinates, coordinates))
+        norms = lengths(coordinates)
         return Projected(np.where(norms[:, None] < FAR, coordinates, 0.0), norms)
 
     @property
@@ -107,14 +107,15 @@ class IndexFilter:
         differences = np.subtract(
             coordinates, queries.coordinates.astype(np.float32).take(rows, axis=0), out=coordinates
         )
-        lengths = np.sqrt(np.einsum("nm,nm->n", differences, differences)).astype(np.float64)
+        computed = np.sqrt(np.einsum("nm,nm->n", differences, differences)).astype(np.float64)
         # Half precision has no relative accuracy below its smallest normal number, a billionth of the reach.
-        lengths = np.maximum(lengths - 1e-9 * self.coarse.reach, 0.0)
-        return conservative(lengths, queries.norms[rows], FINE_ROUNDING)
+        computed = np.maximum(computed - 1e-9 * self.coarse.reach, 0.0)
+        return conservative(computed, queries.norms[rows], FINE_ROUNDING)
 
     def likely_reach(self, queries: Projected, count: int) -> Floats:
         """For each query about the bound that ``count`` references stay below, shape (B,); told by a sample."""
-        wanted = min(max(count * self._sample.shape[1] // len(self), SURE), self._sample.shape[1]) - 1
+        sampled = self._sample.shape[1]
+        wanted = min(max(count * sampled // len(self), SURE), sampled) - 1
         points = columns(queries.coordinates, self.coarse.cut)
         squares = 2 * (points[:, -1:] + self._sample[-1] - points[:, :-1] @ self._sample[:-1])
         likely = np.sqrt(np.maximum(np.partition(squares, wanted, axis=1)[:, wanted], 0.0)).astype(np.float64)
@@ -133,7 +134,7 @@ def fine_dimensions(width: int) -> int:
 def _spread(blocks: Sequence[NDArray[np.float16]], count: int) -> NDArray[np.float32]:
     """At most ``count`` references, evenly spread, float32."""
     numbers = evenly_spread(sum(map(len, blocks)), count)
-    return np.concatenate(list(_picked(blocks, numbers))).astype(np.float32)
+    return from_half(np.concatenate(list(_picked(blocks, numbers))))
 
 
 def evenly_spread(total: int, count: int) -> Integers:

@@ -79,23 +79,28 @@ class Projected:
         return Projected(self.coordinates[rows], self.norms[rows])
 
 
-def conservative(lengths: Floats, norms: Floats, rounding: float) -> Floats:
-    """What a distance is at least where its bound was computed as ``lengths`` from coordinates that were rounded.
+def conservative(computed: Floats, norms: Floats, rounding: float) -> Floats:
+    """What a distance is at least where its bound was ``computed`` from coordinates that were rounded.
 
     A reference's coordinates err by up to rounding * |z|, with |z| <= |x| + d; solved for d.
     """
-    return np.maximum((lengths * (1 - rounding) - 2 * rounding * norms) / (1 + rounding), 0.0)
+    return np.maximum((computed * (1 - rounding) - 2 * rounding * norms) / (1 + rounding), 0.0)
 
 
 def widened(within: Floats, norms: Floats, rounding: float) -> Floats:
-    """Below what the lengths of ``conservative`` stay for all distances below ``within``."""
+    """Below what the bounds that ``conservative`` takes stay for all distances below ``within``."""
     return (within + rounding * (2 * norms + within)) * (1 + rounding)
+
+
+def lengths(vectors: Floats) -> Floats:
+    """Of vectors (n, m), shape (n,), summed in float64."""
+    return np.sqrt(np.einsum("nm,nm->n", vectors, vectors, dtype=np.float64))
 
 
 def outline(coordinates: Floats, cut: int) -> Floats:
     """The first coordinates, and the norm of all others, shape (n, cut + 1), float64."""
     outlined = np.array(coordinates[:, : cut + 1])
-    outlined[:, cut] = np.sqrt(np.einsum("nm,nm->n", coordinates[:, cut:], coordinates[:, cut:]))
+    outlined[:, cut] = lengths(coordinates[:, cut:])
     return outlined
 
 

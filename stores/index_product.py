@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .index_points import COARSE_ROUNDING, Floats, Integers, Projected, columns, conservative, outline, widened
+from .index_points import COARSE_ROUNDING, Floats, Integers, Projected, columns, conservative, outline
 
 SCAN_ROWS = 16_384
 """References that one matrix product compares: it stays in the processor's cache."""
@@ -26,17 +26,16 @@ class NearProduct:
 
     Args:
         queries: as the filter sees them.
-        within: distances asked for, shape (B,).
+        limit: what computed distances stay below where distances are as asked for (``widened``), shape (B,).
         first: number of coordinates a.
         cut: number of coordinates c.
     """
 
-    def __init__(self, queries: Projected, within: Floats, first: int, cut: int) -> None:
+    def __init__(self, queries: Projected, limit: Floats, first: int, cut: int) -> None:
         points = columns(queries.coordinates, first)
         self._norms = queries.norms
         self._halves = points[:, -1].astype(np.float64) * (1 - 2 * PRODUCT_ROUNDING)
         points[:, -1] = -(1 - PRODUCT_ROUNDING)
-        limit = widened(within, queries.norms, COARSE_ROUNDING)
         least = np.maximum(self._halves - limit * limit / 2, np.finfo(np.float32).min)
         # No product reaches infinity: neither those of far queries nor those that only fill up.
         width = 1 if len(points) == 1 else -(-len(points) // AT_ONCE) * AT_ONCE

@@ -91,8 +91,7 @@ class ProtectedIndex:
         Raises:
             IndexDamagedError: one of them is damaged.
         """
-        rows = self._rows.read(evenly_spread(len(self), count))
-        return torch.from_numpy(rows.astype(np.float32)).view(-1, *self.shape)
+        return torch.from_numpy(self.read(evenly_spread(len(self), count))).view(-1, *self.shape)
 
     def vectors(self) -> list[Tensor]:
         """All references as memory-mapped blocks (n, *shape), fp16; the first call reads and checks every row.

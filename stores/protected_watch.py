@@ -20,7 +20,7 @@ from torch import Tensor
 from ..kernels.shields import check_radius
 from .index_filter import IndexFilter
 from .index_hits import Hits, measured, surface
-from .index_points import Candidates, Floats, Projected
+from .index_points import Candidates, Floats, Projected, lengths
 from .protected_index import ProtectedIndex
 from .row_cache import CACHE_BYTES, RowCache
 from .search_ground import SearchGround
@@ -118,7 +118,7 @@ class Watch:
     def _move_to(self, current: NDArray[np.float32], index_filter: IndexFilter) -> None:
         """Keep account of the ways."""
         self._ground.move_to(index_filter.project(current))
-        self._way += _lengths(current - self._last) * (1 + ROUNDING)
+        self._way += lengths(current - self._last) * (1 + ROUNDING)
         self._projected_way += self._ground.moved
         self._last = current
 
@@ -164,7 +164,3 @@ class Watch:
         distances = measured(self._last, rows, numbers, self._vectors.rows)
         self._measured[near] = distances * (1 - ROUNDING) + self._way[rows]
         return Hits.among(rows, numbers, distances, radius, self._vectors.rows)
-
-
-def _lengths(differences: Floats) -> Floats:
-    return np.sqrt(np.einsum("bd,bd->b", differences, differences, dtype=np.float64))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..kernels.projection_bounds import ROUNDING
 from .index_filter import IndexFilter
-from .index_points import Floats, Integers, Projected, outline
+from .index_points import Floats, Integers, Projected, lengths, outline
 
 AHEAD = 0.9
 """How far ahead the anchor lies, as a share of what an estimate may be away from it."""
@@ -42,7 +42,7 @@ class SearchGround:
         # The first estimates come from anywhere, and nothing is covered.
         self.at = Projected(np.zeros((count, index_filter.dimensions)), np.zeros(count))
         self.moved, self.away = np.zeros(count), np.zeros(count)
-        self._step = np.zeros_like(self.at.coordinates)
+        self._before = self.at
         self._anchor = Projected(np.zeros((count, self._cut + 1)), np.zeros(count))
         self._reach = np.full(count, -math.inf)
         self._leaving = np.ones(count, np.bool_)
@@ -53,12 +53,12 @@ class SearchGround:
 
     def move_to(self, now: Projected) -> None:
         """Take the next step."""
-        self._step = now.coordinates - self.at.coordinates
         self.moved = _apart(self.at, now)
         away = _apart(self._anchor, self._outlined(now))
         # Of points beyond what float32 computes the coordinates are not known.
         away[~(now.near & self._anchor.near)] = math.inf
-        self._leaving, self.away, self.at = away > self.away, away, now
+        self._leaving, self.away = away > self.away, away
+        self._before, self.at = self.at, now
 
     def due(self, among: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
         """For which ones of some estimates, shape (B,), a search has to be made, or should be when one is made."""
@@ -70,11 +70,12 @@ class SearchGround:
 
     def ahead(self, rows: Integers, radius: float, reach: Floats) -> Projected:
         """Where a search for these estimates, shape (K,), had best start, so that ``reach`` still covers them."""
-        here, step = self.at.picked(rows), self._step[rows]
-        far, lengths = AHEAD * (reach - radius), _lengths(step)
-        told = np.isfinite(self._reach[rows]) & np.isfinite(far) & (lengths > 0)
-        coordinates = here.coordinates + np.divide(far, lengths, out=np.zeros_like(far), where=told)[:, None] * step
-        return Projected(coordinates, np.where(told, _lengths(coordinates), here.norms))
+        here = self.at.picked(rows)
+        step = here.coordinates - self._before.coordinates[rows]
+        far, way = AHEAD * (reach - radius), lengths(step)
+        told = np.isfinite(self._reach[rows]) & np.isfinite(far) & (way > 0)
+        coordinates = here.coordinates + np.divide(far, way, out=np.zeros_like(far), where=told)[:, None] * step
+        return Projected(coordinates, np.where(told, lengths(coordinates), here.norms))
 
     def cover(self, rows: Integers, anchor: Projected, reach: Floats) -> None:
         """Remember a search for these estimates."""
@@ -89,8 +90,4 @@ class SearchGround:
 
 def _apart(some: Projected, others: Projected) -> Floats:
     """How far points are from others at most, shape (B,)."""
-    return _lengths(some.coordinates - others.coordinates) + ROUNDING * (some.norms + others.norms)
-
-
-def _lengths(differences: Floats) -> Floats:
-    return np.sqrt(np.einsum("bd,bd->b", differences, differences, dtype=np.float64))
+    return lengths(some.coordinates - others.coordinates) + ROUNDING * (some.norms + others.norms)
