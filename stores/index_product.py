@@ -87,6 +87,9 @@ class NearProduct:
         """
         finer = references @ self._further
         finer += products
-        places, rows = np.divmod(np.flatnonzero(finer >= self._least), finer.shape[1])
-        squares = 2 * self._halves[rows] - 2 * finer[places, rows].astype(np.float64)
-        return places, rows, conservative(np.sqrt(np.maximum(squares, 0.0)), self._norms[rows], COARSE_ROUNDING)
+        # As above, long rows are compared in half the time; and division of all places takes as long as the product.
+        flat = np.flatnonzero(finer >= np.tile(self._least, (len(finer), 1)))
+        places = flat // finer.shape[1]
+        rows = flat - places * finer.shape[1]
+        squares = 2 * (self._halves.take(rows) - finer.take(flat))
+        return places, rows, conservative(np.sqrt(np.maximum(squares, 0.0)), self._norms.take(rows), COARSE_ROUNDING)

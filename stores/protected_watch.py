@@ -12,6 +12,7 @@ points move, and estimates move less there than they do in full: the details tha
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from torch import Tensor
 from ..kernels.shields import check_radius
 from .index_filter import IndexFilter
 from .index_hits import Hits, measured, surface
-from .index_points import Candidates, Floats, Projected, lengths
+from .index_points import Candidates, Floats, Integers, Projected, lengths
 from .protected_index import ProtectedIndex
 from .row_cache import CACHE_BYTES, RowCache
 from .search_ground import SearchGround
@@ -150,17 +151,24 @@ class Watch:
     def _compare(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> Hits:
         """Bound the distances of what may be inside by now, and measure what still may."""
         listed, inside = self._list, surface(radius)
-        near = np.flatnonzero(listed.bounds < (self._ground.away + inside)[listed.rows])
-        rows = listed.rows[near]
-        may = finite[rows]
-        may &= self._bounded[near] < (self._projected_way * (1 + SUMMING) + inside)[rows]
-        may &= self._measured[near] < (self._way * (1 + SUMMING) + inside)[rows]
+        near = np.flatnonzero(listed.bounds < (self._ground.away + inside).take(listed.rows))
+        rows = listed.rows.take(near)
+        may = finite.take(rows)
+        may &= self._bounded.take(near) < (self._projected_way * (1 + SUMMING) + inside).take(rows)
+        may &= self._measured.take(near) < (self._way * (1 + SUMMING) + inside).take(rows)
         near, rows = near[may], rows[may]
-        bounds = index_filter.bounds(self._ground.at, rows, self._coordinates.rows(listed.numbers[near]))
-        self._bounded[near] = bounds + self._projected_way[rows]
-        may = bounds < inside
-        near, rows = near[may], rows[may]
-        numbers = listed.numbers[near]
+        numbers = listed.numbers.take(near)
+        for least, known, way in (
+            (partial(self._by_coordinates, index_filter), self._bounded, self._projected_way),
+            (partial(self._vectors.least, self._last), self._measured, self._way),
+        ):
+            bounds = least(rows, numbers)
+            known[near] = bounds + way.take(rows)
+            may = bounds < inside
+            near, rows, numbers = near[may], rows[may], numbers[may]
         distances = measured(self._last, rows, numbers, self._vectors.rows)
-        self._measured[near] = distances * (1 - ROUNDING) + self._way[rows]
+        self._measured[near] = distances * (1 - ROUNDING) + self._way.take(rows)
         return Hits.among(rows, numbers, distances, radius, self._vectors.rows)
+
+    def _by_coordinates(self, index_filter: IndexFilter, rows: Integers, numbers: Integers) -> Floats:
+        return index_filter.bounds(self._ground.at, rows, self._coordinates.rows(numbers))

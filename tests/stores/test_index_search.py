@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
-from diversity_guidance.stores import search_ground
+from diversity_guidance.stores import row_cache, search_ground
 from diversity_guidance.stores.index_builder import IndexBuilder
 from diversity_guidance.stores.index_errors import IndexSpaceError
 from diversity_guidance.stores.protected_index import Hits, ProtectedIndex
@@ -77,16 +78,17 @@ def test_every_reference_in_the_radius_is_found(kind: str, count: int, width: in
     width=st.sampled_from([2, 9, 40]),
     listed=st.sampled_from([1, 8, 100]),
     cache=st.sampled_from([1, 1 << 20]),
+    few_values=st.sampled_from([0, row_cache.FEW_VALUES]),
     seed=st.integers(0, 2**31),
 )
 def test_a_watch_never_skips_a_search_that_is_needed(
-    kind: str, count: int, width: int, listed: int, cache: int, seed: int
+    kind: str, count: int, width: int, listed: int, cache: int, few_values: int, seed: int
 ) -> None:
     vectors = references(kind, count, width, seed)
     rng = torch.Generator().manual_seed(seed)
     points = queries(vectors, 4, seed)
     scale = float(exact_distances(points, vectors).median()) + 1e-6
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(row_cache, "FEW_VALUES", few_values):
         index = build(Path(folder), vectors)
         watch = Watch(index, listed=listed, cache=cache)
         course = torch.randn(points.shape, generator=rng)
