@@ -140,6 +140,7 @@ def faiss_searches(case: Case, radii: list[float]) -> Searches:
     del trained
     for part in case.references.parts():
         index.add(part.reshape(-1, width).astype(np.float32))  # type: ignore[call-arg]
+    index.make_direct_map()
     build, memory = time.process_time() - begun, _anonymous_bytes() - before
     for probes in PROBES:
         for caught, radius in zip(CAUGHT, radii, strict=True):
@@ -148,6 +149,8 @@ def faiss_searches(case: Case, radii: list[float]) -> Searches:
                 index.nprobe = probes
                 limits, _, found = index.range_search(runs[run, step].numpy(), radius**2)  # type: ignore[call-arg]
                 rows = np.repeat(np.arange(BATCH), np.diff(limits.astype(np.int64)))
+                # A push needs the references themselves, which the other search gives, too.
+                index.reconstruct_batch(np.unique(found))  # type: ignore[call-arg]
                 return torch.from_numpy(rows), torch.from_numpy(found)
 
             row = Row(f"IVF, nprobe {probes}", caught, radius, 1.0, memory, 0, build, _pairs(runs, ask))
