@@ -12,7 +12,6 @@ points move, and estimates move less there than they do in full: the details tha
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,9 @@ from .search_ground import SearchGround
 
 LISTED, LISTED_SHARE = 256, 0.002
 """About so many references are listed for each estimate, and at least this share of all: more save searches."""
+
+FIRST = 2
+"""Times as many for estimates that were never searched for: their first steps are the longest, and go anywhere."""
 
 LEAST_SKIN = 1.1
 """Searches go at least so much farther than the radius, however many references there are."""
@@ -130,9 +132,10 @@ class Watch:
         self.skipped += int(finite.sum()) - len(rows)
         if not len(rows):
             return
-        reach = self._enough(self._ground.at.picked(rows), index_filter, radius)
+        listed = self._listed if self._ground.covered(rows).any() else FIRST * self._listed
+        reach = self._enough(self._ground.at.picked(rows), index_filter, radius, listed)
         anchor = self._ground.ahead(rows, radius, reach)
-        reach = np.maximum(reach, self._enough(anchor, index_filter, radius))
+        reach = np.maximum(reach, self._enough(anchor, index_filter, radius, listed))
         found = index_filter.coarse.scan(anchor, reach)
         self._ground.cover(rows, anchor, reach)
         stay = ~due[self._list.rows]
@@ -142,33 +145,44 @@ class Watch:
         self._measured = np.concatenate([self._measured[stay], unknown])
         self._bounded = np.concatenate([self._bounded[stay], unknown])
 
-    def _enough(self, places: Projected, index_filter: IndexFilter, radius: float) -> Floats:
-        """How far searches from some places have to go, shape (K,)."""
-        if len(index_filter) <= self._listed:
+    def _enough(self, places: Projected, index_filter: IndexFilter, radius: float, listed: int) -> Floats:
+        """How far searches from some places have to go to list about so many references, shape (K,)."""
+        if len(index_filter) <= listed:
             return np.full(len(places.norms), math.inf)
-        return np.maximum(index_filter.likely_reach(places, self._listed), LEAST_SKIN * radius)
+        return np.maximum(index_filter.likely_reach(places, listed), LEAST_SKIN * radius)
 
     def _compare(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> Hits:
         """Bound the distances of what may be inside by now, and measure what still may."""
-        listed, inside = self._list, surface(radius)
-        near = np.flatnonzero(listed.bounds < (self._ground.away + inside).take(listed.rows))
-        rows = listed.rows.take(near)
-        may = finite.take(rows)
-        may &= self._bounded.take(near) < (self._projected_way * (1 + SUMMING) + inside).take(rows)
-        may &= self._measured.take(near) < (self._way * (1 + SUMMING) + inside).take(rows)
-        near, rows = near[may], rows[may]
-        numbers = listed.numbers.take(near)
-        for least, known, way in (
-            (partial(self._by_coordinates, index_filter), self._bounded, self._projected_way),
-            (partial(self._vectors.least, self._last), self._measured, self._way),
-        ):
-            bounds = least(rows, numbers)
-            known[near] = bounds + way.take(rows)
-            may = bounds < inside
-            near, rows, numbers = near[may], rows[may], numbers[may]
+        inside = surface(radius)
+        near, rows = self._near(finite, inside)
+        numbers = self._list.numbers.take(near)
+        may = np.flatnonzero(self._least(index_filter, near, rows, numbers) < inside)
+        near, rows, numbers = near.take(may), rows.take(may), numbers.take(may)
         distances = measured(self._last, rows, numbers, self._vectors.rows)
         self._measured[near] = distances * (1 - ROUNDING) + self._way.take(rows)
         return Hits.among(rows, numbers, distances, radius, self._vectors.rows)
 
-    def _by_coordinates(self, index_filter: IndexFilter, rows: Integers, numbers: Integers) -> Floats:
-        return index_filter.bounds(self._ground.at, rows, self._coordinates.rows(numbers))
+    def _near(self, finite: NDArray[np.bool_], inside: float) -> tuple[Integers, Integers]:
+        """Places in the list of what may be inside by all that is known so far, and whose they are."""
+        near = np.flatnonzero(self._list.bounds < (self._ground.away + inside).take(self._list.rows))
+        rows = self._list.rows.take(near)
+        may = finite.take(rows)
+        may &= self._bounded.take(near) < (self._projected_way * (1 + SUMMING) + inside).take(rows)
+        may &= self._measured.take(near) < (self._way * (1 + SUMMING) + inside).take(rows)
+        return near[may], rows[may]
+
+    def _least(self, index_filter: IndexFilter, near: Integers, rows: Integers, numbers: Integers) -> Floats:
+        """What distances of listed pairs are at least: by their vectors where these are at hand, or by coordinates."""
+        bounds = np.empty(len(near))
+        kept = self._vectors.kept(numbers)
+        some = np.flatnonzero(kept)
+        if len(some):
+            whose = rows.take(some)
+            bounds[some] = least = self._vectors.least(self._last, whose, numbers.take(some))
+            self._measured[near.take(some)] = least + self._way.take(whose)
+        some = np.flatnonzero(~kept)
+        whose = rows.take(some)
+        coordinates = self._coordinates.rows(numbers.take(some))
+        bounds[some] = least = index_filter.bounds(self._ground.at, whose, coordinates)
+        self._bounded[near.take(some)] = least + self._projected_way.take(whose)
+        return bounds

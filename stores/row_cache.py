@@ -25,8 +25,8 @@ VANISHING = float(np.finfo(np.float32).tiny)
 """What a term smaller than this may lose at most."""
 
 WORTH, FEW_VALUES = 2, 1 << 17
-"""Rows for each pair up to which comparing all rows with all points takes less time than the pairs one by one, and
-values of pairs below which it does not."""
+"""Rows for each pair up to which comparing all rows with all points takes less time than the pairs one by one, and how
+many values pairs must have for that."""
 
 
 class RowCache:
@@ -62,23 +62,29 @@ class RowCache:
         Raises:
             Exception: whatever reading raises; nothing is kept then.
         """
-        places = self._places(numbers)
+        places = self._place.take(numbers)
+        if np.count_nonzero(places < 0):
+            self._fetch(numbers, self._distinct(numbers[places < 0]))
+            places = self._place.take(numbers)
         return self._rows.take(places, axis=0)
 
+    def kept(self, numbers: Integers) -> NDArray[np.bool_]:
+        """Of which numbers' rows ``least`` is worth asking, shape (M,): of those that are kept, or of none."""
+        kept = self._place.take(numbers) >= 0
+        count = np.count_nonzero(kept)
+        if self._held > WORTH * count or self._rows.shape[1] * count < FEW_VALUES:
+            kept[:] = False
+        return kept
+
     def least(self, points: NDArray[np.float32], rows: Integers, numbers: Integers) -> Floats:
-        """What distances of pairs (row of the points, number) are at least, shape (M,); 0 where telling takes too long.
+        """What distances of pairs (row of the points, number) are at least, shape (M,).
 
         Args:
             points: shape (B, width), finite.
             rows: shape (M,).
-            numbers: shape (M,).
-
-        Raises:
-            Exception: whatever reading raises; nothing is kept then.
+            numbers: of rows that are kept, shape (M,).
         """
-        places = self._places(numbers)
-        if self._held > WORTH * len(numbers) or points.shape[1] * len(numbers) < FEW_VALUES:
-            return np.zeros(len(numbers))
+        places = self._place.take(numbers)
         if len(self._halves) < self._held:
             fresh = _half_squares(self._rows[len(self._halves) : self._held])
             self._halves = np.concatenate([self._halves, fresh])
@@ -96,14 +102,6 @@ class RowCache:
                 terms = slice(start, start + TERMS)
                 products += self._rows[: self._held, terms] @ points[:, terms].T
         return products
-
-    def _places(self, numbers: Integers) -> NDArray[np.int32]:
-        """Where the rows of these numbers lie; those that are missing are read."""
-        places = self._place.take(numbers)
-        if np.count_nonzero(places < 0):
-            self._fetch(numbers, self._distinct(numbers[places < 0]))
-            places = self._place.take(numbers)
-        return places
 
     def _fetch(self, numbers: Integers, missing: Integers) -> None:
         if self._held + len(missing) > self._limit:

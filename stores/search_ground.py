@@ -47,6 +47,10 @@ class SearchGround:
         self._reach = np.full(count, -math.inf)
         self._leaving = np.ones(count, np.bool_)
 
+    def covered(self, rows: Integers) -> NDArray[np.bool_]:
+        """For which of these estimates, shape (K,), a search was made."""
+        return self._reach[rows] > -math.inf
+
     def spare(self, radius: float) -> Floats:
         """How far an estimate may be away from its anchor, shape (B,); infinitely negative before the first search."""
         return self._reach - radius
@@ -73,7 +77,7 @@ class SearchGround:
         here = self.at.picked(rows)
         step = here.coordinates - self._before.coordinates[rows]
         far, way = AHEAD * (reach - radius), lengths(step)
-        told = np.isfinite(self._reach[rows]) & np.isfinite(far) & (way > 0)
+        told = self.covered(rows) & np.isfinite(far) & (way > 0)
         coordinates = here.coordinates + np.divide(far, way, out=np.zeros_like(far), where=told)[:, None] * step
         return Projected(coordinates, np.where(told, lengths(coordinates), here.norms))
 

@@ -49,36 +49,33 @@ def test_a_product_never_says_more_than_the_distance(
     points = rows[:5] + (far * max(size, 1e-30) * rng.normal(size=(5, width))).astype(np.float32)
     pairs = np.divmod(np.arange(5 * COUNT), COUNT)
     cache = RowCache(lambda numbers: rows[numbers], COUNT, width)
-    with mock.patch.multiple(row_cache, FEW_VALUES=0, TERMS=terms):
+    cache.rows(np.arange(COUNT)[::-1])
+    with mock.patch.object(row_cache, "TERMS", terms):
         least = cache.least(points, *pairs)
-    true = np.linalg.norm((points.astype(np.longdouble)[pairs[0]] - rows[pairs[1]]), axis=1)
+    true = np.linalg.norm(points.astype(np.longdouble)[pairs[0]] - rows[pairs[1]], axis=1)
     assert (least <= true).all()
 
 
 def test_a_product_tells_most_of_the_distance() -> None:
     table, cache = cached(2500)
     points = np.random.default_rng(1).normal(size=(3, 2500)).astype(np.float32)
-    pairs = np.divmod(np.arange(3 * COUNT), COUNT)
-    true = np.linalg.norm(points.astype(np.float64)[pairs[0]] - table.rows[pairs[1]], axis=1)
-    np.testing.assert_allclose(cache.least(points, *pairs), true, rtol=1e-4)
-    # What was known of the rows before is not what is known of all of them.
-    table, cache = cached(2500)
-    half = pairs[1] < COUNT // 2
-    cache.least(points, pairs[0][half], pairs[1][half])
-    np.testing.assert_allclose(cache.least(points, *pairs), true, rtol=1e-4)
+    for known in (COUNT // 2, COUNT):
+        pairs = np.divmod(np.arange(3 * known), known)
+        cache.rows(pairs[1])
+        true = np.linalg.norm(points.astype(np.float64)[pairs[0]] - table.rows[pairs[1]], axis=1)
+        np.testing.assert_allclose(cache.least(points, *pairs), true, rtol=1e-4)
 
 
-def test_nothing_is_said_where_pairs_are_quicker() -> None:
-    _, cache = cached(2000)
-    points, some = np.ones((2, 2000), np.float32), np.arange(70) % 15
-    assert (cache.least(points, np.zeros(60, np.int64), some[:60]) == 0).all()
-    assert (cache.least(points, np.zeros(70, np.int64), some) > 0).all()
-    cache.rows(np.arange(COUNT))
-    wide, some = np.ones((2, 20_000), np.float32), np.arange(10)
-    _, cache = cached(20_000)
-    assert (cache.least(wide, np.zeros(10, np.int64), some) > 0).all()
-    cache.rows(np.arange(COUNT))
-    assert (cache.least(wide, np.zeros(10, np.int64), some) == 0).all()
+def test_a_product_is_worth_it_for_many_values_and_few_rows() -> None:
+    _, cache = cached(4096)
+    some = np.arange(40) % 20
+    assert not cache.kept(some).any()
+    cache.rows(some)
+    assert cache.kept(some).all() and not cache.kept(some[:31]).any()
+    assert cache.kept(np.append(some, 39)).tolist() == [True] * 40 + [False]
+    _, cache = cached(16_384)
+    cache.rows(np.arange(20))
+    assert cache.kept(some[:10]).all() and not cache.kept(some[:9]).any()
 
 
 def test_a_row_is_read_once_while_there_is_room() -> None:
@@ -86,13 +83,11 @@ def test_a_row_is_read_once_while_there_is_room() -> None:
     for numbers in ([3, 1, 3], [1, 5, 1, 0], [3, 0]):
         np.testing.assert_array_equal(cache.rows(np.array(numbers)), table.rows[numbers])
     assert sorted(number for numbers in table.reads for number in numbers) == [0, 1, 3, 5] and cache.fetched == 4
-    with mock.patch.object(row_cache, "FEW_VALUES", 0):
-        cache.least(table.rows[:1], np.zeros(4, np.int64), np.array([0, 1, 3, 5]))
+    cache.least(table.rows[:1], np.zeros(4, np.int64), np.array([0, 1, 3, 5]))
     # No room for all seven: what is asked for is read again, the rest is forgotten.
     np.testing.assert_array_equal(cache.rows(np.array([7, 8, 9, 7, 1])), table.rows[[7, 8, 9, 7, 1]])
     assert sorted(table.reads[-1]) == [1, 7, 8, 9]
-    with mock.patch.object(row_cache, "FEW_VALUES", 0):
-        least = cache.least(table.rows[:1], np.zeros(3, np.int64), np.array([1, 7, 9]))
+    least = cache.least(table.rows[:1], np.zeros(3, np.int64), np.array([1, 7, 9]))
     true = np.linalg.norm(table.rows[[1, 7, 9]].astype(np.float64) - table.rows[0], axis=1)
     np.testing.assert_allclose(least, true, rtol=1e-4)
 
