@@ -7,6 +7,7 @@ product and of the bounds themselves) is part of the bound: what is passed over 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,14 +113,15 @@ class IndexFilter:
         computed = np.maximum(computed - 1e-9 * self.coarse.reach, 0.0)
         return conservative(computed, queries.norms[rows], FINE_ROUNDING)
 
-    def likely_reach(self, queries: Projected, count: int) -> Floats:
-        """For each query about the bound that ``count`` references stay below, shape (B,); told by a sample."""
-        sampled = self._sample.shape[1]
-        wanted = min(max(count * sampled // len(self), SURE), sampled) - 1
-        points = columns(queries.coordinates, self.coarse.cut)
-        squares = 2 * (points[:, -1:] + self._sample[-1] - points[:, :-1] @ self._sample[:-1])
-        likely = np.sqrt(np.maximum(np.partition(squares, wanted, axis=1)[:, wanted], 0.0)).astype(np.float64)
-        return np.where(queries.near, likely, np.inf)
+    def likely_reach(self, queries: Projected, count: int) -> float:
+        """About the bound that ``count`` pairs with references stay below, over all queries; told by a sample."""
+        near = columns(queries.coordinates[queries.near], self.coarse.cut)
+        pairs = len(near) * self._sample.shape[1]
+        if not pairs:
+            return math.inf
+        wanted = min(max(count * self._sample.shape[1] // len(self), SURE), pairs) - 1
+        squares = 2 * (near[:, -1:] + self._sample[-1] - near[:, :-1] @ self._sample[:-1])
+        return math.sqrt(max(float(np.partition(squares, wanted, axis=None)[wanted]), 0.0))
 
     @cached_property
     def _sample(self) -> NDArray[np.float32]:

@@ -205,7 +205,7 @@ class ProtectedIndex:
         if self._filter is None or not np.isfinite(point).all():
             return np.full(k, math.inf), np.full(k, -1)
         query = self._filter.project(point)
-        reach = np.maximum(self._filter.likely_reach(query, 8 * k + 32), 1e-5 * query.norms)
+        reach = np.maximum(1e-5 * query.norms, self._filter.likely_reach(query, 8 * k + 32))
         while True:
             candidates = self.candidates(point, reach)
             order = np.argsort(candidates.bounds, kind="stable")

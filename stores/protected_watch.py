@@ -25,11 +25,8 @@ from .protected_index import ProtectedIndex
 from .row_cache import CACHE_BYTES, RowCache
 from .search_ground import SearchGround
 
-LISTED, LISTED_SHARE = 256, 0.002
-"""About so many references are listed for each estimate, and at least this share of all: more save searches."""
-
-FIRST = 2
-"""Times as many for estimates that were never searched for: their first steps are the longest, and go anywhere."""
+LISTED, LISTED_SHARE = 256, 0.003
+"""About so many references are listed for an estimate, and at least this share of all: more save searches."""
 
 LEAST_SKIN = 1.1
 """Searches go at least so much farther than the radius, however many references there are."""
@@ -132,11 +129,10 @@ class Watch:
         self.skipped += int(finite.sum()) - len(rows)
         if not len(rows):
             return
-        listed = self._listed if self._ground.covered(rows).any() else FIRST * self._listed
-        reach = self._enough(self._ground.at.picked(rows), index_filter, radius, listed)
+        reach = self._enough(self._ground.at.picked(rows), index_filter, radius)
         anchor = self._ground.ahead(rows, radius, reach)
-        reach = np.maximum(reach, self._enough(anchor, index_filter, radius, listed))
-        found = index_filter.coarse.scan(anchor, reach)
+        reach = max(reach, self._enough(anchor, index_filter, radius))
+        found = index_filter.coarse.scan(anchor, np.full(len(rows), reach))
         self._ground.cover(rows, anchor, reach)
         stay = ~due[self._list.rows]
         listed = Candidates(rows[found.rows], found.numbers, found.bounds)
@@ -145,11 +141,11 @@ class Watch:
         self._measured = np.concatenate([self._measured[stay], unknown])
         self._bounded = np.concatenate([self._bounded[stay], unknown])
 
-    def _enough(self, places: Projected, index_filter: IndexFilter, radius: float, listed: int) -> Floats:
-        """How far searches from some places have to go to list about so many references, shape (K,)."""
-        if len(index_filter) <= listed:
-            return np.full(len(places.norms), math.inf)
-        return np.maximum(index_filter.likely_reach(places, listed), LEAST_SKIN * radius)
+    def _enough(self, places: Projected, index_filter: IndexFilter, radius: float) -> float:
+        """How far searches from some places go: equally far, since one that leaves its ground calls for most."""
+        if len(index_filter) <= self._listed:
+            return math.inf
+        return max(index_filter.likely_reach(places, self._listed * len(places.norms)), LEAST_SKIN * radius)
 
     def _compare(self, finite: NDArray[np.bool_], index_filter: IndexFilter, radius: float) -> Hits:
         """Bound the distances of what may be inside by now, and measure what still may."""
@@ -164,12 +160,13 @@ class Watch:
 
     def _near(self, finite: NDArray[np.bool_], inside: float) -> tuple[Integers, Integers]:
         """Places in the list of what may be inside by all that is known so far, and whose they are."""
-        near = np.flatnonzero(self._list.bounds < (self._ground.away + inside).take(self._list.rows))
+        reached = np.where(finite, self._ground.away + inside, -math.inf)
+        near = np.flatnonzero(self._list.bounds < reached.take(self._list.rows))
         rows = self._list.rows.take(near)
-        may = finite.take(rows)
-        may &= self._bounded.take(near) < (self._projected_way * (1 + SUMMING) + inside).take(rows)
-        may &= self._measured.take(near) < (self._way * (1 + SUMMING) + inside).take(rows)
-        return near[may], rows[may]
+        for least, way in ((self._bounded, self._projected_way), (self._measured, self._way)):
+            may = np.flatnonzero(least.take(near) < (way * (1 + SUMMING) + inside).take(rows))
+            near, rows = near.take(may), rows.take(may)
+        return near, rows
 
     def _least(self, index_filter: IndexFilter, near: Integers, rows: Integers, numbers: Integers) -> Floats:
         """What distances of listed pairs are at least: by their vectors where these are at hand, or by coordinates."""

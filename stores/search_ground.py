@@ -47,10 +47,6 @@ class SearchGround:
         self._reach = np.full(count, -math.inf)
         self._leaving = np.ones(count, np.bool_)
 
-    def covered(self, rows: Integers) -> NDArray[np.bool_]:
-        """For which of these estimates, shape (K,), a search was made."""
-        return self._reach[rows] > -math.inf
-
     def spare(self, radius: float) -> Floats:
         """How far an estimate may be away from its anchor, shape (B,); infinitely negative before the first search."""
         return self._reach - radius
@@ -72,16 +68,16 @@ class SearchGround:
             due |= among & self._leaving & ~(self.away < EAGER * spare)
         return due
 
-    def ahead(self, rows: Integers, radius: float, reach: Floats) -> Projected:
+    def ahead(self, rows: Integers, radius: float, reach: float) -> Projected:
         """Where a search for these estimates, shape (K,), had best start, so that ``reach`` still covers them."""
         here = self.at.picked(rows)
         step = here.coordinates - self._before.coordinates[rows]
         far, way = AHEAD * (reach - radius), lengths(step)
-        told = self.covered(rows) & np.isfinite(far) & (way > 0)
-        coordinates = here.coordinates + np.divide(far, way, out=np.zeros_like(far), where=told)[:, None] * step
+        told = np.isfinite(self._reach[rows]) & math.isfinite(far) & (way > 0)
+        coordinates = here.coordinates + np.divide(far, way, out=np.zeros_like(way), where=told)[:, None] * step
         return Projected(coordinates, np.where(told, lengths(coordinates), here.norms))
 
-    def cover(self, rows: Integers, anchor: Projected, reach: Floats) -> None:
+    def cover(self, rows: Integers, anchor: Projected, reach: float) -> None:
         """Remember a search for these estimates."""
         outlined = self._outlined(anchor)
         self._anchor.coordinates[rows], self._anchor.norms[rows] = outlined.coordinates, outlined.norms

@@ -226,3 +226,18 @@ def test_samples_names_and_blocks(tmp_path: Path) -> None:
     assert torch.equal(torch.cat(index.vectors()).float().flatten(1), vectors) and len(index.vectors()) > 2
     assert [index.name(number) for number in (0, 170, 699)] == ["0", "170", "699"]
     assert index.nbytes > 700 * 4 and len(index) == 700
+
+
+def test_estimates_that_are_searched_for_together_share_a_reach(tmp_path: Path) -> None:
+    """One in a crowd and one far out: each for itself would be listed as many references, as far as that takes."""
+    crowd, sparse = references("normal", 3000, 8, 0) / 10, 5 * references("normal", 3000, 8, 1)
+    index = build(tmp_path, torch.cat([crowd, sparse]), shard_bytes=1 << 20)
+    points = torch.stack([torch.zeros(8), torch.full((8,), 6.0)])
+    assert index.filter is not None
+    seen = index.filter.project(points.numpy())
+    reach = index.filter.likely_reach(seen, 2 * 400)
+    distances = exact_distances(points, index.sample(6000))
+    assert 400 < int((distances < reach).sum()) < 1600
+    assert not (distances[1] < reach).any()
+    apart = [index.filter.likely_reach(seen.picked(torch.tensor([row]).numpy()), 400) for row in (0, 1)]
+    assert apart[0] < reach < apart[1]
