@@ -1,4 +1,4 @@
-"""What others do for diversity, from their equations, for comparison on the embedded model.
+"""What others do for diversity to what the model is told, from their equations, for comparison on the embedded model.
 
 Each is the method and not its product: units, windows and strengths are carried over to a rectified flow where the
 original counts in another schedule, and said here.
@@ -20,9 +20,6 @@ from .schedule import unshifted
 
 Change = Callable[[Tensor, float], Tensor]
 """Another conditioning for (embeddings (B, ...), time), where time falls from 1 to 0 in even steps."""
-
-LARGEST_RATIO = 14.6
-"""Noise to signal at Stable Diffusion 1.5's first step; in a rectified flow it is infinite."""
 
 
 class ChangedConditions(nn.Module):
@@ -101,41 +98,6 @@ class VariedConditions:
         noise = 2 * torch.rand(embeddings.shape, generator=generator) - 1
         deviation = embeddings.std(tuple(range(1, embeddings.dim())), keepdim=True)
         return embeddings + self.strength * deviation * noise * chosen
-
-
-@dataclass(frozen=True)
-class ParticleGuidance(PlainGuidance):
-    """Particle Guidance on latents, with a Gaussian kernel (arXiv 2310.13102).
-
-    The predicted noise loses coefficient * sigma_t * sum_j 2 w_ij (x_i - x_j) / h_i, with w = exp(-d^2 / h) and
-    h = median(d)^2 / log(n - 1), while the noise is stronger than the signal. Latents are scaled to the original's
-    variance-preserving process, and for two pictures log 2 stands for log 1, which would be no force.
-
-    Attributes:
-        coefficient: 30 is the original's.
-    """
-
-    coefficient: float = 30.0
-    name = "Particle Guidance"
-
-    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
-        """Estimates (B, C, ...) moved apart."""
-        signal, size = 1 - step.sigma, math.hypot(step.sigma, 1 - step.sigma)
-        ratio = min(step.sigma / signal if signal > 0 else math.inf, LARGEST_RATIO)
-        if ratio < 1 or len(denoised) < 2:
-            return denoised
-        force = repulsion(step.noisy.flatten(1) / size).view_as(denoised)
-        return denoised + ratio * self.coefficient * (step.sigma / size) * force
-
-
-def repulsion(points: Tensor) -> Tensor:
-    """The force of Particle Guidance on points (B, D), B at least 2; shape (B, D)."""
-    count = len(points)
-    distances = torch.cdist(points, points)
-    others = distances[~torch.eye(count, dtype=torch.bool)].view(count, count - 1)
-    width = others.median(dim=1, keepdim=True).values.square() / math.log(max(count - 1, 2))
-    weights = 2 * torch.exp(-distances.square() / width) / width
-    return weights.sum(1, keepdim=True) * points - weights @ points
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ BENCHMARKS = {
     "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
     "noise": (noise, "known modes that start noise drawn as a set reaches, and how long drawing takes"),
-    "peers": (peers, "the same for what others do: CADS, Particle Guidance, interval guidance and noise"),
+    "peers": (peers, "the same for what others do: CADS, Particle Guidance, SPARKE, DiversityBoost and more"),
     "protection": (protection, "training pictures that are drawn again without and with a Protected Index of them"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
     "spread": (spread, "known modes that Feature Guidance reaches when it spreads a batch, and at what quality"),

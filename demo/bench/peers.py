@@ -15,7 +15,8 @@ from ...guidance.contract import Chain, Guidance
 from ...guidance.interval import SigmaInterval
 from ...guidance.sparse_repellency import RepellencySettings, SparseRepellency
 from ...guidance.vendi_guidance import VendiGuidance
-from ..peers import AnnealedConditions, Change, ChangedConditions, IntervalGuidance, ParticleGuidance, VariedConditions
+from ..peers import AnnealedConditions, Change, ChangedConditions, IntervalGuidance, VariedConditions
+from ..peers_latent import CompositionPush, EntropyGuidance, ParticleGuidance
 from ..pipeline import EmbeddedModel
 from .modes import WINDOW, Draw, Row, add_size_arguments, in_one_batch, run_rows
 from .vendi_rows import DEFAULT
@@ -53,6 +54,14 @@ def _particles(coefficient: float) -> Draw:
     return guided(lambda: ParticleGuidance(coefficient))
 
 
+def _entropy(scale: float) -> Draw:
+    return guided(lambda: EntropyGuidance(scale))
+
+
+def _recomposed(strength: float) -> Draw:
+    return guided(lambda: CompositionPush(strength))
+
+
 def _interval(high: float) -> Draw:
     return guided(lambda: IntervalGuidance(SigmaInterval(high=high)))
 
@@ -67,6 +76,8 @@ ROWS: tuple[tuple[Row, Draw], ...] = (
     *((Row(f"CADS, scale 0.25, annealed until time {end:g}", 5.0), _annealed(0.25, end)) for end in (0.3, 0.0)),
     *((Row(f"noise on the conditioning, {strength:g}", 5.0), _varied(strength)) for strength in (1.0, 2.0, 4.0, 8.0)),
     *((Row(f"Particle Guidance, {power:g}", 5.0), _particles(power)) for power in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
+    *((Row(f"SPARKE, {scale:g}", 5.0), _entropy(scale)) for scale in (0.03, 0.1, 0.2)),
+    *((Row(f"DiversityBoost, {strength:g}", 5.0), _recomposed(strength)) for strength in (0.5, 1.0, 2.0)),
     *((Row(f"interval guidance, below sigma {high:g}", 5.0), _interval(high)) for high in (0.9, 0.8, 0.6, 0.4, 0.2)),
     (
         Row("interval guidance, below sigma 0.4, and Sparse Repellency", 5.0),
@@ -77,6 +88,8 @@ ROWS: tuple[tuple[Row, Draw], ...] = (
     *((Row(f"CADS, scale {scale:g}", 1.0), _annealed(scale)) for scale in (0.25, 1.0)),
     *((Row(f"noise on the conditioning, {strength:g}", 1.0), _varied(strength)) for strength in (1.0, 4.0, 8.0)),
     *((Row(f"Particle Guidance, {power:g}", 1.0), _particles(power)) for power in (30.0, 100.0, 300.0)),
+    *((Row(f"SPARKE, {scale:g}", 1.0), _entropy(scale)) for scale in (0.03, 0.1)),
+    *((Row(f"DiversityBoost, {strength:g}", 1.0), _recomposed(strength)) for strength in (0.5, 1.0, 2.0)),
 )
 
 
