@@ -171,6 +171,7 @@ def add_size_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
+    parser.add_argument("--rows", nargs="+", metavar="TEXT", help="only rows whose name has one of these in it")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +189,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_rows(rows: Sequence[tuple[Row, Draw]], arguments: argparse.Namespace) -> int:
-    """Measure rows, each drawn in its own way, and print the table as it grows."""
+    """Measure rows, each drawn in its own way, and print the table as it grows.
+
+    Raises:
+        ValueError: no row has a name that was asked for.
+    """
+    rows = wanted_rows(rows, arguments.rows)
     model, judge = EmbeddedModel.load(), Judge.load()
     seeds = first_seeds(arguments.seeds)
     results: list[tuple[Row, Result]] = []
@@ -210,3 +216,18 @@ def run_rows(rows: Sequence[tuple[Row, Draw]], arguments: argparse.Namespace) ->
         ]
         arguments.output.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return 0
+
+
+def wanted_rows(rows: Sequence[tuple[Row, Draw]], texts: Sequence[str] | None) -> list[tuple[Row, Draw]]:
+    """The rows whose name has one of some texts in it, in either case; all without texts.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [
+        (row, draw) for row, draw in rows if texts is None or any(text.lower() in row.name.lower() for text in texts)
+    ]
+    if not found:
+        names = ", ".join(dict.fromkeys(row.name for row, _ in rows))
+        raise ValueError(f"No row's name has {' or '.join(texts or [])} in it. There are: {names}.")
+    return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.demo.bench.modes import Row, in_one_batch, one_by_one
+from diversity_guidance.demo.bench.modes import Row, in_one_batch, one_by_one, wanted_rows
+from diversity_guidance.demo.bench.peers import ROWS
 from diversity_guidance.demo.pipeline import EmbeddedModel
 from diversity_guidance.guidance.sparse_repellency import RepellencySettings
 
@@ -27,3 +28,11 @@ def test_in_one_batch_the_first_picture_moves_too(model: EmbeddedModel) -> None:
     plain = in_one_batch(model, Row("none", 5.0), PROMPT, SEED, 2, STEPS)
     guided = in_one_batch(model, Row("far", 5.0, RepellencySettings(radius=0.8)), PROMPT, SEED, 2, STEPS)
     assert not torch.equal(guided[0], plain[0])
+
+
+def test_rows_are_chosen_by_their_names() -> None:
+    assert wanted_rows(ROWS, None) == list(ROWS)
+    chosen = [row.name for row, _ in wanted_rows(ROWS, ["sparke", "below sigma 0.9"])]
+    assert len(chosen) == 6 and all("SPARKE" in name or "0.9" in name for name in chosen)
+    with pytest.raises(ValueError, match=r"No row's name has neither or such in it. There are: none, Sparse"):
+        wanted_rows(ROWS, ["neither", "such"])
