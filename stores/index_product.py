@@ -92,7 +92,7 @@ class NearProduct:
         """
         finer = references @ self._further
         finer += products
-        # Here, too, long rows are compared sooner; and to divide by the width all places at once takes twice as long.
+        # Here, too, long rows are compared sooner, and division with a remainder takes longer than a product more.
         flat = np.flatnonzero(finer >= np.tile(self._least, (len(finer), 1)))
         places = flat // finer.shape[1]
         rows = flat - places * finer.shape[1]

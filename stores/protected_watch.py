@@ -169,7 +169,7 @@ class Watch:
         return near, rows
 
     def _least(self, index_filter: IndexFilter, near: Integers, rows: Integers, numbers: Integers) -> Floats:
-        """What distances of listed pairs are at least: by their vectors where these are at hand, or by coordinates."""
+        """Learn what distances of listed pairs are at least: by vectors where these are at hand, or by coordinates."""
         bounds = np.empty(len(near))
         kept = self._vectors.kept(numbers)
         some = np.flatnonzero(kept)

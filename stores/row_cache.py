@@ -121,8 +121,8 @@ class RowCache:
         self.fetched += len(missing)
 
     def _distinct(self, missing: Integers) -> Integers:
-        """Each of some numbers once, none of which is kept; in half the time that sorting takes."""
-        # Of several marks of a number one stays. They are negative: rows that cannot be read are still missing.
+        """Each of some numbers once, none of which is kept."""
+        # No sorting: of several marks of a number one stays. They are negative: what cannot be read is still missing.
         marks = np.arange(-len(missing), 0, dtype=np.int32)
         self._place[missing] = marks
         return missing[self._place.take(missing) == marks]
