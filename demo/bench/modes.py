@@ -228,6 +228,6 @@ def wanted_rows(rows: Sequence[tuple[Row, Draw]], texts: Sequence[str] | None) -
         (row, draw) for row, draw in rows if texts is None or any(text.lower() in row.name.lower() for text in texts)
     ]
     if not found:
-        names = ", ".join(dict.fromkeys(row.name for row, _ in rows))
+        names = "; ".join(dict.fromkeys(row.name for row, _ in rows))
         raise ValueError(f"No row's name has {' or '.join(texts or [])} in it. There are: {names}.")
     return found

@@ -76,7 +76,7 @@ ROWS: tuple[tuple[Row, Draw], ...] = (
     *((Row(f"CADS, scale 0.25, annealed until time {end:g}", 5.0), _annealed(0.25, end)) for end in (0.3, 0.0)),
     *((Row(f"noise on the conditioning, {strength:g}", 5.0), _varied(strength)) for strength in (1.0, 2.0, 4.0, 8.0)),
     *((Row(f"Particle Guidance, {power:g}", 5.0), _particles(power)) for power in (30.0, 100.0, 300.0, 1000.0, 3000.0)),
-    *((Row(f"SPARKE, {scale:g}", 5.0), _entropy(scale)) for scale in (0.03, 0.1, 0.2)),
+    *((Row(f"SPARKE, {scale:g}", 5.0), _entropy(scale)) for scale in (0.03, 0.1, 0.2, 0.4)),
     *((Row(f"DiversityBoost, {strength:g}", 5.0), _recomposed(strength)) for strength in (0.5, 1.0, 2.0)),
     *((Row(f"interval guidance, below sigma {high:g}", 5.0), _interval(high)) for high in (0.9, 0.8, 0.6, 0.4, 0.2)),
     (
