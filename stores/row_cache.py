@@ -84,7 +84,7 @@ class RowCache:
             rows: shape (M,).
             numbers: of rows that are kept, shape (M,).
         """
-        places = self._place.take(numbers)
+        places = self._place.take(numbers).astype(np.int64)
         if len(self._halves) < self._held:
             fresh = _half_squares(self._rows[len(self._halves) : self._held])
             self._halves = np.concatenate([self._halves, fresh])
