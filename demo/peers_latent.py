@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import scipy.fft
 import torch
 from torch import Tensor
 
 from ..guidance.contract import SamplingRun, SamplingStep
+from ..kernels.vendi_order_two import order_two_force
 from .plain_guidance import PlainGuidance
 
 LARGEST_RATIO = 14.6
@@ -94,8 +96,7 @@ class EntropyGuidance(PlainGuidance):
 def entropy_ascent(points: Tensor, width: float) -> Tensor:
     """A multiple of the gradient of -log sum_ij k_ij^2 for points (B, D), which count as unit vectors; shape (B, D)."""
     units = torch.nn.functional.normalize(points, dim=1)
-    weights = torch.exp(-torch.cdist(units, units).square() / width**2)
-    apart = weights.sum(1, keepdim=True) * units - weights @ units
+    apart = order_two_force(units, units[:0], bandwidth=width)
     return (apart - (apart * units).sum(1, keepdim=True) * units) / points.norm(dim=1, keepdim=True)
 
 
@@ -139,16 +140,9 @@ def cosine_fields(count: int, height: int, width: int, generator: torch.Generato
     frequencies = (along[:, None].square() + along.square()).sqrt()
     amplitudes = torch.where(frequencies > 0, frequencies, torch.inf).rsqrt()
     coefficients = torch.randn(count, WAVES, WAVES, generator=generator) * amplitudes
-    fields = torch.einsum("buv,uh,vw->bhw", coefficients, _cosines(height), _cosines(width))
+    waves = scipy.fft.idctn(coefficients.numpy(), s=(height, width), axes=(1, 2), norm="ortho")
+    fields = torch.from_numpy(waves)
     return fields / fields.flatten(1).std(dim=1)[:, None, None]
-
-
-def _cosines(size: int) -> Tensor:
-    """The lowest functions of the orthonormal cosine transform (DCT-II), shape (WAVES, size)."""
-    waves = torch.arange(WAVES, dtype=torch.float32)[:, None]
-    values = torch.cos(math.pi * waves * (torch.arange(size) + 0.5) / size) * math.sqrt(2 / size)
-    values[0] = math.sqrt(1 / size)
-    return values
 
 
 def lowest_periods(height: int, width: int, periods: float) -> Tensor:

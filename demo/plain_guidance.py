@@ -1,4 +1,4 @@
-"""A guidance that has nothing to prepare, to tell or to correct at the end: only the estimates of a step count."""
+"""A guidance that has nothing to tell or to correct at the end: only the estimates of a step count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..guidance.trace import Trace
 
 
 class PlainGuidance(Guidance):
-    """Knows nothing but the present step."""
+    """Knows nothing but the present step, where a method does not say otherwise in ``begin``."""
 
     @property
     def trace(self) -> Trace:

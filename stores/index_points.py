@@ -92,9 +92,14 @@ def widened(within: Floats, norms: Floats, rounding: float) -> Floats:
     return (within + rounding * (2 * norms + within)) * (1 + rounding)
 
 
+def squared_lengths(vectors: Floats) -> Floats:
+    """Of vectors (n, m), shape (n,), summed in float64."""
+    return np.einsum("nm,nm->n", vectors, vectors, dtype=np.float64)
+
+
 def lengths(vectors: Floats) -> Floats:
     """Of vectors (n, m), shape (n,), summed in float64."""
-    return np.sqrt(np.einsum("nm,nm->n", vectors, vectors, dtype=np.float64))
+    return np.sqrt(squared_lengths(vectors))
 
 
 def outline(coordinates: Floats, cut: int) -> Floats:
@@ -106,5 +111,4 @@ def outline(coordinates: Floats, cut: int) -> Floats:
 
 def columns(coordinates: Floats, cut: int) -> NDArray[np.float32]:
     """The first coordinates, the norm of all others, and half of the squared norm of both, shape (n, cut + 2)."""
-    halves = 0.5 * np.einsum("nm,nm->n", coordinates, coordinates)
-    return np.column_stack([outline(coordinates, cut), halves]).astype(np.float32)
+    return np.column_stack([outline(coordinates, cut), squared_lengths(coordinates) / 2]).astype(np.float32)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .index_points import Floats, Integers
+from .index_points import Floats, Integers, squared_lengths
 
 CACHE_BYTES = 64 * 2**20
 
@@ -86,10 +86,10 @@ class RowCache:
         """
         places = self._place.take(numbers).astype(np.int64)
         if len(self._halves) < self._held:
-            fresh = _half_squares(self._rows[len(self._halves) : self._held])
-            self._halves = np.concatenate([self._halves, fresh])
+            fresh = squared_lengths(self._rows[len(self._halves) : self._held])
+            self._halves = np.concatenate([self._halves, fresh / 2])
         found = self._products(points).take(places * len(points) + rows)
-        sums = self._halves.take(places) + _half_squares(points).take(rows)
+        sums = self._halves.take(places) + (squared_lengths(points) / 2).take(rows)
         halves = sums * (1 - PRODUCT_ROUNDING) - found - points.shape[1] * VANISHING
         # Of points so far away that products overflow nothing is known.
         return np.sqrt(2 * np.maximum(halves, 0.0, where=np.isfinite(found), out=np.zeros(len(found))))
@@ -126,7 +126,3 @@ class RowCache:
         marks = np.arange(-len(missing), 0, dtype=np.int32)
         self._place[missing] = marks
         return missing[self._place.take(missing) == marks]
-
-
-def _half_squares(vectors: NDArray[np.float32]) -> Floats:
-    return 0.5 * np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
