@@ -13,7 +13,7 @@ from importlib import import_module
 
 COMMANDS = {
     "demo": ("demo.run", "draw the same prompt alike, then different, on the embedded model"),
-    "bench": ("demo.bench.command", "measure speed, memory and the gain in diversity"),
+    "bench": ("benchmarks.command", "measure speed, memory and the gain in diversity"),
     "index": ("indexing.command", "build, change and look into Protected Indexes"),
     "report": ("metrics.command", "measure the diversity of a folder of pictures"),
 }

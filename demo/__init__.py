@@ -1,1 +1,1 @@
-"""The embedded tiny model and a pipeline that runs it without ComfyUI."""
+"""``diversity-guidance demo``: the embedded model before and after, judged by the real images."""

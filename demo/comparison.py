@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..guidance.contract import Guidance
-from ..guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from ..embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ..guidance.base import Guidance
+from ..guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ..guidance.trace import Trace
-from ..stores.memory_bank import MemoryBank
-from .pipeline import LATENT_FORMAT, EmbeddedModel
+from ..stores.bank.bank import MemoryBank
 
 SEED_STRIDE = 1000
 """Seeds of a series' batches are this far apart, so that neighbouring series share none."""

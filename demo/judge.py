@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from .judge_network import HEADS, JudgeNetwork
-from .reals import TILE, Label, Mode, RealPictures
+from .reals import (
+    TILE,
+    Label,
+    Mode,
+    RealPictures,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ from __future__ import annotations
 from PIL import Image, ImageDraw
 
 from ..guidance.trace import Trace
-from ..metrics.figures.canvas import FAINT, INK, PALETTE, letters, sheet, tile, to_images
+from ..metrics.figures.canvas import (
+    FAINT,
+    INK,
+    PALETTE,
+    letters,
+    sheet,
+    tile,
+    to_images,
+)
 from .comparison import Request, Series
 
 TILE = 112

@@ -8,15 +8,20 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ..embedded.pipeline import EmbeddedModel
+from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
-from ..guidance.interval import SigmaInterval
-from ..guidance.sparse_repellency import RECOMMENDED_END, RepellencySettings
-from ..stores.memory_bank import MemoryBank
-from .comparison import Request, Series, draw_guided, draw_unguided
+from ..guidance.limits import SigmaInterval
+from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings
+from ..stores.bank.bank import MemoryBank
+from .comparison import (
+    Request,
+    Series,
+    draw_guided,
+    draw_unguided,
+)
 from .judge import Judge
 from .pages import before_after_page
-from .pipeline import EmbeddedModel
-from .schedule import sigma_at_percent
 from .scores import Scores, measure_series, scores_table
 
 DEFAULT_PROMPT = "doctor"

@@ -12,11 +12,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..kernels.exclusion import Leading, leading_columns
-from ..kernels.reference_blocks import Elementwise, Transform
 from ..kernels.scale import typical_distance
-from ..kernels.shields import squared_norms
-from .contract import SamplingRun
+from ..kernels.shields.field import squared_norms
+from ..kernels.shields.prefix_norms import Leading, leading_columns
+from ..kernels.shields.reference_blocks import Elementwise, Transform
+from .base import SamplingRun
 from .latent_map import LatentMap
 
 SCALE_SAMPLE = 64

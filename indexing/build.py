@@ -9,10 +9,15 @@ from pathlib import Path
 
 import torch
 
-from ..stores.index_builder import IndexBuilder
-from ..stores.index_manifest import NAME as MANIFEST
-from ..stores.index_manifest import read_manifest
-from .sources import Part, Passed, Progress, Source
+from ..stores.protected.builder import IndexBuilder
+from ..stores.protected.manifest import NAME as MANIFEST
+from ..stores.protected.manifest import read_manifest
+from .sources import (
+    Part,
+    Passed,
+    Progress,
+    Source,
+)
 
 KEPT_BYTES, KEPT_SECONDS = 8 * 2**20, 30.0
 """Vectors that are kept on disk together, or after that time: what a kill loses at most."""

@@ -15,9 +15,14 @@ from typing import Any
 
 import torch
 
-from ..metrics.folder import find_pictures
-from ..stores.index_builder import IndexBuilder
-from .build import Outcome, collect, passed_before, publish
+from ..features.picture_files import find_pictures
+from ..stores.protected.builder import IndexBuilder
+from .build import (
+    Outcome,
+    collect,
+    passed_before,
+    publish,
+)
 from .pictures import PictureFolder
 from .sources import Passed, Progress
 

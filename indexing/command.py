@@ -6,15 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..metrics.folder import find_pictures
+from ..features.picture_files import find_pictures
 from ..metrics.progress import progress_line
-from ..stores.index_builder import IndexBuilder
-from ..stores.index_manifest import NAME as MANIFEST
-from ..stores.index_manifest import read_manifest
-from ..stores.index_spaces import latent_space, told
-from ..stores.protected_index import ProtectedIndex
+from ..stores.protected.builder import IndexBuilder
+from ..stores.protected.index import ProtectedIndex
+from ..stores.protected.manifest import NAME as MANIFEST
+from ..stores.protected.manifest import read_manifest
+from ..stores.protected.spaces import latent_space, told
 from .build import Outcome, build
-from .encoders import CHOICES, FEATURE_SIZE, LATENTS, SIZE
+from .encoders import (
+    CHOICES,
+    FEATURE_SIZE,
+    LATENTS,
+    SIZE,
+)
 from .latents import find_latents
 from .nearest import nearest_protected
 from .pictures import PictureFolder

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, picture_space
 from ..features.space import FeatureSpace
-from ..stores.index_spaces import feature_space, latent_space
+from ..stores.protected.spaces import feature_space, latent_space
 from .sources import Encode
 
 LATENTS = "latents"
@@ -39,8 +39,8 @@ def picture_encoder(name: str) -> Encoder:
     if name == LATENTS:
         try:
             # Only here, since features need no diffusers.
-            from ..demo.autoencoder import load_autoencoder
-            from ..demo.pipeline import LATENT_FORMAT
+            from ..embedded.autoencoder import load_autoencoder
+            from ..embedded.pipeline import LATENT_FORMAT
         except ModuleNotFoundError as error:
             raise ValueError(
                 f'{error.name} is not installed: pip install "diversity-guidance[demo]" brings it.'

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..metrics.folder import UNREADABLE, find_pictures, read_picture
-from ..stores.index_errors import IndexSpaceError
-from ..stores.index_spaces import told
-from ..stores.protected_index import ProtectedIndex
+from ..features.picture_files import UNREADABLE, find_pictures, read_picture
+from ..stores.protected.errors import IndexSpaceError
+from ..stores.protected.index import ProtectedIndex
+from ..stores.protected.spaces import told
 from .pictures import PictureFolder
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..metrics.folder import UNREADABLE, read_picture
+from ..features.picture_files import UNREADABLE, read_picture
 
 Encode = Callable[[Tensor], Tensor]
 """Pictures (B, 3, H, W) in 0..1 to vectors (B, ...)."""

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from .energy import (
@@ -23,9 +24,9 @@ from .energy import (
     huber_energy_gradient,
     inverse_distances,
     mean_direction,
+    radius_of_slope,
     working_rows,
 )
-from .mean_distance import radius_of_slope
 
 __all__ = [
     "gaussian_energy_distance",
@@ -172,3 +173,21 @@ def _search(x: Tensor, turn: Callable[[Tensor], Tensor], turns: int, shortest: f
         if float((x - before).square().sum(1).max()) <= shortest**2:
             break
     return x
+
+
+def stratified_lengths(count: int, dimension: int, generator: torch.Generator) -> Tensor:
+    """Lengths of ``count`` vectors from N(0, I) of this dimension, one from each of as many equally likely ranges.
+
+    Which one gets which range is random, so that every single length has the law of an independent draw.
+
+    Args:
+        count: of vectors, J.
+        dimension: of each.
+        generator: a CPU generator.
+
+    Returns:
+        (J,) lengths, float64.
+    """
+    ranges = torch.randperm(count, generator=generator).double()
+    inside = torch.rand(count, generator=generator, dtype=torch.float64)
+    return torch.from_numpy(2 * gammaincinv(dimension / 2, ((ranges + inside) / count).numpy())).sqrt()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .clearance import Clearance, clear_shields
-from .reference_blocks import Blocks
-from .shields import batch_field, shield_field, working_points
+from .shields.field import batch_field, shield_field, working_points
+from .shields.projection import Clearance, clear_shields
+from .shields.reference_blocks import Blocks
 
 __all__ = ["Clearance", "batch_repellency", "clear_shields", "repellency"]
 

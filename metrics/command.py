@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, picture_space
-from .folder import FolderFeatures, find_pictures, measure_folder
+from ..features.picture_files import find_pictures
+from .figures.folder_figures import folder_plates
+from .measured_folder import FolderFeatures, measure_folder
 from .page import html_page
-from .plates import folder_plates
 from .progress import progress_line
 from .report import NEIGHBOURS, DiversityReport, measure
 from .serialise import to_csv, to_plain

@@ -10,9 +10,14 @@ from html import escape
 
 from PIL import Image
 
-from .measure import Measure
+from .measures.measure import Measure
 from .report import DiversityReport
-from .summary import LABELS, basis_text, headline, value_text
+from .summary import (
+    LABELS,
+    basis_text,
+    headline,
+    value_text,
+)
 
 _LISTED = 200
 

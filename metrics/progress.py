@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .folder import Progress
+from ..features.picture_files import Progress
 
 
 def progress_line(title: str, things: str = "pictures") -> Progress:

@@ -8,16 +8,26 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .closeness import closeness_measures
-from .coverage import retrieval_measures
-from .groups import GroupReport, group_reports, worst_group
-from .likeness import likeness_measures
-from .measure import Measure, named
-from .neighbours import Metric, ReferenceIndex
-from .pairs import NearDuplicates, Pair, near_duplicates, scan_pairs
-from .retrieval import AdjustedScore, Retrieval, adjusted_score, measure_retrieval
-from .sampling import sample_note, sample_rows
-from .spread import spectrum, vendi_measures
+from .measures.fidelity import likeness_measures
+from .measures.groups import GroupReport, group_reports, worst_group
+from .measures.irs import retrieval_measures
+from .measures.measure import Measure, named
+from .measures.neighbours import Metric, ReferenceIndex
+from .measures.pairs import (
+    NearDuplicates,
+    Pair,
+    near_duplicates,
+    scan_pairs,
+)
+from .measures.pairwise_distance import closeness_measures
+from .measures.retrieval import (
+    AdjustedScore,
+    Retrieval,
+    adjusted_score,
+    measure_retrieval,
+)
+from .measures.subsample import sample_note, sample_rows
+from .measures.vendi_scores import spectrum, vendi_measures
 
 NEIGHBOURS = 5
 """Neighbours to which the balls of precision, recall, density and coverage reach."""

@@ -9,8 +9,8 @@ import math
 from dataclasses import asdict, fields
 from typing import Any
 
-from .measure import Measure
-from .protected import ProtectedReport
+from .measures.measure import Measure
+from .measures.protected import ProtectedReport
 from .report import DiversityReport
 
 _COLUMNS = ("group", *(entry.name for entry in fields(Measure)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .measure import Measure
+from .measures.measure import Measure
 from .report import DiversityReport
 
 LABELS = {

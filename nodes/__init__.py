@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .bank_folder import register_bank_folder
 from .build_protected_index import DiversityBuildProtectedIndex
-from .centroid_folder import register_centroid_folder
 from .demo_model import DiversityDemoModel
 from .diverse_noise import DiversityNoise
+from .diversity_report import DiversityReport
 from .exemplar_set import DiversityExemplarSet
 from .feature_centroids import DiversityFeatureBlend, DiversityFeatureCentroid, DiversityFeatureMap
 from .feature_guidance import DiversityFeatureGuidance
 from .feature_probe import DiversityFeatureProbe
-from .index_folder import register_index_folder
+from .host.bank_folder import register_bank_folder
+from .host.centroid_folder import register_centroid_folder
+from .host.index_folder import register_index_folder
 from .memory_bank import DiversityMemoryBank
 from .pick import DiversityPick
 from .protected_index import DiversityProtectedIndex
 from .remember import DiversityRemember
-from .report import DiversityReport
 from .sparse_repellency import DiversitySparseRepellency
 from .vendi_guidance import DiversityVendiGuidance
 

@@ -13,15 +13,20 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..features.picture_files import find_pictures
 from ..indexing.build import Outcome, build
-from ..indexing.sources import Fitted, GivenPictures, PictureFiles, Source
-from ..metrics.folder import find_pictures
-from ..stores.index_spaces import latent_space
-from .host import latent_channels, latent_format_name
-from .index_folder import DEFAULT_NAME, index_path, open_index
-from .messages import logger, show
-from .schema import input_extras, schema_extras
-from .sockets import IndexSocket
+from ..indexing.sources import (
+    Fitted,
+    GivenPictures,
+    PictureFiles,
+    Source,
+)
+from ..stores.protected.spaces import latent_space
+from .common.sockets import IndexSocket
+from .host.index_folder import DEFAULT_NAME, index_path, open_index
+from .host.messages import logger, show
+from .host.sampling import latent_channels, latent_format_name
+from .host.schema import input_extras, schema_extras
 
 LISTED = 5
 """Unreadable files named on the node; the log names all of them."""

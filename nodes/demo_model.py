@@ -6,9 +6,9 @@ import comfy.sd
 import comfy.utils
 from comfy_api.latest import io
 
-from ..demo.assets_path import asset
-from .embedded_clip import embedded_clip
-from .schema import schema_extras
+from ..embedded.assets_path import asset
+from .host.embedded_clip import embedded_clip
+from .host.schema import schema_extras
 
 
 class DiversityDemoModel(io.ComfyNode):

@@ -11,14 +11,19 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..guidance.diverse_noise import FEWEST_AVOIDED, MAX_SET, Mode, NoiseDesign
-from ..stores.bank_snapshot import BankSnapshot, check_latent_format
-from .host import latent_format_name
-from .host_noise import with_start_noise
-from .latents import plain_latents
-from .messages import show
-from .schema import input_extras, schema_extras
-from .sockets import BankSocket
+from ..guidance.noise import (
+    FEWEST_AVOIDED,
+    MAX_SET,
+    Mode,
+    NoiseDesign,
+)
+from ..stores.bank.snapshot import BankSnapshot, check_latent_format
+from .common.sockets import BankSocket
+from .host.latents import plain_latents
+from .host.messages import show
+from .host.noise import with_start_noise
+from .host.sampling import latent_format_name
+from .host.schema import input_extras, schema_extras
 
 DEFAULTS = NoiseDesign(seed=0)
 LARGEST_SEED = 2**64 - 1

@@ -11,9 +11,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..stores.exemplar_set import ExemplarSet, picture_files
-from .messages import show
-from .schema import schema_extras
-from .sockets import ExemplarSocket
+from .common.sockets import ExemplarSocket
+from .host.messages import show
+from .host.schema import schema_extras
 
 
 class DiversityExemplarSet(io.ComfyNode):

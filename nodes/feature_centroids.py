@@ -10,13 +10,13 @@ from comfy_api.latest import io
 
 from ..kernels.centroids import classical_scaling, squared_separations
 from ..metrics.figures.centroid_map import centroid_map
-from ..stores.feature_blend import blended, check_comparable
-from ..stores.feature_centroid import FeatureCentroid
-from .centroid_folder import centroid_path
-from .messages import show
-from .pictures import to_host
-from .schema import schema_extras
-from .sockets import CentroidSocket
+from ..stores.centroid.blend import blended, check_comparable
+from ..stores.centroid.centroid import FeatureCentroid
+from .common.images import to_host
+from .common.sockets import CentroidSocket
+from .host.centroid_folder import centroid_path
+from .host.messages import show
+from .host.schema import schema_extras
 
 PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
 BLENDED = 4

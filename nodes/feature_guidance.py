@@ -7,18 +7,28 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..guidance.feature_guidance import FeatureGuidance
-from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import fingerprint_of
-from ..guidance.feature_settings import MODES, RECOMMENDED_END, FeatureSettings, Mode
-from ..guidance.interval import SigmaInterval
-from ..stores.feature_centroid import FeatureCentroid
-from .feature_hooks import readable_network, with_feature_hooks
-from .host import latent_format_name
-from .schema import schema_extras
-from .sockets import CentroidSocket
-from .steering import check_numbers, interval_inputs, steered, steered_outputs
-from .traces import RunTraces
+from ..guidance.activations.guidance import FeatureGuidance
+from ..guidance.activations.layers import chosen_layers, find_layers
+from ..guidance.activations.probe import fingerprint_of
+from ..guidance.activations.settings import (
+    MODES,
+    RECOMMENDED_END,
+    FeatureSettings,
+    Mode,
+)
+from ..guidance.limits import SigmaInterval
+from ..stores.centroid.centroid import FeatureCentroid
+from .common.sockets import CentroidSocket
+from .common.steering import (
+    check_numbers,
+    interval_inputs,
+    steered,
+    steered_outputs,
+)
+from .common.traces import RunTraces
+from .host.layers import readable_network, with_feature_hooks
+from .host.sampling import latent_format_name
+from .host.schema import schema_extras
 
 DEFAULTS = FeatureSettings()
 

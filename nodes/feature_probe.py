@@ -12,16 +12,26 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..guidance.feature_hooks import LayerHooks
-from ..guidance.feature_layers import chosen_layers, find_layers
-from ..guidance.feature_probe import FeatureReader, centroid_of, fingerprint_of, looks
-from .centroid_folder import centroid_path
-from .feature_hooks import readable_network
-from .host import is_known_to_be_noisy, latent_channels, latent_format_name, unguided
-from .latents import plain_latents
-from .messages import logger, show
-from .schema import schema_extras
-from .sockets import CentroidSocket
+from ..guidance.activations.hooks import LayerHooks
+from ..guidance.activations.layers import chosen_layers, find_layers
+from ..guidance.activations.probe import (
+    FeatureReader,
+    centroid_of,
+    fingerprint_of,
+    looks,
+)
+from .common.sockets import CentroidSocket
+from .host.centroid_folder import centroid_path
+from .host.latents import plain_latents
+from .host.layers import readable_network
+from .host.messages import logger, show
+from .host.sampling import (
+    is_known_to_be_noisy,
+    latent_channels,
+    latent_format_name,
+    unguided,
+)
+from .host.schema import schema_extras
 
 CHUNK = 4
 """Exemplars that the network looks at together."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..stores.bank_snapshot import BankSnapshot
-from ..stores.names import validate_bank_name
-from .bank_folder import fingerprint_of_all, open_bank
-from .messages import show
-from .schema import schema_extras
-from .sockets import BankSocket
+from ..stores.bank.snapshot import BankSnapshot
+from ..stores.files import validate_bank_name
+from .common.sockets import BankSocket
+from .host.bank_folder import fingerprint_of_all, open_bank
+from .host.messages import show
+from .host.schema import schema_extras
 
 NEWEST = -1
 DEFAULT_NAME = "my pictures"

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..features.random_network import RandomNetwork
 from ..kernels.representatives import choose_representatives
 from ..kernels.similarity import squared_distances
-from .latents import plain_latents
-from .messages import show
-from .schema import schema_extras
+from .host.latents import plain_latents
+from .host.messages import show
+from .host.schema import schema_extras
 
 
 class DiversityPick(io.ComfyNode):

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..stores.index_spaces import told
-from .index_folder import DEFAULT_NAME, fingerprint, fingerprint_of_all, index_path, open_index
-from .messages import show
-from .schema import schema_extras
-from .sockets import IndexSocket
+from ..stores.protected.spaces import told
+from .common.sockets import IndexSocket
+from .host.index_folder import (
+    DEFAULT_NAME,
+    fingerprint,
+    fingerprint_of_all,
+    index_path,
+    open_index,
+)
+from .host.messages import show
+from .host.schema import schema_extras
 
 
 class DiversityProtectedIndex(io.ComfyNode):

@@ -9,18 +9,18 @@ from comfy_api.latest import io
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..stores.bank_snapshot import BankSnapshot
-from ..stores.memory_bank import DEFAULT_CAPACITY
-from ..stores.names import validate_bank_name
-from .bank_folder import open_bank
-from .conditioning import encoded_prompt
-from .features import picture_features, picture_spaces
-from .host import is_known_to_be_noisy, latent_channels, latent_format_name
-from .latents import plain_latents
+from ..stores.bank.bank import DEFAULT_CAPACITY
+from ..stores.bank.snapshot import BankSnapshot
+from ..stores.files import validate_bank_name
+from .common.sockets import BankSocket
+from .host.bank_folder import open_bank
+from .host.conditioning import encoded_prompt
+from .host.encoders import picture_features, picture_spaces
+from .host.latents import plain_latents
+from .host.messages import logger, show
+from .host.sampling import is_known_to_be_noisy, latent_channels, latent_format_name
+from .host.schema import input_extras, schema_extras
 from .memory_bank import DEFAULT_NAME
-from .messages import logger, show
-from .schema import input_extras, schema_extras
-from .sockets import BankSocket
 
 THUMBNAIL_SIDE = 128
 NO_FEATURES = "none"

@@ -7,20 +7,26 @@ from typing import Any, Literal
 
 from comfy_api.latest import io
 
-from ..guidance.caps import Cap
-from ..guidance.interval import SigmaInterval
-from ..guidance.protection import check_latent_space
+from ..guidance.limits import Cap, SigmaInterval
 from ..guidance.references import Pictures, ReferenceSource
-from ..guidance.sparse_repellency import RECOMMENDED_END, RepellencySettings, SparseRepellency
-from ..stores.bank_snapshot import BankSnapshot, check_latent_format
-from ..stores.protected_index import ProtectedIndex
-from .host import latent_format_name
-from .latents import plain_latents
-from .messages import show
-from .schema import input_extras, schema_extras
-from .sockets import BankSocket, IndexSocket
-from .steering import cap_inputs, check_numbers, interval_inputs, steered, steered_outputs, unlimited
-from .traces import RunTraces
+from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
+from ..guidance.repellency.protection import check_latent_space
+from ..stores.bank.snapshot import BankSnapshot, check_latent_format
+from ..stores.protected.index import ProtectedIndex
+from .common.sockets import BankSocket, IndexSocket
+from .common.steering import (
+    cap_inputs,
+    check_numbers,
+    interval_inputs,
+    steered,
+    steered_outputs,
+    unlimited,
+)
+from .common.traces import RunTraces
+from .host.latents import plain_latents
+from .host.messages import show
+from .host.sampling import latent_format_name
+from .host.schema import input_extras, schema_extras
 
 DEFAULTS = RepellencySettings()
 

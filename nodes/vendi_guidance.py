@@ -7,20 +7,33 @@ from typing import Any, Literal
 
 from comfy_api.latest import io
 
-from ..guidance.caps import Cap
-from ..guidance.interval import SigmaInterval
-from ..guidance.sparse_repellency import RECOMMENDED_END
-from ..guidance.vendi_guidance import VendiGuidance
-from ..guidance.vendi_settings import VendiSettings
-from ..stores.bank_snapshot import BankSnapshot, check_latent_format
+from ..guidance.limits import Cap, SigmaInterval
+from ..guidance.repellency.guidance import RECOMMENDED_END
+from ..guidance.vendi.guidance import VendiGuidance
+from ..guidance.vendi.settings import VendiSettings
+from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from ..stores.exemplar_set import ExemplarSet
-from .conditioning import encoded_prompt
-from .features import LATENTS, SPACES_TOOLTIP, HostNetworks, choose_features, spaces
-from .host import latent_format_name
-from .schema import input_extras, schema_extras
-from .sockets import BankSocket, ExemplarSocket
-from .steering import UNLIMITED, cap_inputs, check_numbers, interval_inputs, steered, steered_outputs, unlimited
-from .traces import RunTraces
+from .common.sockets import BankSocket, ExemplarSocket
+from .common.steering import (
+    UNLIMITED,
+    cap_inputs,
+    check_numbers,
+    interval_inputs,
+    steered,
+    steered_outputs,
+    unlimited,
+)
+from .common.traces import RunTraces
+from .host.conditioning import encoded_prompt
+from .host.encoders import (
+    LATENTS,
+    SPACES_TOOLTIP,
+    HostNetworks,
+    choose_features,
+    spaces,
+)
+from .host.sampling import latent_format_name
+from .host.schema import input_extras, schema_extras
 
 DEFAULTS = VendiSettings()
 PAPER = "paper"

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 from diversity_guidance import cli
-from diversity_guidance.demo.bench import repellency
+from diversity_guidance.benchmarks import repellency
 
 
 class Command(ModuleType):

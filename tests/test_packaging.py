@@ -31,7 +31,7 @@ def packages() -> set[str]:
 def node_classes() -> dict[str, ast.ClassDef]:
     """Node ids as ComfyUI Manager finds them: classes that inherit ComfyNode directly, with a literal node_id."""
     found = {}
-    for path in sorted((ROOT / "nodes").glob("*.py")):
+    for path in sorted((ROOT / "nodes").rglob("*.py")):
         for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(item, ast.ClassDef) and any(ast.unparse(base).endswith("ComfyNode") for base in item.bases):
                 ids = [
@@ -84,4 +84,4 @@ def test_every_node_is_in_an_example_workflow() -> None:
 
 
 def test_the_embedded_model_stays_small() -> None:
-    assert sum(path.stat().st_size for path in (ROOT / "demo" / "assets").iterdir()) <= 25_000_000
+    assert sum(path.stat().st_size for path in (ROOT / "embedded" / "assets").iterdir()) <= 25_000_000

@@ -12,21 +12,27 @@ from pathlib import Path
 import pytest
 from support.host_server import PACK
 
+FLOORS = (
+    ("kernels",),
+    ("stores", "features"),
+    ("guidance",),
+    ("metrics",),
+    ("embedded",),
+    ("demo", "indexing"),
+    ("nodes", "benchmarks"),
+)
+"""The rooms of the house from the ground up; a room imports only from floors below its own."""
+
 ROOMS = {
-    "kernels": {"stores", "features", "guidance", "metrics", "indexing", "demo", "nodes"},
-    "stores": {"features", "guidance", "metrics", "indexing", "demo", "nodes"},
-    "features": {"stores", "guidance", "metrics", "indexing", "demo", "nodes"},
-    "guidance": {"metrics", "indexing", "demo", "nodes"},
-    "metrics": {"stores", "indexing", "demo", "nodes"},
-    "indexing": {"guidance", "nodes"},
-    "demo": {"nodes"},
-    "nodes": set(),
+    room: {other for above in FLOORS[floor:] for other in above} - {room}
+    for floor, rooms in enumerate(FLOORS)
+    for room in rooms
 }
-"""The rooms of the house, and those that each must not import."""
+"""The rooms, and those that each must not import."""
 
 HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
 
-NODE_FILES = sorted((PACK / "nodes").glob("*.py"))
+NODE_FILES = sorted((PACK / "nodes").rglob("*.py"))
 SOURCES = [path for room in ROOMS for path in sorted((PACK / room).rglob("*.py"))]
 
 
@@ -83,7 +89,7 @@ def test_every_node_has_a_page_of_help() -> None:
 
 
 def test_the_demo_model_lists_its_words() -> None:
-    from diversity_guidance.demo.text import TextEncoder
+    from diversity_guidance.embedded.text import TextEncoder
 
     page = (PACK / "web" / "docs" / "DiversityDemoModel.md").read_text(encoding="utf-8")
     listed = page.split("All words that it knows:")[1].replace("\n", " ").strip().split(", ")
@@ -96,7 +102,8 @@ def imports_of(path: Path) -> list[tuple[str, bool]]:
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            found.append(((node.module or "").split(".")[0], node.level > 1))
+            module = (node.module or "").split(".")[0]
+            found.append((module, node.level == len(path.relative_to(PACK).parts)))
         elif isinstance(node, ast.Import):
             found += [(alias.name.split(".")[0], False) for alias in node.names]
     return found
@@ -116,8 +123,8 @@ def test_imports_run_downwards_only() -> None:
 def test_everything_but_nodes_works_without_a_host() -> None:
     """In a process of its own, where nothing else has imported torch's or the host's modules."""
     code = (
-        "import sys, diversity_guidance, diversity_guidance.cli, diversity_guidance.guidance.sparse_repellency,"
-        "diversity_guidance.stores.memory_bank, diversity_guidance.kernels.repellency\n"
+        "import sys, diversity_guidance, diversity_guidance.cli, diversity_guidance.guidance.repellency.guidance,"
+        "diversity_guidance.stores.bank.bank, diversity_guidance.kernels.repellency\n"
         "assert not [name for name in sys.modules if name.split('.')[0] in ('comfy', 'comfy_api')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,8 +7,18 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from ..pairs import NearDuplicates
-from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, PAPER, label, letters, sheet, tile
+from ..measures.pairs import NearDuplicates
+from .canvas import (
+    FAINT,
+    INK,
+    NODE_WIDTH,
+    PALETTE,
+    PAPER,
+    label,
+    letters,
+    sheet,
+    tile,
+)
 
 SHOWN = 64
 """Pictures in one grid at most: of larger sets those with near-duplicates come first."""

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from PIL import Image
 
-from ..retrieval import Retrieval, ideal_share
-from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, chart, rendered
+from ..measures.retrieval import Retrieval, ideal_share
+from .canvas import (
+    FAINT,
+    INK,
+    NODE_WIDTH,
+    PALETTE,
+    chart,
+    rendered,
+)
 
 _POINTS = 60
 

@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from PIL import Image
 
 from ...guidance.protection_record import Nearness
-from ..protected import ProtectedReport
-from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, chart, rendered
+from ..measures.protected import ProtectedReport
+from .canvas import (
+    FAINT,
+    INK,
+    NODE_WIDTH,
+    PALETTE,
+    chart,
+    rendered,
+)
 
 _TICKS = 12
 

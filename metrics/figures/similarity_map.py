@@ -11,8 +11,14 @@ from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from ...kernels.similarity import cosine_kernel
-from ..sampling import sample_note, sample_rows
-from .canvas import FAINT, NODE_WIDTH, chart, rendered, tile
+from ..measures.subsample import sample_note, sample_rows
+from .canvas import (
+    FAINT,
+    NODE_WIDTH,
+    chart,
+    rendered,
+    tile,
+)
 
 SHOWN = 400
 _THUMBNAILS = 24

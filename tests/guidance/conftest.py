@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from diversity_guidance.guidance.contract import Guidance, SamplingRun, SamplingStep, identity
+from diversity_guidance.guidance.base import (
+    Guidance,
+    SamplingRun,
+    SamplingStep,
+    identity,
+)
 from hypothesis import settings
 from torch import Tensor
 

@@ -6,10 +6,21 @@ import math
 
 import pytest
 import torch
-from diversity_guidance.guidance.caps import Cap
-from diversity_guidance.guidance.contract import Chain, Guidance, SamplingRun, SamplingStep, identity
-from diversity_guidance.guidance.interval import SigmaInterval
-from diversity_guidance.guidance.trace import Contact, SampleRecord, StepRecord, Trace, Violation
+from diversity_guidance.guidance.base import (
+    Chain,
+    Guidance,
+    SamplingRun,
+    SamplingStep,
+    identity,
+)
+from diversity_guidance.guidance.limits import Cap, SigmaInterval
+from diversity_guidance.guidance.trace import (
+    Contact,
+    SampleRecord,
+    StepRecord,
+    Trace,
+    Violation,
+)
 from torch import Tensor
 
 from .conftest import Driver, noise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.guidance.diverse_noise import MAX_SET, Mode, NoiseDesign
+from diversity_guidance.guidance.noise import MAX_SET, Mode, NoiseDesign
 from diversity_guidance.kernels.low_frequency import coefficients, cosine_basis
 from diversity_guidance.kernels.quantization import gaussian_energy_distance, quantize_gaussian
 from scipy.stats import chi2, kstest, norm

@@ -7,23 +7,28 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
-from diversity_guidance.guidance.feature_guidance import FeatureGuidance
-from diversity_guidance.guidance.feature_hooks import LayerHooks
-from diversity_guidance.guidance.feature_layers import check_readable, chosen_layers, find_layers, summary_of
-from diversity_guidance.guidance.feature_probe import (
+from diversity_guidance.guidance.activations.guidance import FeatureGuidance
+from diversity_guidance.guidance.activations.hooks import LayerHooks
+from diversity_guidance.guidance.activations.layers import (
+    check_readable,
+    chosen_layers,
+    find_layers,
+    summary_of,
+)
+from diversity_guidance.guidance.activations.probe import (
     FeatureReader,
     centroid_of,
     common_noises,
     fingerprint_of,
     own_noises,
 )
-from diversity_guidance.guidance.feature_settings import FeatureSettings
-from diversity_guidance.guidance.feature_way import LARGEST_NORM, SHIFT, Way
-from diversity_guidance.guidance.interval import SigmaInterval
+from diversity_guidance.guidance.activations.settings import FeatureSettings
+from diversity_guidance.guidance.activations.steering_vector import LARGEST_NORM, SHIFT, Way
+from diversity_guidance.guidance.base import SamplingRun, SamplingStep
+from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.kernels.centroids import channel_means
-from diversity_guidance.stores.feature_centroid import FeatureCentroid, ModelFingerprint, OtherModelError
-from diversity_guidance.stores.feature_noise import FeatureNoise
+from diversity_guidance.stores.centroid.centroid import FeatureCentroid, ModelFingerprint, OtherModelError
+from diversity_guidance.stores.centroid.noise import FeatureNoise
 from torch import Tensor, nn
 
 WIDTH = 6

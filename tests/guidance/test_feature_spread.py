@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
-from diversity_guidance.guidance.feature_guidance import FeatureGuidance
-from diversity_guidance.guidance.feature_layers import Family, Layer
-from diversity_guidance.guidance.feature_settings import FeatureSettings
-from diversity_guidance.guidance.feature_spread import (
+from diversity_guidance.guidance.activations.guidance import FeatureGuidance
+from diversity_guidance.guidance.activations.layers import Family, Layer
+from diversity_guidance.guidance.activations.principal_axes import (
     LARGEST_STEP,
     MOST_AXES,
     OWN_EVALUATIONS,
@@ -18,8 +16,10 @@ from diversity_guidance.guidance.feature_spread import (
     Axes,
     lowest_level,
 )
+from diversity_guidance.guidance.activations.settings import FeatureSettings
+from diversity_guidance.guidance.base import SamplingRun, SamplingStep
 from diversity_guidance.kernels.centroids import channel_means, joint_principal_rows
-from diversity_guidance.stores.feature_centroid import FeatureCentroid, ModelFingerprint
+from diversity_guidance.stores.centroid.centroid import FeatureCentroid, ModelFingerprint
 from torch import Tensor, nn
 
 LAYERS = ("blocks.0", "blocks.1")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from diversity_guidance.guidance import references
-from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
+from diversity_guidance.guidance.base import SamplingRun, SamplingStep
 from diversity_guidance.guidance.references import FEWEST_RULED_OUT, Pictures
-from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from torch import Tensor
 
 SHAPE = (4, 16, 16)

@@ -11,9 +11,9 @@ import pytest
 PROGRAM = """
 from pathlib import Path
 import torch
-from diversity_guidance.guidance.contract import SamplingRun, SamplingStep
+from diversity_guidance.guidance.base import SamplingRun, SamplingStep
 from diversity_guidance.guidance.references import Pictures
-from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 
 torch.set_num_threads(1)
 shape = (16, 32, 32)

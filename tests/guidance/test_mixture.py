@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from diversity_guidance.guidance.contract import Guidance, SamplingRun, SamplingStep
-from diversity_guidance.guidance.interval import SigmaInterval
+from diversity_guidance.guidance.base import Guidance, SamplingRun, SamplingStep
+from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.references import Pictures
-from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from torch import Tensor
 
 SHAPE = (4, 4, 4)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.guidance.caps import Cap
-from diversity_guidance.guidance.interval import SigmaInterval
+from diversity_guidance.guidance.limits import Cap, SigmaInterval
 from diversity_guidance.guidance.references import Pictures
-from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
-from diversity_guidance.stores.index_spaces import feature_space, latent_space
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from diversity_guidance.stores.protected.index import ProtectedIndex
+from diversity_guidance.stores.protected.spaces import feature_space, latent_space
 from support.indexes import built
 from torch import Tensor
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diversity_guidance.guidance.caps import Cap
-from diversity_guidance.guidance.interval import SigmaInterval
+from diversity_guidance.guidance.limits import Cap, SigmaInterval
 from diversity_guidance.guidance.references import Pictures
-from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.kernels.repellency import batch_repellency, repellency
 from torch import Tensor
 

@@ -7,12 +7,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from diversity_guidance.guidance.vendi_directions import UNRELATED, Described, away_from, towards
-from diversity_guidance.guidance.vendi_prompts import Prompts, prompt_vectors
-from diversity_guidance.guidance.vendi_settings import VendiSettings
+from diversity_guidance.guidance.vendi.directions import (
+    UNRELATED,
+    Described,
+    away_from,
+    towards,
+)
+from diversity_guidance.guidance.vendi.prompts import Prompts, prompt_vectors
+from diversity_guidance.guidance.vendi.settings import VendiSettings
 from diversity_guidance.kernels.similarity import gaussian_kernel, unit_rows
-from diversity_guidance.kernels.vendi import log_vendi_gradient, log_vendi_gradient_gaussian, vendi_score
-from diversity_guidance.kernels.vendi_order_two import order_two_force
+from diversity_guidance.kernels.vendi import (
+    log_vendi_gradient,
+    log_vendi_gradient_gaussian,
+    order_two_force,
+    vendi_score,
+)
 from torch import Tensor
 
 COSINE = VendiSettings(kernel="cosine")

@@ -7,15 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from diversity_guidance.features.encoder import Encoder
-from diversity_guidance.guidance.caps import Cap
-from diversity_guidance.guidance.contract import Chain, SamplingRun
-from diversity_guidance.guidance.feature_space import LatentFeatures, latent_layout
-from diversity_guidance.guidance.interval import SigmaInterval
-from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
-from diversity_guidance.guidance.vendi_guidance import VendiGuidance
-from diversity_guidance.guidance.vendi_prompts import EncodedPrompt
-from diversity_guidance.guidance.vendi_settings import VendiSettings
-from diversity_guidance.stores.bank_snapshot import BankSnapshot
+from diversity_guidance.guidance.base import Chain, SamplingRun
+from diversity_guidance.guidance.limits import Cap, SigmaInterval
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.vendi.guidance import VendiGuidance
+from diversity_guidance.guidance.vendi.latent_features import LatentFeatures, latent_layout
+from diversity_guidance.guidance.vendi.prompts import EncodedPrompt
+from diversity_guidance.guidance.vendi.settings import VendiSettings
+from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from diversity_guidance.stores.exemplar_set import ExemplarSet
 from torch import Tensor
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.demo.feature_steering import probe as probe_embedded
-from diversity_guidance.demo.feature_steering import steered
-from diversity_guidance.demo.pipeline import EmbeddedModel
-from diversity_guidance.guidance.feature_guidance import FeatureGuidance
-from diversity_guidance.guidance.feature_settings import FeatureSettings, Mode
+from diversity_guidance.benchmarks.features.steering import probe as probe_embedded
+from diversity_guidance.benchmarks.features.steering import steered
+from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.guidance.activations.guidance import FeatureGuidance
+from diversity_guidance.guidance.activations.settings import FeatureSettings, Mode
 from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_listener import listen

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import torch
-from diversity_guidance.stores.memory_bank import MemoryBank
+from diversity_guidance.stores.bank.bank import MemoryBank
 from support.graphs import Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, Run
 from support.host_listener import listen

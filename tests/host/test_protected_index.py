@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.demo.reals import RealPictures
-from diversity_guidance.demo.transformer import to_model_space
-from diversity_guidance.stores.index_spaces import latent_space
-from diversity_guidance.stores.protected_index import ProtectedIndex
-from diversity_guidance.stores.sealed_json import read_sealed, write_sealed
+from diversity_guidance.embedded.transformer import to_model_space
+from diversity_guidance.stores.protected.checksummed_json import read_sealed, write_sealed
+from diversity_guidance.stores.protected.index import ProtectedIndex
+from diversity_guidance.stores.protected.spaces import latent_space
 from PIL import Image
 from support.graphs import REPELLENCY, SAMPLER, Drawing, Graph, Node, latents_of
 from support.host_client import HostClient, PromptRefused, RunFailed

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.cli import main
-from diversity_guidance.demo.transformer import to_model_space
+from diversity_guidance.embedded.transformer import to_model_space
 from diversity_guidance.features.random_network import RandomNetwork
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.index_spaces import feature_space, latent_space
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.index import ProtectedIndex
+from diversity_guidance.stores.protected.spaces import feature_space, latent_space
 from PIL import Image
 from support.example_prompts import quick
 from support.graphs import Drawing, Graph, Node, latents_of, pictures_of

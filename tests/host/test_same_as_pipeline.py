@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.demo.pipeline import EmbeddedModel
-from diversity_guidance.demo.schedule import sigma_at_percent
-from diversity_guidance.guidance.interval import SigmaInterval
+from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.schedule import sigma_at_percent
+from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.references import Pictures
-from diversity_guidance.guidance.sparse_repellency import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from support.graphs import Drawing, Node, latents_of
 from support.host_client import HostClient
 from torch import Tensor

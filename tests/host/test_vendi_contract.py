@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.demo.pipeline import LATENT_FORMAT, EmbeddedModel
-from diversity_guidance.demo.schedule import sigma_at_percent
-from diversity_guidance.guidance.interval import SigmaInterval
-from diversity_guidance.guidance.vendi_guidance import VendiGuidance
-from diversity_guidance.guidance.vendi_settings import VendiSettings
-from diversity_guidance.stores.bank_snapshot import BankSnapshot
+from diversity_guidance.embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from diversity_guidance.embedded.schedule import sigma_at_percent
+from diversity_guidance.guidance.limits import SigmaInterval
+from diversity_guidance.guidance.vendi.guidance import VendiGuidance
+from diversity_guidance.guidance.vendi.settings import VendiSettings
+from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from support.graphs import latents_of
 from support.host_client import HostClient
 from support.host_listener import listen

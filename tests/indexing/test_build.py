@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from diversity_guidance.features.picture_files import find_pictures, read_picture
 from diversity_guidance.indexing.build import build
-from diversity_guidance.indexing.sources import Encode, Fitted, GivenPictures, PictureFiles
-from diversity_guidance.metrics.folder import find_pictures, read_picture
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.index_errors import IndexSpaceError
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.indexing.sources import (
+    Encode,
+    Fitted,
+    GivenPictures,
+    PictureFiles,
+)
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.errors import IndexSpaceError
+from diversity_guidance.stores.protected.index import ProtectedIndex
 from torch import Tensor
 
 SPACE = "latent:toy"

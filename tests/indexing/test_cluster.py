@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from diversity_guidance.cli import main
+from diversity_guidance.features.picture_files import find_pictures
 from diversity_guidance.indexing import cluster
 from diversity_guidance.indexing.pictures import PictureFolder
-from diversity_guidance.metrics.folder import find_pictures
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.protected.index import ProtectedIndex
 
 pytest.importorskip("ray", reason='pip install "diversity-guidance[distributed]" brings Ray')
 

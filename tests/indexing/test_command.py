@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.cli import main
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.protected.index import ProtectedIndex
 from safetensors.torch import save_file
 
 from .conftest import draw
@@ -163,7 +163,7 @@ def test_a_command_that_is_killed_goes_on(index: Path, pictures: Path, tmp_path:
     code = (
         "import os, signal\n"
         "from diversity_guidance.indexing import build\n"
-        "from diversity_guidance.stores.index_builder import IndexBuilder\n"
+        "from diversity_guidance.stores.protected.builder import IndexBuilder\n"
         "build.KEPT_BYTES, append, calls = 1, IndexBuilder.append, []\n"
         "def append_or_die(builder, *given):\n"
         "    append(builder, *given)\n"
@@ -197,7 +197,7 @@ def test_bad_input_ends_in_a_sentence(index: Path, pictures: Path, capsys: pytes
 
 
 def test_a_newer_manifest_is_refused(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from diversity_guidance.stores.sealed_json import read_sealed, write_sealed
+    from diversity_guidance.stores.protected.checksummed_json import read_sealed, write_sealed
 
     manifest = index / "manifest.json"
     write_sealed(manifest, {**read_sealed(manifest), "version": 99})

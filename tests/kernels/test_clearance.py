@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diversity_guidance.kernels.repellency import Clearance, clear_shields
-from diversity_guidance.kernels.shields import squared_norms
+from diversity_guidance.kernels.shields.field import squared_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -7,10 +7,16 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from diversity_guidance.kernels import exclusion
-from diversity_guidance.kernels.exclusion import FEW, LEADING_SHARE, Leading, leading_columns, sparse_field
-from diversity_guidance.kernels.reference_blocks import Blocks, Elementwise, read_rows
-from diversity_guidance.kernels.shields import ShieldField, shield_field, squared_norms
+from diversity_guidance.kernels.shields import prefix_norms as exclusion
+from diversity_guidance.kernels.shields.field import ShieldField, shield_field, squared_norms
+from diversity_guidance.kernels.shields.prefix_norms import (
+    FEW,
+    LEADING_SHARE,
+    Leading,
+    leading_columns,
+    sparse_field,
+)
+from diversity_guidance.kernels.shields.reference_blocks import Blocks, Elementwise, read_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor

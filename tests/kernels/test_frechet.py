@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diversity_guidance.kernels.frechet import Moments, feature_moments, frechet_distance, frechet_distance_moments
+from diversity_guidance.kernels.frechet import (
+    Moments,
+    feature_moments,
+    frechet_distance,
+    frechet_distance_moments,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diversity_guidance.kernels.projection_bounds import ROUNDING, fit_projection
+from diversity_guidance.kernels.shields.projection_bounds import ROUNDING, fit_projection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.index_data import KINDS, references

@@ -20,8 +20,8 @@ from diversity_guidance.kernels.quantization import (
     quantize_gaussian,
     quantize_samples,
     simplex_noise,
+    stratified_lengths,
 )
-from diversity_guidance.kernels.radial_law import stratified_lengths
 from diversity_guidance.kernels.representatives import choose_representatives
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from diversity_guidance.kernels.mean_distance import (
+from diversity_guidance.kernels.energy import (
     mean_distance,
     mean_distance_slope,
     mean_length,

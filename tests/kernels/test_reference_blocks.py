@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.kernels.reference_blocks import CPU_CHUNK_ELEMENTS, count_rows, read_chunks
+from diversity_guidance.kernels.shields.reference_blocks import CPU_CHUNK_ELEMENTS, count_rows, read_chunks
 from torch import Tensor
 
 

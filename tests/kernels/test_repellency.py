@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from diversity_guidance.kernels.reference_blocks import CPU_CHUNK_ELEMENTS
 from diversity_guidance.kernels.repellency import batch_repellency, repellency
-from diversity_guidance.kernels.shields import batch_field, shield_field, squared_norms
+from diversity_guidance.kernels.shields.field import batch_field, shield_field, squared_norms
+from diversity_guidance.kernels.shields.reference_blocks import CPU_CHUNK_ELEMENTS
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor

@@ -8,14 +8,29 @@ import numpy as np
 import pytest
 import torch
 from diversity_guidance.features.random_network import RandomNetwork
-from diversity_guidance.guidance.trace import Contact, SampleRecord, StepRecord, Trace
+from diversity_guidance.guidance.trace import (
+    Contact,
+    SampleRecord,
+    StepRecord,
+    Trace,
+)
 from diversity_guidance.metrics.batch import THUMBNAIL_SIDE, Thumbnails, batch_features
-from diversity_guidance.metrics.batch_plates import GuidedRun, MeasuredBatch, batch_plates, number_rows
-from diversity_guidance.metrics.figures.report_sheet import SHEET_WIDTH, column_width, full_width, report_sheet
-from diversity_guidance.metrics.novelty import novelty
+from diversity_guidance.metrics.comparison import sentences, verdict
+from diversity_guidance.metrics.figures.batch_figures import (
+    GuidedRun,
+    MeasuredBatch,
+    batch_plates,
+    number_rows,
+)
+from diversity_guidance.metrics.figures.report_sheet import (
+    SHEET_WIDTH,
+    column_width,
+    full_width,
+    report_sheet,
+)
+from diversity_guidance.metrics.measures.bank_duplicates import novelty
 from diversity_guidance.metrics.page import Plate
 from diversity_guidance.metrics.report import DiversityReport, measure
-from diversity_guidance.metrics.verdict import sentences, verdict
 from PIL import Image
 from torch import Tensor
 

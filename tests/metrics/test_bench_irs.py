@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.demo.bench.irs import (
+from diversity_guidance.benchmarks.irs.run import (
     as_markdown,
     balanced_sentence,
     draw_figure,
@@ -17,7 +17,7 @@ from diversity_guidance.demo.bench.irs import (
     sample_rows,
     toy_rows,
 )
-from diversity_guidance.demo.bench.irs_toy import TRAIN_SIZE, Toy, balanced_half
+from diversity_guidance.benchmarks.irs.toy import TRAIN_SIZE, Toy, balanced_half
 from diversity_guidance.kernels.frechet import feature_moments
 from PIL import Image
 
@@ -67,7 +67,7 @@ def test_sentences_say_what_the_supplement_says() -> None:
 
 
 def test_run_prints_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diversity_guidance.demo.bench.irs.toy_rows", lambda: iter(()))
-    monkeypatch.setattr("diversity_guidance.demo.bench.irs.sample_rows", lambda: iter(()))
+    monkeypatch.setattr("diversity_guidance.benchmarks.irs.run.toy_rows", lambda: iter(()))
+    monkeypatch.setattr("diversity_guidance.benchmarks.irs.run.sample_rows", lambda: iter(()))
     assert run(Namespace(figure=None, scale=False)) == 0
     assert "k_min of ImageNet" in capsys.readouterr().out

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from diversity_guidance.cli import main
+from diversity_guidance.features import picture_files as folder_module
 from diversity_guidance.features.colour_layout import ColourLayout
-from diversity_guidance.metrics import folder as folder_module
-from diversity_guidance.metrics.folder import find_pictures, measure_folder, read_picture
+from diversity_guidance.features.picture_files import find_pictures, read_picture
+from diversity_guidance.metrics.measured_folder import measure_folder
 from PIL import Image
 
 

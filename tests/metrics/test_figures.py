@@ -7,7 +7,12 @@ import sys
 
 import pytest
 import torch
-from diversity_guidance.guidance.trace import Contact, SampleRecord, StepRecord, Trace
+from diversity_guidance.guidance.trace import (
+    Contact,
+    SampleRecord,
+    StepRecord,
+    Trace,
+)
 from diversity_guidance.metrics.figures.canvas import tile, to_images
 from diversity_guidance.metrics.figures.comparison import side_by_side
 from diversity_guidance.metrics.figures.grid import picture_grid, shown_in_grid
@@ -17,9 +22,9 @@ from diversity_guidance.metrics.figures.repelled import repelled_from
 from diversity_guidance.metrics.figures.similarity_map import cluster_order, similarity_map
 from diversity_guidance.metrics.figures.spectrum_chart import spectrum_chart
 from diversity_guidance.metrics.figures.trace_chart import trace_chart
-from diversity_guidance.metrics.pairs import near_duplicates
+from diversity_guidance.metrics.measures.pairs import near_duplicates
+from diversity_guidance.metrics.measures.retrieval import measure_retrieval
 from diversity_guidance.metrics.report import DiversityReport, measure
-from diversity_guidance.metrics.retrieval import measure_retrieval
 from PIL import Image, ImageChops
 
 

@@ -7,8 +7,8 @@ import math
 
 import pytest
 import torch
-from diversity_guidance.metrics import pairs
-from diversity_guidance.metrics.pairs import near_duplicates, scan_pairs
+from diversity_guidance.metrics.measures import pairs
+from diversity_guidance.metrics.measures.pairs import near_duplicates, scan_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 

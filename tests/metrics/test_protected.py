@@ -9,16 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.guidance.protected_nearness import features_near, latents_near
-from diversity_guidance.guidance.protection_record import Approach, Guarded, Nearness, ProtectionRecord
+from diversity_guidance.guidance.protection_record import (
+    Approach,
+    Guarded,
+    Nearness,
+    ProtectionRecord,
+)
+from diversity_guidance.guidance.repellency.nearness import features_near, latents_near
 from diversity_guidance.metrics.figures.protected_chart import protected_chart
-from diversity_guidance.metrics.protected import GUIDANCE, ProtectedReport
-from diversity_guidance.metrics.protected import recorded as recorded_report
+from diversity_guidance.metrics.measures.protected import GUIDANCE, ProtectedReport
+from diversity_guidance.metrics.measures.protected import recorded as recorded_report
 from diversity_guidance.metrics.serialise import to_plain
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.index_errors import IndexSpaceError, ProtectedIndexError
-from diversity_guidance.stores.index_spaces import feature_space, latent_space
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.errors import IndexSpaceError, ProtectedIndexError
+from diversity_guidance.stores.protected.index import ProtectedIndex
+from diversity_guidance.stores.protected.spaces import feature_space, latent_space
 from support.indexes import built
 from torch import Tensor
 

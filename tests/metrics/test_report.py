@@ -10,10 +10,10 @@ import math
 import pytest
 import torch
 from diversity_guidance.kernels.vendi import vendi_score_features
-from diversity_guidance.metrics import sampling
+from diversity_guidance.metrics.measures import subsample as sampling
+from diversity_guidance.metrics.measures.vendi_scores import spectrum, vendi_measures
 from diversity_guidance.metrics.report import DiversityReport, measure
 from diversity_guidance.metrics.serialise import to_csv, to_json
-from diversity_guidance.metrics.spread import spectrum, vendi_measures
 from diversity_guidance.metrics.summary import LABELS, headline, table
 
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 from diversity_guidance.kernels.retrieval import rejection_threshold
-from diversity_guidance.metrics.early_rejection import EarlyRejection
-from diversity_guidance.metrics.neighbours import ReferenceIndex
-from diversity_guidance.metrics.retrieval import (
+from diversity_guidance.metrics.measures.early_rejection import EarlyRejection
+from diversity_guidance.metrics.measures.neighbours import ReferenceIndex
+from diversity_guidance.metrics.measures.retrieval import (
     adjusted_score,
     distinct_counts,
     ideal_share,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.memory_bank import MemoryBank
+from diversity_guidance.stores.bank.bank import MemoryBank
 from hypothesis import settings
 from support.random_latents import random_latents
 

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.bank_transaction import IndexTransaction
-from diversity_guidance.stores.memory_bank import BankDamagedError, BankError, BankWriteError, MemoryBank, RevisionError
+from diversity_guidance.stores.bank.bank import (
+    BankDamagedError,
+    BankError,
+    BankWriteError,
+    MemoryBank,
+    RevisionError,
+)
+from diversity_guidance.stores.bank.transaction import IndexTransaction
 from torch import Tensor
 
 Latents = Callable[..., Tensor]

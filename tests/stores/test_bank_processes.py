@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from diversity_guidance.stores.bank_entries import content_id
-from diversity_guidance.stores.memory_bank import MemoryBank
-from diversity_guidance.stores.shards import SHARD_BYTES
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.entries import content_id
+from diversity_guidance.stores.bank.shards import SHARD_BYTES
 from support.bank_processes import (
     append_until_killed,
     append_with_little_disk,

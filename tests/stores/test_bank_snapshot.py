@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from diversity_guidance.stores import bank_snapshot, shards
-from diversity_guidance.stores.memory_bank import BankSnapshot, LatentFormatError, MemoryBank
-from diversity_guidance.stores.shards import Shard
+from diversity_guidance.stores.bank import shards
+from diversity_guidance.stores.bank import snapshot as bank_snapshot
+from diversity_guidance.stores.bank.bank import BankSnapshot, LatentFormatError, MemoryBank
+from diversity_guidance.stores.bank.shards import Shard
 from torch import Tensor
 
 Latents = Callable[..., Tensor]

@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.feature_blend import blended, check_comparable
-from diversity_guidance.stores.feature_centroid import (
-    FeatureCentroid,
-    ModelFingerprint,
-    OtherModelError,
-)
-from diversity_guidance.stores.feature_noise import FeatureNoise
+from diversity_guidance.stores.centroid.blend import blended, check_comparable
+from diversity_guidance.stores.centroid.centroid import FeatureCentroid, ModelFingerprint, OtherModelError
+from diversity_guidance.stores.centroid.noise import FeatureNoise
 from safetensors.torch import save_file
 
 

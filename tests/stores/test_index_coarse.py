@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diversity_guidance.stores.index_coarse import CoarseTable
-from diversity_guidance.stores.index_points import FAR, Projected
-from diversity_guidance.stores.index_product import SCAN_ROWS
+from diversity_guidance.stores.protected.search.bounds import FAR, Projected
+from diversity_guidance.stores.protected.search.coarse import CoarseTable
+from diversity_guidance.stores.protected.search.product import SCAN_ROWS
 
 COUNT = 2 * SCAN_ROWS + 77
 COORDINATES = 40

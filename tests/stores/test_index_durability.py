@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.index_errors import (
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.checksummed_json import read_sealed, write_sealed
+from diversity_guidance.stores.protected.errors import (
     IndexDamagedError,
     IndexSpaceError,
     IndexVersionError,
     IndexWriteError,
     ProtectedIndexError,
 )
-from diversity_guidance.stores.protected_index import ProtectedIndex
-from diversity_guidance.stores.sealed_json import read_sealed, write_sealed
+from diversity_guidance.stores.protected.index import ProtectedIndex
 from support.index_data import SPACE, build, references
 from support.index_processes import PART_ROWS, PARTS, SHAPE, ask, build_or_resume, fail_to_build, part
 from support.processes import finish, start

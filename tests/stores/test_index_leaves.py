@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diversity_guidance.stores.index_leaves import LEAF_ROWS, Leaves, leaf_order
+from diversity_guidance.stores.protected.search.leaves import LEAF_ROWS, Leaves, leaf_order
 
 ROWS = 2 * LEAF_ROWS
 

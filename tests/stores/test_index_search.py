@@ -9,11 +9,12 @@ from unittest import mock
 
 import pytest
 import torch
-from diversity_guidance.stores import row_cache, search_ground
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.index_errors import IndexSpaceError
-from diversity_guidance.stores.protected_index import Hits, ProtectedIndex
-from diversity_guidance.stores.protected_watch import Watch
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.errors import IndexSpaceError
+from diversity_guidance.stores.protected.index import Hits, ProtectedIndex
+from diversity_guidance.stores.protected.search import covered_region as search_ground
+from diversity_guidance.stores.protected.search import row_cache
+from diversity_guidance.stores.protected.search.neighbour_list import Watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.index_data import KINDS, build, exact_distances, queries, references

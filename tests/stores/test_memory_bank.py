@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.memory_bank import LatentFormatError, MemoryBank, RevisionError
-from diversity_guidance.stores.shards import SHARD_BYTES
+from diversity_guidance.stores.bank.bank import LatentFormatError, MemoryBank, RevisionError
+from diversity_guidance.stores.bank.shards import SHARD_BYTES
 from torch import Tensor
 
 Latents = Callable[..., Tensor]

@@ -6,8 +6,8 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from diversity_guidance.stores.memory_bank import MemoryBank
-from diversity_guidance.stores.names import validate_bank_name
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.files import validate_bank_name
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,8 +6,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from diversity_guidance.stores import row_cache
-from diversity_guidance.stores.row_cache import RowCache
+from diversity_guidance.stores.protected.search import row_cache
+from diversity_guidance.stores.protected.search.row_cache import RowCache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

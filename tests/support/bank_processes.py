@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.bank_transaction import IndexTransaction
-from diversity_guidance.stores.memory_bank import BankError, BankWriteError, MemoryBank
-from diversity_guidance.stores.shards import SHARD_BYTES
+from diversity_guidance.stores.bank.bank import BankError, BankWriteError, MemoryBank
+from diversity_guidance.stores.bank.shards import SHARD_BYTES
+from diversity_guidance.stores.bank.transaction import IndexTransaction
 from support.random_latents import SHAPE, random_latents
 
 NOBODY = 65534

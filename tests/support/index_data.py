@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.index import ProtectedIndex
 from torch import Tensor
 
 SPACE = "latent:SD3"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.index_errors import IndexWriteError
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.errors import IndexWriteError
+from diversity_guidance.stores.protected.index import ProtectedIndex
 from support.index_data import SPACE, references
 from torch import Tensor
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from diversity_guidance.stores.index_builder import IndexBuilder
-from diversity_guidance.stores.protected_index import ProtectedIndex
+from diversity_guidance.stores.protected.builder import IndexBuilder
+from diversity_guidance.stores.protected.index import ProtectedIndex
 from torch import Tensor
 
 

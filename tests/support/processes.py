@@ -18,7 +18,7 @@ def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     threads waits for them for ever. The server that is forked instead has imported that library and computed nothing.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "diversity_guidance.stores.memory_bank", "pytest"])
+    context.set_forkserver_preload(["torch", "diversity_guidance.stores.bank.bank", "pytest"])
     process = context.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process

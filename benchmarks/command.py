@@ -1,0 +1,56 @@
+"""``diversity-guidance bench``: one subcommand a benchmark."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import (
+    digits,
+    modes,
+    noise,
+    repellency,
+)
+from .feature_diffusion import run as feature_diffusion
+from .features import run as features
+from .features import spread
+from .index import run as index
+from .irs import run as irs
+from .peers import run as peers
+from .protection import run as protection
+from .vendi import cost as vendi_cost
+from .vendi import gradient as vendi_gradient
+from .vendi import run as vendi
+
+BENCHMARKS = {
+    "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
+    "feature-diffusion": (
+        feature_diffusion,
+        "the trained method on digits: clusters, conditional samples, interpolation",
+    ),
+    "features": (features, "groups that Feature Guidance leads to, and the way between two of them"),
+    "index": (index, "recall, time, memory and disk of the Protected Index, against Faiss"),
+    "irs": (irs, "what the metrics say of models whose diversity is known"),
+    "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
+    "noise": (noise, "known modes that start noise drawn as a set reaches, and how long drawing takes"),
+    "peers": (peers, "the same for what others do: CADS, Particle Guidance, SPARKE, DiversityBoost and more"),
+    "protection": (protection, "training pictures that are drawn again without and with a Protected Index of them"),
+    "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
+    "spread": (spread, "known modes that Feature Guidance reaches when it spreads a batch, and at what quality"),
+    "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),
+    "vendi-cost": (vendi_cost, "time of one step of Vendi Guidance by feature space and size of the bank"),
+    "vendi-gradient": (vendi_gradient, "time and memory of the Vendi Score's gradient, against autograd"),
+}
+"""Modules with ``add_arguments(parser)`` and ``run(arguments) -> exit code``, and what they measure."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare every benchmark's options."""
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="{" + ",".join(BENCHMARKS) + "}")
+    for name, (module, purpose) in BENCHMARKS.items():
+        module.add_arguments(benchmarks.add_parser(name, help=purpose, description=purpose))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen benchmark."""
+    module, _ = BENCHMARKS[arguments.benchmark]
+    return module.run(arguments)

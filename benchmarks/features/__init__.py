@@ -1,0 +1,1 @@
+"""Feature Guidance on the embedded model."""

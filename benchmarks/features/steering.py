@@ -1,0 +1,107 @@
+"""Feature Guidance and feature probes on the embedded model, without ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ...embedded.schedule import sigma_at_percent
+from ...embedded.transformer import to_model_space
+from ...guidance.activations.guidance import FeatureGuidance
+from ...guidance.activations.hooks import LayerHooks
+from ...guidance.activations.layers import chosen_layers, find_layers
+from ...guidance.activations.probe import (
+    FeatureReader,
+    centroid_of,
+    fingerprint_of,
+    looks,
+)
+from ...stores.centroid.centroid import FeatureCentroid
+
+LEVELS = 8
+"""Noise levels of a probe, evenly spaced over the model's schedule."""
+
+
+class _Announced(nn.Module):
+    """A transformer that tells the guidance whether it runs for the prompt or for the empty prompt."""
+
+    def __init__(self, transformer: nn.Module, guidance: FeatureGuidance, empty: Tensor) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.guidance = guidance
+        self.empty = empty
+
+    def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, **options: Any) -> Any:
+        """Run the transformer between the two announcements."""
+        wanted = self.guidance.every_pass or not torch.equal(tokens[:1], self.empty)
+        self.guidance.at(float(times[0]) / 1000, [slice(0, len(x))] if wanted else [])
+        try:
+            return self.transformer(x, tokens, pooled, times, **options)
+        finally:
+            self.guidance.at(None)
+
+
+@contextmanager
+def steered(model: EmbeddedModel, guidance: FeatureGuidance) -> Iterator[EmbeddedModel]:
+    """The model with its features under guidance, which must also be given to ``sample``."""
+    announced = _Announced(model.transformer, guidance, model.text.encode([""])[0])
+    with LayerHooks(find_layers(model.transformer), list(guidance.weights), guidance.visit):
+        yield replace(model, transformer=announced)
+
+
+def every_layer(model: EmbeddedModel) -> dict[str, float]:
+    """The weights of a guidance that shifts all layers alike."""
+    return {layer.name: 1.0 for layer in find_layers(model.transformer)}
+
+
+def own_draws(model: EmbeddedModel, prompt: str, count: int, seed: int, steps: int) -> FeatureCentroid:
+    """The centroid of what the model draws for a prompt by itself, at CFG 1."""
+    prompts = [prompt] * count
+    return probe(model, prompts, model.sample(prompts, seed, steps=steps, cfg=1.0), "own draws")
+
+
+@torch.no_grad()
+def probe(
+    model: EmbeddedModel,
+    prompts: Sequence[str],
+    latents: Tensor,
+    name: str,
+    *,
+    layers: str = "all",
+    draws: int = 4,
+    levels: int = LEVELS,
+    seed: int = 0,
+) -> FeatureCentroid:
+    """The centroid of pictures.
+
+    Args:
+        model: the embedded model.
+        prompts: what it is told while it looks, one for each picture.
+        latents: the pictures, raw VAE latents (N, 16, h, w).
+        name: of the group.
+        layers: as in ``chosen_layers``.
+        draws: noise draws a level, the same for every picture.
+        levels: noise levels.
+        seed: of the noise.
+    """
+    found = find_layers(model.transformer)
+    wanted = list(chosen_layers(found, layers))
+    sigmas = torch.tensor([sigma_at_percent((level + 0.5) / levels) for level in range(levels)])
+    clean = to_model_space(latents)
+    tokens, pooled = model.text.encode(list(prompts))
+    reader = FeatureReader()
+    with LayerHooks(found, wanted, reader.visit):
+        for level, noise in looks(reader, clean.shape, levels, draws, seed):
+            sigma = float(sigmas[level])
+            noisy = (1 - sigma) * clean + sigma * noise
+            times = torch.full((len(noisy),), sigma * 1000)
+            model.transformer(noisy, tokens, pooled, times, return_dict=False)
+    fingerprint = fingerprint_of(model.transformer, found)
+    own_noise = reader.features(own_noise=True)
+    return centroid_of(reader.features(), name, sigmas, fingerprint, LATENT_FORMAT, own_noise)

@@ -1,0 +1,1 @@
+"""The Protected Index against Faiss."""

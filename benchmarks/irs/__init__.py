@@ -1,0 +1,1 @@
+"""What the Image Retrieval Score tells of a model with known modes."""

@@ -1,0 +1,1 @@
+"""What others do for diversity, from their equations."""

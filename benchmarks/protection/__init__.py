@@ -1,0 +1,1 @@
+"""The embedded model's own training images, protected."""

@@ -1,0 +1,1 @@
+"""Ablations and cost of Vendi Guidance."""

@@ -1,0 +1,72 @@
+"""What a row of ``diversity-guidance bench vendi`` reaches, and the file in which an interrupted benchmark goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..summary import Summary
+from .groups import GroupShare
+from .rows import Row
+
+RECORD = "vendi.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Means over prompts and seeds.
+
+    Attributes:
+        summary: modes, fidelity and quality.
+        precision: share of pictures among the real ones, at 3 neighbours, random network.
+        recall: share of the prompt's real pictures among the generated ones, likewise.
+        vendi: Vendi Score of a prompt's pictures, order 1, random network.
+        groups: what each skin tone and vendor gets.
+    """
+
+    summary: Summary
+    precision: float
+    recall: float
+    vendi: float
+    groups: tuple[GroupShare, ...]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Result:
+        """What ``asdict`` has written."""
+        groups = tuple(GroupShare(**group) for group in record["groups"])
+        return cls(**{**record, "summary": Summary(**record["summary"]), "groups": groups})
+
+
+def identity(row: Row) -> str:
+    """A row with all its settings as text."""
+    return json.dumps(asdict(row), default=str)
+
+
+def read_results(folder: Path, conditions: Mapping[str, Any]) -> dict[str, Result]:
+    """What an earlier benchmark has measured, by the rows' identities; nothing where there was none.
+
+    Args:
+        folder: where it was written.
+        conditions: prompts, seeds and numbers, which must be the same.
+
+    Raises:
+        ValueError: it was measured under other conditions.
+    """
+    if not (folder / RECORD).is_file():
+        return {}
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    if record["conditions"] != conditions:
+        raise ValueError(f"{folder} holds rows measured under {record['conditions']}: choose another folder.")
+    return {json.dumps(each["row"]): Result.from_record(each["result"]) for each in record["rows"]}
+
+
+def write_results(folder: Path, conditions: Mapping[str, Any], results: Mapping[str, Result]) -> None:
+    """Write all that was measured, or leave the file as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [{"row": json.loads(name), "result": asdict(result)} for name, result in results.items()]
+    partial = folder / f"{RECORD}.partial"
+    partial.write_text(json.dumps({"conditions": conditions, "rows": found}, indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / RECORD)

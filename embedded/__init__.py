@@ -1,0 +1,1 @@
+"""The embedded tiny model and a pipeline that runs it without ComfyUI."""

@@ -1,0 +1,118 @@
+"""The embedded model without ComfyUI: a plain Euler loop of a rectified flow (arXiv 2210.02747), open to guidances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..guidance.base import Guidance, SamplingRun, SamplingStep
+from .autoencoder import (
+    DOWNSCALE,
+    LATENT_CHANNELS,
+    Autoencoder,
+    load_autoencoder,
+)
+from .schedule import simple_schedule
+from .text import TextEncoder
+from .transformer import load_transformer, to_model_space, to_raw_latents
+
+LATENT_FORMAT = "SD3"
+
+Progress = Callable[[int, int], None]
+"""Told (steps done, steps in all)."""
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """The three networks of the embedded model.
+
+    Attributes:
+        transformer: the denoiser, float32.
+        text: prompts to conditionings.
+        autoencoder: latents to pictures and back.
+    """
+
+    transformer: nn.Module
+    text: TextEncoder
+    autoencoder: Autoencoder
+
+    @classmethod
+    def load(cls) -> EmbeddedModel:
+        """Load the weights that are part of the package."""
+        return cls(load_transformer(), TextEncoder.load(), load_autoencoder())
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: list[str],
+        seed: int,
+        *,
+        steps: int = 24,
+        cfg: float = 5.0,
+        size: int = 64,
+        guidance: Guidance | None = None,
+        noise: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Draw one batch.
+
+        The start noise is what ComfyUI's KSampler draws for this seed.
+
+        Args:
+            prompts: one for each picture of the batch.
+            seed: of the start noise.
+            steps: evaluations of the model.
+            cfg: scale of classifier-free guidance; 1 for none.
+            size: width and height of the pictures in pixels, a multiple of 16.
+            guidance: steers the estimates.
+            noise: start noise in the shape of the result; None draws it from the seed.
+            progress: told after every step.
+
+        Returns:
+            Raw VAE latents, shape (len(prompts), 16, size / 8, size / 8).
+
+        Raises:
+            ValueError: no prompt, one with too many words, a size or a number of steps that the model cannot do, or
+                noise of another shape.
+        """
+        if not prompts or size % 16 or size <= 0:
+            raise ValueError("Give at least one prompt, and a size in pixels that is a multiple of 16.")
+        sigmas = simple_schedule(steps)
+        shape = (LATENT_CHANNELS, size // DOWNSCALE, size // DOWNSCALE)
+        if noise is None:
+            noise = torch.randn((len(prompts), *shape), generator=torch.Generator("cpu").manual_seed(seed))
+        elif tuple(noise.shape) != (len(prompts), *shape):
+            raise ValueError(f"The noise has shape {tuple(noise.shape)}, these pictures need {(len(prompts), *shape)}.")
+        condition = self.text.encode(prompts)
+        empty = self.text.encode([""] * len(prompts)) if cfg != 1 else None
+        if guidance is not None:
+            guidance.begin(SamplingRun(len(prompts), shape, sigmas, noise.device, LATENT_FORMAT, seed, to_model_space))
+        x = noise * sigmas[0]
+        for index, (sigma, next_sigma) in enumerate(zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True)):
+            denoised = conditional = self._denoise(x, sigma, condition)
+            if empty is not None:
+                unconditional = self._denoise(x, sigma, empty)
+                denoised = unconditional + cfg * (conditional - unconditional)
+            if guidance is not None:
+                step = SamplingStep(sigma, next_sigma, index / max(steps - 1, 1), x, conditional)
+                denoised = guidance(denoised, step)
+            x = denoised + (next_sigma / sigma) * (x - denoised)
+            if progress is not None:
+                progress(index + 1, steps)
+        if guidance is not None:
+            x = guidance.finish(x)
+        return to_raw_latents(x)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures in 0..1, shape (B, 3, H, W), of raw latents (B, 16, H / 8, W / 8)."""
+        return self.autoencoder.decode(latents)
+
+    def _denoise(self, x: Tensor, sigma: float, condition: tuple[Tensor, Tensor]) -> Tensor:
+        """The estimate of x0 of a velocity model: x - sigma v."""
+        tokens, pooled = condition
+        times = torch.full((len(x),), sigma * 1000)
+        velocity: Tensor = self.transformer(x, tokens, pooled, times, return_dict=False)[0]
+        return x - sigma * velocity

@@ -1,0 +1,37 @@
+"""The record of a run that was steered inside the network: pictures are not moved, activations are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..trace import Trace
+
+
+@dataclass
+class FeatureTrace(Trace):
+    """A trace whose corrections are norms of shifts relative to the norm of the activations.
+
+    Attributes:
+        evaluations: evaluations of the model at which the method was to act.
+        places: of the pictures on the way from reference to centroid when they were last measured; none without one.
+    """
+
+    evaluations: int = 0
+    places: list[float] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One sentence for the face of a node: what was done, or why nothing was."""
+        if not self.evaluations:
+            sentence = "Nothing was shifted: feature guidance was not active at any step of this run."
+        elif not (moved := [step for step in self.steps if step.active_share > 0]):
+            sentence = "Nothing was shifted: the features are where they should be."
+        else:
+            shares = [record.correction for step in moved for record in step.samples if record.correction > 0]
+            sentence = (
+                f"Shifted the features of {len(moved[0].samples)} pictures in {len(moved)} evaluations, by "
+                f"{sum(shares) / len(shares):.1%} of the activations on average."
+            )
+        if self.places:
+            place = sum(self.places) / len(self.places)
+            sentence += f" At the last of them they were at {place:.1f} of the way to the centroid."
+        return " ".join([sentence, *self.notes])

@@ -1,0 +1,165 @@
+"""The one contract: what a sampler tells a guidance, and what a guidance answers.
+
+A host (ComfyUI through ``nodes/host/sampling.py``, the embedded model through ``embedded/pipeline.py``) calls, for
+one sampling run,
+
+1. ``begin(run)`` once,
+2. ``guidance(denoised, step)`` for every evaluation of the model (some samplers evaluate more than once a step, at
+   noise levels between those of the schedule),
+3. ``finish(samples)`` once with the final latents.
+
+All latents are in the model's own space (what the network sees); ``SamplingRun.to_model_space`` maps what a VAE gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .trace import Trace
+
+
+def identity(latents: Tensor) -> Tensor:
+    """Return the latents as they are: the map between two spaces that are the same."""
+    return latents
+
+
+@dataclass(frozen=True)
+class SamplingRun:
+    """What is known before the first step.
+
+    Attributes:
+        batch_size: number of samples B drawn together.
+        latent_shape: shape (C, ...) of one sample in the model's space.
+        sigmas: noise levels of the schedule, descending, shape (steps + 1,), float32 on the CPU.
+        device: where the latents live.
+        latent_format: name of the host's latent format, such as "SD3"; banks never mix formats.
+        seed: the sampler's seed.
+        to_model_space: maps raw VAE latents (N, C, ...) to the model's space.
+    """
+
+    batch_size: int
+    latent_shape: tuple[int, ...]
+    sigmas: Tensor
+    device: torch.device
+    latent_format: str
+    seed: int
+    to_model_space: Callable[[Tensor], Tensor] = identity
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator that depends on the seed and the purpose alone, never on the global random state."""
+        digest = hashlib.sha256(f"{self.seed}:{purpose}".encode()).digest()
+        return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class SamplingStep:
+    """What is known at one evaluation of the model.
+
+    Attributes:
+        sigma: noise level of this evaluation.
+        next_sigma: the next lower level of the schedule (0 at the last step).
+        progress: place in this run's schedule, 0 at its first level and 1 at its last.
+        noisy: the sample x at ``sigma``, shape (B, C, ...).
+        conditional: estimate of x0 from the prompt alone, before classifier-free guidance, shape (B, C, ...); the
+            very tensor ``denoised`` when there is no classifier-free guidance.
+        mask: inpainting mask, broadcastable to the latents, 1 where the picture may change; None for everywhere.
+    """
+
+    sigma: float
+    next_sigma: float
+    progress: float
+    noisy: Tensor
+    conditional: Tensor
+    mask: Tensor | None = None
+
+    def following(self, denoised: Tensor, steered: Tensor) -> SamplingStep:
+        """What the next guidance is told after one has turned ``denoised`` into ``steered``.
+
+        The conditional estimate moves along: it stays as far from the guided one as the model put it, so that no
+        guidance takes another's push for the work of classifier-free guidance.
+        """
+        if steered is denoised:
+            return self
+        moved = steered if self.conditional is denoised else self.conditional + (steered - denoised)
+        return replace(self, conditional=moved)
+
+
+class Guidance(ABC):
+    """A method that steers one sampling run at a time through its estimates of x0."""
+
+    @abstractmethod
+    def begin(self, run: SamplingRun) -> None:
+        """Forget the previous run and prepare for this one.
+
+        Raises:
+            ValueError: the method's inputs do not fit the run.
+        """
+
+    @abstractmethod
+    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
+        """Return the steered estimate of x0, shape (B, C, ...); the very same tensor where nothing is to be done."""
+
+    @abstractmethod
+    def finish(self, samples: Tensor) -> Tensor:
+        """Close the trace and return the final latents, shape (B, C, ...).
+
+        A method that guarantees something of the result corrects it here, whatever the sampler did on its last step;
+        every other returns the very same tensor.
+        """
+
+    @property
+    @abstractmethod
+    def trace(self) -> Trace:
+        """What happened in the current or last run."""
+
+
+class Chain(Guidance):
+    """Several guidances in the order in which they are wired; later ones see what earlier ones did.
+
+    Args:
+        guidances: the links, first to last.
+    """
+
+    def __init__(self, guidances: Sequence[Guidance]) -> None:
+        self.guidances = tuple(guidances)
+
+    def begin(self, run: SamplingRun) -> None:
+        """Begin every link."""
+        for guidance in self.guidances:
+            guidance.begin(run)
+
+    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
+        """Pass the estimate through every link."""
+        for guidance in self.guidances:
+            steered = guidance(denoised, step)
+            step = step.following(denoised, steered)
+            denoised = steered
+        return denoised
+
+    def finish(self, samples: Tensor) -> Tensor:
+        """Pass the final latents through every link."""
+        for guidance in self.guidances:
+            samples = guidance.finish(samples)
+        return samples
+
+    @property
+    def trace(self) -> Trace:
+        """All links' records, in the order of the links."""
+        return Trace.joined([guidance.trace for guidance in self.guidances])
+
+
+def movable(mask: Tensor, run: SamplingRun) -> Tensor:
+    """Where latents may change, shape (D,) of 0 and 1: where the mask lets at least half through for every sample.
+
+    Samples with masks of their own are compared where all of them may change, so that a distance means the same for
+    each.
+    """
+    samples = len(mask) if mask.ndim > len(run.latent_shape) else 1
+    full = mask.to(run.device).broadcast_to((samples, *run.latent_shape))
+    return (full.flatten(1) >= 0.5).all(0).float()

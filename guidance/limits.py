@@ -1,0 +1,83 @@
+"""When a method acts: an interval of noise levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SigmaInterval:
+    """Noise levels between which a method acts.
+
+    A function of sigma alone, so that samplers which evaluate the model several times a step, between the levels of
+    the schedule or out of order are guided alike.
+
+    Attributes:
+        high: the method starts when sigma has fallen to this level; infinity for the first step on.
+        low: it stops below this level; 0 for up to the last step.
+    """
+
+    high: float = math.inf
+    low: float = 0.0
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.high) or math.isnan(self.low) or self.low < 0:
+            raise ValueError(f"An interval of noise levels must be two numbers of at least 0, not {self}.")
+
+    def __contains__(self, sigma: float) -> bool:
+        # Half precision schedules miss their own levels by a rounding.
+        return self.low * (1 - 5e-4) <= sigma <= self.high * (1 + 5e-4)
+
+    def share(self, sigma: float, next_sigma: float) -> float:
+        """Which part of the step from one noise level to the next lies inside: 0 where it starts outside.
+
+        With few steps the last one that starts inside goes far beyond the end, perhaps all the way to the picture:
+        what it does counts in full there, with no later evaluation to mend it.
+        """
+        if sigma not in self:
+            return 0.0
+        length = sigma - next_sigma
+        return min(1.0, max(0.0, (sigma - self.low) / length)) if length > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Cap:
+    """Largest correction of an estimate, relative to two measures of the model.
+
+    Attributes:
+        update: share of the model's own update |denoised - noisy|; infinity for no bound.
+        estimate: share of the estimate's norm |denoised|; infinity for no bound.
+    """
+
+    update: float = 1.0
+    estimate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.update > 0 and self.estimate > 0):
+            raise ValueError(f"A cap must be above 0 (infinity switches it off), not {self}.")
+
+    def apply(self, delta: Tensor, denoised: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
+        """Shorten corrections beyond the cap.
+
+        Args:
+            delta: corrections, shape (B, D).
+            denoised: estimates, shape (B, D).
+            noisy: samples from which they were made, shape (B, D).
+
+        Returns:
+            The corrections, and which of them were shortened, shape (B,).
+        """
+        length = delta.norm(dim=1)
+        limit = torch.full_like(length, math.inf)
+        if math.isfinite(self.update):
+            limit = torch.minimum(limit, self.update * (denoised - noisy).norm(dim=1))
+        if math.isfinite(self.estimate):
+            limit = torch.minimum(limit, self.estimate * denoised.norm(dim=1))
+        capped = length > limit
+        if not bool(capped.any()):
+            return delta, capped
+        return delta * torch.where(capped, limit / length, 1.0)[:, None], capped

@@ -1,0 +1,161 @@
+"""Diverse Noise: start noise drawn as a set (after Turinici, arXiv 2202.09573), every picture's an exact Gaussian draw.
+
+Minimising the energy distance alone shrinks noises, which a model answers with flat pictures. Here each single noise of
+a set has exactly the law N(0, I) of an independent one, and only how they lie to one another is designed:
+
+- "simplex": all numbers of a noise keep apart from those of the others, as evenly as so many can.
+- "quantised": the lowest frequencies, which carry composition, represent the Gaussian together with those of the sets
+  before; all else is independent.
+- "independent": nothing is designed.
+
+A noise is found by its number alone: numbers 0..J-1 are the first set of J, the next J the second, and so on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..kernels.low_frequency import coefficients, cosine_basis, with_coefficients
+from ..kernels.quantization import quantize_gaussian, simplex_noise, stratified_lengths
+
+Mode = Literal["quantised", "simplex", "independent"]
+
+MAX_SET = 256
+"""Most noises of one set, and how many of them know of each other: the next 256 begin afresh."""
+
+FEWEST_AVOIDED = 2
+"""A single picture does not say how pictures vary, and so not where among noises it stands."""
+
+
+@dataclass(frozen=True)
+class NoiseDesign:
+    """What a set of noises is made from; equal designs draw equal noises.
+
+    Attributes:
+        seed: of everything that is random.
+        mode: see the module.
+        set_size: J, how many noises are designed together.
+        designed: how many of the lowest frequencies' coefficients, counted over all channels, "quantised" designs.
+        avoid: pictures that quantised noises stay away from, (N, C, ...) latents of one model, or None.
+    """
+
+    seed: int
+    mode: Mode = "quantised"
+    set_size: int = 16
+    designed: int = 48
+    avoid: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"The mode must be one of {', '.join(get_args(Mode))}, not {self.mode!r}.")
+        if not 1 <= self.set_size <= MAX_SET:
+            raise ValueError(f"A set has from 1 to {MAX_SET} noises, not {self.set_size}.")
+        if self.designed < 1:
+            raise ValueError(f"Quantised noise designs at least one coefficient, not {self.designed}.")
+        if self.avoid is not None and self.mode != "quantised":
+            raise ValueError(f'Only quantised noise stays away from pictures, and the mode is "{self.mode}".')
+
+    @property
+    def avoided(self) -> int:
+        """How many pictures the noises stay away from: the newest ``MAX_SET``, or none of a single one."""
+        given = 0 if self.avoid is None else len(self.avoid)
+        return min(given, MAX_SET) if given >= FEWEST_AVOIDED else 0
+
+    def draw(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+        """Draw some noises of the design; each comes out the same whichever others are drawn with it.
+
+        Args:
+            numbers: which ones, counted from 0 through all sets.
+            shape: (C, ...) of one.
+
+        Returns:
+            (len(numbers), C, ...), float32, on the CPU.
+
+        Raises:
+            ValueError: a negative number, or pictures to avoid of another number of channels.
+        """
+        if any(number < 0 for number in numbers):
+            raise ValueError(f"Noises are counted from 0, and {min(numbers)} is below.")
+        if self.mode == "simplex":
+            return self._simplex(numbers, shape)
+        if self.mode == "quantised":
+            return self._quantised(numbers, shape)
+        return torch.stack([self._independent(number, shape) for number in numbers])
+
+    def _independent(self, number: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self._generator(f"noise {number}"))
+
+    def _simplex(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+        sets: dict[int, Tensor] = {}
+        for first in {self._first_of_set(number) for number in numbers}:
+            members = range(first, first + self.set_size)
+            sets[first] = simplex_noise(torch.stack([self._independent(member, shape) for member in members]))
+        return torch.stack([sets[self._first_of_set(number)][number % self.set_size] for number in numbers])
+
+    def _quantised(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+        channels = shape[0]
+        basis = cosine_basis(shape[1:], max(self.designed // channels, 1))
+        known = _scores(self.avoid, shape, len(basis))
+        designs: dict[int, Tensor] = {}
+        for first in sorted({self._first_of_epoch(number) for number in numbers}):
+            last = max(number for number in numbers if self._first_of_epoch(number) == first)
+            designs[first] = self._epoch(first, last, channels * len(basis), known)
+        noises = []
+        # One by one, since a product of matrices may round differently when it has more rows.
+        for number in numbers:
+            first = self._first_of_epoch(number)
+            new = designs[first][number - first].view(1, channels, len(basis))
+            noises.append(with_coefficients(self._independent(number, shape)[None], basis, new))
+        return torch.cat(noises)
+
+    def _epoch(self, first: int, last: int, dimension: int, known: Tensor) -> Tensor:
+        """Designed coefficients of the noises from ``first`` to the end of the set of ``last``, (count, dimension)."""
+        drawn = known.new_empty((0, dimension))
+        while first + len(drawn) <= last:
+            generator = self._generator(f"set from {first + len(drawn)}")
+            start = torch.randn((self.set_size, dimension), generator=generator, dtype=torch.float64)
+            lengths = stratified_lengths(self.set_size, dimension, generator)
+            start *= (lengths / start.norm(dim=1))[:, None]
+            drawn = torch.cat([drawn, quantize_gaussian(start, torch.cat([known, drawn]), keep_norms=True)])
+        return drawn
+
+    def _first_of_set(self, number: int) -> int:
+        return number - number % self.set_size
+
+    def _first_of_epoch(self, number: int) -> int:
+        return number - number % (MAX_SET // self.set_size * self.set_size)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        digest = hashlib.sha256(f"{self.seed}:diverse noise:{purpose}".encode()).digest()
+        return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _scores(pictures: Tensor | None, shape: tuple[int, ...], count: int) -> Tensor:
+    """Coefficients of pictures as a noise would have them, (N, C * count), float64: centred and of unit variance.
+
+    Where pictures crowd in these numbers, so do the noises from which a model draws such pictures. The newest
+    ``MAX_SET`` count, from ``FEWEST_AVOIDED`` on.
+
+    Raises:
+        ValueError: the pictures have another number of channels or axes.
+    """
+    dimension = shape[0] * count
+    if pictures is None or len(pictures) < FEWEST_AVOIDED:
+        return torch.empty((0, dimension), dtype=torch.float64)
+    if pictures.ndim != len(shape) + 1 or pictures.shape[1] != shape[0]:
+        raise ValueError(
+            f"The pictures to stay away from are latents of shape {tuple(pictures.shape[1:])} and noise of shape "
+            f"{shape} is drawn: they belong to another model. Encode them with this model's VAE."
+        )
+    basis = cosine_basis(tuple(pictures.shape[2:]), count)
+    if len(basis) < count:
+        raise ValueError(f"The pictures to stay away from are too small to have {count} frequencies: design fewer.")
+    rows = coefficients(pictures[-MAX_SET:].cpu(), basis).flatten(1).double()
+    deviation = rows.std(0, correction=0)
+    return torch.where(deviation > 0, (rows - rows.mean(0)) / deviation, 0.0)

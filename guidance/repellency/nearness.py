@@ -1,0 +1,91 @@
+"""How near finished pictures are to those of a Protected Index, and which of them are inside a shield."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ...stores.protected.errors import IndexSpaceError, ProtectedIndexError
+from ...stores.protected.index import ProtectedIndex
+from ..latent_map import LatentMap
+from ..protection_record import Approach, Nearness
+from .protected_search import nearest_pictures
+
+
+def latents_near(
+    index: ProtectedIndex, latents: Sequence[Tensor], to_model_space: Callable[[Tensor], Tensor], radius: float
+) -> tuple[Nearness, ...]:
+    """The nearest protected picture of every latent.
+
+    Args:
+        index: of raw latents of the same format.
+        latents: batches of raw latents, each (B, *index.shape).
+        to_model_space: the latent format's map, by which distances are those of Sparse Repellency.
+        radius: of the shields, in the model's space; 0 where none is known.
+
+    Returns:
+        One entry a latent, numbered through all batches.
+
+    Raises:
+        IndexSpaceError: latents of another shape, or a format whose distances cannot be told from raw latents.
+        ProtectedIndexError: nothing is protected, or a file of the index is damaged.
+    """
+    _require_filled(index)
+    for batch in latents:
+        if tuple(batch.shape[1:]) != index.shape:
+            raise IndexSpaceError(
+                f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and these samples are "
+                f"of {_sides(batch.shape[1:])}: nothing was compared. Build an index for this picture size."
+            )
+    latent_map = LatentMap.of(to_model_space, index.shape)
+    if latent_map is None:
+        raise IndexSpaceError(
+            "The model's latent format mixes values, so that the samples cannot be compared with the protected index: "
+            "wire the trace of Sparse Repellency, which compared them."
+        )
+    found: list[Nearness] = []
+    for batch in latents:
+        raw = batch.detach().to("cpu", torch.float32).flatten(1)
+        # What storing a latent in its precision may have moved it by must not put it inside.
+        rounding = torch.finfo(batch.dtype).eps * latent_map.lengths(raw)
+        nearest = nearest_pictures(index, latent_map, raw, radius)
+        found += _numbered(nearest, (radius - rounding).tolist(), len(found))
+    return tuple(found)
+
+
+def features_near(index: ProtectedIndex, features: Tensor, radius: float) -> tuple[Nearness, ...]:
+    """The nearest protected picture by its features.
+
+    Args:
+        index: of features of the same space.
+        features: (n, d), NaN for a picture that could not be measured.
+        radius: distance below which a picture counts as inside.
+
+    Raises:
+        ProtectedIndexError: nothing is protected, the features have another length, or a file is damaged.
+    """
+    _require_filled(index)
+    distances, numbers = index.nearest(features)
+    nearest = [
+        Approach("" if number < 0 else index.name(number), distance)
+        for distance, number in zip(distances[:, 0].tolist(), numbers[:, 0].tolist(), strict=True)
+    ]
+    return tuple(_numbered(nearest, [radius] * len(nearest), 0))
+
+
+def _numbered(nearest: Sequence[Approach], radii: Sequence[float], first: int) -> list[Nearness]:
+    return [
+        Nearness(number, approach.picture, approach.distance, approach.distance < radius)
+        for number, (approach, radius) in enumerate(zip(nearest, radii, strict=True), start=first)
+    ]
+
+
+def _require_filled(index: ProtectedIndex) -> None:
+    if not len(index):
+        raise ProtectedIndexError(f"The protected index {index.folder.name} is empty: it protects nothing.")
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,58 @@
+"""Whether one set of pictures is more diverse than another, in sentences."""
+
+from __future__ import annotations
+
+import math
+
+from .measures.measure import Measure
+from .report import DiversityReport
+from .summary import headline
+
+
+def verdict(before: DiversityReport, after: DiversityReport) -> str:
+    """Compare by the mean distance, which unlike a Vendi Score does not grow with the number of pictures.
+
+    Args:
+        before: on the set to compare with.
+        after: on the other one, in the same feature space.
+
+    Raises:
+        ValueError: the reports are of different feature spaces.
+    """
+    if before.space != after.space:
+        raise ValueError(f"Numbers of {before.space} and of {after.space} cannot be compared.")
+    old, new = before["mean_distance"], after["mean_distance"]
+    if old.value is None or new.value is None:
+        return "Too few pictures to tell whether anything has changed: compare at least two with two."
+    change = new.value - old.value
+    how = "more than" if change > 0 else "less than" if change < 0 else "as much as"
+    told = (
+        f"The pictures differ {how} before: their mean distance is {new.value:.3g} instead of {old.value:.3g}, and "
+        f"{_different(after)} are different pictures instead of {_different(before)}."
+    )
+    if 0 < abs(change) < math.hypot(_half_width(old), _half_width(new)):
+        told += " By the distance alone this may be chance."
+    return told
+
+
+def sentences(report: DiversityReport, before: DiversityReport | None = None) -> list[str]:
+    """What to make of a report, the most important sentence first.
+
+    Args:
+        report: on the pictures.
+        before: on pictures to compare with, in the same feature space.
+    """
+    if before is None:
+        return [headline(report)]
+    return [verdict(before, report), f"Before: {headline(before)}", f"After: {headline(report)}"]
+
+
+def _half_width(measure: Measure) -> float:
+    """Half of the interval, whose ends may be cut off at the range of the measure; infinity where it is not known."""
+    if measure.value is None or measure.lower is None or measure.upper is None:
+        return math.inf
+    return max(measure.upper - measure.value, measure.value - measure.lower)
+
+
+def _different(report: DiversityReport) -> str:
+    return f"{len(report.duplicates.kept)} of {report.pictures - len(report.unmeasured)}"

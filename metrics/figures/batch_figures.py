@@ -1,0 +1,191 @@
+"""The figures and numbers of a batch's report, of a batch before it, and of what guidance did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...guidance.trace import Trace
+from ..batch import Thumbnails
+from ..measures.protected import GUIDANCE, ProtectedReport
+from ..page import Plate
+from ..report import DiversityReport
+from ..summary import LABELS, value_text
+from .comparison import side_by_side
+from .grid import SHOWN, picture_grid
+from .irs_chart import irs_chart
+from .picture_map import far_apart, picture_map
+from .protected_chart import protected_chart
+from .repelled import repelled_from
+from .report_sheet import Row, column_width, full_width
+from .similarity_map import similarity_map
+from .spectrum_chart import spectrum_chart
+from .trace_chart import trace_chart
+
+BEFORE, AFTER = "before", "after"
+
+_TABLE = (
+    "vendi_1",
+    "mean_distance",
+    "smallest_distance",
+    "different_pictures",
+    "precision",
+    "recall",
+    "coverage",
+    "frechet_distance",
+    "irs_infinity",
+    "irs_infinity_adjusted",
+)
+
+
+@dataclass(frozen=True)
+class MeasuredBatch:
+    """Pictures and what was measured on them.
+
+    Attributes:
+        images: the pictures.
+        features: (n, d) unit rows, NaN for a picture that could not be measured.
+        report: on them.
+    """
+
+    images: Thumbnails
+    features: Tensor
+    report: DiversityReport
+
+    @property
+    def measured(self) -> list[int]:
+        """Indices of the pictures that could be measured."""
+        return torch.nonzero(self.features.isfinite().all(1)).flatten().tolist()
+
+
+@dataclass(frozen=True)
+class GuidedRun:
+    """What guidance did while pictures were drawn.
+
+    Attributes:
+        trace: of the run.
+        images: one finished picture a sample of the run.
+        thumbnails: of references, by the identity that the trace gives them.
+    """
+
+    trace: Trace
+    images: Sequence[Image.Image]
+    thumbnails: Mapping[str, Image.Image]
+
+
+def number_rows(after: MeasuredBatch, before: MeasuredBatch | None = None) -> list[Row]:
+    """The numbers that matter most as rows of a table, those of the batch before beside them."""
+    batches = [batch for batch in (before, after) if batch is not None]
+    names = {measure.name for measure in after.report.measures}
+    rows = [("", *((BEFORE, AFTER) if before is not None else ("value",)))]
+    for name in (name for name in _TABLE if name in names):
+        rows.append((LABELS[name], *(value_text(batch.report[name]) for batch in batches)))
+    return rows
+
+
+def opening_plate(after: MeasuredBatch, before: MeasuredBatch | None, width: int) -> Plate:
+    """The pictures themselves, beside those of the batch before where there is one.
+
+    Args:
+        after: the batch.
+        before: the batch to compare it with.
+        width: in pixels.
+    """
+    caption = "Pictures with the same letter are near-duplicates; the ones struck out would be rejected."
+    if before is None:
+        grid = picture_grid(after.images, after.report.duplicates, width, caption=False)
+        return Plate(grid, "The pictures", caption, photographic=True)
+    image = side_by_side((BEFORE, AFTER), (before.images, after.images), (before.report, after.report), width)
+    return Plate(image, "Before and after", caption, photographic=True, wide=True)
+
+
+def batch_plates(
+    after: MeasuredBatch,
+    before: MeasuredBatch | None = None,
+    groups: Sequence[str] | None = None,
+    run: GuidedRun | None = None,
+    protected: Sequence[ProtectedReport] = (),
+) -> Iterator[Plate]:
+    """Draw everything that there is to be drawn, one figure at a time.
+
+    Args:
+        after: the batch.
+        before: the batch to compare it with.
+        groups: name of each picture's group.
+        run: that drew the batch.
+        protected: how near the batch is to protected pictures.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    yield opening_plate(after, before, column_width() if before is None else full_width())
+    if run is not None:
+        yield from _run_plates(run)
+    for near in protected:
+        yield Plate(
+            protected_chart(near, column_width()),
+            f"Protected pictures ({near.source})",
+            "How far every picture is from the nearest protected one"
+            + ("; before, how near it came while it was drawn." if near.source == GUIDANCE else "."),
+        )
+    if not after.measured:
+        return
+    yield _map(after, before, groups)
+    for batch, when in ((before, f" {BEFORE}"), (after, f" {AFTER}" if before is not None else "")):
+        if batch is not None and batch.measured:
+            yield _similarities(batch, f"Similarity of all pairs{when}")
+    yield Plate(
+        spectrum_chart(after.report, column_width()),
+        "Spectrum",
+        "How the set divides into independent kinds; the orange line is the effective number of pictures.",
+    )
+    if after.report.retrieval is not None:
+        yield Plate(
+            irs_chart(after.report.retrieval, after.report.real_retrieval, column_width()),
+            "Image Retrieval Score",
+            "Share of the references that are the nearest neighbour of some picture.",
+        )
+
+
+def _run_plates(run: GuidedRun) -> Iterator[Plate]:
+    if any(run.trace.contacts_of(sample) for sample in range(len(run.images))):
+        yield Plate(
+            repelled_from(run.trace, run.images, run.thumbnails, column_width()),
+            "Pushed apart",
+            "Left, the finished pictures; right, what each came too close to while it was drawn.",
+            photographic=True,
+        )
+    yield Plate(
+        trace_chart(run.trace, column_width()),
+        "What guidance did",
+        "Above, how far estimates were moved at each step; below, how many of them.",
+    )
+
+
+def _similarities(batch: MeasuredBatch, title: str) -> Plate:
+    rows = batch.measured
+    images = [batch.images[row] for row in rows] if len(rows) <= SHOWN else None
+    caption = "Bright squares are families of pictures that look alike."
+    return Plate(similarity_map(batch.features[rows], column_width(), images), title, caption)
+
+
+def _map(after: MeasuredBatch, before: MeasuredBatch | None, groups: Sequence[str] | None) -> Plate:
+    """Both batches on one map, so that a wider spread is seen to be one."""
+    batches = [batch for batch in (before, after) if batch is not None]
+    features = torch.cat([batch.features[batch.measured] for batch in batches])
+    places = [(batch, row) for batch in batches for row in batch.measured]
+    names: list[str] | None = [BEFORE if batch is before else AFTER for batch, _ in places]
+    if before is None:
+        names = None if groups is None else [str(groups[row]) for _, row in places]
+    marked = far_apart(features)
+    images = [places[mark][0].images[places[mark][1]] for mark in marked]
+    return Plate(
+        picture_map(features, images, marked, names, column_width()),
+        "Map",
+        "Every dot is a picture. Clumps look alike; an empty plane with one clump is a narrow set.",
+        photographic=True,
+    )

@@ -1,0 +1,86 @@
+"""The figures of a folder's report, of the few pictures that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from ...features.picture_files import read_picture
+from ..measures.subsample import sample_rows
+from ..page import Plate
+from ..report import DiversityReport
+from .canvas import tile
+from .grid import draw_grid, shown_in_grid
+from .irs_chart import irs_chart
+from .picture_map import far_apart, picture_map
+from .similarity_map import similarity_map
+from .spectrum_chart import spectrum_chart
+
+_WIDTH = 1024
+_TILE = 256
+# Points of the map at most: it is drawn from a random choice of larger sets.
+_MAPPED = 2000
+
+
+def folder_plates(
+    report: DiversityReport, paths: Sequence[Path], features: Tensor, groups: Sequence[str] | None
+) -> list[Plate]:
+    """Draw everything that there is to be drawn.
+
+    Args:
+        report: on the folder.
+        paths: of its pictures.
+        features: (n, d) unit rows, NaN for unreadable files.
+        groups: name of each picture's group.
+    """
+    unmeasured = set(report.unmeasured)
+    readable = [index for index in range(len(paths)) if index not in unmeasured]
+    if not readable:
+        return []
+    rows = [readable[place] for place in sample_rows(len(readable), _MAPPED).tolist()]
+    shown = [index for index in shown_in_grid(len(paths), report.duplicates) if index not in unmeasured]
+    chosen = features[rows]
+    marked = far_apart(chosen)
+    mapped_groups = None if groups is None else [str(groups[row]) for row in rows]
+    plates = [
+        Plate(
+            draw_grid([_thumbnail(paths[index]) for index in shown], shown, report.duplicates, _WIDTH, len(readable)),
+            "The pictures",
+            "Pictures with the same letter are near-duplicates; the ones struck out would be rejected.",
+            photographic=True,
+            wide=True,
+        ),
+        Plate(
+            picture_map(chosen, [_thumbnail(paths[rows[row]]) for row in marked], marked, mapped_groups, _WIDTH),
+            "Map",
+            "Every dot is a picture. Clumps look alike; an empty plane with one clump is a narrow set.",
+            photographic=True,
+        ),
+        Plate(
+            similarity_map(chosen, _WIDTH),
+            "Similarity of all pairs",
+            "Bright squares are families of pictures that look alike.",
+        ),
+        Plate(
+            spectrum_chart(report, _WIDTH),
+            "Spectrum",
+            "How the set divides into independent kinds; the orange line is the effective number of pictures.",
+        ),
+    ]
+    if report.retrieval is not None:
+        plates.append(
+            Plate(
+                irs_chart(report.retrieval, report.real_retrieval, _WIDTH),
+                "Image Retrieval Score",
+                "Share of the reference pictures that are the nearest neighbour of some picture. Even real pictures "
+                "stay below the ideal line: compare with theirs.",
+            )
+        )
+    return plates
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    return tile(read_picture(path), _TILE)

@@ -1,0 +1,1 @@
+"""The measures of the Diversity Report, one module each."""

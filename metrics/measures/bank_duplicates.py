@@ -1,0 +1,33 @@
+"""Whether pictures repeat remembered ones, in a sentence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...kernels.similarity import unit_rows
+from .neighbours import ReferenceIndex
+
+
+def novelty(features: Tensor, remembered: Tensor, duplicate_distance: float) -> str:
+    """Compare every picture with its nearest remembered one.
+
+    Args:
+        features: (n, d) unit rows, NaN for a picture that could not be measured.
+        remembered: (m, d) features of the remembered pictures; rows that are not finite are left out.
+        duplicate_distance: below which two pictures are near-duplicates.
+    """
+    remembered = unit_rows(remembered[remembered.isfinite().all(1)].float())
+    numbers = torch.nonzero(features.isfinite().all(1)).flatten()
+    if not len(remembered) or not len(numbers):
+        return "There is nothing remembered to compare the pictures with."
+    measured = features[numbers]
+    distances = (measured - remembered[ReferenceIndex(remembered).nearest(measured)]).norm(dim=1)
+    closest = int(distances.argmin())
+    repeats = int((distances < duplicate_distance).sum())
+    told = f"{repeats} of {len(measured)} pictures repeat" if repeats else "None of the pictures repeats"
+    return (
+        f"{told} one of {len(remembered)} remembered pictures almost exactly; the closest is picture "
+        f"{int(numbers[closest])} at distance {float(distances[closest]):.3g}, and the median distance is "
+        f"{float(distances.median()):.3g}."
+    )

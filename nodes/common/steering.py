@@ -1,0 +1,140 @@
+"""What the nodes that steer a MODEL have in common: widgets, checks and the record of what they did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...guidance.base import Guidance
+from ...guidance.limits import Cap, SigmaInterval
+from ...guidance.trace import Trace
+from ..host.messages import logger, show
+from ..host.sampling import PercentToSigma, guided, sigma_interval
+from ..host.schema import input_extras
+from .sockets import TraceSocket
+from .traces import RunTraces
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+UNLIMITED = 100.0
+"""Largest value of a widget whose largest value means infinity, such as those of the caps."""
+
+UPDATE, ESTIMATE = "the change that the model makes", "the length of the estimate"
+
+
+def unlimited(value: float) -> float:
+    """What a widget's largest value means: infinity."""
+    return math.inf if value >= UNLIMITED else value
+
+
+def interval_inputs(end: float, why: str = "") -> list[io.Input]:
+    """The widgets ``start_percent`` and ``end_percent``.
+
+    Args:
+        end: recommended end, as a share of the model's schedule.
+        why: what is lost by ending later, as the end of the tooltip.
+    """
+    return [
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.001,
+            tooltip="Where in the model's schedule it begins. 0 is the start.",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=end,
+            min=0.0,
+            max=1.0,
+            step=0.001,
+            tooltip=f"Where in the model's schedule it ends. 1 is the end{why}.",
+        ),
+    ]
+
+
+def cap_inputs(default: Cap) -> list[io.Input]:
+    """The widgets ``cap_update`` and ``cap_estimate``."""
+    return [
+        io.Float.Input(
+            name,
+            default=min(value, UNLIMITED),
+            min=0.01,
+            max=UNLIMITED,
+            step=0.01,
+            tooltip=f"Longest push, relative to {whole}. {UNLIMITED:g} is no cap.",
+            **input_extras(io.Float.Input, advanced=True),
+        )
+        for name, value, whole in (("cap_update", default.update, UPDATE), ("cap_estimate", default.estimate, ESTIMATE))
+    ]
+
+
+def steered_outputs() -> list[io.Output]:
+    """The steered model and the record of its runs."""
+    return [
+        io.Model.Output(
+            "steered",
+            display_name="model",
+            tooltip="The steered model; the model itself when there is nothing to do.",
+        ),
+        TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for a report."),
+    ]
+
+
+def check_numbers(defaults: DataclassInstance, **numbers: float | None) -> bool | str:
+    """Say what is wrong with numbers before anything runs.
+
+    Args:
+        defaults: settings that check themselves when made.
+        numbers: fields of the settings; None for what comes along a wire and is not known yet.
+
+    Returns:
+        True, or the sentence for the user.
+    """
+    try:
+        replace(defaults, **{name: value for name, value in numbers.items() if value is not None})
+    except ValueError as error:
+        return str(error)
+    return True
+
+
+def steered(
+    model: Any,
+    make: Callable[[SigmaInterval], Guidance],
+    start_percent: float,
+    end_percent: float,
+    name: str,
+    node_id: str | None,
+) -> tuple[Any, RunTraces]:
+    """Guide a MODEL, and tell on the node and in the log what every run did.
+
+    Args:
+        model: the MODEL; it stays as it is.
+        make: makes the guidance of one run from the noise levels at which it acts.
+        start_percent: share of the model's schedule at which it begins.
+        end_percent: share at which it ends.
+        name: of the method, for the log.
+        node_id: the node to write on.
+
+    Returns:
+        The guided MODEL and the record of its runs.
+    """
+    traces = RunTraces()
+
+    def make_for_run(percent_to_sigma: PercentToSigma) -> Guidance:
+        return make(sigma_interval(percent_to_sigma, start_percent, end_percent))
+
+    def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
+        traces.record(latents, latent_format, trace)
+        told = trace.summary()
+        logger.info("%s (node %s): %s", name, node_id, told)
+        show(node_id, told)
+
+    return guided(model, make_for_run, report), traces

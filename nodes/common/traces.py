@@ -1,0 +1,34 @@
+"""What the runs of a guided MODEL did, to be looked up by what they drew."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ...guidance.trace import Trace
+from ..host.latents import identities
+
+RUNS_KEPT = 32
+
+
+@dataclass(frozen=True)
+class RunTraces:
+    """The records of the last runs of one guided MODEL; goes along a wire beside it.
+
+    The host hands the same object to every consumer and runs a node again only when its inputs change. So a record is
+    found by the latents that the run made, whatever was drawn with the same MODEL before or since: what a consumer
+    reads depends on its inputs alone.
+    """
+
+    _runs: deque[tuple[tuple[str, ...], Trace]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT), repr=False)
+
+    def record(self, latents: Tensor, latent_format: str, trace: Trace) -> None:
+        """Keep the record of the run that made these raw latents (B, C, ...)."""
+        self._runs.append((identities(latents, latent_format), trace))
+
+    def of(self, latents: Tensor, latent_format: str) -> Trace | None:
+        """The record of the latest run that made exactly these latents; None if none of those kept did."""
+        wanted = identities(latents, latent_format)
+        return next((trace for made, trace in reversed(self._runs) if made == wanted), None)

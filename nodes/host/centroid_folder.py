@@ -1,0 +1,25 @@
+"""Where feature centroids live: the host's folder ``diversity_centroids``, which extra_model_paths.yaml can move."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+
+from ...stores.files import validate_name
+
+FOLDER = "diversity_centroids"
+
+
+def register_centroid_folder() -> None:
+    """Tell the host of the folder: by default in the user directory, which updates of packs leave alone."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.get_user_directory()) / FOLDER))
+
+
+def centroid_path(name: str) -> Path:
+    """The file of the centroid of this name, whether it exists or not.
+
+    Raises:
+        ValueError: the name is not fit.
+    """
+    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{validate_name(name, 'centroid')}.safetensors"

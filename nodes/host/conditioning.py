@@ -1,0 +1,40 @@
+"""A CONDITIONING as one vector: what a prompt means to the model's own text encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...guidance.vendi.prompts import EncodedPrompt
+
+
+def encoded_prompt(conditioning: Any) -> EncodedPrompt:
+    """The pooled vector of a CONDITIONING or, for encoders that give none, the mean of its tokens.
+
+    Where several are combined, their mean stands for all.
+
+    Raises:
+        ValueError: it holds nothing, or numbers that are not finite.
+    """
+    vectors = [_vector(tokens, facts) for tokens, facts in conditioning]
+    sizes = {tuple(vector.shape) for vector in vectors}
+    if len(sizes) != 1:
+        raise ValueError("The conditioning holds nothing, or prompts of several text encoders. Wire one prompt's.")
+    vector = torch.stack(vectors).mean(0)
+    if not vector.isfinite().all():
+        raise ValueError("The conditioning holds NaN or infinite numbers and says nothing of a prompt.")
+    pooled = "pooled" if conditioning[0][1].get("pooled_output") is not None else "tokens"
+    return EncodedPrompt(vector[None], f"conditioning-v1:{pooled}:{len(vector)}")
+
+
+def _vector(tokens: Tensor, facts: dict[str, Any]) -> Tensor:
+    pooled = facts.get("pooled_output")
+    if pooled is not None:
+        return pooled.detach().float().cpu().flatten(0, -2).mean(0)
+    rows = tokens.detach().float().cpu().flatten(0, -2)
+    mask = facts.get("attention_mask")
+    if mask is not None and mask.numel() == len(rows) and mask.any():
+        rows = rows[mask.flatten().bool().cpu()]
+    return rows.mean(0)

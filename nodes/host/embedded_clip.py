@@ -1,0 +1,96 @@
+"""The embedded model's text encoder as a CLIP of the host, so that the stock text nodes work with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.sd
+import torch
+from torch import Tensor, nn
+
+from ...embedded.text import TextEncoder
+from .messages import logger, show_on_executing_node
+
+Tokens = dict[str, list[list[tuple[int, float]]]]
+
+BATCH = "words"
+
+
+class _Tokenizer:
+    """Prompts to word numbers; says which words the model was never taught."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self.encoder = encoder
+
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> Tokens:
+        """Eight numbers with weight 1; ComfyUI's weights in brackets have no meaning for a bag of words.
+
+        Raises:
+            ValueError: the prompt holds more than eight known words.
+        """
+        if unknown := self.encoder.unknown_words(text):
+            words = ", ".join(f'"{word}"' for word in unknown)
+            sentence = f"The embedded model does not know {words} and draws without. Its words are listed in the help."
+            logger.warning(sentence)
+            show_on_executing_node(sentence)
+        numbers = self.encoder.tokenize(text).tolist()
+        return {BATCH: [[(number, 1.0) for number in numbers]]}
+
+    def untokenize(self, token_weight_pair: list[tuple[int, float]]) -> list[tuple[tuple[int, float], str]]:
+        """Pair every token with its word."""
+        words = self.encoder.vocabulary.words
+        return [(pair, words[pair[0]]) for pair in token_weight_pair]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing to save beyond the encoder's weights."""
+        return {}
+
+
+class _ClipModel(nn.Module):
+    """What the host asks of a text encoder."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dtypes = {torch.float32}
+
+    def set_clip_options(self, options: dict[str, Any]) -> None:
+        """There are no layers to choose from."""
+
+    def reset_clip_options(self) -> None:
+        """There are no options to forget."""
+
+    def encode_token_weights(self, token_weight_pairs: Tokens) -> tuple[Tensor, Tensor]:
+        """Word numbers to (tokens (B, 8, 128), pooled (B, 128)) on the CPU."""
+        numbers = [[number for number, _ in prompt] for prompt in token_weight_pairs[BATCH]]
+        device = self.encoder.token_embedding.weight.device
+        tokens, pooled = self.encoder(torch.tensor(numbers, device=device))
+        return tokens.cpu(), pooled.cpu()
+
+    def load_sd(self, sd: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+        """Load weights by name; missing and unexpected names, as the host wants them."""
+        missing, unexpected = self.encoder.load_state_dict(sd, strict=False)
+        return list(missing), list(unexpected)
+
+
+def embedded_clip() -> comfy.sd.CLIP:
+    """The embedded text encoder as a CLIP."""
+    encoder = TextEncoder.load()
+
+    class Target:
+        """Where the host finds the parts of a text encoder."""
+
+        params: dict[str, Any] = {}  # noqa: RUF012
+
+        @staticmethod
+        def clip(device: torch.device, **_: Any) -> _ClipModel:
+            """The network, on the device that the host chose."""
+            return _ClipModel(encoder).to(device)
+
+        @staticmethod
+        def tokenizer(**_: Any) -> _Tokenizer:
+            """The tokenizer."""
+            return _Tokenizer(encoder)
+
+    parameters = sum(weight.numel() for weight in encoder.parameters())
+    return comfy.sd.CLIP(Target, parameters=parameters, model_options={"dtype": torch.float32})

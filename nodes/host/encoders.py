@@ -1,0 +1,256 @@
+"""The host's decoders and image encoders as feature spaces that a run can be steered in.
+
+Whatever a loader node loads is made in inference mode and can take part in no gradient. So networks are copied, outside
+of that mode and in float32, for one run, and the copies are forgotten with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ...features.colour_layout import ColourLayout
+from ...features.encoder import Encoder
+from ...features.latent_preview import LatentPreview
+from ...features.random_network import RandomNetwork
+from ...features.space import FeatureSpace
+from ...guidance.base import SamplingRun
+from ...guidance.vendi.latent_features import (
+    Decode,
+    LatentFeatures,
+    MakeFeatures,
+    latent_layout,
+)
+from .open_clip import (
+    OPEN_CLIP,
+    check_open_clip,
+    open_clip_space,
+    open_clip_spaces,
+)
+
+LATENTS, PREVIEW = "latents", "preview"
+CLIP_VISION = "clip vision"
+PICTURE_SPACES = ("random network", "colour layout", CLIP_VISION)
+
+SPACES_TOOLTIP = (
+    "latents: colours and layout, as coarse as a thumbnail, at no cost. preview: a random network on the linear "
+    "preview of the latents. random network, colour layout: taken of pictures, decoded by the vae (a TAESD is quick). "
+    "clip vision: what a picture shows, needs clip_vision, and decodes by the vae or, without one, the linear preview. "
+    "open clip: the same by a model in a folder of its own among the clip_vision models."
+)
+
+DECODED_LATENTS = 64 * 64
+"""Latent pixels that are decoded at once on the way to gradients."""
+
+HASHED_NUMBERS = 65536
+"""Weights of at most so many numbers go into the name of a network: biases and norms tell models apart."""
+
+
+class HostNetworks(NamedTuple):
+    """What the sockets of a node gave.
+
+    Attributes:
+        vae: a VAE or None.
+        clip_vision: a CLIP_VISION or None.
+    """
+
+    vae: Any = None
+    clip_vision: Any = None
+
+
+def picture_spaces() -> list[str]:
+    """Names of the feature spaces of pictures that there are now."""
+    return [*PICTURE_SPACES, *open_clip_spaces()]
+
+
+def spaces() -> list[str]:
+    """Names of all feature spaces that there are now."""
+    return [LATENTS, PREVIEW, *picture_spaces()]
+
+
+def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatures:
+    """The feature space of a widget's value for runs of a MODEL.
+
+    Args:
+        kind: one of ``spaces()``.
+        model: a MODEL, which is not kept.
+        networks: what is wired.
+
+    Raises:
+        ValueError: a network is missing or does not fit the model.
+    """
+    latent_format = model.model.latent_format
+    if kind == LATENTS:
+        return latent_layout()
+    shows_content = kind == CLIP_VISION or kind.startswith(OPEN_CLIP)
+    if kind == CLIP_VISION:
+        _check_clip_vision(networks.clip_vision)
+    elif shows_content:
+        check_open_clip(kind)
+    if kind == PREVIEW or (shows_content and networks.vae is None):
+        _check_preview(latent_format)
+    else:
+        _check_vae(networks.vae, latent_format, kind)
+
+    def make(run: SamplingRun) -> LatentFeatures:
+        with torch.inference_mode(False):
+            if kind == PREVIEW:
+                return LatentFeatures(_preview(latent_format, RandomNetwork()), one_frame=True)
+            space = picture_space(kind, networks.clip_vision, run.device)
+            if networks.vae is None:
+                return LatentFeatures(space, _preview(latent_format, space).preview)
+            decode = _decoder(networks.vae, latent_format, run.device)
+            area = torch.Size(run.latent_shape[-2:]).numel()
+            return LatentFeatures(space, decode, max(1, DECODED_LATENTS // area))
+
+    return make
+
+
+def picture_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureSpace:
+    """The feature space of pictures of a widget's value.
+
+    Args:
+        kind: one of ``picture_spaces()``.
+        clip_vision: a CLIP_VISION where the kind needs one.
+        device: where to compute.
+
+    Raises:
+        ValueError: the CLIP_VISION is missing or of an unknown kind, or there is no such open_clip model.
+    """
+    # Weights that are drawn here must be able to take part in gradients.
+    with torch.inference_mode(False):
+        if kind == "random network":
+            return RandomNetwork()
+        if kind == "colour layout":
+            return ColourLayout()
+        if kind.startswith(OPEN_CLIP):
+            return open_clip_space(kind, device)
+        _check_clip_vision(clip_vision)
+        return _clip_space(clip_vision, device)
+
+
+def picture_features(kind: str, clip_vision: Any, images: Tensor, count: int) -> dict[str, Tensor]:
+    """Features of finished pictures, by the tag of their space, for a bank.
+
+    Args:
+        kind: one of ``picture_spaces()``.
+        clip_vision: a CLIP_VISION where the kind needs one.
+        images: (count * frames, H, W, C) in 0 to 1; the middle frame stands for a video.
+        count: number of latents that they were decoded from.
+
+    Raises:
+        ValueError: the images do not belong to the latents, or the CLIP_VISION is missing or of an unknown kind.
+    """
+    if not len(images) or len(images) % count:
+        raise ValueError(f"There are {len(images)} images for {count} latents. Wire the decoded samples themselves.")
+    frames = len(images) // count
+    pictures = images[frames // 2 :: frames, ..., :3].movedim(-1, 1)
+    space = picture_space(kind, clip_vision, comfy.model_management.get_torch_device())
+    with torch.no_grad():
+        return {space.tag: torch.cat([space(picture[None]) for picture in pictures]).cpu()}
+
+
+def _preview(latent_format: Any, pictures: FeatureSpace) -> LatentPreview:
+    bias = latent_format.latent_rgb_factors_bias
+    return LatentPreview(
+        type(latent_format).__name__,
+        torch.tensor(latent_format.latent_rgb_factors),
+        None if bias is None else torch.tensor(bias),
+        pictures,
+    )
+
+
+def _decoder(vae: Any, latent_format: Any, device: torch.device) -> Decode:
+    vae.throw_exception_if_invalid()
+    comfy.model_management.load_models_gpu([vae.patcher])
+    network = copy.deepcopy(vae.first_stage_model).to(device, torch.float32).eval().requires_grad_(False)
+    to_raw = copy.deepcopy(latent_format).process_out
+    of_videos = vae.latent_dim == 3
+    to_picture = vae.process_output
+
+    def decode(latents: Tensor) -> Tensor:
+        # A format of videos maps single frames too, but wants their axis.
+        raw = to_raw(latents.unsqueeze(2)) if latent_format.latent_dimensions == 3 else to_raw(latents)
+        if raw.ndim == 4 and of_videos:
+            raw = raw.unsqueeze(2)
+        elif raw.ndim == 5 and not of_videos:
+            raw = raw[:, :, 0]
+        with _saved_apart(network):
+            pictures = to_picture(network.decode(raw).float())
+        return pictures[:, :, 0] if pictures.ndim == 5 else pictures
+
+    return decode
+
+
+def _clip_space(clip_vision: Any, device: torch.device) -> FeatureSpace:
+    network = copy.deepcopy(clip_vision.model).to(device, torch.float32).eval().requires_grad_(False)
+    size = clip_vision.image_size
+    mean, spread = (
+        torch.tensor(each, device=device)[:, None, None] for each in (clip_vision.image_mean, clip_vision.image_std)
+    )
+
+    def encode(pictures: Tensor) -> Tensor:
+        # The host's own preprocessing rounds to 8 bits, through which no gradient flows.
+        scaled = interpolate(pictures.to(device), (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        with _saved_apart(network):
+            return network(pixel_values=(scaled - mean) / spread, intermediate_output=-2)[2]
+
+    with torch.no_grad():
+        dimension = encode(torch.full((1, 3, size, size), 0.5)).shape[-1]
+    return Encoder(encode, f"clip-vision-v1:{_weights_name(network)}", dimension, differentiable=True)
+
+
+def _saved_apart(network: torch.nn.Module) -> torch.autograd.graph.saved_tensors_hooks:
+    """Within it, what a backward pass will need is copied, all but the weights.
+
+    The host's networks add to their activations in place, which would spoil what autograd has saved of them.
+    """
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+
+    def pack(saved: Tensor) -> Tensor:
+        return saved if saved.untyped_storage().data_ptr() in weights else saved.clone()
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept)
+
+
+def _weights_name(network: torch.nn.Module) -> str:
+    """Twelve digits that tell networks of the same kind apart, on every device and in every precision."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        if weight.numel() <= HASHED_NUMBERS:
+            digest.update(weight.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _check_preview(latent_format: Any) -> None:
+    unusual = getattr(latent_format, "latent_rgb_factors_reshape", None)
+    if latent_format.latent_rgb_factors is None or unusual is not None:
+        raise ValueError(
+            f"ComfyUI has no linear preview of {type(latent_format).__name__} latents. Wire a vae, or choose latents."
+        )
+
+
+def _check_vae(vae: Any, latent_format: Any, kind: str) -> None:
+    if vae is None:
+        raise ValueError(f'The features "{kind}" are taken of pictures. Wire a vae, a TAESD is quickest.')
+    if vae.latent_channels != latent_format.latent_channels:
+        raise ValueError(
+            f"The vae decodes latents of {vae.latent_channels} channels and this model's have "
+            f"{latent_format.latent_channels}. Wire the model's own, or a TAESD of its kind."
+        )
+
+
+def _check_clip_vision(clip_vision: Any) -> None:
+    if clip_vision is None:
+        raise ValueError('The features "clip vision" need a CLIP vision model. Wire clip_vision, or choose others.')
+    if not all(hasattr(clip_vision, name) for name in ("model", "image_size", "image_mean", "image_std")):
+        raise ValueError(
+            f"This clip_vision ({type(clip_vision).__name__}) is none of ComfyUI's own. Load it with Load CLIP Vision."
+        )

@@ -1,0 +1,123 @@
+"""Feature Guidance inside the host's sampling: which rows of the network's batch are the prompt's, and hooks that are
+there for one sampling run only.
+
+The hooks are set after the host has loaded and patched the model and are taken off before it cleans up, also when a
+run fails or is cancelled. Between, three wrappers pass on what a hook itself cannot know: the conditioning of each
+part of the network's batch, whose order and division the host chooses by free memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import comfy.patcher_extension
+from torch import Tensor, nn
+
+from ...guidance.activations.guidance import FeatureGuidance
+from ...guidance.activations.hooks import LayerHooks
+from ...guidance.activations.layers import COMPILED, check_readable, find_layers
+from .sampling import guidances_of_run
+
+KEY = "diversity_guidance_features"
+APPLY_MODEL = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
+
+
+def with_feature_hooks(patched: Any) -> Any:
+    """Let the Feature Guidances among a MODEL's links work inside its network; changes and returns the MODEL."""
+    wrappers = comfy.patcher_extension.WrappersMP
+    if not patched.get_wrappers(wrappers.SAMPLER_SAMPLE, KEY):
+        patched.add_wrapper_with_key(wrappers.SAMPLER_SAMPLE, KEY, _sample)
+        patched.add_wrapper_with_key(wrappers.CALC_COND_BATCH, KEY, _calculate)
+        patched.add_wrapper_with_key(wrappers.APPLY_MODEL, KEY, _apply)
+    return patched
+
+
+def readable_network(model: Any) -> nn.Module:
+    """The network of a MODEL.
+
+    Raises:
+        ValueError: its layers cannot be read, because it is compiled or its weights are elsewhere.
+    """
+    network: nn.Module = model.get_model_object("diffusion_model")
+    _check_not_compiled(model.model_options)
+    check_readable(network)
+    for part in model.object_patches.values():
+        if isinstance(part, nn.Module):
+            check_readable(part)
+    return network
+
+
+class _Passes:
+    """Which parts of the network's batch are the prompt's, in one sampling run."""
+
+    def __init__(self, guider: Any, guidances: Sequence[FeatureGuidance]) -> None:
+        self._guider = guider
+        self._guidances = guidances
+        self._of_prompt: set[int] = {0}
+
+    def batch_of(self, conditionings: Sequence[Any]) -> None:
+        """Find the prompt among the conditionings of the next batch; guiders order them as they like."""
+        prompt = getattr(self._guider, "conds", {}).get("positive")
+        # Context windows pass on copies, in the order of classifier-free guidance: the prompt first.
+        self._of_prompt = {place for place, item in enumerate(conditionings) if item is prompt} or {0}
+
+    def open(self, x: Tensor, sigma: float, kinds: Sequence[int]) -> None:
+        """Tell the guidances what the network is about to do."""
+        size = len(x) // max(len(kinds), 1)
+        every = [slice(at * size, (at + 1) * size) for at in range(len(kinds))]
+        of_prompt = [part for part, kind in zip(every, kinds, strict=True) if kind in self._of_prompt]
+        for guidance in self._guidances:
+            guidance.at(sigma, every if guidance.every_pass else of_prompt)
+
+    def close(self) -> None:
+        """Tell them that it has."""
+        for guidance in self._guidances:
+            guidance.at(None)
+
+
+def _sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Sampler-sample wrapper: hooks on the network for this run."""
+    guider, extra = args[0], args[2]
+    guidances = [g for g in guidances_of_run(guider.model_options) if isinstance(g, FeatureGuidance) and not g.is_off]
+    if not guidances:
+        return executor(*args, **kwargs)
+    network = guider.inner_model.diffusion_model
+    _check_not_compiled(guider.model_options)
+    check_readable(network)
+    layers = find_layers(network)
+    extra["model_options"]["transformer_options"][KEY] = _Passes(guider, guidances)
+    with ExitStack() as stack:
+        for guidance in guidances:
+            stack.enter_context(LayerHooks(layers, list(guidance.weights), guidance.visit))
+        return executor(*args, **kwargs)
+
+
+def _calculate(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calc-cond-batch wrapper: the conditionings of a batch."""
+    model_options = kwargs.get("model_options", args[4] if len(args) > 4 else {})
+    passes = model_options.get("transformer_options", {}).get(KEY)
+    if passes is not None:
+        passes.batch_of(kwargs.get("conds", args[1] if len(args) > 1 else ()))
+    return executor(*args, **kwargs)
+
+
+def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Apply-model wrapper: one evaluation of the network."""
+    given = dict(zip(APPLY_MODEL, args, strict=False)) | kwargs
+    options = given.get("transformer_options") or {}
+    passes = options.get(KEY)
+    if passes is None:
+        return executor(*args, **kwargs)
+    passes.open(given["x"], float(given["t"].max()), options.get("cond_or_uncond", [0]))
+    try:
+        return executor(*args, **kwargs)
+    finally:
+        passes.close()
+
+
+def _check_not_compiled(model_options: dict[str, Any]) -> None:
+    """Refuse a MODEL that the host will compile only while it samples."""
+    if "torch_compile_kwargs" in model_options:
+        raise ValueError(COMPILED)

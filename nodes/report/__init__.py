@@ -1,0 +1,1 @@
+"""What the Diversity Report node needs."""

@@ -1,0 +1,44 @@
+"""The progress bar of the Diversity Report, and its Cancel button."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import comfy.model_management
+import comfy.utils
+from torch import Tensor
+
+from ...features.space import FeatureSpace
+from ...metrics.batch import batch_features
+from ...metrics.page import Plate
+
+
+class ReportProgress:
+    """What the report does in steps that can be watched and interrupted.
+
+    Args:
+        total: steps.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._bar = comfy.utils.ProgressBar(total)
+
+    def step(self) -> None:
+        """One picture measured or one figure drawn."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._bar.update(1)
+
+    def features(self, pictures: Sequence[Tensor], space: FeatureSpace) -> Tensor:
+        """Features of pictures, a step each."""
+        return batch_features(pictures, space, self.step)
+
+    def drawn(self, plates: Iterator[Plate], notes: list[str]) -> list[Plate]:
+        """Figures, a step each; where one cannot be drawn a sentence says why."""
+        found: list[Plate] = []
+        try:
+            for plate in plates:
+                found.append(plate)
+                self.step()
+        except ValueError as error:
+            notes.append(f"Some figures are missing. {error}")
+        return found

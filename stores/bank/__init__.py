@@ -1,0 +1,1 @@
+"""The Memory Bank: images of the past, on disk, safe against kills and concurrent writers."""

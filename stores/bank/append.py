@@ -1,0 +1,115 @@
+"""One append to a Memory Bank: what is new, what must leave, and where the new tensors go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .entries import NewEntry, check_feature_shape
+from .shards import (
+    Shard,
+    StoredRow,
+    grouped_by_size,
+    write_shard,
+)
+from .snapshot import now
+from .transaction import IndexTransaction
+
+
+@dataclass(frozen=True)
+class AppendResult:
+    """What an append did with its batch.
+
+    Attributes:
+        added: latents that are new in the bank.
+        duplicates: latents that were there already, or twice in the batch.
+        evicted: entries that left to make room.
+        beyond_capacity: latents that were not added because later ones of the same batch fill the bank.
+        revision: the bank's revision afterwards; unchanged where there was nothing to do.
+        ids: identity of each latent of the batch, in its order.
+    """
+
+    added: int
+    duplicates: int
+    evicted: int
+    beyond_capacity: int
+    revision: int
+    ids: tuple[str, ...]
+
+
+def append_entries(
+    transaction: IndexTransaction, batch: Sequence[NewEntry], capacity: int, written: list[Shard]
+) -> AppendResult:
+    """Append a batch of one latent format within a transaction.
+
+    Args:
+        transaction: a change of the index, not yet published.
+        batch: the entries, at least one.
+        capacity: how many entries may live afterwards.
+        written: gains every shard as soon as it is on disk, so that the caller can remove them on failure.
+
+    Raises:
+        OSError: a shard could not be written.
+        ValueError: features of a known space have another shape.
+    """
+    _check_features(transaction, batch[0])
+    ids = tuple(new.id for new in batch)
+    living = transaction.living()
+    distinct = {new.id: new for new in reversed(batch)}  # the first of equals stays in its place
+    newcomers = [new for new in batch if distinct.pop(new.id, None) is new]
+    kept = newcomers[-capacity:]
+    fresh = [new for new in kept if new.id not in living]
+    lacking = {new.id: _lacking_parts(transaction, new, living) for new in kept}
+    beyond = sum(new.id not in living for new in newcomers[:-capacity])
+    duplicates = len(batch) - len(fresh) - beyond
+    if not any(lacking.values()):
+        return AppendResult(0, duplicates, 0, beyond, transaction.newest()[0], ids)
+
+    revision, created = transaction.newest()[0] + 1, now()
+    # Sparing the batch itself is what makes the same append again a no-op in a full bank.
+    overflow = max(len(living) + len(fresh) - capacity, 0) if fresh else 0
+    evicted = [identity for identity in living if identity not in lacking][:overflow]
+    transaction.remove([living[identity] for identity in evicted], revision)
+    for new in fresh:
+        living[new.id] = transaction.add_entry(new, created, revision)
+    for group in grouped_by_size([sum(part.nbytes for part in lacking[new.id].values()) for new in kept]):
+        parts = {kept[place].id: lacking[kept[place].id] for place in group}
+        for identity, row in _write_parts(transaction.shard_folder, parts, written):
+            transaction.add_part(living[identity], row, revision)
+    described = [[new.id, new.prompt, new.seed] for new in fresh]
+    transaction.publish(revision, created, ["append", described, evicted, [shard.digest for shard in written]])
+    return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids)
+
+
+def _check_features(transaction: IndexTransaction, new: NewEntry) -> None:
+    """Features of a space have one shape; those of one batch have it by construction, so one entry speaks for all."""
+    for name, part in new.parts.items():
+        check_feature_shape(name, transaction.part_shape(name), tuple(part.shape))
+
+
+def _lacking_parts(transaction: IndexTransaction, new: NewEntry, living: Mapping[str, int]) -> dict[str, Tensor]:
+    known = transaction.part_names(living[new.id]) if new.id in living else set()
+    return {name: part for name, part in new.parts.items() if name not in known}
+
+
+def _write_parts(
+    folder: Path, parts: Mapping[str, Mapping[str, Tensor]], written: list[Shard]
+) -> list[tuple[str, StoredRow]]:
+    """Write parts, given by entry and name, as one tensor a name into one shard; tell where each of them lies."""
+    columns: dict[str, dict[str, Tensor]] = {}
+    for identity, named in parts.items():
+        for name, part in named.items():
+            columns.setdefault(name, {})[identity] = part
+    if not columns:
+        return []
+    shard = write_shard(folder, {name: torch.stack(list(column.values())) for name, column in columns.items()})
+    written.append(shard)
+    return [
+        (identity, StoredRow(shard, name, row, tuple(part.shape), part.dtype))
+        for name, column in columns.items()
+        for row, (identity, part) in enumerate(column.items())
+    ]

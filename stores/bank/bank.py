@@ -1,0 +1,244 @@
+"""Memory Bank on disk: pictures that outlive the process, as an append-only history whose revisions can be reproduced.
+
+A bank is the folder ``<root>/<name>/`` with ``index.sqlite`` and ``shards/<digest>.safetensors``. An append writes its
+shards under the index's lock and then publishes them in one transaction; whatever dies between the two leaves files
+that nothing refers to, which are ignored and swept by ``vacuum``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..files import validate_bank_name
+from .append import AppendResult, append_entries
+from .database import BankIndex
+from .entries import (
+    FEATURES,
+    THUMBNAILS,
+    BankEntry,
+    prepare_entries,
+)
+from .errors import (
+    BankDamagedError,
+    BankError,
+    BankWriteError,
+    LatentFormatError,
+    RevisionError,
+    telling_write_failures,
+)
+from .maintenance import (
+    Damage,
+    RepairResult,
+    VacuumResult,
+    drop_damage,
+    find_damage,
+    sweep,
+    vacuum,
+)
+from .shards import Shard, StoredRow, check_sizes
+from .snapshot import (
+    BankSnapshot,
+    BankView,
+    check_latent_format,
+    now,
+)
+
+__all__ = [
+    "AppendResult",
+    "BankDamagedError",
+    "BankEntry",
+    "BankError",
+    "BankInfo",
+    "BankSnapshot",
+    "BankView",
+    "BankWriteError",
+    "Damage",
+    "LatentFormatError",
+    "MemoryBank",
+    "RepairResult",
+    "RevisionError",
+    "VacuumResult",
+    "validate_bank_name",
+]
+
+DEFAULT_CAPACITY = 10_000
+
+
+@dataclass(frozen=True)
+class BankInfo:
+    """What a bank holds.
+
+    Attributes:
+        name: its name.
+        revision: its newest revision.
+        oldest_revision: the oldest that can be reproduced.
+        entries: how many pictures it remembers.
+        latent_format: their format, None while there are none.
+        shapes: how many have each latent shape.
+        spaces: how many have features of each space.
+        thumbnails: how many have a thumbnail.
+        disk_bytes: size of all shards, those of evicted entries included.
+    """
+
+    name: str
+    revision: int
+    oldest_revision: int
+    entries: int
+    latent_format: str | None
+    shapes: Mapping[tuple[int, ...], int]
+    spaces: Mapping[str, int]
+    thumbnails: int
+    disk_bytes: int
+
+
+class MemoryBank:
+    """A named bank under a folder; nothing is made on disk before the first append.
+
+    A full bank evicts its oldest entries first, but never one of the batch that is just being remembered, so that
+    remembering the same batch again changes nothing. Evicted entries stay on disk for older revisions until ``vacuum``.
+
+    Args:
+        root: folder of all banks.
+        name: the bank's name, see ``validate_bank_name``.
+        capacity: how many entries an append leaves at most.
+
+    Raises:
+        ValueError: the name is not fit or the capacity is below 1.
+    """
+
+    def __init__(self, root: Path, name: str, *, capacity: int = DEFAULT_CAPACITY) -> None:
+        if capacity < 1:
+            raise ValueError(f"A bank's capacity must be at least 1, got {capacity}.")
+        self.name = validate_bank_name(name)
+        self.capacity = capacity
+        self.folder = Path(root).absolute() / self.name
+        self._index = BankIndex(self.folder / "index.sqlite", self.folder / "shards")
+
+    @property
+    def revision(self) -> int:
+        """The newest revision; 0 for a bank that was never appended to."""
+        with self._index.reading() as transaction:
+            return transaction.newest()[0]
+
+    def fingerprint(self) -> str:
+        """Hash of the bank's history, hexadecimal: changes exactly when its content does; no tensor is read."""
+        with self._index.reading() as transaction:
+            return transaction.newest()[1]
+
+    def snapshot(self, revision: int | None = None) -> BankSnapshot:
+        """Return the bank at a revision (default: the newest), without reading tensors yet.
+
+        Raises:
+            RevisionError: the revision is not there yet, was vacuumed, or lost entries to damage.
+            BankDamagedError: the index or a shard of this revision is missing or has a wrong size.
+        """
+        with self._index.reading() as transaction:
+            if revision is None:
+                revision = transaction.newest()[0]
+            entries, parts = transaction.entries_at(revision)
+        rows = [row for known in parts for row in known.values()]
+        if rows:
+            check_sizes(self._index.shard_folder, {row.shard for row in rows if isinstance(row, StoredRow)})
+        return BankSnapshot(self.name, revision, tuple(entries), tuple(parts))
+
+    def append(
+        self,
+        latents: Tensor,
+        *,
+        latent_format: str,
+        prompts: str | Sequence[str | None] | None = None,
+        seeds: int | Sequence[int | None] | None = None,
+        thumbnails: Tensor | None = None,
+        features: Mapping[str, Tensor] | None = None,
+    ) -> AppendResult:
+        """Remember a batch; arguments as in ``prepare_entries``.
+
+        Latents that the bank has are not added again; they gain the thumbnail or the features that they lack.
+
+        Raises:
+            LatentFormatError: the bank holds latents of another format.
+            BankWriteError: the batch could not be stored; the bank keeps what it had.
+            ValueError: the batch is not fit to be remembered.
+        """
+        batch = prepare_entries(
+            latents,
+            latent_format=latent_format,
+            prompts=prompts,
+            seeds=seeds,
+            thumbnails=thumbnails,
+            features=features,
+        )
+        if not batch:
+            return AppendResult(0, 0, 0, 0, self.revision, ())
+        written: list[Shard] = []
+        try:
+            with telling_write_failures(self._index.path):
+                self._index.shard_folder.mkdir(parents=True, exist_ok=True)
+            with self._index.writing() as transaction:
+                check_latent_format(self.name, transaction.latent_format(), latent_format, remembering=True)
+                return append_entries(transaction, batch, self.capacity, written)
+        except BaseException:
+            # What cannot be swept now is ignored by readers and swept by the next vacuum.
+            if written:
+                with suppress(BankError):
+                    sweep(self._index, [shard.path for shard in written])
+            raise
+
+    def clear(self) -> int:
+        """Forget all entries, as a new revision, and return it; older revisions stay until ``vacuum``.
+
+        Raises:
+            BankWriteError: the bank could not be written; it keeps what it had.
+        """
+        if not self.revision:
+            return 0
+        with self._index.writing() as transaction:
+            revision = transaction.newest()[0]
+            if living := transaction.living():
+                revision += 1
+                transaction.remove(list(living.values()), revision)
+                transaction.publish(revision, now(), ["clear"])
+        return revision
+
+    def info(self) -> BankInfo:
+        """Count what the bank holds; no tensor is read."""
+        with self._index.reading() as transaction:
+            newest, oldest = transaction.newest()[0], transaction.oldest()
+            entries, parts = transaction.entries_at(newest)
+            disk_bytes = sum(shard.size for shard in transaction.shards())
+        shapes: dict[tuple[int, ...], int] = {}
+        names: dict[str, int] = {}
+        for entry, known in zip(entries, parts, strict=True):
+            shapes[entry.shape] = shapes.get(entry.shape, 0) + 1
+            for name in known:
+                names[name] = names.get(name, 0) + 1
+        return BankInfo(
+            name=self.name,
+            revision=newest,
+            oldest_revision=oldest,
+            entries=len(entries),
+            latent_format=entries[0].latent_format if entries else None,
+            shapes=shapes,
+            spaces={name[len(FEATURES) :]: count for name, count in names.items() if name.startswith(FEATURES)},
+            thumbnails=names.get(THUMBNAILS, 0),
+            disk_bytes=disk_bytes,
+        )
+
+    def verify(self) -> tuple[Damage, ...]:
+        """Read all shards and return the damaged ones; see ``bank_care.find_damage``."""
+        return find_damage(self._index)
+
+    def repair(self) -> RepairResult:
+        """Drop the entries of damaged shards and keep all others; see ``bank_care.drop_damage``."""
+        return drop_damage(self._index)
+
+    def vacuum(self, keep_from: int | None = None) -> VacuumResult:
+        """Give up revisions before ``keep_from`` (default: all but the newest) and free their space."""
+        if not self._index.path.exists():
+            return VacuumResult(0, 0, 0, 0)
+        return vacuum(self._index, keep_from)

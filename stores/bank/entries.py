@@ -1,0 +1,160 @@
+"""Entries of a Memory Bank: a latent as the VAE gives it, what belongs to it, and the hash that is its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..files import require_storable
+
+LATENTS = "latents"
+THUMBNAILS = "thumbnails"
+FEATURES = "features/"
+
+
+@dataclass(frozen=True)
+class BankEntry:
+    """What is known of one remembered picture without reading its tensors.
+
+    Attributes:
+        id: SHA-256 of the fp16 latent, its shape and its latent format, hexadecimal.
+        latent_format: name of the host's latent format, such as "SD3".
+        shape: shape (C, ...) of the latent.
+        prompt: what it was drawn from, where known.
+        seed: the sampler's seed, where known.
+        created: when it was remembered, ISO 8601 in UTC.
+        revision: the bank's revision that added it.
+    """
+
+    id: str
+    latent_format: str
+    shape: tuple[int, ...]
+    prompt: str | None
+    seed: int | None
+    created: str
+    revision: int
+
+
+@dataclass(frozen=True, eq=False)
+class NewEntry:
+    """A picture to remember: the tensors by part name (latents, thumbnails, features/<space>), on the CPU."""
+
+    id: str
+    latent_format: str
+    prompt: str | None
+    seed: int | None
+    parts: dict[str, Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (C, ...) of the latent."""
+        return tuple(self.parts[LATENTS].shape)
+
+
+def content_id(latent: Tensor, latent_format: str) -> str:
+    """Identity of an fp16 latent (C, ...) on the CPU: equal content has an equal id on every machine."""
+    header = f"{latent_format}\n{','.join(map(str, latent.shape))}\n"
+    little_endian = latent.contiguous().numpy().astype("<f2", copy=False)
+    return hashlib.sha256(header.encode() + little_endian.tobytes()).hexdigest()
+
+
+def prepare_entries(
+    latents: Tensor,
+    *,
+    latent_format: str,
+    prompts: str | Sequence[str | None] | None = None,
+    seeds: int | Sequence[int | None] | None = None,
+    thumbnails: Tensor | None = None,
+    features: Mapping[str, Tensor] | None = None,
+) -> list[NewEntry]:
+    """Check a batch and turn it into entries, one a latent and in their order, with tensors of their own.
+
+    Args:
+        latents: shape (B, C, ...), raw VAE space, any floating dtype and device; stored as fp16.
+        latent_format: name of the latent format.
+        prompts: one for all or one each.
+        seeds: one for all or one each.
+        thumbnails: shape (B, H, W, 3), uint8.
+        features: by space, shape (B, ...); fp16 stays fp16, everything else becomes float32.
+
+    Raises:
+        ValueError: shapes or counts do not fit together, or a value is NaN, infinite or beyond fp16.
+    """
+    if not isinstance(latents, Tensor) or not latents.is_floating_point() or latents.ndim < 2:
+        raise ValueError("A bank remembers latents as one floating-point tensor of shape (batch, channels, ...).")
+    if math.prod(latents.shape[1:]) == 0:
+        raise ValueError(f"Latents of shape {tuple(latents.shape)} hold no values. Check the sampler's output size.")
+    if not latent_format:
+        raise ValueError("The latents' format is unknown. Name it, such as 'SD3', so that banks never mix formats.")
+    count = len(latents)
+    extras = dict(_checked_extras(count, thumbnails, features))
+    entries = []
+    each = zip(latents, _one_each(prompts, count, "prompts"), _one_each(seeds, count, "seeds"), strict=True)
+    for place, (latent, prompt, seed) in enumerate(each):
+        parts = {LATENTS: _finite(latent, torch.float16, f"Latent {place}")}
+        for name, values in extras.items():
+            dtype = values.dtype if values.dtype in (torch.float16, torch.uint8) else torch.float32
+            parts[name] = _finite(values[place], dtype, f"Row {place} of {name}")
+        # Half of a surrogate pair can come in through JSON, but is no text that a database takes.
+        prompt = None if prompt is None else prompt.encode(errors="replace").decode()
+        entries.append(NewEntry(content_id(parts[LATENTS], latent_format), latent_format, prompt, seed, parts))
+    return entries
+
+
+def check_feature_shape(name: str, held: tuple[int, ...] | None, given: tuple[int, ...]) -> None:
+    """Refuse features of a known space that have another shape than those that the bank holds.
+
+    Raises:
+        ValueError: ``held`` is a shape that is not ``given``.
+    """
+    if name.startswith(FEATURES) and held not in (None, given):
+        raise ValueError(
+            f"The bank's features of space {name[len(FEATURES) :]!r} have shape {held}, these have {given}. Use the "
+            "model that made the others, or name the space differently."
+        )
+
+
+def _checked_extras(
+    count: int, thumbnails: Tensor | None, features: Mapping[str, Tensor] | None
+) -> list[tuple[str, Tensor]]:
+    extras = []
+    if thumbnails is not None:
+        fits = thumbnails.ndim == 4 and len(thumbnails) == count and thumbnails.shape[-1] == 3
+        if not fits or thumbnails.dtype != torch.uint8 or not thumbnails.numel():
+            raise ValueError(
+                f"Thumbnails must be uint8 of shape ({count}, height, width, 3), got {thumbnails.dtype} of shape "
+                f"{tuple(thumbnails.shape)}."
+            )
+        extras.append((THUMBNAILS, thumbnails))
+    for space, values in (features or {}).items():
+        fits = values.ndim >= 2 and len(values) == count and values.is_floating_point()
+        if not space or not fits or not math.prod(values.shape[1:]):
+            raise ValueError(
+                f"Features of space {space!r} must be a floating-point tensor of shape ({count}, ...), got "
+                f"{values.dtype} of shape {tuple(values.shape)}, and the space must have a name."
+            )
+        extras.append((FEATURES + space, values))
+    return extras
+
+
+def _finite(values: Tensor, dtype: torch.dtype, what: str) -> Tensor:
+    """A contiguous copy on the CPU, refused where it would not be finite."""
+    if dtype != torch.uint8:
+        require_storable(values, what, dtype)
+    copied = torch.empty(tuple(values.shape), dtype=dtype)
+    return copied.copy_(values.detach())
+
+
+def _one_each(values: Any, count: int, what: str) -> Sequence[Any]:
+    """One value for each of ``count`` latents, from one for all, one each, or none."""
+    if values is None or isinstance(values, (str, int)):
+        return [values] * count
+    if len(values) != count:
+        raise ValueError(f"Got {len(values)} {what} for {count} latents. Give one for all or one each.")
+    return values

@@ -1,0 +1,223 @@
+"""A Memory Bank at one revision: an immutable value that goes along wires, into caches and through pickle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .entries import (
+    FEATURES,
+    LATENTS,
+    THUMBNAILS,
+    BankEntry,
+    NewEntry,
+    check_feature_shape,
+    prepare_entries,
+)
+from .errors import LatentFormatError
+from .shards import StoredRow, gather
+
+Parts = Mapping[str, "StoredRow | Tensor"]
+
+ENTRY_BYTES = 1000  # what Python needs for an entry without extras and for where it lies; 920 were measured
+
+
+@dataclass(frozen=True, eq=False)
+class BankView:
+    """The latents of a bank that fit a model's latent size.
+
+    Attributes:
+        latents: shape (N, C, ...), fp16, contiguous, on the CPU, raw VAE space; shared, not to be changed in place.
+        entries: what is known of each, in the bank's order.
+        left_out: how many entries have another size.
+    """
+
+    latents: Tensor
+    entries: tuple[BankEntry, ...]
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Identity of each latent."""
+        return tuple(entry.id for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class BankSnapshot:
+    """Entries in the order in which they were remembered; tensors are read from disk when they are first needed.
+
+    Equality and ``digest`` look at what a guidance sees: which entries, in which order.
+
+    Attributes:
+        name: the bank's name, empty for one that lives on wires only.
+        revision: the bank's revision; every in-memory extension counts on from it.
+        entries: oldest first.
+    """
+
+    name: str
+    revision: int
+    entries: tuple[BankEntry, ...]
+    parts: tuple[Parts, ...] = field(repr=False, compare=False)
+    _views: dict[tuple[int, ...], BankView] = field(default_factory=dict, repr=False, compare=False, init=False)
+
+    @classmethod
+    def empty(cls, name: str = "") -> BankSnapshot:
+        """A bank that remembers nothing."""
+        return cls(name, 0, (), ())
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A view can always be made again; a cache that stores snapshots should not store it too.
+        return {**self.__dict__, "_views": {}}
+
+    @property
+    def latent_format(self) -> str | None:
+        """The one format of all entries, None while there are none."""
+        return self.entries[0].latent_format if self.entries else None
+
+    @property
+    def digest(self) -> str:
+        """Hash of the state (ids in their order), hexadecimal: part of the metadata of an image drawn with it."""
+        return hashlib.sha256("\n".join(entry.id for entry in self.entries).encode()).hexdigest()
+
+    def matching(self, latent_format: str, latent_shape: Sequence[int]) -> BankView:
+        """Return the latents of shape ``latent_shape`` = (C, ...); the last view is kept, so asking again is free.
+
+        Raises:
+            LatentFormatError: the entries have another latent format.
+            BankDamagedError: a shard is missing or is not what was written.
+        """
+        check_latent_format(self.name, self.latent_format, latent_format)
+        shape = tuple(latent_shape)
+        view = self._views.get(shape)
+        if view is None:
+            places = [place for place, entry in enumerate(self.entries) if entry.shape == shape]
+            latents = _stacked([self.parts[place][LATENTS] for place in places], shape)
+            entries = tuple(self.entries[place] for place in places)
+            view = BankView(latents, entries, len(self.entries) - len(places))
+            self._views.clear()
+            self._views[shape] = view
+        return view
+
+    def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
+        """Return ids and features, shape (N, ...), of the entries that have features of this space.
+
+        Raises:
+            BankDamagedError: a shard is missing or is not what was written.
+        """
+        name = FEATURES + space
+        found = [
+            (entry.id, parts[name]) for entry, parts in zip(self.entries, self.parts, strict=True) if name in parts
+        ]
+        return tuple(identity for identity, _ in found), _stacked([source for _, source in found], (0,))
+
+    def thumbnails(self, ids: Iterable[str]) -> dict[str, Tensor]:
+        """Return the thumbnails, shape (H, W, 3), uint8, of those of the entries that have one; sizes may differ.
+
+        Raises:
+            BankDamagedError: a shard is missing or is not what was written.
+        """
+        wanted = set(ids)
+        found: dict[tuple[int, ...], dict[str, StoredRow | Tensor]] = {}
+        for entry, parts in zip(self.entries, self.parts, strict=True):
+            if entry.id in wanted and THUMBNAILS in parts:
+                source = parts[THUMBNAILS]
+                found.setdefault(tuple(source.shape), {})[entry.id] = source
+        thumbnails: dict[str, Tensor] = {}
+        for group in found.values():
+            thumbnails.update(zip(group, gather(list(group.values())), strict=True))
+        return thumbnails
+
+    def extended(
+        self,
+        latents: Tensor,
+        *,
+        latent_format: str,
+        prompts: str | Sequence[str | None] | None = None,
+        seeds: int | Sequence[int | None] | None = None,
+        thumbnails: Tensor | None = None,
+        features: Mapping[str, Tensor] | None = None,
+    ) -> BankSnapshot:
+        """Return a snapshot that also holds this batch, in memory only; arguments as in ``prepare_entries``.
+
+        Latents that are known already are not added again; they gain the parts that they lack. Where that leaves
+        nothing to do the very same snapshot returns.
+
+        Raises:
+            LatentFormatError: the entries have another latent format.
+            ValueError: the batch is not fit to be remembered.
+        """
+        batch = prepare_entries(
+            latents,
+            latent_format=latent_format,
+            prompts=prompts,
+            seeds=seeds,
+            thumbnails=thumbnails,
+            features=features,
+        )
+        check_latent_format(self.name, self.latent_format, latent_format, remembering=True)
+        revision, created = self.revision + 1, now()
+        entries = {entry.id: entry for entry in self.entries}
+        parts = {entry.id: dict(known) for entry, known in zip(self.entries, self.parts, strict=True)}
+        shapes = {name: tuple(part.shape) for known in self.parts for name, part in known.items()}
+        changed = False
+        for new in batch:
+            if new.id not in entries:
+                entries[new.id] = described(new, created, revision)
+                parts[new.id] = {}
+            for name, part in new.parts.items():
+                check_feature_shape(name, shapes.get(name), tuple(part.shape))
+            missing = {name: part for name, part in new.parts.items() if name not in parts[new.id]}
+            parts[new.id].update(missing)
+            changed = changed or bool(missing)
+        if not changed:
+            return self
+        return BankSnapshot(self.name, revision, tuple(entries.values()), tuple(parts.values()))
+
+    def get_ram_usage(self) -> int:
+        """Bytes that this snapshot holds in memory; ComfyUI's cache asks for it when memory runs short."""
+        in_memory = (source for parts in self.parts for source in parts.values() if isinstance(source, Tensor))
+        tensors = [*in_memory, *(view.latents for view in self._views.values())]
+        return sum(tensor.nbytes for tensor in tensors) + ENTRY_BYTES * len(self.entries)
+
+
+def described(new: NewEntry, created: str, revision: int) -> BankEntry:
+    """The entry that a new picture becomes when it is added at ``revision``."""
+    return BankEntry(new.id, new.latent_format, new.shape, new.prompt, new.seed, created, revision)
+
+
+def check_latent_format(name: str, held: str | None, given: str, *, remembering: bool = False) -> None:
+    """Refuse to mix latent formats.
+
+    Raises:
+        LatentFormatError: the bank ``name`` holds entries of format ``held`` that is not ``given``.
+    """
+    if held not in (None, given):
+        bank = f"The bank '{name}'" if name else "The bank"
+        purpose = "to remember are" if remembering else "of this model are"
+        raise LatentFormatError(
+            f"{bank} holds {held} latents, but the latents {purpose} {given}. Use another bank for them."
+        )
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _stacked(sources: Sequence[StoredRow | Tensor], shape: tuple[int, ...]) -> Tensor:
+    if sources:
+        return gather(sources)
+    with torch.inference_mode(False):
+        return torch.empty((0, *shape), dtype=torch.float16)

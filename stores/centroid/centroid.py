@@ -1,0 +1,196 @@
+"""Centroids of features: what a denoiser's layers hold, on average, while it looks at a group of pictures.
+
+From arXiv 2410.11646: the centroid of a class is the mean of its members' features at the same noise level. One file
+of safetensors holds one centroid with everything that is needed to use it, and nothing that could run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .noise import FeatureNoise
+
+FORMAT = "diversity_guidance.feature_centroid.2"
+ALIKE = 0.9
+"""Correlation of weights from which on two networks count as the same: fine-tunes of one model do, others do not."""
+
+MOST_VARIATIONS = 32
+"""Rows that are kept of how exemplars differ from one another."""
+
+
+class OtherModelError(ValueError):
+    """A centroid does not belong to the model."""
+
+
+@dataclass(frozen=True)
+class ModelFingerprint:
+    """By what a model is known again, whatever precision it is stored in.
+
+    Attributes:
+        architecture: the network's class and its layers' widths, as text.
+        weights: some of its weights, shape (n,), float32.
+    """
+
+    architecture: str
+    weights: Tensor
+
+    def matches(self, other: ModelFingerprint) -> bool:
+        """Whether features of the one mean the same in the other."""
+        if self.architecture != other.architecture or self.weights.shape != other.weights.shape:
+            return False
+        if torch.equal(self.weights, other.weights):
+            return True
+        one, two = (weights - weights.mean() for weights in (self.weights, other.weights))
+        length = one.norm() * two.norm()
+        return bool(length > 0) and float(one @ two / length) >= ALIKE
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureCentroid:
+    """Mean features of a group of pictures, by layer and noise level.
+
+    Attributes:
+        name: what the user calls the group.
+        fingerprint: of the model that they were read from.
+        latent_format: name of its latent format, such as "SD3".
+        sigmas: noise levels, shape (S,), descending, float32.
+        means: by layer, shape (S, C), float32.
+        spreads: standard deviation over the pictures, alike; 0 for a single picture.
+        pictures: how many there were; 0 for a blend.
+        variations: in what the pictures differ from one another, by layer, shape (K, C), float32: the rows' second
+            moments are the covariance of the features, averaged over noise levels. The k-th row is the same mixture of
+            pictures in every layer. Nothing for a single picture.
+        noises: how noise alone moves their features, by layer; nothing where that is not known.
+    """
+
+    name: str
+    fingerprint: ModelFingerprint
+    latent_format: str
+    sigmas: Tensor
+    means: Mapping[str, Tensor]
+    spreads: Mapping[str, Tensor]
+    pictures: int
+    variations: Mapping[str, Tensor] = field(default_factory=dict)
+    noises: Mapping[str, FeatureNoise] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        levels = len(self.sigmas)
+        if levels == 0 or not bool((self.sigmas > 0).all()) or bool((self.sigmas.diff() >= 0).any()):
+            raise ValueError("A centroid needs noise levels above 0, the highest first.")
+        if not self.means or set(self.means) != set(self.spreads):
+            raise ValueError("A centroid needs the mean and the spread of at least one layer.")
+        for name, mean in self.means.items():
+            if mean.ndim != 2 or len(mean) != levels or mean.shape != self.spreads[name].shape:
+                raise ValueError(f"The centroid's features of {name} do not fit its {levels} noise levels.")
+            if not bool(mean.isfinite().all() and self.spreads[name].isfinite().all()):
+                raise ValueError(f"The centroid's features of {name} are not finite: the model gave no numbers.")
+            if (rows := self.variation(name)).ndim != 2 or rows.shape[1] != mean.shape[1]:
+                raise ValueError(f"The centroid's variations of {name} do not fit its features.")
+            if (noise := self.noise(name)).rows.shape[1:] != mean.shape[1:] or len(noise.sizes) != levels:
+                raise ValueError(f"The centroid's noise of {name} does not fit its features.")
+
+    @property
+    def digest(self) -> str:
+        """Hash of the features, hexadecimal."""
+        state = hashlib.sha256(self.sigmas.numpy().tobytes())
+        for name in sorted(self.means):
+            state.update(name.encode() + self.means[name].numpy().tobytes())
+        return state.hexdigest()
+
+    def variation(self, layer: str) -> Tensor:
+        """In what the pictures differ in a layer, shape (K, C); no rows for a single picture."""
+        return self.variations.get(layer, self.means[layer].new_empty(0, self.means[layer].shape[1]))
+
+    def noise(self, layer: str) -> FeatureNoise:
+        """How noise alone moves a layer's features; no rows where that is not known."""
+        return self.noises.get(layer) or FeatureNoise.unknown(*self.means[layer].shape)
+
+    def check_model(self, fingerprint: ModelFingerprint, latent_format: str) -> None:
+        """Refuse another model.
+
+        Raises:
+            OtherModelError: the centroid was read from another one.
+        """
+        if self.latent_format != latent_format:
+            raise OtherModelError(
+                f"The centroid '{self.name}' is of a model with {self.latent_format} latents, and this model's are "
+                f"{latent_format}. Probe the exemplars again with this model."
+            )
+        if not self.fingerprint.matches(fingerprint):
+            raise OtherModelError(
+                f"The centroid '{self.name}' was read from another model, in which its features have another meaning. "
+                "Probe the exemplars again with this model."
+            )
+
+    def renamed(self, name: str) -> FeatureCentroid:
+        """The same under another name."""
+        return replace(self, name=name)
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        tensors = {"sigmas": self.sigmas, "weights": self.fingerprint.weights}
+        for name in self.means:
+            tensors |= {f"mean:{name}": self.means[name], f"spread:{name}": self.spreads[name]}
+        tensors |= {f"variation:{name}": rows for name, rows in self.variations.items() if len(rows)}
+        for name, noise in self.noises.items():
+            if len(noise.rows):
+                tensors |= {f"noise:{name}": noise.rows, f"noise_size:{name}": noise.sizes}
+        metadata = {
+            "format": FORMAT,
+            "name": self.name,
+            "architecture": self.fingerprint.architecture,
+            "latent_format": self.latent_format,
+            "pictures": str(self.pictures),
+            "layers": json.dumps(list(self.means)),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
+        try:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, unfinished, metadata)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> FeatureCentroid:
+        """Read a file.
+
+        Raises:
+            ValueError: there is none, or it holds no centroid.
+        """
+        if not path.is_file():
+            raise ValueError(f"There is no centroid '{path.stem}'. Give the name under which a probe saved one.")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"The centroid '{path.stem}' is damaged ({error}). Save it again.") from error
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"The file of '{path.stem}' holds no centroid. Choose another.")
+        layers = json.loads(metadata["layers"])
+        return cls(
+            metadata["name"],
+            ModelFingerprint(metadata["architecture"], tensors["weights"]),
+            metadata["latent_format"],
+            tensors["sigmas"],
+            {name: tensors[f"mean:{name}"] for name in layers},
+            {name: tensors[f"spread:{name}"] for name in layers},
+            int(metadata["pictures"]),
+            {name: tensors[key] for name in layers if (key := f"variation:{name}") in tensors},
+            {
+                name: FeatureNoise(tensors[key], tensors[f"noise_size:{name}"])
+                for name in layers
+                if (key := f"noise:{name}") in tensors
+            },
+        )

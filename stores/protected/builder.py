@@ -1,0 +1,283 @@
+"""Building and changing a Protected Index: everything is prepared beside what is published, then published at once.
+
+Until then the index in the folder, if there is one, stays as it is and readable; whatever stops a build leaves what it
+kept so far, and the next build goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence, Set
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files import UNFINISHED_SUFFIX, require_storable
+from .contents import Contents, Joined
+from .errors import IndexSpaceError, telling_write_failures
+from .lock import BuilderLock
+from .manifest import NAME as MANIFEST
+from .manifest import Manifest, read_manifest, write_manifest
+from .rows import (
+    ROWS_SUFFIX,
+    TABLE_SUFFIX,
+    Halves,
+    IndexShard,
+    Labels,
+    MappedRows,
+    read_labels,
+    read_whole,
+    rows_path,
+    write_rows,
+)
+from .search.filter_file import SUFFIX as FILTER_SUFFIX
+from .search.filter_file import write_filter
+from .search.projection_filter import IndexFilter
+from .staging import Purpose, Staging, recut
+
+SHARD_BYTES = 64 * 2**20
+STAGING = "building"
+SHARDS = "shards"
+LOCK = "lock"
+
+Progress = Callable[[str, int, int], None]
+"""Told (what is being done, done, of)."""
+
+
+class IndexBuilder:
+    """Builds an index in a folder, or changes the one there, alone among all processes; use it in a ``with`` block.
+
+    Args:
+        folder: of the index; made where it is missing.
+        space: what the vectors are, such as "latent:SD3" or "features:<tag>".
+        shape: of one vector.
+        shard_bytes: about how large a finished shard is; an index keeps that of its first build.
+
+    Raises:
+        IndexSpaceError: the index or a build in the folder is of another space or shape.
+        IndexDamagedError: the manifest is damaged.
+        IndexWriteError: the folder cannot be written, or another process builds there.
+        ValueError: the shape is empty.
+    """
+
+    def __init__(self, folder: Path, space: str, shape: Sequence[int], *, shard_bytes: int = SHARD_BYTES) -> None:
+        self.folder = Path(folder).absolute()
+        width = math.prod(shape)
+        if not space or not shape or width < 1:
+            raise ValueError(f"An index needs a space and a shape of at least one value, not {space!r}, {shape}.")
+        self._removed: set[int] = set()
+        self._contents: Contents | None = None
+        with telling_write_failures(self.folder):
+            (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
+            self._lock = BuilderLock(self.folder / LOCK)
+            try:
+                # Only now: who held the lock before may have published.
+                self._published = read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
+                rows = max(1, shard_bytes // (2 * width))
+                self._purpose = _purpose(self._published) or Purpose(1, space, tuple(shape), rows)
+                self._check(space, tuple(shape))
+                self._staging = self._begun()
+            except BaseException:
+                self._lock.release()
+                raise
+
+    @classmethod
+    def opened(cls, folder: Path) -> IndexBuilder:
+        """A builder that changes the index in a folder.
+
+        Raises:
+            ProtectedIndexError: there is none, or one of the reasons of the class.
+        """
+        manifest = read_manifest(Path(folder))
+        return cls(folder, manifest.space, manifest.shape)
+
+    def __enter__(self) -> IndexBuilder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._staging.discard_if_empty()
+        self._lock.release()
+
+    def labels(self) -> Labels:
+        """Names and keys of everything that will be in the index, in its order: what is there need not be built again.
+
+        Raises:
+            IndexDamagedError: a file of the index or of the build is damaged.
+        """
+        kept = [labels for _, _, labels in self._kept_labels()]
+        return Labels.joined([*kept, self._staging.labels()])
+
+    def append(self, vectors: Tensor, names: Sequence[str], keys: Sequence[str] | None = None) -> None:
+        """Keep vectors for the index; they survive whatever stops the build after this call.
+
+        Args:
+            vectors: shape (n, *shape), any floating dtype and device; stored as fp16.
+            names: what each is called, such as the picture's file name.
+            keys: what identifies the content of each, such as the hash of the picture's file; none by default.
+
+        Raises:
+            IndexSpaceError: the vectors have another shape.
+            IndexWriteError: they could not be written; the build keeps what it had.
+            ValueError: a vector is not finite, or there are not as many names as vectors.
+        """
+        if tuple(vectors.shape[1:]) != self._purpose.shape:
+            raise IndexSpaceError(
+                f"The index holds vectors of shape {self._purpose.shape}, these have {tuple(vectors.shape[1:])}."
+            )
+        labels = Labels(tuple(names), ("",) * len(names) if keys is None else tuple(keys))
+        if not len(vectors) == len(labels.names) == len(labels.keys):
+            raise ValueError(f"{len(vectors)} vectors need as many names and keys, not {len(names)}.")
+        if len(vectors) == 0:
+            return
+        require_storable(vectors, "A vector to protect")
+        with telling_write_failures(self.folder):
+            self._stage(vectors.detach().to("cpu", torch.float16).flatten(1).numpy(), labels)
+
+    def join(self, folder: Path) -> Joined:
+        """Take over what was built in another folder, finished or not.
+
+        Content that is here already, by its key, is left out, as a build in one go would have; so is what has no key
+        and a name that is here. So a join that was stopped can be made again.
+
+        Raises:
+            IndexSpaceError: it is of another space or shape.
+            IndexDamagedError: a file there is damaged.
+            IndexWriteError: it could not be written here.
+        """
+        if self._contents is None:
+            self._contents = Contents(self.labels())
+        taken = repeated = 0
+        with IndexBuilder(folder, self._purpose.space, self._purpose.shape) as other:
+            for rows, labels in other._everything():
+                new, known = self._contents.new(labels)
+                with telling_write_failures(self.folder):
+                    if new:
+                        self._stage(rows[new], labels.picked(new))
+                taken += len(new)
+                repeated += known
+        return Joined(taken, repeated)
+
+    def remove(self, references: Sequence[int] | Sequence[str]) -> int:
+        """Leave out references of the published index, by number or name, and return how many that are.
+
+        Raises:
+            IndexDamagedError: a table of the index is damaged.
+            ValueError: there is no such reference.
+        """
+        names = [] if self._published is None else [n for s in self._published.shards for n in self._labels(s).names]
+        known = {name for name in references if isinstance(name, str)}
+        numbers = {number for number in references if isinstance(number, int)}
+        missing = [*(known - set(names)), *(number for number in numbers if not 0 <= number < len(names))]
+        if missing:
+            raise ValueError(f"The index in {self.folder} holds no {missing[0]!r}: nothing was removed.")
+        new = (numbers | {number for number, name in enumerate(names) if name in known}) - self._removed
+        self._removed |= new
+        self._contents = None
+        return len(new)
+
+    def finish(self, progress: Progress | None = None) -> Manifest:
+        """Publish the index: what was there, without what was removed, and all that was appended.
+
+        Raises:
+            IndexDamagedError: a file of the index or of the build is damaged.
+            IndexWriteError: it could not be written; the published index stays as it was.
+        """
+        tell = progress or (lambda what, done, total: None)
+        with telling_write_failures(self.folder):
+            untouched = self._untouched()
+            for shard in untouched:
+                # The new filter is made of them: one of damaged rows would never find these again.
+                read_whole(rows_path(self.folder / SHARDS, shard), shard.rows)
+            shards = list(untouched)
+            for rows, labels in recut(self._everything(len(untouched)), self._purpose.shard_rows):
+                shards.append(write_rows(self.folder / SHARDS, rows, labels))
+                tell("shards", len(shards), len(shards))
+            mapped = MappedRows(self.folder / SHARDS, shards, math.prod(self._purpose.shape))
+            tell("filter", 0, 1)
+            digest = write_filter(self.folder / SHARDS, IndexFilter.fit(mapped.blocks)) if len(mapped) else ""
+            tell("filter", 1, 1)
+            purpose = self._purpose
+            manifest = Manifest(
+                purpose.generation, purpose.space, purpose.shape, purpose.shard_rows, tuple(shards), digest
+            )
+            write_manifest(self.folder, manifest)
+            self._sweep(manifest)
+            self._published, self._removed = manifest, set()
+            self._purpose = _purpose(manifest) or self._purpose
+            self._staging = self._begun()
+        return manifest
+
+    def _stage(self, rows: Halves, labels: Labels) -> None:
+        self._staging.append(rows, labels)
+        if self._contents is not None:
+            self._contents.add(labels)
+
+    def _check(self, space: str, shape: tuple[int, ...]) -> None:
+        if (self._purpose.space, self._purpose.shape) != (space, shape):
+            raise IndexSpaceError(
+                f"The index in {self.folder} holds {self._purpose.space} of shape {self._purpose.shape}, these are "
+                f"{space} of shape {shape}: choose another folder for them."
+            )
+
+    def _untouched(self) -> list[IndexShard]:
+        """The published shards at the front that stay as they are: full ones from which nothing is removed."""
+        stay: list[IndexShard] = []
+        first = min(self._removed, default=math.inf)
+        for shard in () if self._published is None else self._published.shards:
+            end = sum(kept.count for kept in stay) + shard.count
+            if shard.count < self._purpose.shard_rows or end > first:
+                break
+            stay.append(shard)
+        return stay
+
+    def _everything(self, skipped: int = 0) -> Iterator[tuple[Halves, Labels]]:
+        yield from self._kept(skipped)
+        yield from self._staging.parts()
+
+    def _kept(self, skipped: int = 0) -> Iterator[tuple[Halves, Labels]]:
+        """Rows of the published index without those removed, from some shard on."""
+        width = math.prod(self._purpose.shape)
+        for shard, stay, labels in self._kept_labels(skipped):
+            yield MappedRows(self.folder / SHARDS, [shard], width).read(np.array(stay, np.int64)), labels
+
+    def _kept_labels(self, skipped: int = 0) -> Iterator[tuple[IndexShard, list[int], Labels]]:
+        start = 0
+        for place, shard in enumerate(() if self._published is None else self._published.shards):
+            if place >= skipped:
+                stay = [row for row in range(shard.count) if start + row not in self._removed]
+                yield shard, stay, self._labels(shard).picked(stay)
+            start += shard.count
+
+    def _begun(self) -> Staging:
+        for folder in (self.folder, self.folder / SHARDS):
+            for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
+                unfinished.unlink(missing_ok=True)
+        return Staging(self.folder / f"{STAGING}-{self._purpose.generation}", self._purpose)
+
+    def _labels(self, shard: IndexShard) -> Labels:
+        return read_labels(self.folder / SHARDS, shard)
+
+    def _sweep(self, manifest: Manifest) -> None:
+        """Delete what no manifest needs; what another process still has open on Windows waits for the next time."""
+        used: Set[str] = {name for shard in manifest.shards for name in (shard.rows, shard.table)} | {manifest.filter}
+        for path in (self.folder / SHARDS).iterdir():
+            if path.suffix in (ROWS_SUFFIX, TABLE_SUFFIX, FILTER_SUFFIX) and path.stem not in used:
+                try:
+                    path.unlink(missing_ok=True)
+                except PermissionError:
+                    continue
+        for path in self.folder.glob(f"{STAGING}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _purpose(published: Manifest | None) -> Purpose | None:
+    """What the build after a published state is for."""
+    if published is None:
+        return None
+    return Purpose(published.generation + 1, published.space, published.shape, published.shard_rows)

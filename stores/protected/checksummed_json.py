@@ -1,0 +1,50 @@
+"""Small JSON files that know whether they are what was written: one way to write them, and a checksum of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..files import write_whole
+from .errors import ProtectedIndexError, damaged
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary of JSON values, as a whole or not at all.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    write_whole(path, _sealed(content))
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read a dictionary that ``write_sealed`` wrote.
+
+    Raises:
+        IndexDamagedError: a single byte differs from what was written, or the file is no such file.
+        ProtectedIndexError: the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ProtectedIndexError(f"{path} cannot be read ({error.strerror}): is this a protected index?") from error
+    try:
+        content = json.loads(data)
+    except ValueError:
+        content = None
+    # Compared as written, byte by byte: JSON knows many spellings of the same content.
+    if not isinstance(content, dict) or content.pop("checksum", None) is None or _sealed(content) != data:
+        raise damaged(path, "does not hold what was written")
+    return content
+
+
+def _sealed(content: dict[str, Any]) -> bytes:
+    checksum = hashlib.sha256(_spelled(content)).hexdigest()
+    return _spelled({"checksum": checksum, **content})
+
+
+def _spelled(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

@@ -1,0 +1,239 @@
+"""Protected Index: pictures that must not be reproduced, by the million, and all of them in a radius, found exactly.
+
+An index is a folder with ``manifest.json`` and ``shards/``: vectors in half precision, memory-mapped, of which only
+candidates are read and checked, tables of names, and a filter in memory that tells the candidates (``index_filter``).
+An open index is read-only; any number of processes may have it open, also while another one builds its next state.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...kernels.shields.field import check_radius
+from ..files import from_half
+from .errors import IndexDamagedError, IndexSpaceError
+from .hits import (
+    Hits,
+    in_float32,
+    measured,
+    surface,
+)
+from .manifest import Manifest, read_manifest
+from .rows import (
+    Labels,
+    MappedRows,
+    read_labels,
+    read_whole,
+    rows_path,
+)
+from .search.bounds import Candidates, Floats
+from .search.filter_file import read_filter
+from .search.projection_filter import IndexFilter, evenly_spread
+
+
+class ProtectedIndex:
+    """A published index, open for reading.
+
+    Args:
+        folder: of the index.
+        manifest: its published state.
+
+    Raises:
+        IndexDamagedError: a file is missing or not what was written; of the vectors only sizes are checked here.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.space = manifest.space
+        self.shape = manifest.shape
+        self._shards = folder / "shards"
+        self._rows = MappedRows(self._shards, manifest.shards, manifest.width)
+        self._filter = read_filter(self._shards, manifest.filter) if manifest.filter else None
+        self._labels = lru_cache(maxsize=4)(self._read_labels)
+        self._all_checked = False
+
+    @classmethod
+    def open(cls, folder: Path) -> ProtectedIndex:
+        """Open the index in a folder.
+
+        Raises:
+            ProtectedIndexError: there is none; it is damaged (IndexDamagedError) or of another version.
+        """
+        folder = Path(folder).absolute()
+        return cls(folder, read_manifest(folder))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the index takes; vectors on disk are the file cache's."""
+        return self._rows.nbytes + (self._filter.nbytes if self._filter else 0)
+
+    @property
+    def filter(self) -> IndexFilter | None:
+        """What tells candidates; None where the index holds nothing."""
+        return self._filter
+
+    def fingerprint(self) -> str:
+        """Hash of what is protected, hexadecimal: the same for the same references, however they came together."""
+        return self.manifest.fingerprint()
+
+    def name(self, reference: int) -> str:
+        """What a reference is called, such as its picture's file name.
+
+        Raises:
+            IndexDamagedError: its table is damaged.
+        """
+        shard, place = self._rows.locate(reference)
+        return self._labels(shard).names[place]
+
+    def sample(self, count: int) -> Tensor:
+        """At most ``count`` references, evenly spread, shape (n, *shape), float32.
+
+        Raises:
+            IndexDamagedError: one of them is damaged.
+        """
+        return torch.from_numpy(self.read(evenly_spread(len(self), count))).view(-1, *self.shape)
+
+    def vectors(self) -> list[Tensor]:
+        """All references as memory-mapped blocks (n, *shape), fp16; the first call reads and checks every row.
+
+        Raises:
+            IndexDamagedError: a row is damaged.
+        """
+        if not self._all_checked:
+            for damage in self._rows.check_all():
+                raise IndexDamagedError(damage)
+            self._all_checked = True
+        return [torch.from_numpy(block).view(-1, *self.shape) for block in self._rows.blocks]
+
+    def within(self, queries: Tensor, radius: float) -> Hits:
+        """Every reference inside the radius of a query, none left out.
+
+        A distance that float32 cannot tell from the radius counts as inside. A query that is not finite is near
+        nothing.
+
+        Args:
+            queries: shape (B, D) or (B, *shape).
+            radius: in the units of the vectors.
+
+        Raises:
+            IndexSpaceError: the queries have another number of values.
+            IndexDamagedError: a candidate is damaged.
+            ValueError: the radius is negative or not a number.
+        """
+        check_radius(radius)
+        points = self.points(queries)
+        candidates = self.candidates(points, np.full(len(points), surface(radius)))
+        distances = measured(points, candidates.rows, candidates.numbers, self.read)
+        return Hits.among(candidates.rows, candidates.numbers, distances, radius, self.read)
+
+    def nearest(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+        """The nearest references, exactly.
+
+        Args:
+            queries: shape (B, D) or (B, *shape), finite.
+            k: how many, at least 1 and at most as many as there are.
+
+        Returns:
+            Distances, float32, ascending, and numbers of the references, int64, both of shape (B, k); of equally near
+            ones the smallest numbers. For a query that is not finite, infinity and -1.
+
+        Raises:
+            IndexSpaceError: the queries have another number of values.
+            IndexDamagedError: a candidate is damaged.
+            ValueError: there are fewer than ``k`` references.
+        """
+        if not 1 <= k <= len(self):
+            raise ValueError(f"{k} nearest references were asked for, of an index that holds {len(self)}.")
+        points = self.points(queries)
+        found = [self._nearest_of(point[None], k) for point in points]
+        distances, numbers = (np.array(part).reshape(len(points), k) for part in zip(*found, strict=True))
+        return in_float32(distances), torch.from_numpy(numbers.astype(np.int64))
+
+    def verify(self) -> list[str]:
+        """Read every file and return a sentence for each that is damaged."""
+        found = list(self._rows.check_all())
+        for shard in self.manifest.shards:
+            for check in (
+                lambda shard=shard: read_whole(rows_path(self._shards, shard), shard.rows),
+                lambda shard=shard: read_labels(self._shards, shard),
+            ):
+                try:
+                    check()
+                except IndexDamagedError as error:
+                    found.append(str(error))
+        if self.manifest.filter:
+            try:
+                read_filter(self._shards, self.manifest.filter)
+            except IndexDamagedError as error:
+                found.append(str(error))
+        return found
+
+    def points(self, queries: Tensor) -> NDArray[np.float32]:
+        """Queries as rows (B, D), float32.
+
+        Raises:
+            IndexSpaceError: they have another number of values.
+        """
+        points = queries.detach().to("cpu", torch.float32).reshape(len(queries), -1).numpy()
+        if points.shape[1] != self.manifest.width:
+            raise IndexSpaceError(
+                f"The index protects vectors of shape {self.shape}, and what is compared has {points.shape[1]} values: "
+                "they must come from the same space and picture size."
+            )
+        return points
+
+    def candidates(self, points: NDArray[np.float32], within: Floats) -> Candidates:
+        """Every pair that may be closer than ``within``, shape (B,); a query that is not finite is in none."""
+        finite = np.flatnonzero(np.isfinite(points).all(1))
+        if self._filter is None or not len(finite):
+            return Candidates.none()
+        queries = self._filter.project(points[finite])
+        found = self._filter.coarse.scan(queries, within[finite])
+        bounds = self._filter.bounds(queries, found.rows, self._filter.coordinates(found.numbers))
+        rows = finite[found.rows]
+        return Candidates(rows, found.numbers, bounds).picked(bounds < within[rows])
+
+    def read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """References (K, D) of these numbers.
+
+        Raises:
+            IndexDamagedError: one of them is damaged.
+        """
+        return from_half(self._rows.read(numbers))
+
+    def _nearest_of(self, point: NDArray[np.float32], k: int) -> tuple[Floats, NDArray[np.int64]]:
+        if self._filter is None or not np.isfinite(point).all():
+            return np.full(k, math.inf), np.full(k, -1)
+        query = self._filter.project(point)
+        reach = np.maximum(1e-5 * query.norms, self._filter.likely_reach(query, 8 * k + 32))
+        while True:
+            candidates = self.candidates(point, reach)
+            order = np.argsort(candidates.bounds, kind="stable")
+            distances, numbers = np.empty(0), np.empty(0, np.int64)
+            for start in range(0, len(order), 2 * k + 8):
+                part = order[start : start + 2 * k + 8]
+                if len(distances) == k and candidates.bounds[part[0]] > distances[-1]:
+                    break
+                chosen = candidates.numbers[part]
+                distances = np.concatenate([distances, measured(point, candidates.rows[part], chosen, self.read)])
+                numbers = np.concatenate([numbers, chosen])
+                best = np.lexsort((numbers, distances))[:k]
+                distances, numbers = distances[best], numbers[best]
+            # Nothing beyond the reach was looked at: what is nearer than that is final.
+            if len(distances) == k and distances[-1] < reach[0]:
+                return distances, numbers
+            reach = np.array([distances[-1] * (1 + 1e-6) if len(distances) == k else 2 * reach[0] + 1e-30])
+
+    def _read_labels(self, shard: int) -> Labels:
+        return read_labels(self._shards, self.manifest.shards[shard])

@@ -1,0 +1,40 @@
+"""The lock that keeps two processes from building in one folder."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from .errors import IndexWriteError
+
+
+class BuilderLock:
+    """Keeps other builders out while this process lives: a lock of SQLite, which no kill leaves behind.
+
+    Args:
+        path: a file for nothing else, made where it is missing; it stays empty.
+
+    Raises:
+        IndexWriteError: another builder holds the lock.
+        sqlite3.OperationalError: the file cannot be made or locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            if "locked" not in str(error):
+                raise
+            raise IndexWriteError(
+                f"The protected index {path.parent} is being built or changed by another process ({error}): wait until "
+                "it is done."
+            ) from error
+
+    def release(self) -> None:
+        """Let others build."""
+        with closing(self._connection):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")

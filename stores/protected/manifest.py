@@ -1,0 +1,101 @@
+"""The manifest of a Protected Index: what the index is, published by renaming one small file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .checksummed_json import read_sealed, write_sealed
+from .errors import IndexVersionError, ProtectedIndexError, damaged
+from .rows import IndexShard
+
+FORMAT = "diversity-guidance protected index"
+VERSION = 2
+NAME = "manifest.json"
+DIGEST = re.compile("[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A published state of an index.
+
+    Attributes:
+        generation: counts the publications.
+        space: what the vectors are, such as "latent:SD3".
+        shape: of one vector.
+        shard_rows: rows of every shard but the last.
+        shards: in the order of their rows.
+        filter: digest of the filter's file, "" where there are no rows.
+    """
+
+    generation: int
+    space: str
+    shape: tuple[int, ...]
+    shard_rows: int
+    shards: tuple[IndexShard, ...]
+    filter: str
+
+    @property
+    def count(self) -> int:
+        """Number of references."""
+        return sum(shard.count for shard in self.shards)
+
+    @property
+    def width(self) -> int:
+        """Values of one vector."""
+        return math.prod(self.shape)
+
+    def fingerprint(self) -> str:
+        """Hash of what is protected, hexadecimal: the same for the same references, however they came together."""
+        content = [self.space, self.shape, [asdict(shard) for shard in self.shards]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Publish a state.
+
+    Raises:
+        OSError: it could not be written; the one before is still there.
+    """
+    write_sealed(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(manifest)})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The published state of the index in a folder.
+
+    Raises:
+        IndexVersionError: a newer or an older version wrote it.
+        IndexDamagedError: it is not what was written.
+        ProtectedIndexError: there is none.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise ProtectedIndexError(
+            f"There is no protected index in {folder}: build one there, or finish the one that was begun."
+        )
+    content = read_sealed(path)
+    if content.pop("format", None) != FORMAT:
+        raise damaged(path, "is not that of a protected index")
+    version = content.pop("version", None)
+    if version != VERSION:
+        older = isinstance(version, int) and version < VERSION
+        age, advice = (
+            ("an older", "delete its folder and build the index again") if older else ("a newer", "update the pack")
+        )
+        raise IndexVersionError(
+            f"{path} was written by {age} version (format {version}, this one reads {VERSION}): {advice}."
+        )
+    try:
+        shards = tuple(IndexShard(**shard) for shard in content.pop("shards"))
+        manifest = Manifest(**{**content, "shape": tuple(content["shape"])}, shards=shards)
+    except (KeyError, TypeError) as error:
+        raise damaged(path, f"lacks what a manifest holds ({error})") from error
+    # Digests become names of files: an index from a stranger must not reach outside its folder.
+    digests = [digest for shard in shards for digest in (shard.rows, shard.table)] + [manifest.filter] * bool(shards)
+    if not all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in digests):
+        raise damaged(path, "names files that are none of an index")
+    return manifest

@@ -1,0 +1,130 @@
+"""What a build of a Protected Index has so far: shards on disk that no reader sees until the build is finished."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from ..files import UNFINISHED_SUFFIX, digest_of, write_whole
+from .checksummed_json import read_sealed, write_sealed
+from .errors import IndexSpaceError, damaged
+from .rows import Halves, Labels, read_whole
+
+HEAD = "head.json"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a build is for; one that goes on must be for the same.
+
+    Attributes:
+        generation: the publication that it prepares.
+        space: what the vectors are.
+        shape: of one vector.
+        shard_rows: rows of a finished shard.
+    """
+
+    generation: int
+    space: str
+    shape: tuple[int, ...]
+    shard_rows: int
+
+
+class Staging:
+    """The folder of a build; it is made by the first use and goes on where it stopped.
+
+    Args:
+        folder: of the build.
+        purpose: what it is for.
+
+    Raises:
+        IndexSpaceError: the build that was begun there is for another space or shape.
+        OSError: the folder could not be made.
+    """
+
+    def __init__(self, folder: Path, purpose: Purpose) -> None:
+        self.folder = folder
+        self.purpose = purpose
+        head = {"space": purpose.space, "shape": list(purpose.shape), "shard_rows": purpose.shard_rows}
+        if (folder / HEAD).is_file():
+            begun = read_sealed(folder / HEAD)
+            if (begun["space"], begun["shape"]) != (head["space"], head["shape"]):
+                raise IndexSpaceError(
+                    f"A build of {begun['space']} {tuple(begun['shape'])} was begun in {folder.parent} and this one is "
+                    f"of {purpose.space} {purpose.shape}: finish that one first, or delete {folder}."
+                )
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_sealed(folder / HEAD, head)
+        for path in folder.glob(f"*{UNFINISHED_SUFFIX}"):
+            path.unlink(missing_ok=True)
+        self._parts = [(path, path.stem.partition("-")[2]) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+
+    def append(self, rows: Halves, labels: Labels) -> None:
+        """Keep rows (n, D) and their labels, as a whole or not at all.
+
+        Raises:
+            OSError: they could not be written.
+        """
+        data = safetensors.numpy.save({"rows": np.ascontiguousarray(rows), **labels.packed()})
+        number = int(self._parts[-1][0].stem.partition("-")[0]) + 1 if self._parts else 0
+        digest = digest_of(data)
+        path = self.folder / f"{number:08d}-{digest}{SUFFIX}"
+        write_whole(path, data)
+        self._parts.append((path, digest))
+
+    def parts(self) -> Iterator[tuple[Halves, Labels]]:
+        """Everything that was kept, in order.
+
+        Raises:
+            IndexDamagedError: a part is not what was written.
+        """
+        for tensors in self._read():
+            yield tensors["rows"], Labels.unpacked(tensors)
+
+    def labels(self) -> Labels:
+        """Names and keys of everything that was kept.
+
+        Raises:
+            IndexDamagedError: a part is not what was written.
+        """
+        return Labels.joined([Labels.unpacked(tensors) for tensors in self._read()])
+
+    def discard_if_empty(self) -> None:
+        """Leave no folder behind where nothing was kept."""
+        if not self._parts:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        for path, digest in self._parts:
+            tensors = safetensors.numpy.load(read_whole(path, digest))
+            if tensors["rows"].shape[1:] != (np.prod(self.purpose.shape),):
+                raise damaged(path, "holds vectors of another size")
+            yield tensors
+
+
+def recut(parts: Iterator[tuple[Halves, Labels]], rows: int) -> Iterator[tuple[Halves, Labels]]:
+    """The same rows in parts of a fixed size; the last may be smaller."""
+    waiting: list[tuple[Halves, Labels]] = []
+    held = 0
+    for part in parts:
+        waiting.append(part)
+        held += len(part[0])
+        while held >= rows:
+            whole = _joined(waiting)
+            yield whole[0][:rows], whole[1].picked(range(rows))
+            waiting = [(whole[0][rows:], whole[1].picked(range(rows, held)))]
+            held -= rows
+    if held:
+        yield _joined(waiting)
+
+
+def _joined(parts: Sequence[tuple[Halves, Labels]]) -> tuple[Halves, Labels]:
+    return np.concatenate([rows for rows, _ in parts]), Labels.joined([labels for _, labels in parts])
