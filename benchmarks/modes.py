@@ -19,7 +19,7 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from ..demo.judge import Coverage, Judge
+from ..embedded.judge import Coverage, Judge
 from ..embedded.pipeline import LATENT_FORMAT, EmbeddedModel
 from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork

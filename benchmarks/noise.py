@@ -18,10 +18,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..demo.judge import Coverage, Judge
-from ..demo.reals import TILE
 from ..embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
+from ..embedded.judge import Coverage, Judge
 from ..embedded.pipeline import EmbeddedModel
+from ..embedded.reals import TILE
 from ..guidance.noise import Mode, NoiseDesign
 from ..guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ..kernels.low_frequency import coefficients, cosine_basis

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from ..demo.judge import Coverage
+from ..embedded.judge import Coverage
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ..embedded.judge import Judge
 from ..embedded.pipeline import EmbeddedModel
 from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
@@ -20,7 +21,6 @@ from .comparison import (
     draw_guided,
     draw_unguided,
 )
-from .judge import Judge
 from .pages import before_after_page
 from .scores import Scores, measure_series, scores_table
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ..embedded.judge import Coverage, Judge
 from ..features.random_network import RandomNetwork
 from ..kernels.similarity import cosine_kernel
 from ..kernels.vendi import vendi_score
 from .comparison import Series
-from .judge import Coverage, Judge
 
 
 @dataclass(frozen=True)

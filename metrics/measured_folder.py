@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..features.picture_files import UNREADABLE, Progress, as_tensor, read_picture
+from ..features.picture_files import (
+    UNREADABLE,
+    Progress,
+    as_tensor,
+    read_picture,
+)
 from ..features.space import FeatureSpace
 
 # Pixels decoded at once, and pictures measured at once.

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ...demo.judge import Judge, Verdict
+from ...embedded.judge import Judge, Verdict
 from ..summary import markdown_table
 
 RECORD = "features.json"

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...demo.judge import Judge
+from ...embedded.judge import Judge
 from ...embedded.pipeline import EmbeddedModel
 from ...embedded.schedule import sigma_at_percent
 from ...guidance.activations.guidance import FeatureGuidance

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from ...demo.reals import TILE, RealPictures
 from ...embedded.assets_path import asset
 from ...embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
+from ...embedded.reals import TILE, RealPictures
 from ...embedded.training.slim_autoencoder import restore, slim_encoder
 
 PART = 8192

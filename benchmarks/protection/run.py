@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...demo.judge import Judge
-from ...demo.reals import RealPictures
+from ...embedded.judge import Judge
 from ...embedded.pipeline import EmbeddedModel
+from ...embedded.reals import RealPictures
 from ...embedded.schedule import sigma_at_percent
 from ...embedded.transformer import to_model_space
 from ...features.random_network import RandomNetwork

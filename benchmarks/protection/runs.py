@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...demo.reals import TILE, Label, RealPictures
 from ...embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
 from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ...embedded.reals import TILE, Label, RealPictures
 from ...embedded.transformer import to_model_space
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ...stores.protected.builder import IndexBuilder

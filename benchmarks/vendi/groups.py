@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...demo.judge import Verdict
-from ...demo.reals import RealPictures
+from ...embedded.judge import Verdict
+from ...embedded.reals import RealPictures
 
 ATTRIBUTES = ("skin", "vendor")
 

@@ -16,7 +16,7 @@ from statistics import mean
 
 import torch
 
-from ...demo.judge import Judge, Verdict
+from ...embedded.judge import Judge, Verdict
 from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
 from ...features.random_network import RandomNetwork
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...demo.reals import Label
+from ..reals import Label
 from ..text import MAX_TOKENS, Vocabulary
 
 EMPTY_RATE = 0.10

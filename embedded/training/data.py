@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...demo.reals import Label
+from ..reals import Label
 
 SIZE = 64
 VENDORS = ("google", "twitter")

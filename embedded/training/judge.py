@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...demo.judge_network import HEADS, JudgeNetwork
-from ...demo.reals import Label
 from ..autoencoder import Autoencoder, load_autoencoder
+from ..judge_network import HEADS, JudgeNetwork
+from ..reals import Label
 from .data import read_labels, read_pixels
 from .loop import (
     Budget,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ...demo.reals import (
+from ..reals import (
     ATLAS,
     TABLE,
     pack_labels,

@@ -19,8 +19,8 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...demo.reals import Label, vocabulary_of
 from ..autoencoder import load_autoencoder
+from ..reals import Label, vocabulary_of
 from ..text import TextEncoder
 from ..transformer import (
     load_transformer,

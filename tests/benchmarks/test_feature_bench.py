@@ -16,7 +16,7 @@ from diversity_guidance.benchmarks.features.rows import (
     write_results,
 )
 from diversity_guidance.benchmarks.features.run import GROUPS, all_rows
-from diversity_guidance.demo.reals import Mode
+from diversity_guidance.embedded.reals import Mode
 
 RESULT = Result(0.9, 0.05, 0.8, 7.5, 0.98, 0.081, 0.92)
 CONDITIONS = {"seeds": 3}

@@ -12,8 +12,8 @@ from diversity_guidance.benchmarks.index.images import LatentFolder, RawEncoder,
 from diversity_guidance.benchmarks.index.runs import Runs
 from diversity_guidance.benchmarks.index.searches import Case, build_exact
 from diversity_guidance.cli import main
-from diversity_guidance.demo.reals import RealPictures
 from diversity_guidance.embedded.autoencoder import load_autoencoder
+from diversity_guidance.embedded.reals import RealPictures
 from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.search.neighbour_list import Watch

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diversity_guidance.benchmarks.noise import SHAPE, Drawn, summary
 from diversity_guidance.cli import main
-from diversity_guidance.demo.judge import Coverage
+from diversity_guidance.embedded.judge import Coverage
 from diversity_guidance.embedded.pipeline import EmbeddedModel
 
 

@@ -9,7 +9,7 @@ import torch
 from diversity_guidance.benchmarks.protection import runs as protection_runs
 from diversity_guidance.benchmarks.protection.runs import Batch, nearest_protected, training_prompts
 from diversity_guidance.cli import main
-from diversity_guidance.demo.reals import RealPictures
+from diversity_guidance.embedded.reals import RealPictures
 from diversity_guidance.embedded.transformer import to_model_space
 from PIL import Image
 

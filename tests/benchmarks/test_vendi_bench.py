@@ -18,7 +18,7 @@ from diversity_guidance.benchmarks.vendi.record import (
 )
 from diversity_guidance.benchmarks.vendi.rows import rows
 from diversity_guidance.benchmarks.vendi.run import as_markdown
-from diversity_guidance.demo.reals import Mode
+from diversity_guidance.embedded.reals import Mode
 from PIL import Image
 
 A, B, C = Mode("", "dark-skin", "google"), Mode("", "light-skin", "google"), Mode("", "light-skin", "twitter")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.demo.judge import Judge
-from diversity_guidance.demo.reals import RealPictures
+from diversity_guidance.benchmarks.model_card import PROMPTS, say_everything
 from diversity_guidance.embedded.assets_path import ASSETS, asset
 from diversity_guidance.embedded.autoencoder import load_autoencoder
+from diversity_guidance.embedded.judge import Judge
 from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.reals import RealPictures
 from diversity_guidance.embedded.text import TextEncoder
-from diversity_guidance.embedded.training.card import PROMPTS, say_everything
 from safetensors.torch import load_file
 
 

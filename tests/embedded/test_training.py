@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.demo.judge_network import JudgeNetwork
-from diversity_guidance.demo.reals import Label, RealPictures, vocabulary_of
 from diversity_guidance.embedded.autoencoder import load_autoencoder
+from diversity_guidance.embedded.judge_network import JudgeNetwork
+from diversity_guidance.embedded.reals import Label, RealPictures, vocabulary_of
 from diversity_guidance.embedded.text import TextEncoder
 from diversity_guidance.embedded.training import (
     autoencoder,

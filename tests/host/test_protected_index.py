@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.demo.reals import RealPictures
+from diversity_guidance.embedded.reals import RealPictures
 from diversity_guidance.embedded.transformer import to_model_space
 from diversity_guidance.stores.protected.checksummed_json import read_sealed, write_sealed
 from diversity_guidance.stores.protected.index import ProtectedIndex

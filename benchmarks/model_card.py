@@ -1,6 +1,6 @@
 """Measure a trained model for its card: known modes, quality and prompt fidelity against classifier-free guidance.
 
-    python -m diversity_guidance.embedded.training.card --out docs/model_card
+    python -m diversity_guidance.benchmarks.model_card --out docs/model_card
 
 Writes measurements.json and the card's pictures; with `--weights` another model than the embedded one.
 """
@@ -21,13 +21,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...benchmarks.modes import PROMPTS
-from ...demo.judge import Coverage, Judge
-from ...demo.reals import Label
-from ..autoencoder import load_autoencoder
-from ..pipeline import EmbeddedModel
-from ..text import TextEncoder
-from ..transformer import load_transformer
+from ..embedded.autoencoder import load_autoencoder
+from ..embedded.judge import Coverage, Judge
+from ..embedded.pipeline import EmbeddedModel
+from ..embedded.reals import Label
+from ..embedded.text import TextEncoder
+from ..embedded.transformer import load_transformer
+from .modes import PROMPTS
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ..embedded.assets_path import asset
+from .assets_path import asset
 from .reals import Label
 
 HEADS = ("concept", "gender", "skin", "vendor")

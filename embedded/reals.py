@@ -17,8 +17,8 @@ import torch
 from PIL import Image, features
 from torch import Tensor
 
-from ..embedded.assets_path import asset
-from ..embedded.text import PAD, Vocabulary
+from .assets_path import asset
+from .text import PAD, Vocabulary
 
 ATLAS, TABLE = "reals.avif", "reals.json"
 TILE = 64

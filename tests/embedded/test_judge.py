@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.demo.judge import Judge
-from diversity_guidance.demo.judge_network import JudgeNetwork
-from diversity_guidance.demo.reals import TILE, Mode, RealPictures
+from diversity_guidance.embedded.judge import Judge
+from diversity_guidance.embedded.judge_network import JudgeNetwork
+from diversity_guidance.embedded.reals import TILE, Mode, RealPictures
 from torch import Tensor
 
 from .test_reals import LABELS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.demo.reals import (
+from diversity_guidance.embedded.reals import (
     COLUMNS,
     TILE,
     Label,
