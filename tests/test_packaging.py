@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from support.node_ids import node_classes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,24 +26,6 @@ def packages() -> set[str]:
     folders = [path.parent.relative_to(ROOT) for path in ROOT.rglob("__init__.py")]
     kept = [folder for folder in folders if not any(part in NOT_PACKAGES or part[0] == "." for part in folder.parts)]
     return {".".join(["diversity_guidance", *folder.parts]) for folder in kept}
-
-
-def node_classes() -> dict[str, ast.ClassDef]:
-    """Node ids as ComfyUI Manager finds them: classes that inherit ComfyNode directly, with a literal node_id."""
-    found = {}
-    for path in sorted((ROOT / "nodes").rglob("*.py")):
-        for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(item, ast.ClassDef) and any(ast.unparse(base).endswith("ComfyNode") for base in item.bases):
-                ids = [
-                    keyword.value.value
-                    for call in ast.walk(item)
-                    if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("Schema")
-                    for keyword in call.keywords
-                    if keyword.arg == "node_id" and isinstance(keyword.value, ast.Constant)
-                ]
-                assert len(ids) == 1, f"{item.name} in {path.name} has no literal node_id"
-                found[ids[0]] = item
-    return found
 
 
 def test_every_package_is_installed() -> None:
@@ -73,6 +55,14 @@ def test_every_node_has_the_prefix_and_a_help_page() -> None:
         assert (ROOT / "web" / "docs" / f"{node_id}.md").is_file(), f"{node_id} has no help page"
     pages = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
     assert pages == set(nodes)
+
+
+def test_the_manager_finds_every_node() -> None:
+    """Its scanner knows direct subclasses alone, and the prefix tells ours from the host's."""
+    classes = set()
+    for path in (ROOT / "nodes").rglob("*.py"):
+        classes |= set(re.findall(r"^class (Diversity\w+)\(.*ComfyNode\)", path.read_text(encoding="utf-8"), re.M))
+    assert {item.name for _, item in node_classes().values()} == set(node_classes()) == classes
 
 
 def test_every_node_is_in_an_example_workflow() -> None:

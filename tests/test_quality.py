@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.host_server import PACK
+from support.missing import SWITCH, program
 
 FLOORS = (
     ("kernels",),
@@ -32,15 +31,24 @@ ROOMS = {
 
 HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
 
-NODE_FILES = sorted((PACK / "nodes").rglob("*.py"))
 SOURCES = [path for room in ROOMS for path in sorted((PACK / room).rglob("*.py"))]
 
 
 def check(tool: str, *arguments: str) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f'{tool} is not installed; pip install -e ".[test]" brings it')
-    done = subprocess.run([tool, *arguments], cwd=PACK, capture_output=True, text=True, check=False)
+    done = subprocess.run([program(tool), *arguments], cwd=PACK, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("switch", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_missing_tool_is_told(monkeypatch: pytest.MonkeyPatch, switch: str, outcome: type[BaseException]) -> None:
+    """Skipped with the remedy, and a failure where continuous integration sets the switch."""
+    monkeypatch.setenv(SWITCH, switch)
+    with pytest.raises(outcome, match="no-such-tool is not installed; pip install"):
+        check("no-such-tool")
+
+
+def test_continuous_integration_skips_nothing_in_silence() -> None:
+    assert f"export {SWITCH}=1\n" in (PACK / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_lint() -> None:
@@ -58,34 +66,6 @@ def test_the_registry_would_take_it() -> None:
 
 def test_types() -> None:
     check("basedpyright")
-
-
-def node_ids() -> dict[str, Path]:
-    """Node ids as the Manager's scanner finds them: a direct subclass of ComfyNode, a literal node_id in its Schema."""
-    found = {}
-    for path in NODE_FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "io.ComfyNode" for base in node.bases):
-                for call in ast.walk(node):
-                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema":
-                        values = {word.arg: word.value for word in call.keywords}
-                        identity = values["node_id"]
-                        assert isinstance(identity, ast.Constant), f"{path.name}: node_id must be a literal"
-                        found[identity.value] = path
-    return found
-
-
-def test_every_node_can_be_found_by_the_manager() -> None:
-    classes = set()
-    for path in NODE_FILES:
-        classes |= set(re.findall(r"^class (Diversity\w+)\(io\.ComfyNode\)", path.read_text(encoding="utf-8"), re.M))
-    assert node_ids().keys() == classes
-    assert classes
-
-
-def test_every_node_has_a_page_of_help() -> None:
-    pages = {path.stem for path in (PACK / "web" / "docs").glob("*.md")}
-    assert pages == node_ids().keys()
 
 
 def test_the_demo_model_lists_its_words() -> None:
