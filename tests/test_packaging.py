@@ -59,6 +59,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         ".typed",
         ".md",
         ".json",
+        ".txt",
         ".jpg",
         ".safetensors",
         ".avif",
