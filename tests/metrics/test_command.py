@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from diversity_guidance.cli import main
-from diversity_guidance.features import picture_files as folder_module
 from diversity_guidance.features.colour_layout import ColourLayout
 from diversity_guidance.features.picture_files import find_pictures, read_picture
+from diversity_guidance.metrics import measured_folder
 from diversity_guidance.metrics.measured_folder import measure_folder
 from PIL import Image
 
@@ -99,8 +99,8 @@ def test_bad_options_end_in_a_sentence(pictures: Path, capsys: pytest.CaptureFix
 def test_features_do_not_depend_on_batches_or_storage(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space, paths = ColourLayout(), find_pictures(pictures)
     together = measure_folder(paths, space).features
-    monkeypatch.setattr(folder_module, "_BATCH_PIXELS", 1)
-    monkeypatch.setattr(folder_module, "_MEMORY", 0)
+    monkeypatch.setattr(measured_folder, "_BATCH_PIXELS", 1)
+    monkeypatch.setattr(measured_folder, "_MEMORY", 0)
     told: list[tuple[int, int]] = []
     alone = measure_folder(paths, space, lambda done, total: told.append((done, total)))
     torch.testing.assert_close(alone.features, together, equal_nan=True)
