@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
+from graphlib import CycleError
 from pathlib import Path
 
 import pytest
-from support.host_server import PACK
+from project.architecture import ROOMS, allowed, arrows, diagram, imports, sources
+from project.tree import ROOT
 from support.missing import SWITCH, program
 
-FLOORS = (
-    ("kernels",),
-    ("stores", "features"),
-    ("guidance",),
-    ("metrics",),
-    ("embedded",),
-    ("demo", "indexing"),
-    ("nodes", "benchmarks"),
-)
-"""The rooms of the house from the ground up; a room imports only from floors below its own."""
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "node_helpers", "server"}
 
-ROOMS = {
-    room: {other for above in FLOORS[floor:] for other in above} - {room}
-    for floor, rooms in enumerate(FLOORS)
-    for room in rooms
-}
-"""The rooms, and those that each must not import."""
-
-HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
-
-SOURCES = [path for room in ROOMS for path in sorted((PACK / room).rglob("*.py"))]
+MAX_MODULES = 14
+"""Modules in a folder, its ``__init__`` not counted."""
 
 
 def check(tool: str, *arguments: str) -> None:
-    done = subprocess.run([program(tool), *arguments], cwd=PACK, capture_output=True, text=True, check=False)
+    done = subprocess.run([program(tool), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
@@ -48,7 +32,7 @@ def test_a_missing_tool_is_told(monkeypatch: pytest.MonkeyPatch, switch: str, ou
 
 
 def test_continuous_integration_skips_nothing_in_silence() -> None:
-    assert f"export {SWITCH}=1\n" in (PACK / ".ci" / "run").read_text(encoding="utf-8")
+    assert f"export {SWITCH}=1\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_lint() -> None:
@@ -71,33 +55,59 @@ def test_types() -> None:
 def test_the_demo_model_lists_its_words() -> None:
     from diversity_guidance.embedded.text import TextEncoder
 
-    page = (PACK / "web" / "docs" / "DiversityDemoModel.md").read_text(encoding="utf-8")
+    page = (ROOT / "web" / "docs" / "DiversityDemoModel.md").read_text(encoding="utf-8")
     listed = page.split("All words that it knows:")[1].replace("\n", " ").strip().split(", ")
     words = TextEncoder.load().vocabulary.words[1:]
     assert listed == sorted(words)
 
 
-def imports_of(path: Path) -> list[tuple[str, bool]]:
-    """First part of the name of every import, and whether it reaches into another room."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            module = (node.module or "").split(".")[0]
-            found.append((module, node.level == len(path.relative_to(PACK).parts)))
-        elif isinstance(node, ast.Import):
-            found += [(alias.name.split(".")[0], False) for alias in node.names]
-    return found
-
-
 def test_imports_run_downwards_only() -> None:
-    """nodes -> (guidance, metrics) -> (stores, features) -> kernels; the host is known to nodes alone."""
-    wrong = []
-    for path in SOURCES:
-        room = path.relative_to(PACK).parts[0]
-        for name, reaches_out in imports_of(path):
-            if (reaches_out and name in ROOMS[room]) or (room != "nodes" and name in HOST):
-                wrong.append(f"{path.relative_to(PACK)} imports {name}")
+    wrong = [
+        f"{path.relative_to(ROOT).as_posix()} imports {name}"
+        for room in ROOMS
+        for path in sources(room)
+        for name, is_ours in imports(path)
+        if is_ours and name in ROOMS and name not in allowed(room) | {room}
+    ]
     assert wrong == []
+
+
+def test_an_upward_import_is_found(tmp_path: Path) -> None:
+    """However it is spelled, and wherever in the file it stands."""
+    (inner := tmp_path / "kernels" / "inner").mkdir(parents=True)
+    (tmp_path / "kernels" / "a.py").write_text("from ..stores.files import write\nfrom .scale import scale\n")
+    (inner / "b.py").write_text("def late():\n    from ... import guidance\n    from ..nodes import kernel\n")
+    assert arrows(tmp_path)["kernels"] == {"stores", "guidance"}
+    (tmp_path / "stores").mkdir()
+    (tmp_path / "stores" / "c.py").write_text("from ..kernels import a\n")
+    with pytest.raises(CycleError):
+        diagram(tmp_path)
+
+
+def test_every_folder_with_code_is_a_room() -> None:
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(ROOMS)
+
+
+def test_the_host_is_known_to_nodes_alone() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT).as_posix()} imports {name}"
+        for room in ROOMS
+        if room != "nodes"
+        for path in sources(room)
+        for name, is_ours in imports(path)
+        if name in HOST and not is_ours
+    ]
+    assert wrong == []
+
+
+def test_folders_stay_small() -> None:
+    """A reader takes in a folder at a glance; what outgrows it gets a folder of its own."""
+    counts = {
+        folder.relative_to(ROOT).as_posix(): len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+        for room in ROOMS
+        for folder in {path.parent for path in sources(room)}
+    }
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
 
 
 def test_everything_but_nodes_works_without_a_host() -> None:
