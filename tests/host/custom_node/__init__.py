@@ -17,7 +17,7 @@ import comfy.sd
 import torch
 from diversity_guidance.guidance.base import Guidance, SamplingRun, SamplingStep
 from diversity_guidance.guidance.trace import Trace
-from diversity_guidance.nodes.host.sampling.sampling import guided
+from diversity_guidance.nodes.host.sampling import guided
 from torch import Tensor, nn
 
 from .architectures import ARCHITECTURE_NODES
