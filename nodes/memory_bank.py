@@ -72,7 +72,7 @@ class DiversityMemoryBank(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str, revision: int) -> io.NodeOutput:
-        """Read the bank's index.
+        """Read the bank's database.
 
         Raises:
             ValueError: the name is not fit, there is no such revision, or the bank is damaged.

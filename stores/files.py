@@ -59,8 +59,8 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-LONGEST_NAME = 64
-LONGEST_FILE_NAME = 255  # bytes, the limit of common file systems
+MAX_NAME_LENGTH = 64
+MAX_FILE_NAME_BYTES = 255  # bytes, the limit of common file systems
 FORBIDDEN = frozenset('/\\:*?"<>|')
 # Windows gives these to devices, whatever follows a dot.
 DEVICES = frozenset(
@@ -95,8 +95,8 @@ def validate_name(name: str, what: str) -> str:
         raise ValueError(
             f"The {what}'s name {name!r} holds a control character. Use letters, digits, spaces, '-' and '_'."
         )
-    if len(name) > LONGEST_NAME or len(name.encode()) > LONGEST_FILE_NAME:
-        raise ValueError(f"The {what}'s name is {len(name)} characters long. Use at most {LONGEST_NAME}.")
+    if len(name) > MAX_NAME_LENGTH or len(name.encode()) > MAX_FILE_NAME_BYTES:
+        raise ValueError(f"The {what}'s name is {len(name)} characters long. Use at most {MAX_NAME_LENGTH}.")
     if found := sorted(FORBIDDEN.intersection(name)):
         raise ValueError(
             f"The {what}'s name {name!r} holds {found[0]!r}. Give a name, not a path: letters, digits, spaces, "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.centroids import channel_means, joint_principal_rows
-from ...stores.centroid.centroid import MOST_VARIATIONS, FeatureCentroid, ModelFingerprint
+from ...stores.centroid.centroid import MAX_VARIATIONS, FeatureCentroid, ModelFingerprint
 from ...stores.centroid.noise import FeatureNoise
 from .layers import Layer
 
@@ -149,7 +149,7 @@ def centroid_of(
     means = {layer: rows.mean(1) for layer, rows in features.items()}
     count = next(iter(features.values())).shape[1]
     deviations = {layer: _deviations(rows) for layer, rows in features.items()}
-    variations = joint_principal_rows(deviations, MOST_VARIATIONS)
+    variations = joint_principal_rows(deviations, MAX_VARIATIONS)
     noises = {layer: FeatureNoise.of(rows - features[layer]) for layer, rows in (own_noise or {}).items()}
     return FeatureCentroid(
         name, fingerprint, latent_format, sigmas.float().cpu(), means, spread, count, variations, noises

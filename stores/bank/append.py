@@ -17,7 +17,7 @@ from .shards import (
     write_shard,
 )
 from .snapshot import now
-from .transaction import IndexTransaction
+from .transaction import BankTransaction
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class AppendResult:
 
 
 def append_entries(
-    transaction: IndexTransaction, batch: Sequence[NewEntry], capacity: int, written: list[Shard]
+    transaction: BankTransaction, batch: Sequence[NewEntry], capacity: int, written: list[Shard]
 ) -> AppendResult:
     """Append a batch of one latent format within a transaction.
 
     Args:
-        transaction: a change of the index, not yet published.
+        transaction: a change of the database, not yet published.
         batch: the entries, at least one.
         capacity: how many entries may live afterwards.
         written: gains every shard as soon as it is on disk, so that the caller can remove them on failure.
@@ -85,13 +85,13 @@ def append_entries(
     return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids)
 
 
-def _check_features(transaction: IndexTransaction, new: NewEntry) -> None:
+def _check_features(transaction: BankTransaction, new: NewEntry) -> None:
     """Features of a space have one shape; those of one batch have it by construction, so one entry speaks for all."""
     for name, part in new.parts.items():
         check_feature_shape(name, transaction.part_shape(name), tuple(part.shape))
 
 
-def _lacking_parts(transaction: IndexTransaction, new: NewEntry, living: Mapping[str, int]) -> dict[str, Tensor]:
+def _lacking_parts(transaction: BankTransaction, new: NewEntry, living: Mapping[str, int]) -> dict[str, Tensor]:
     known = transaction.part_names(living[new.id]) if new.id in living else set()
     return {name: part for name, part in new.parts.items() if name not in known}
 

@@ -1,7 +1,7 @@
 """Memory Bank on disk: pictures that outlive the process, as an append-only history whose revisions can be reproduced.
 
 A bank is the folder ``<root>/<name>/`` with ``index.sqlite`` and ``shards/<digest>.safetensors``. An append writes its
-shards under the index's lock and then publishes them in one transaction; whatever dies between the two leaves files
+shards under the database's lock and then publishes them in one transaction; whatever dies between the two leaves files
 that nothing refers to, which are ignored and swept by ``vacuum``.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..files import validate_bank_name
 from .append import AppendResult, append_entries
-from .database import BankIndex
+from .database import BankDatabase
 from .entries import (
     FEATURES,
     THUMBNAILS,
@@ -29,7 +29,7 @@ from .errors import (
     BankWriteError,
     LatentFormatError,
     RevisionError,
-    telling_write_failures,
+    translate_write_errors,
 )
 from .maintenance import (
     Damage,
@@ -117,17 +117,17 @@ class MemoryBank:
         self.name = validate_bank_name(name)
         self.capacity = capacity
         self.folder = Path(root).absolute() / self.name
-        self._index = BankIndex(self.folder / "index.sqlite", self.folder / "shards")
+        self._database = BankDatabase(self.folder / "index.sqlite", self.folder / "shards")
 
     @property
     def revision(self) -> int:
         """The newest revision; 0 for a bank that was never appended to."""
-        with self._index.reading() as transaction:
+        with self._database.reading() as transaction:
             return transaction.newest()[0]
 
     def fingerprint(self) -> str:
         """Hash of the bank's history, hexadecimal: changes exactly when its content does; no tensor is read."""
-        with self._index.reading() as transaction:
+        with self._database.reading() as transaction:
             return transaction.newest()[1]
 
     def snapshot(self, revision: int | None = None) -> BankSnapshot:
@@ -135,15 +135,15 @@ class MemoryBank:
 
         Raises:
             RevisionError: the revision is not there yet, was vacuumed, or lost entries to damage.
-            BankDamagedError: the index or a shard of this revision is missing or has a wrong size.
+            BankDamagedError: the database or a shard of this revision is missing or has a wrong size.
         """
-        with self._index.reading() as transaction:
+        with self._database.reading() as transaction:
             if revision is None:
                 revision = transaction.newest()[0]
             entries, parts = transaction.entries_at(revision)
         rows = [row for known in parts for row in known.values()]
         if rows:
-            check_sizes(self._index.shard_folder, {row.shard for row in rows if isinstance(row, StoredRow)})
+            check_sizes(self._database.shard_folder, {row.shard for row in rows if isinstance(row, StoredRow)})
         return BankSnapshot(self.name, revision, tuple(entries), tuple(parts))
 
     def append(
@@ -177,16 +177,16 @@ class MemoryBank:
             return AppendResult(0, 0, 0, 0, self.revision, ())
         written: list[Shard] = []
         try:
-            with telling_write_failures(self._index.path):
-                self._index.shard_folder.mkdir(parents=True, exist_ok=True)
-            with self._index.writing() as transaction:
+            with translate_write_errors(self._database.path):
+                self._database.shard_folder.mkdir(parents=True, exist_ok=True)
+            with self._database.writing() as transaction:
                 check_latent_format(self.name, transaction.latent_format(), latent_format, remembering=True)
                 return append_entries(transaction, batch, self.capacity, written)
         except BaseException:
             # What cannot be swept now is ignored by readers and swept by the next vacuum.
             if written:
                 with suppress(BankError):
-                    sweep(self._index, [shard.path for shard in written])
+                    sweep(self._database, [shard.path for shard in written])
             raise
 
     def clear(self) -> int:
@@ -197,7 +197,7 @@ class MemoryBank:
         """
         if not self.revision:
             return 0
-        with self._index.writing() as transaction:
+        with self._database.writing() as transaction:
             revision = transaction.newest()[0]
             if living := transaction.living():
                 revision += 1
@@ -207,7 +207,7 @@ class MemoryBank:
 
     def info(self) -> BankInfo:
         """Count what the bank holds; no tensor is read."""
-        with self._index.reading() as transaction:
+        with self._database.reading() as transaction:
             newest, oldest = transaction.newest()[0], transaction.oldest()
             entries, parts = transaction.entries_at(newest)
             disk_bytes = sum(shard.size for shard in transaction.shards())
@@ -230,15 +230,15 @@ class MemoryBank:
         )
 
     def verify(self) -> tuple[Damage, ...]:
-        """Read all shards and return the damaged ones; see ``bank_care.find_damage``."""
-        return find_damage(self._index)
+        """Read all shards and return the damaged ones; see ``maintenance.find_damage``."""
+        return find_damage(self._database)
 
     def repair(self) -> RepairResult:
-        """Drop the entries of damaged shards and keep all others; see ``bank_care.drop_damage``."""
-        return drop_damage(self._index)
+        """Drop the entries of damaged shards and keep all others; see ``maintenance.drop_damage``."""
+        return drop_damage(self._database)
 
     def vacuum(self, keep_from: int | None = None) -> VacuumResult:
         """Give up revisions before ``keep_from`` (default: all but the newest) and free their space."""
-        if not self._index.path.exists():
+        if not self._database.path.exists():
             return VacuumResult(0, 0, 0, 0)
-        return vacuum(self._index, keep_from)
+        return vacuum(self._database, keep_from)

@@ -1,6 +1,6 @@
-"""The index of a Memory Bank: an SQLite file that says which entries lived at which revision and where they lie.
+"""The database of a Memory Bank: an SQLite file that says which entries lived at which revision and where they lie.
 
-This file opens and locks it; ``bank_transaction`` asks and changes it.
+This file opens and locks it; ``transaction`` asks and changes it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from .errors import BankDamagedError, telling_read_failures, telling_write_failures
+from .errors import BankDamagedError, translate_read_errors, translate_write_errors
 from .shards import holds_shards
-from .transaction import IndexTransaction
+from .transaction import BankTransaction
 
 APPLICATION_ID = 0x44474D42  # "DGMB"
 SCHEMA_VERSION = 1
@@ -38,8 +38,8 @@ SCHEMA = (
 )
 
 
-class BankIndex:
-    """Opens the index for one consistent look or one all-or-nothing change at a time; no handle stays open.
+class BankDatabase:
+    """Opens the database for one consistent look or one all-or-nothing change at a time; no handle stays open.
 
     Args:
         path: the SQLite file; made by the first change.
@@ -51,13 +51,13 @@ class BankIndex:
         self.shard_folder = shard_folder
 
     @contextmanager
-    def reading(self) -> Iterator[IndexTransaction]:
-        """Look at the index; one that does not exist reads as empty and is not made.
+    def reading(self) -> Iterator[BankTransaction]:
+        """Look at the database; one that does not exist reads as empty and is not made.
 
         Raises:
-            BankError: the index cannot be read, or (BankDamagedError) is not one.
+            BankError: the database cannot be read, or (BankDamagedError) is not one.
         """
-        with telling_read_failures(self.path), closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
+        with translate_read_errors(self.path), closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
             _create(empty)
             orphaned = holds_shards(self.shard_folder)
             with closing(self._connect() if self.path.exists() else empty) as connection:
@@ -65,35 +65,35 @@ class BankIndex:
                 blank = self._is_blank(connection)
                 if orphaned and (blank or connection is empty):
                     raise self._lost()
-                yield IndexTransaction(empty if blank else connection, self.shard_folder)
+                yield BankTransaction(empty if blank else connection, self.shard_folder)
 
     @contextmanager
-    def writing(self) -> Iterator[IndexTransaction]:
-        """Change the index, alone among all processes; what was done counts when the block ends without an error.
+    def writing(self) -> Iterator[BankTransaction]:
+        """Change the database, alone among all processes; what was done counts when the block ends without an error.
 
         Raises:
             BankWriteError: the change could not be stored and did not happen.
-            BankDamagedError: the file is not an index.
+            BankDamagedError: the file is not a database.
         """
-        with telling_write_failures(self.path), closing(self._connect()) as connection:
+        with translate_write_errors(self.path), closing(self._connect()) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             orphaned = holds_shards(self.shard_folder)
             connection.execute("BEGIN IMMEDIATE")
             if self._is_blank(connection):
                 if orphaned:
                     raise self._lost()
-                # Published before any shard is written: shards beside a blank index mean that the index was lost.
+                # Published before any shard is written: shards beside a blank database mean that the database was lost.
                 _create(connection)
                 connection.execute("COMMIT")
                 connection.execute("BEGIN IMMEDIATE")
-            yield IndexTransaction(connection, self.shard_folder)
+            yield BankTransaction(connection, self.shard_folder)
             connection.execute("COMMIT")
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
 
     def _is_blank(self, connection: sqlite3.Connection) -> bool:
-        """Whether nothing was ever published here: a crash while the index is made leaves an empty file."""
+        """Whether nothing was ever published here: a crash while the database is made leaves an empty file."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
@@ -101,13 +101,13 @@ class BankIndex:
         if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
             return True
         raise BankDamagedError(
-            f"{self.path} is a database, but not the index of a bank that this version reads (found version "
+            f"{self.path} is a database, but not the database of a bank that this version reads (found version "
             f"{version}, reads {SCHEMA_VERSION}). Update the pack, or use another bank."
         )
 
     def _lost(self) -> BankDamagedError:
         return BankDamagedError(
-            f"The bank's index {self.path} is missing or empty although its shards are there. Restore it from a "
+            f"The bank's database {self.path} is missing or empty although its shards are there. Restore it from a "
             f"backup, or move the folder {self.path.parent} away to begin a new bank under this name."
         )
 

@@ -30,8 +30,8 @@ class BankDamagedError(BankError):
 
 
 @contextmanager
-def telling_read_failures(index: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system while reading ``index`` into sentences.
+def translate_read_errors(database: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system while reading the database into sentences.
 
     Raises:
         BankDamagedError: the file is no database or a broken one.
@@ -41,35 +41,36 @@ def telling_read_failures(index: Path) -> Iterator[None]:
         yield
     except (OSError, sqlite3.OperationalError) as error:
         raise BankError(
-            f"The bank's index {index} cannot be read ({error}). Check that this user may read it and that no "
+            f"The bank's database {database} cannot be read ({error}). Check that this user may read it and that no "
             "other program holds it, then try again."
         ) from error
     except sqlite3.DatabaseError as error:
-        raise _broken_index(index, error) from error
+        raise _broken_database(database, error) from error
 
 
 @contextmanager
-def telling_write_failures(index: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system while writing the bank around ``index`` into sentences.
+def translate_write_errors(database: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system while writing a bank into sentences.
 
     Raises:
-        BankDamagedError: the index is no database or a broken one.
+        BankDamagedError: the database is no database or a broken one.
         BankWriteError: anything else kept the bank from being written.
     """
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
         raise BankWriteError(
-            f"The bank {index.parent} could not be written ({error}). {write_advice(error)} The bank keeps what it had."
+            f"The bank {database.parent} could not be written ({error}). {write_advice(error)} The bank keeps what it "
+            "had."
         ) from error
     except sqlite3.DatabaseError as error:
-        raise _broken_index(index, error) from error
+        raise _broken_database(database, error) from error
 
 
-def _broken_index(index: Path, error: sqlite3.DatabaseError) -> BankDamagedError:
+def _broken_database(database: Path, error: sqlite3.DatabaseError) -> BankDamagedError:
     return BankDamagedError(
-        f"The bank's index {index} is damaged ({error}). Restore it from a backup, or move the folder "
-        f"{index.parent} away to begin a new bank under this name."
+        f"The bank's database {database} is damaged ({error}). Restore it from a backup, or move the folder "
+        f"{database.parent} away to begin a new bank under this name."
     )
 
 

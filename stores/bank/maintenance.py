@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import UNFINISHED_SUFFIX
-from .database import BankIndex
+from .database import BankDatabase
 from .errors import BankDamagedError
 from .shards import SUFFIX, Shard, read_shard
 from .snapshot import now
@@ -57,13 +57,13 @@ class VacuumResult:
     oldest_revision: int
 
 
-def find_damage(index: BankIndex) -> tuple[Damage, ...]:
+def find_damage(database: BankDatabase) -> tuple[Damage, ...]:
     """Read every shard, those of evicted entries too, and check size and hash.
 
     Raises:
-        BankError: the index itself cannot be read.
+        BankError: the database itself cannot be read.
     """
-    with index.reading() as transaction:
+    with database.reading() as transaction:
         shards = transaction.shards()
     damages = []
     for shard in shards:
@@ -74,54 +74,54 @@ def find_damage(index: BankIndex) -> tuple[Damage, ...]:
     return tuple(damages)
 
 
-def drop_damage(index: BankIndex) -> RepairResult:
+def drop_damage(database: BankDatabase) -> RepairResult:
     """Take every damaged shard, and the entries whose latents it held, out of the bank, as a new revision.
 
     Raises:
-        BankWriteError: the index could not be changed.
+        BankWriteError: the database could not be changed.
     """
-    damages = find_damage(index)
+    damages = find_damage(database)
     if not damages:
-        with index.reading() as transaction:
+        with database.reading() as transaction:
             return RepairResult((), 0, transaction.newest()[0])
-    with index.writing() as transaction:
+    with database.writing() as transaction:
         revision = transaction.newest()[0] + 1
         digests = [damage.shard.digest for damage in damages]
         dropped = [identity for digest in digests for identity in transaction.drop_damaged(digest, revision)]
         transaction.publish(revision, now(), ["repair", digests])
-    sweep(index, [damage.shard.path for damage in damages])
+    sweep(database, [damage.shard.path for damage in damages])
     return RepairResult(tuple(dropped), len(damages), revision)
 
 
-def vacuum(index: BankIndex, keep_from: int | None) -> VacuumResult:
+def vacuum(database: BankDatabase, keep_from: int | None) -> VacuumResult:
     """Forget entries that no revision from ``keep_from`` (default: the newest) on needs, and delete unused files.
 
     A shard stays as long as one of its entries does.
 
     Raises:
-        BankWriteError: the index could not be changed.
+        BankWriteError: the database could not be changed.
     """
-    with index.writing() as transaction:
+    with database.writing() as transaction:
         newest, oldest = transaction.newest()[0], transaction.oldest()
         oldest = max(oldest, min(newest if keep_from is None else keep_from, newest))
         entries = transaction.forget_before(oldest)
-    # Only after the index has forgotten them: a crash here leaves unused files, never an index without its files.
+    # Only after the database has forgotten them: a crash here leaves unused files, never a database without its files.
     files, freed = sweep(
-        index, [path for path in index.shard_folder.glob("*") if path.suffix in (SUFFIX, UNFINISHED_SUFFIX)]
+        database, [path for path in database.shard_folder.glob("*") if path.suffix in (SUFFIX, UNFINISHED_SUFFIX)]
     )
     return VacuumResult(entries, files, freed, oldest)
 
 
-def sweep(index: BankIndex, candidates: list[Path]) -> tuple[int, int]:
-    """Delete those of the files that the index does not refer to, and return how many and their bytes.
+def sweep(database: BankDatabase, candidates: list[Path]) -> tuple[int, int]:
+    """Delete those of the files that the database does not refer to, and return how many and their bytes.
 
-    It holds the index's lock meanwhile, so that no other process is just about to publish one of them.
+    It holds the database's lock meanwhile, so that no other process is just about to publish one of them.
 
     Raises:
-        BankWriteError: the index could not be locked or a file not be deleted.
+        BankWriteError: the database could not be locked or a file not be deleted.
     """
     files = freed = 0
-    with index.writing() as transaction:
+    with database.writing() as transaction:
         used = {shard.path for shard in transaction.shards()}
         for path in candidates:
             if path not in used and path.is_file():

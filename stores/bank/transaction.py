@@ -1,4 +1,4 @@
-"""Questions to, and changes of, a Memory Bank's index within one transaction.
+"""Questions to, and changes of, a Memory Bank's database within one transaction.
 
 An entry lives in the revisions ``added <= r < removed``. What changes the bank adds one revision, whose digest chains
 the change to everything before it. Revisions older than the first row of ``revisions`` were vacuumed away.
@@ -21,8 +21,8 @@ DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ALIVE = "entries.added <= :revision AND (entries.removed IS NULL OR entries.removed > :revision)"
 
 
-class IndexTransaction:
-    """One look at, or one change of, the index."""
+class BankTransaction:
+    """One look at, or one change of, the database."""
 
     def __init__(self, connection: sqlite3.Connection, shard_folder: Path) -> None:
         self.connection = connection
@@ -140,7 +140,7 @@ class IndexTransaction:
         self.connection.execute("INSERT INTO revisions VALUES (?, ?, ?)", (revision, created, digest))
 
     def drop_damaged(self, digest: str, revision: int) -> list[str]:
-        """Take a damaged shard out of the index and return the ids of the entries whose latents it held.
+        """Take a damaged shard out of the database and return the ids of the entries whose latents it held.
 
         Those entries end at ``revision`` and make the revisions in which they lived irreproducible; entries that
         only lost a thumbnail or features stay.

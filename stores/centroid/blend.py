@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.centroids import joint_principal_rows
-from .centroid import MOST_VARIATIONS, FeatureCentroid
+from .centroid import MAX_VARIATIONS, FeatureCentroid
 from .noise import FeatureNoise
 
 
@@ -58,7 +58,7 @@ def blended(centroids: Sequence[FeatureCentroid], weights: Sequence[float], name
         layer: torch.cat([size**0.5 * c.variation(layer) for c, size in zip(centroids, sizes, strict=True)])
         for layer in first.means
     }
-    variations = joint_principal_rows(rows, MOST_VARIATIONS)
+    variations = joint_principal_rows(rows, MAX_VARIATIONS)
     noises = {layer: FeatureNoise.blended([c.noise(layer) for c in centroids], sizes) for layer in first.means}
     return FeatureCentroid(
         name, first.fingerprint, first.latent_format, first.sigmas, means, spreads, 0, variations, noises

@@ -24,7 +24,7 @@ FORMAT = "diversity_guidance.feature_centroid.2"
 ALIKE = 0.9
 """Correlation of weights from which on two networks count as the same: fine-tunes of one model do, others do not."""
 
-MOST_VARIATIONS = 32
+MAX_VARIATIONS = 32
 """Rows that are kept of how exemplars differ from one another."""
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ..files import UNFINISHED_SUFFIX, require_storable
-from .contents import Contents, Joined
-from .errors import IndexSpaceError, telling_write_failures
+from .errors import IndexSpaceError, translate_write_errors
+from .key_index import JoinResult, KeyIndex
 from .lock import BuilderLock
 from .manifest import NAME as MANIFEST
 from .manifest import Manifest, read_manifest, write_manifest
@@ -37,7 +37,7 @@ from .rows import (
 from .search.filter_file import SUFFIX as FILTER_SUFFIX
 from .search.filter_file import write_filter
 from .search.projection_filter import IndexFilter
-from .staging import Purpose, Staging, recut
+from .staging import BuildSpec, Staging, rechunk
 
 SHARD_BYTES = 64 * 2**20
 STAGING = "building"
@@ -70,15 +70,15 @@ class IndexBuilder:
         if not space or not shape or width < 1:
             raise ValueError(f"An index needs a space and a shape of at least one value, not {space!r}, {shape}.")
         self._removed: set[int] = set()
-        self._contents: Contents | None = None
-        with telling_write_failures(self.folder):
+        self._held_keys: KeyIndex | None = None
+        with translate_write_errors(self.folder):
             (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
             self._lock = BuilderLock(self.folder / LOCK)
             try:
                 # Only now: who held the lock before may have published.
                 self._published = read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
                 rows = max(1, shard_bytes // (2 * width))
-                self._purpose = _purpose(self._published) or Purpose(1, space, tuple(shape), rows)
+                self._spec = _next_spec(self._published) or BuildSpec(1, space, tuple(shape), rows)
                 self._check(space, tuple(shape))
                 self._staging = self._begun()
             except BaseException:
@@ -111,7 +111,7 @@ class IndexBuilder:
             IndexDamagedError: a file of the index or of the build is damaged.
         """
         kept = [labels for _, _, labels in self._kept_labels()]
-        return Labels.joined([*kept, self._staging.labels()])
+        return Labels.concat([*kept, self._staging.labels()])
 
     def append(self, vectors: Tensor, names: Sequence[str], keys: Sequence[str] | None = None) -> None:
         """Keep vectors for the index; they survive whatever stops the build after this call.
@@ -126,9 +126,9 @@ class IndexBuilder:
             IndexWriteError: they could not be written; the build keeps what it had.
             ValueError: a vector is not finite, or there are not as many names as vectors.
         """
-        if tuple(vectors.shape[1:]) != self._purpose.shape:
+        if tuple(vectors.shape[1:]) != self._spec.shape:
             raise IndexSpaceError(
-                f"The index holds vectors of shape {self._purpose.shape}, these have {tuple(vectors.shape[1:])}."
+                f"The index holds vectors of shape {self._spec.shape}, these have {tuple(vectors.shape[1:])}."
             )
         labels = Labels(tuple(names), ("",) * len(names) if keys is None else tuple(keys))
         if not len(vectors) == len(labels.names) == len(labels.keys):
@@ -136,10 +136,10 @@ class IndexBuilder:
         if len(vectors) == 0:
             return
         require_storable(vectors, "A vector to protect")
-        with telling_write_failures(self.folder):
+        with translate_write_errors(self.folder):
             self._stage(vectors.detach().to("cpu", torch.float16).flatten(1).numpy(), labels)
 
-    def join(self, folder: Path) -> Joined:
+    def join(self, folder: Path) -> JoinResult:
         """Take over what was built in another folder, finished or not.
 
         Content that is here already, by its key, is left out, as a build in one go would have; so is what has no key
@@ -150,18 +150,18 @@ class IndexBuilder:
             IndexDamagedError: a file there is damaged.
             IndexWriteError: it could not be written here.
         """
-        if self._contents is None:
-            self._contents = Contents(self.labels())
+        if self._held_keys is None:
+            self._held_keys = KeyIndex(self.labels())
         taken = repeated = 0
-        with IndexBuilder(folder, self._purpose.space, self._purpose.shape) as other:
+        with IndexBuilder(folder, self._spec.space, self._spec.shape) as other:
             for rows, labels in other._everything():
-                new, known = self._contents.new(labels)
-                with telling_write_failures(self.folder):
+                new, known = self._held_keys.new(labels)
+                with translate_write_errors(self.folder):
                     if new:
-                        self._stage(rows[new], labels.picked(new))
+                        self._stage(rows[new], labels.take(new))
                 taken += len(new)
                 repeated += known
-        return Joined(taken, repeated)
+        return JoinResult(taken, repeated)
 
     def remove(self, references: Sequence[int] | Sequence[str]) -> int:
         """Leave out references of the published index, by number or name, and return how many that are.
@@ -178,7 +178,7 @@ class IndexBuilder:
             raise ValueError(f"The index in {self.folder} holds no {missing[0]!r}: nothing was removed.")
         new = (numbers | {number for number, name in enumerate(names) if name in known}) - self._removed
         self._removed |= new
-        self._contents = None
+        self._held_keys = None
         return len(new)
 
     def finish(self, progress: Progress | None = None) -> Manifest:
@@ -189,39 +189,37 @@ class IndexBuilder:
             IndexWriteError: it could not be written; the published index stays as it was.
         """
         tell = progress or (lambda what, done, total: None)
-        with telling_write_failures(self.folder):
+        with translate_write_errors(self.folder):
             untouched = self._untouched()
             for shard in untouched:
                 # The new filter is made of them: one of damaged rows would never find these again.
                 read_whole(rows_path(self.folder / SHARDS, shard), shard.rows)
             shards = list(untouched)
-            for rows, labels in recut(self._everything(len(untouched)), self._purpose.shard_rows):
+            for rows, labels in rechunk(self._everything(len(untouched)), self._spec.shard_rows):
                 shards.append(write_rows(self.folder / SHARDS, rows, labels))
                 tell("shards", len(shards), len(shards))
-            mapped = MappedRows(self.folder / SHARDS, shards, math.prod(self._purpose.shape))
+            mapped = MappedRows(self.folder / SHARDS, shards, math.prod(self._spec.shape))
             tell("filter", 0, 1)
             digest = write_filter(self.folder / SHARDS, IndexFilter.fit(mapped.blocks)) if len(mapped) else ""
             tell("filter", 1, 1)
-            purpose = self._purpose
-            manifest = Manifest(
-                purpose.generation, purpose.space, purpose.shape, purpose.shard_rows, tuple(shards), digest
-            )
+            spec = self._spec
+            manifest = Manifest(spec.generation, spec.space, spec.shape, spec.shard_rows, tuple(shards), digest)
             write_manifest(self.folder, manifest)
             self._sweep(manifest)
             self._published, self._removed = manifest, set()
-            self._purpose = _purpose(manifest) or self._purpose
+            self._spec = _next_spec(manifest) or self._spec
             self._staging = self._begun()
         return manifest
 
     def _stage(self, rows: Halves, labels: Labels) -> None:
         self._staging.append(rows, labels)
-        if self._contents is not None:
-            self._contents.add(labels)
+        if self._held_keys is not None:
+            self._held_keys.add(labels)
 
     def _check(self, space: str, shape: tuple[int, ...]) -> None:
-        if (self._purpose.space, self._purpose.shape) != (space, shape):
+        if (self._spec.space, self._spec.shape) != (space, shape):
             raise IndexSpaceError(
-                f"The index in {self.folder} holds {self._purpose.space} of shape {self._purpose.shape}, these are "
+                f"The index in {self.folder} holds {self._spec.space} of shape {self._spec.shape}, these are "
                 f"{space} of shape {shape}: choose another folder for them."
             )
 
@@ -231,7 +229,7 @@ class IndexBuilder:
         first = min(self._removed, default=math.inf)
         for shard in () if self._published is None else self._published.shards:
             end = sum(kept.count for kept in stay) + shard.count
-            if shard.count < self._purpose.shard_rows or end > first:
+            if shard.count < self._spec.shard_rows or end > first:
                 break
             stay.append(shard)
         return stay
@@ -242,7 +240,7 @@ class IndexBuilder:
 
     def _kept(self, skipped: int = 0) -> Iterator[tuple[Halves, Labels]]:
         """Rows of the published index without those removed, from some shard on."""
-        width = math.prod(self._purpose.shape)
+        width = math.prod(self._spec.shape)
         for shard, stay, labels in self._kept_labels(skipped):
             yield MappedRows(self.folder / SHARDS, [shard], width).read(np.array(stay, np.int64)), labels
 
@@ -251,14 +249,14 @@ class IndexBuilder:
         for place, shard in enumerate(() if self._published is None else self._published.shards):
             if place >= skipped:
                 stay = [row for row in range(shard.count) if start + row not in self._removed]
-                yield shard, stay, self._labels(shard).picked(stay)
+                yield shard, stay, self._labels(shard).take(stay)
             start += shard.count
 
     def _begun(self) -> Staging:
         for folder in (self.folder, self.folder / SHARDS):
             for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
                 unfinished.unlink(missing_ok=True)
-        return Staging(self.folder / f"{STAGING}-{self._purpose.generation}", self._purpose)
+        return Staging(self.folder / f"{STAGING}-{self._spec.generation}", self._spec)
 
     def _labels(self, shard: IndexShard) -> Labels:
         return read_labels(self.folder / SHARDS, shard)
@@ -276,8 +274,8 @@ class IndexBuilder:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _purpose(published: Manifest | None) -> Purpose | None:
+def _next_spec(published: Manifest | None) -> BuildSpec | None:
     """What the build after a published state is for."""
     if published is None:
         return None
-    return Purpose(published.generation + 1, published.space, published.shape, published.shard_rows)
+    return BuildSpec(published.generation + 1, published.space, published.shape, published.shard_rows)

@@ -11,7 +11,7 @@ from ..files import write_whole
 from .errors import ProtectedIndexError, damaged
 
 
-def write_sealed(path: Path, content: dict[str, Any]) -> None:
+def write_checksummed(path: Path, content: dict[str, Any]) -> None:
     """Write a dictionary of JSON values, as a whole or not at all.
 
     Raises:
@@ -20,8 +20,8 @@ def write_sealed(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, _sealed(content))
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Read a dictionary that ``write_sealed`` wrote.
+def read_checksummed(path: Path) -> dict[str, Any]:
+    """Read a dictionary that ``write_checksummed`` wrote.
 
     Raises:
         IndexDamagedError: a single byte differs from what was written, or the file is no such file.

@@ -39,7 +39,7 @@ def damaged(path: Path, what: str) -> IndexDamagedError:
 
 
 @contextmanager
-def telling_write_failures(folder: Path) -> Iterator[None]:
+def translate_write_errors(folder: Path) -> Iterator[None]:
     """Turn errors of the file system, and of SQLite as a lock, while writing the index in ``folder`` into sentences.
 
     Raises:

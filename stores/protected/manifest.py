@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .checksummed_json import read_sealed, write_sealed
+from .checksummed_json import read_checksummed, write_checksummed
 from .errors import IndexVersionError, ProtectedIndexError, damaged
 from .rows import IndexShard
 
@@ -61,7 +61,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: it could not be written; the one before is still there.
     """
-    write_sealed(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(manifest)})
+    write_checksummed(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(manifest)})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -77,7 +77,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ProtectedIndexError(
             f"There is no protected index in {folder}: build one there, or finish the one that was begun."
         )
-    content = read_sealed(path)
+    content = read_checksummed(path)
     if content.pop("format", None) != FORMAT:
         raise damaged(path, "is not that of a protected index")
     version = content.pop("version", None)

@@ -53,21 +53,21 @@ class Labels:
     def __len__(self) -> int:
         return len(self.names)
 
-    def packed(self) -> dict[str, NDArray[np.generic]]:
+    def pack(self) -> dict[str, NDArray[np.generic]]:
         """As tensors: all texts one after the other, and where each ends."""
-        return {**_packed("names", self.names), **_packed("keys", self.keys)}
+        return {**_pack("names", self.names), **_pack("keys", self.keys)}
 
     @classmethod
-    def unpacked(cls, tensors: dict[str, NDArray[np.generic]]) -> Labels:
-        """Inverse of ``packed``."""
-        return cls(_unpacked("names", tensors), _unpacked("keys", tensors))
+    def unpack(cls, tensors: dict[str, NDArray[np.generic]]) -> Labels:
+        """Inverse of ``pack``."""
+        return cls(_unpack("names", tensors), _unpack("keys", tensors))
 
     @classmethod
-    def joined(cls, parts: Sequence[Labels]) -> Labels:
+    def concat(cls, parts: Sequence[Labels]) -> Labels:
         """One after the other."""
         return cls(tuple(n for part in parts for n in part.names), tuple(k for part in parts for k in part.keys))
 
-    def picked(self, places: Sequence[int] | range) -> Labels:
+    def take(self, places: Sequence[int] | range) -> Labels:
         """Those of some rows."""
         return Labels(tuple(self.names[place] for place in places), tuple(self.keys[place] for place in places))
 
@@ -80,7 +80,7 @@ def write_rows(folder: Path, rows: Halves, labels: Labels) -> IndexShard:
     """
     data = np.ascontiguousarray(rows, "<f2").view(np.uint8).data.cast("B")
     checks = np.array([zlib.crc32(row.tobytes()) for row in rows.astype("<f2", copy=False)], np.uint32)
-    table = safetensors.numpy.save({"checks": checks, **labels.packed()})
+    table = safetensors.numpy.save({"checks": checks, **labels.pack()})
     shard = IndexShard(len(rows), digest_of(data), digest_of(table))
     write_named(rows_path(folder, shard), shard.rows, data)
     write_named(table_path(folder, shard), shard.table, table)
@@ -118,7 +118,7 @@ def read_labels(folder: Path, shard: IndexShard) -> Labels:
     Raises:
         IndexDamagedError: the table is damaged.
     """
-    return Labels.unpacked(safetensors.numpy.load(read_whole(table_path(folder, shard), shard.table)))
+    return Labels.unpack(safetensors.numpy.load(read_whole(table_path(folder, shard), shard.table)))
 
 
 class MappedRows:
@@ -194,13 +194,13 @@ def _mapped(path: Path, count: int, width: int) -> Halves:
     return np.asarray(np.memmap(path, "<f2", mode="c", shape=(count, width)))
 
 
-def _packed(name: str, texts: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+def _pack(name: str, texts: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {name: np.frombuffer(b"".join(encoded), np.uint8), f"{name}_ends": ends}
 
 
-def _unpacked(name: str, tensors: dict[str, NDArray[np.generic]]) -> tuple[str, ...]:
+def _unpack(name: str, tensors: dict[str, NDArray[np.generic]]) -> tuple[str, ...]:
     data, ends = tensors[name].tobytes(), tensors[f"{name}_ends"].tolist()
     return tuple(
         data[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)

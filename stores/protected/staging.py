@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from ..files import UNFINISHED_SUFFIX, digest_of, write_whole
-from .checksummed_json import read_sealed, write_sealed
+from .checksummed_json import read_checksummed, write_checksummed
 from .errors import IndexSpaceError, damaged
 from .rows import Halves, Labels, read_whole
 
@@ -21,7 +21,7 @@ SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Purpose:
+class BuildSpec:
     """What a build is for; one that goes on must be for the same.
 
     Attributes:
@@ -42,27 +42,27 @@ class Staging:
 
     Args:
         folder: of the build.
-        purpose: what it is for.
+        spec: what it is for.
 
     Raises:
         IndexSpaceError: the build that was begun there is for another space or shape.
         OSError: the folder could not be made.
     """
 
-    def __init__(self, folder: Path, purpose: Purpose) -> None:
+    def __init__(self, folder: Path, spec: BuildSpec) -> None:
         self.folder = folder
-        self.purpose = purpose
-        head = {"space": purpose.space, "shape": list(purpose.shape), "shard_rows": purpose.shard_rows}
+        self.spec = spec
+        head = {"space": spec.space, "shape": list(spec.shape), "shard_rows": spec.shard_rows}
         if (folder / HEAD).is_file():
-            begun = read_sealed(folder / HEAD)
+            begun = read_checksummed(folder / HEAD)
             if (begun["space"], begun["shape"]) != (head["space"], head["shape"]):
                 raise IndexSpaceError(
                     f"A build of {begun['space']} {tuple(begun['shape'])} was begun in {folder.parent} and this one is "
-                    f"of {purpose.space} {purpose.shape}: finish that one first, or delete {folder}."
+                    f"of {spec.space} {spec.shape}: finish that one first, or delete {folder}."
                 )
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            write_sealed(folder / HEAD, head)
+            write_checksummed(folder / HEAD, head)
         for path in folder.glob(f"*{UNFINISHED_SUFFIX}"):
             path.unlink(missing_ok=True)
         self._parts = [(path, path.stem.partition("-")[2]) for path in sorted(folder.glob(f"*{SUFFIX}"))]
@@ -73,7 +73,7 @@ class Staging:
         Raises:
             OSError: they could not be written.
         """
-        data = safetensors.numpy.save({"rows": np.ascontiguousarray(rows), **labels.packed()})
+        data = safetensors.numpy.save({"rows": np.ascontiguousarray(rows), **labels.pack()})
         number = int(self._parts[-1][0].stem.partition("-")[0]) + 1 if self._parts else 0
         digest = digest_of(data)
         path = self.folder / f"{number:08d}-{digest}{SUFFIX}"
@@ -87,7 +87,7 @@ class Staging:
             IndexDamagedError: a part is not what was written.
         """
         for tensors in self._read():
-            yield tensors["rows"], Labels.unpacked(tensors)
+            yield tensors["rows"], Labels.unpack(tensors)
 
     def labels(self) -> Labels:
         """Names and keys of everything that was kept.
@@ -95,7 +95,7 @@ class Staging:
         Raises:
             IndexDamagedError: a part is not what was written.
         """
-        return Labels.joined([Labels.unpacked(tensors) for tensors in self._read()])
+        return Labels.concat([Labels.unpack(tensors) for tensors in self._read()])
 
     def discard_if_empty(self) -> None:
         """Leave no folder behind where nothing was kept."""
@@ -105,12 +105,12 @@ class Staging:
     def _read(self) -> Iterator[dict[str, Any]]:
         for path, digest in self._parts:
             tensors = safetensors.numpy.load(read_whole(path, digest))
-            if tensors["rows"].shape[1:] != (np.prod(self.purpose.shape),):
+            if tensors["rows"].shape[1:] != (np.prod(self.spec.shape),):
                 raise damaged(path, "holds vectors of another size")
             yield tensors
 
 
-def recut(parts: Iterator[tuple[Halves, Labels]], rows: int) -> Iterator[tuple[Halves, Labels]]:
+def rechunk(parts: Iterator[tuple[Halves, Labels]], rows: int) -> Iterator[tuple[Halves, Labels]]:
     """The same rows in parts of a fixed size; the last may be smaller."""
     waiting: list[tuple[Halves, Labels]] = []
     held = 0
@@ -118,13 +118,13 @@ def recut(parts: Iterator[tuple[Halves, Labels]], rows: int) -> Iterator[tuple[H
         waiting.append(part)
         held += len(part[0])
         while held >= rows:
-            whole = _joined(waiting)
-            yield whole[0][:rows], whole[1].picked(range(rows))
-            waiting = [(whole[0][rows:], whole[1].picked(range(rows, held)))]
+            whole = _concat(waiting)
+            yield whole[0][:rows], whole[1].take(range(rows))
+            waiting = [(whole[0][rows:], whole[1].take(range(rows, held)))]
             held -= rows
     if held:
-        yield _joined(waiting)
+        yield _concat(waiting)
 
 
-def _joined(parts: Sequence[tuple[Halves, Labels]]) -> tuple[Halves, Labels]:
-    return np.concatenate([rows for rows, _ in parts]), Labels.joined([labels for _, labels in parts])
+def _concat(parts: Sequence[tuple[Halves, Labels]]) -> tuple[Halves, Labels]:
+    return np.concatenate([rows for rows, _ in parts]), Labels.concat([labels for _, labels in parts])

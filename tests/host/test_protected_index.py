@@ -10,7 +10,7 @@ import pytest
 import torch
 from diversity_guidance.embedded.reals import RealPictures
 from diversity_guidance.embedded.transformer import to_model_space
-from diversity_guidance.stores.protected.checksummed_json import read_sealed, write_sealed
+from diversity_guidance.stores.protected.checksummed_json import read_checksummed, write_checksummed
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.spaces import latent_space
 from PIL import Image
@@ -296,7 +296,7 @@ def test_a_damaged_or_newer_index_is_refused_and_stays_as_it_was(
     folder = server.base / "models/diversity_indexes" / damage
     manifest = folder / "manifest.json"
     if damage == "newer":
-        write_sealed(manifest, {**read_sealed(manifest), "version": 99})
+        write_checksummed(manifest, {**read_checksummed(manifest), "version": 99})
     else:
         data = bytearray(manifest.read_bytes())
         data[len(data) // 2] ^= 1

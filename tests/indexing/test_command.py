@@ -197,10 +197,10 @@ def test_bad_input_ends_in_a_sentence(index: Path, pictures: Path, capsys: pytes
 
 
 def test_a_newer_manifest_is_refused(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from diversity_guidance.stores.protected.checksummed_json import read_sealed, write_sealed
+    from diversity_guidance.stores.protected.checksummed_json import read_checksummed, write_checksummed
 
     manifest = index / "manifest.json"
-    write_sealed(manifest, {**read_sealed(manifest), "version": 99})
+    write_checksummed(manifest, {**read_checksummed(manifest), "version": 99})
     before = manifest.read_bytes()
     source = str(index.parent / "pictures")
     for words in (

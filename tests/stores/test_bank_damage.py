@@ -15,7 +15,7 @@ from diversity_guidance.stores.bank.bank import (
     MemoryBank,
     RevisionError,
 )
-from diversity_guidance.stores.bank.transaction import IndexTransaction
+from diversity_guidance.stores.bank.transaction import BankTransaction
 from torch import Tensor
 
 Latents = Callable[..., Tensor]
@@ -151,7 +151,7 @@ def test_a_foreign_or_newer_index_is_left_alone(bank: MemoryBank, latents: Laten
     connection.execute(statement)
     connection.commit()
     connection.close()
-    with pytest.raises(BankDamagedError, match="not the index of a bank that this version reads"):
+    with pytest.raises(BankDamagedError, match="not the database of a bank that this version reads"):
         bank.append(latents(1, seed=1), latent_format="SD3")
 
 
@@ -171,7 +171,7 @@ def test_a_failed_publication_leaves_nothing(
 
     files = sorted(filled.folder.rglob("*"))
     with monkeypatch.context() as patch:
-        patch.setattr(IndexTransaction, "publish", fail)
+        patch.setattr(BankTransaction, "publish", fail)
         with pytest.raises((BankWriteError, KeyboardInterrupt)) as caught:
             filled.append(latents(3, seed=7), latent_format="SD3")
     if isinstance(failure, OSError):
@@ -191,7 +191,7 @@ def test_a_failed_append_never_removes_a_shard_that_is_in_use(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(IndexTransaction, "publish", fail)
+        patch.setattr(BankTransaction, "publish", fail)
         with pytest.raises(BankWriteError):
             bank.append(latents(1), latent_format="SD3")  # the same bytes as the evicted entry's shard
     assert torch.equal(bank.snapshot(1).matching("SD3", SHAPE).latents, latents(1).half())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.stores.protected.builder import IndexBuilder
-from diversity_guidance.stores.protected.checksummed_json import read_sealed, write_sealed
+from diversity_guidance.stores.protected.checksummed_json import read_checksummed, write_checksummed
 from diversity_guidance.stores.protected.errors import (
     IndexDamagedError,
     IndexSpaceError,
@@ -71,7 +71,7 @@ def test_a_build_that_is_killed_resumes_and_ends_equal(tmp_path: Path, whole: Pa
         if content(folder) != expected:
             # The kill came after the publication: what was built again is the next one of the same content.
             assert ProtectedIndex.open(folder).fingerprint() == ProtectedIndex.open(whole).fingerprint()
-            assert read_sealed(folder / "manifest.json")["generation"] == 2
+            assert read_checksummed(folder / "manifest.json")["generation"] == 2
         assert ProtectedIndex.open(folder).verify() == []
     assert stopped_early >= 15
 
@@ -212,8 +212,8 @@ def test_a_damaged_build_is_refused(tmp_path: Path) -> None:
     ("version", "sentence"), [(99, "newer version .*update the pack"), (1, "older version .*build the index again")]
 )
 def test_an_index_of_another_version_is_refused(tmp_path: Path, whole: Path, version: int, sentence: str) -> None:
-    manifest = read_sealed(whole / "manifest.json")
-    write_sealed(tmp_path / "manifest.json", {**manifest, "version": version})
+    manifest = read_checksummed(whole / "manifest.json")
+    write_checksummed(tmp_path / "manifest.json", {**manifest, "version": version})
     for attempt in (lambda: ProtectedIndex.open(tmp_path), lambda: IndexBuilder(tmp_path, SPACE, SHAPE)):
         with pytest.raises(IndexVersionError, match=sentence):
             attempt()
@@ -221,10 +221,10 @@ def test_an_index_of_another_version_is_refused(tmp_path: Path, whole: Path, ver
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "", 7, "A" * 32])
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, whole: Path, name: str) -> None:
-    manifest = read_sealed(whole / "manifest.json")
+    manifest = read_checksummed(whole / "manifest.json")
     shards = [{**shard, "rows": name} for shard in manifest["shards"]]
     for changed in ({"shards": shards}, {"filter": name}, {"shards": [{"rows": name}]}, {"unknown": name}):
-        write_sealed(tmp_path / "manifest.json", {**manifest, **changed})
+        write_checksummed(tmp_path / "manifest.json", {**manifest, **changed})
         with pytest.raises(IndexDamagedError):
             ProtectedIndex.open(tmp_path)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diversity_guidance.stores.bank.bank import BankError, BankWriteError, MemoryBank
 from diversity_guidance.stores.bank.shards import SHARD_BYTES
-from diversity_guidance.stores.bank.transaction import IndexTransaction
+from diversity_guidance.stores.bank.transaction import BankTransaction
 from support.random_latents import SHAPE, random_latents
 
 NOBODY = 65534
@@ -31,7 +31,7 @@ def append_until_killed(bank: MemoryBank, first_seed: int, published: Connection
 
 def die_before_publishing(bank: MemoryBank) -> None:
     """End in the middle of an append, after the shard and before the index."""
-    IndexTransaction.publish = lambda *_: os._exit(0)  # type: ignore[method-assign]
+    BankTransaction.publish = lambda *_: os._exit(0)  # type: ignore[method-assign]
     bank.append(random_latents(2, seed=1), latent_format="SD3")
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .rows import Labels
 
 
-class Joined(NamedTuple):
+class JoinResult(NamedTuple):
     """What joining another index brought.
 
     Attributes:
@@ -19,8 +19,8 @@ class Joined(NamedTuple):
     repeated: int
 
 
-class Contents:
-    """Contents by their keys; what has no key is known by its name.
+class KeyIndex:
+    """KeyIndex by their keys; what has no key is known by its name.
 
     Args:
         labels: of what is held.
