@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from project.architecture import ROOMS, allowed, arrows, diagram, imports, sources
 from project.tree import ROOT
-from support.missing import SWITCH, program
+from support.missing import SWITCH, library, program
 
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "node_helpers", "server"}
 
@@ -29,6 +29,8 @@ def test_a_missing_tool_is_told(monkeypatch: pytest.MonkeyPatch, switch: str, ou
     monkeypatch.setenv(SWITCH, switch)
     with pytest.raises(outcome, match="no-such-tool is not installed; pip install"):
         check("no-such-tool")
+    with pytest.raises(outcome, match=r"no_such_library cannot be imported .*; pip install"):
+        library("no_such_library")
 
 
 def test_continuous_integration_skips_nothing_in_silence() -> None:

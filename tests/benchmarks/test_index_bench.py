@@ -18,6 +18,7 @@ from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.search.neighbour_list import Watch
 from support.index_data import build, exact_distances
+from support.missing import library
 
 PICTURES = 400
 
@@ -90,7 +91,7 @@ def own_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_threads")
 def test_the_command_measures_what_was_made(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("faiss", reason="pip install faiss-cpu brings the other side")
+    library("faiss")
     command = ["bench", "index", "--folder", str(tmp_path), "--count", "64", "--runs", "1", "--steps", "2"]
     assert main(command) == 2
     assert "make the latents first, with --make" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from diversity_guidance.benchmarks.noise import SHAPE, Drawn, summary
 from diversity_guidance.cli import main
 from diversity_guidance.embedded.judge import Coverage
 from diversity_guidance.embedded.pipeline import EmbeddedModel
+from support.missing import library
 
 
 def test_given_noise_is_where_sampling_starts() -> None:
@@ -22,7 +23,7 @@ def test_given_noise_is_where_sampling_starts() -> None:
 
 
 def test_quantised_latents_decode_to_more_digits(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn", reason="the digits are scikit-learn's: pip install scikit-learn")
+    library("sklearn")
     assert main(["bench", "digits", "--repetitions", "40", "--dimensions", "2"]) == 0
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     distinct = {row[0]: float(row[2].split(" ± ")[0]) for row in rows}

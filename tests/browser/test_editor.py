@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from support.host_server import HostServer
+from support.missing import library
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+sync_api = library("playwright.sync_api")
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 

@@ -13,6 +13,7 @@ from diversity_guidance.kernels.frechet import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from support.missing import library
 
 
 def features(seed: int, n: int, d: int) -> torch.Tensor:
@@ -22,7 +23,7 @@ def features(seed: int, n: int, d: int) -> torch.Tensor:
 
 @given(seed=st.integers(0, 999), d=st.integers(1, 12))
 def test_scipy_agrees(seed: int, d: int) -> None:
-    linalg = pytest.importorskip("scipy.linalg")
+    linalg = library("scipy.linalg")
     x, y = features(seed, 40, d).numpy(), features(seed + 1, 50, d).numpy() + 0.5
     cov_x, cov_y = np.atleast_2d(np.cov(x, rowvar=False)), np.atleast_2d(np.cov(y, rowvar=False))
     root = np.real(linalg.sqrtm(cov_x @ cov_y))

@@ -9,6 +9,7 @@ from diversity_guidance.kernels import manifold
 from diversity_guidance.kernels.manifold import ManifoldScores, prdc
 from hypothesis import given
 from hypothesis import strategies as st
+from support.missing import library
 
 
 def defined(real: torch.Tensor, generated: torch.Tensor, k: int) -> tuple[float, ...]:
@@ -87,7 +88,7 @@ def test_several_blocks_make_the_same_scores(grid: bool, monkeypatch: pytest.Mon
 
 
 def test_reference_package_agrees_on_well_separated_sets() -> None:
-    package = pytest.importorskip("prdc")
+    package = library("prdc")
     real, generated = sets(2, 300, 200, 32)
     for k in (1, 5, 10):
         expected = package.compute_prdc(real.numpy(), generated.numpy(), nearest_k=k)

@@ -19,6 +19,7 @@ from diversity_guidance.kernels.vendi import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from support.missing import library
 
 ORDERS = (0.1, 0.5, 1.0, 1.5, 2.0, 3.0, math.inf)
 KERNEL = torch.tensor(
@@ -156,7 +157,7 @@ def test_rounding_of_the_input_is_not_diversity(dtype: torch.dtype, order: float
 
 @pytest.mark.parametrize("order", [0.5, 1.0, 2.0, 3.0, math.inf])
 def test_reference_package_agrees(order: float) -> None:
-    vendi = pytest.importorskip("vendi_score.vendi")
+    vendi = library("vendi_score.vendi")
     x = rows(4, 12, 20).numpy()
     reference = vendi.score_K(x @ x.T, q="inf" if math.isinf(order) else order)
     assert vendi_score(torch.as_tensor(x @ x.T), order) == pytest.approx(reference, rel=1e-10)

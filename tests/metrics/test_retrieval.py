@@ -17,6 +17,7 @@ from diversity_guidance.metrics.measures.retrieval import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from support.missing import library
 
 
 def rows(count: int, seed: int, dimension: int = 8) -> torch.Tensor:
@@ -33,7 +34,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param == "torch":
         monkeypatch.setitem(sys.modules, "faiss", None)
     else:
-        pytest.importorskip("faiss", reason="pip install faiss-cpu enables this test")
+        library("faiss")
 
 
 @pytest.mark.usefixtures("engine")
@@ -60,7 +61,7 @@ def test_of_equal_references_the_first_is_retrieved() -> None:
 
 
 def test_approximate_search_finds_nearly_always_the_nearest() -> None:
-    pytest.importorskip("faiss", reason="pip install faiss-cpu enables this test")
+    library("faiss")
     references, queries = rows(4000, 3), rows(400, 4)
     agreement = (
         (ReferenceIndex(references).nearest(queries) == ReferenceIndex(references, exact=False).nearest(queries))

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from diversity_guidance.features.clip import CONFIG_NAME, WEIGHTS_NAMES
 from safetensors.torch import save_file
+
+from .missing import library
 
 DIMENSION = 24
 TINY: dict[str, Any] = {
@@ -29,7 +30,7 @@ STATISTICS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
 
 def write_open_clip(folder: Path, model: dict[str, Any] = TINY, seed: int = 0, weights: str = WEIGHTS_NAMES[0]) -> Path:
     """Write one into a folder, which is made; tests that need it are skipped without the library."""
-    open_clip = pytest.importorskip("open_clip", reason="pip install open_clip_torch enables the CLIP tests")
+    open_clip = library("open_clip")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_NAME).write_text(json.dumps({"model_cfg": model, "preprocess_cfg": STATISTICS}))
     with torch.random.fork_rng():
