@@ -27,7 +27,7 @@ from ...guidance.vendi.latent_features import (
     MakeFeatures,
     latent_layout,
 )
-from .open_clip import (
+from .networks.open_clip import (
     OPEN_CLIP,
     check_open_clip,
     open_clip_space,

@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 import torch
 
-from ...features.clip import CONFIG_NAME, Clip, require_open_clip
+from ....features.clip import CONFIG_NAME, Clip, require_open_clip
 
 FOLDERS = "clip_vision"
 """The kind of ComfyUI's model folders below which they are looked for."""

@@ -1,0 +1,29 @@
+"""Which VAE made some latents, told by the weights of its encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from ....features.fingerprint import encoder_fingerprint
+
+_known: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def vae_fingerprint(vae: Any) -> str:
+    """Sixteen hexadecimal digits, the same for every copy of a VAE; computed once for each that is loaded.
+
+    Args:
+        vae: a VAE of ComfyUI.
+
+    Raises:
+        ValueError: it has no network or no weights.
+    """
+    network = getattr(vae, "first_stage_model", None)
+    if not isinstance(network, nn.Module):
+        raise ValueError("This VAE has no weights to tell its latents by. Load the model's VAE with Load VAE.")
+    if network not in _known:
+        _known[network] = encoder_fingerprint(network.state_dict())
+    return _known[network]
