@@ -113,10 +113,27 @@ class Guidance(ABC):
         every other returns the very same tensor.
         """
 
+    def corrected(self, samples: Tensor) -> Tensor:
+        """Further results of the run, (B, C, ...), such as the sampler's last estimate, corrected as ``finish`` would.
+
+        Called after ``finish``. The very same tensor from a method that guarantees nothing.
+        """
+        return samples
+
     @property
     @abstractmethod
     def trace(self) -> Trace:
         """What happened in the current or last run."""
+
+    @property
+    def protects(self) -> bool:
+        """Whether images must not leave a run that this method cannot steer: it protects something."""
+        return False
+
+    @property
+    def guarantees(self) -> bool:
+        """Whether ``finish`` guarantees something of the final latents, so that none may leave without it."""
+        return False
 
 
 class Chain(Guidance):
@@ -136,22 +153,49 @@ class Chain(Guidance):
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Pass the estimate through every link."""
-        for guidance in self.guidances:
+        return self.through(denoised, step)[0]
+
+    def through(self, denoised: Tensor, step: SamplingStep, links: slice = slice(None)) -> tuple[Tensor, SamplingStep]:
+        """Pass the estimate through some links, for hosts in which others act between them.
+
+        Returns:
+            The steered estimate, and what the next link is told.
+        """
+        for guidance in self.guidances[links]:
             steered = guidance(denoised, step)
             step = step.following(denoised, steered)
             denoised = steered
-        return denoised
+        return denoised, step
 
     def finish(self, samples: Tensor) -> Tensor:
-        """Pass the final latents through every link."""
+        """Pass the final latents through every link, and say in every trace which samples are not finite."""
         for guidance in self.guidances:
             samples = guidance.finish(samples)
+        lost = (~samples.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+        for guidance in self.guidances:
+            guidance.trace.not_finite = lost
+        return samples
+
+    def corrected(self, samples: Tensor) -> Tensor:
+        """Pass further results of the run through every link."""
+        for guidance in self.guidances:
+            samples = guidance.corrected(samples)
         return samples
 
     @property
     def trace(self) -> Trace:
         """All links' records, in the order of the links."""
         return Trace.joined([guidance.trace for guidance in self.guidances])
+
+    @property
+    def protects(self) -> bool:
+        """Whether a link protects something."""
+        return any(guidance.protects for guidance in self.guidances)
+
+    @property
+    def guarantees(self) -> bool:
+        """Whether a link guarantees something of the final latents."""
+        return any(guidance.guarantees for guidance in self.guidances)
 
 
 def movable(mask: Tensor, run: SamplingRun) -> Tensor:

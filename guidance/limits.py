@@ -32,6 +32,29 @@ class SigmaInterval:
         # Half precision schedules miss their own levels by a rounding.
         return self.low * (1 - 5e-4) <= sigma <= self.high * (1 + 5e-4)
 
+    def why_missed(self, sigmas: Tensor) -> str:
+        """Why no step of a run starts inside, as the end of a sentence; "" where one does.
+
+        Args:
+            sigmas: noise levels of the run, descending, shape (steps + 1,).
+        """
+        levels = sigmas[:-1].tolist()
+        if not levels or any(level in self for level in levels):
+            return ""
+        if self.low > self.high:
+            return "it ends before it starts: start_percent must be below end_percent"
+        if levels[0] < self.low:
+            return (
+                f"this run begins at noise level {levels[0]:.3g}, and guidance ends above it, at {self.low:.3g}: raise "
+                "end_percent or denoise"
+            )
+        if levels[-1] > self.high:
+            return (
+                f"this run takes its last step at noise level {levels[-1]:.3g}, and guidance starts below it, at "
+                f"{self.high:.3g}: lower start_percent"
+            )
+        return "no step of this run lies between start_percent and end_percent: take more steps, or move the two apart"
+
     def share(self, sigma: float, next_sigma: float) -> float:
         """Which part of the step from one noise level to the next lies inside: 0 where it starts outside.
 

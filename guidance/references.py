@@ -257,3 +257,20 @@ def _typical(blocks: Sequence[Tensor], run: SamplingRun) -> float:
     distances = [typical_distance(run.to_model_space(latent)) for latent in sample]
     squares = [distance**2 for distance in distances if distance > 0]
     return math.sqrt(sum(squares) / len(squares)) if squares else 0.0
+
+
+def why_none(batch_size: int, in_batch: bool, notes: Sequence[str]) -> str:
+    """Why there is nothing to keep away from, as the end of a sentence; "" where the batch has others.
+
+    Args:
+        batch_size: of the run.
+        in_batch: whether the images of a batch keep away from one another.
+        notes: of what was left out, where references were given.
+    """
+    if in_batch and batch_size > 1:
+        return ""
+    if notes:
+        return "no reference fits this run"
+    if in_batch:
+        return "a batch of one has nothing to keep away from: wire a Memory Bank, or sample more images at once"
+    return "there are no references, and in_batch is off"

@@ -99,6 +99,8 @@ class Trace:
         finished: whether ``finish`` was called, false after an interrupt.
         final_nearest: L2 distance of each final latent to its nearest reference, in the order of the batch.
         protections: what was done for the pictures of a Protected Index, where there is one.
+        inactive: why the method does not act in this run, as the end of a sentence; "" where it may.
+        not_finite: final samples that hold NaN or infinity.
     """
 
     steps: list[StepRecord] = field(default_factory=list)
@@ -107,6 +109,8 @@ class Trace:
     finished: bool = False
     final_nearest: list[float] = field(default_factory=list)
     protections: list[ProtectionRecord] = field(default_factory=list)
+    inactive: str = ""
+    not_finite: list[int] = field(default_factory=list)
 
     @classmethod
     def joined(cls, traces: Sequence[Trace]) -> Trace:
@@ -118,6 +122,8 @@ class Trace:
             joined.violations += trace.violations
             joined.final_nearest += trace.final_nearest
             joined.protections += trace.protections
+            joined.not_finite = sorted({*joined.not_finite, *trace.not_finite})
+        joined.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
         return joined
 
     def contacts_of(self, sample: int) -> list[Contact]:
@@ -134,8 +140,8 @@ class Trace:
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
         moved = [step for step in self.steps if step.active_share > 0]
-        if not self.steps:
-            sentence = "Nothing was moved: guidance was not active at any step of this run."
+        if not self.steps or (self.not_finite and not moved):
+            sentence = f"Nothing was moved: {self.why_inactive()}."
         elif not moved and any(step.radius > 0 for step in self.steps):
             sentence = "Nothing was moved: no estimate came inside a shield while guidance was active."
         elif not moved:
@@ -157,3 +163,10 @@ class Trace:
                 f"{worst.distance:.3g} from {worst.reference}, wanted {worst.radius:.3g}."
             )
         return " ".join([sentence, *(record.sentence() for record in self.protections), *self.notes])
+
+    def why_inactive(self) -> str:
+        """Why no step was recorded, as the end of a sentence."""
+        if self.not_finite:
+            named = ", ".join(map(str, self.not_finite))
+            return f"the model's own estimates hold NaN or infinity (images {named})"
+        return self.inactive or "the model was not evaluated while guidance was active"

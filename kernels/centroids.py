@@ -56,8 +56,12 @@ def towards(means: Tensor, target: Tensor, weight: float) -> Tensor:
 
 
 def apart(means: Tensor, weight: float) -> Tensor:
-    """Shift of channel means (B, C) that dilates the batch about its own mean by 1 + weight; zero for one sample."""
-    return weight * (means - means.mean(0, keepdim=True))
+    """Shift of channel means (B, C) that dilates the batch about its own mean by 1 + weight; zero for one sample.
+
+    The mean is that of the finite samples: one that has become NaN stays alone with it.
+    """
+    finite = means[means.isfinite().all(1)]
+    return weight * (means - finite.mean(0, keepdim=True)) if len(finite) else torch.zeros_like(means)
 
 
 def principal_rows(rows: Tensor, most: int) -> Tensor:

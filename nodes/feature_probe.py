@@ -22,15 +22,10 @@ from ..guidance.activations.probe import (
 )
 from .common.sockets import CentroidSocket
 from .host.centroid_folder import centroid_path
-from .host.latents import plain_latents
-from .host.layers import readable_network
+from .host.latents import check_finished, plain_latents
+from .host.layers import on_one_device, readable_network
 from .host.messages import logger, show
-from .host.sampling import (
-    is_known_to_be_noisy,
-    latent_channels,
-    latent_format_name,
-    unguided,
-)
+from .host.sampling import latent_channels, latent_format_name, unguided
 from .host.schema import schema_extras
 
 CHUNK = 4
@@ -84,6 +79,8 @@ class DiversityFeatureProbe(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**64 - 1,
+                    # The editor gives every "seed" a control that changes it, unless told otherwise.
+                    control_after_generate=False,
                     tooltip="Of the noise. The same for all centroids that are to be used together.",
                 ),
                 io.Latent.Input("latents", optional=True, tooltip="The exemplars, as latents."),
@@ -135,10 +132,10 @@ class DiversityFeatureProbe(io.ComfyNode):
         chunks = exemplars.split(CHUNK)
         bar = comfy.utils.ProgressBar(len(chunks) * levels * (draws + 1))
         reader = FeatureReader()
-        guider = comfy.samplers.CFGGuider(unguided(model))
+        guider = comfy.samplers.CFGGuider(on_one_device(unguided(model)))
         guider.inner_set_conds({"positive": positive})
         for number, chunk in enumerate(chunks):
-            look = _Look(reader, found, wanted, number, draws, seed, lambda: bar.update(1))
+            look = _Look(reader, wanted, number, draws, seed, lambda: bar.update(1))
             guider.sample(torch.zeros_like(chunk), chunk, look, sigmas, disable_pbar=True, seed=seed)
         name = save_as or "exemplars"
         fingerprint = fingerprint_of(network, found)
@@ -161,14 +158,13 @@ class _Look(comfy.samplers.Sampler):
     def __init__(
         self,
         reader: FeatureReader,
-        layers: Any,
         wanted: list[str],
         group: int,
         draws: int,
         seed: int,
         tick: Callable[[], None],
     ) -> None:
-        self.reader, self.layers, self.wanted = reader, layers, wanted
+        self.reader, self.wanted = reader, wanted
         self.group, self.draws, self.seed, self.tick = group, draws, seed, tick
 
     def sample(
@@ -185,7 +181,9 @@ class _Look(comfy.samplers.Sampler):
         """Evaluate the model once a level and draw, and once a level through noise of the pictures' own."""
         assert latent_image is not None
         sampling = model_wrap.inner_model.model_sampling
-        with LayerHooks(self.layers, self.wanted, self.reader.visit):
+        # The network as it is loaded: conditionings with hooks make the host load another one.
+        layers = find_layers(model_wrap.inner_model.diffusion_model)
+        with LayerHooks(layers, self.wanted, self.reader.visit):
             for level, one in looks(self.reader, latent_image.shape, len(sigmas), self.draws, self.seed, self.group):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 noisy = sampling.noise_scaling(
@@ -218,10 +216,8 @@ def _fitting(exemplars: Tensor, model: Any) -> Tensor:
             f"({latent_format_name(model)}) have {latent_channels(model)} channels. Encode them with this model's VAE."
         )
     if not bool(exemplars.any()):
-        raise ValueError("The exemplars are empty latents. Wire pictures, encoded by the VAE, or finished samples.")
-    if is_known_to_be_noisy(exemplars, latent_format_name(model)):
-        raise ValueError(
-            "The exemplars still hold noise: the sampler was told to return them with leftover noise. Wire the last "
-            "sampler's result."
-        )
+        raise ValueError("The exemplars are empty latents. Wire images, encoded by the VAE, or finished samples.")
+    if lost := (~exemplars.flatten(1).isfinite().all(1)).nonzero().flatten().tolist():
+        raise ValueError(f"The exemplars {', '.join(map(str, lost))} hold NaN or infinity. Leave them out.")
+    check_finished(exemplars, latent_format_name(model), "The exemplars")
     return exemplars

@@ -12,18 +12,28 @@ from torch.nn.functional import interpolate
 from ..stores.bank.bank import DEFAULT_CAPACITY
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.files import validate_bank_name
+from .common.prompt_graph import stops_early
 from .common.sockets import BankSocket
 from .host.bank_folder import open_bank
 from .host.conditioning import encoded_prompt
 from .host.encoders import picture_features, picture_spaces
-from .host.latents import plain_latents
+from .host.latents import alikeness_of_neighbours, check_finished, plain_latents
 from .host.messages import logger, show
-from .host.sampling import is_known_to_be_noisy, latent_channels, latent_format_name
+from .host.sampling import latent_channels, latent_format_name
 from .host.schema import input_extras, schema_extras
 from .memory_bank import DEFAULT_NAME
 
 THUMBNAIL_SIDE = 128
 NO_FEATURES = "none"
+
+LEAST_ALIKE = 0.1
+"""Correlation of neighbouring values below which latents are called noise."""
+
+NOISE_LIKE = (
+    " Some of them look like noise: their neighbouring values have next to nothing in common. If their sampler stopped "
+    "early, finish them with a second one and remember its result instead. Of latents whose model was not guided "
+    "nothing but this is checked."
+)
 
 
 class DiversityRemember(io.ComfyNode):
@@ -98,7 +108,7 @@ class DiversityRemember(io.ComfyNode):
                     tooltip="The bank with these pictures in it, for a next sampler.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,
             not_idempotent=True,
             **schema_extras(search_aliases=["diversity", "memory", "append", "store latent", "save to bank"]),
@@ -134,6 +144,11 @@ class DiversityRemember(io.ComfyNode):
             ValueError: the samples are not finished latents of this model, or the bank cannot take them.
         """
         latents = _finished_latents(samples, model)
+        if stops_early(cls.hidden.prompt, cls.hidden.unique_id, "samples"):
+            raise ValueError(
+                "The latents to remember still hold noise: their KSamplerAdvanced returns leftover noise before its "
+                "last step. Remember what the sampler after it gives, or raise its end_at_step."
+            )
         facts: dict[str, Any] = {
             "latent_format": latent_format_name(model),
             "prompts": prompt,
@@ -152,7 +167,7 @@ class DiversityRemember(io.ComfyNode):
                 **facts.get("features", {}),
                 encoded.tag: encoded.vectors.expand(len(latents), -1).clone(),
             }
-        told = f"{len(latents)} pictures go on along the wire."
+        told = f"{len(latents)} images go on along the wire."
         extended = None if bank is None else bank.extended(latents, **facts)
         if name:
             stored = open_bank(name, capacity)
@@ -166,6 +181,8 @@ class DiversityRemember(io.ComfyNode):
             extended = stored.snapshot() if extended is None else extended
         elif extended is None:
             extended = BankSnapshot.empty().extended(latents, **facts)
+        if alikeness_of_neighbours(latents) < LEAST_ALIKE:
+            told += NOISE_LIKE
         logger.info("Remember (node %s): %s", cls.hidden.unique_id, told)
         show(cls.hidden.unique_id, told)
         return io.NodeOutput(samples, extended)
@@ -181,11 +198,7 @@ def _finished_latents(samples: dict[str, Any], model: Any) -> Tensor:
         )
     if not bool(latents.any()):
         raise ValueError("The latents to remember are empty. Wire what the sampler gives, not what goes into it.")
-    if is_known_to_be_noisy(latents, latent_format_name(model)):
-        raise ValueError(
-            "The latents to remember still hold noise: the sampler was told to return them with leftover noise. "
-            "Wire the last sampler's result."
-        )
+    check_finished(latents, latent_format_name(model), "The latents to remember")
     return latents
 
 

@@ -186,7 +186,15 @@ class DiversitySparseRepellency(io.ComfyNode):
             return SparseRepellency(replace(settings, interval=interval), sources, indexes)
 
         return io.NodeOutput(
-            *steered(model, make, start_percent, end_percent, SparseRepellency.name, cls.hidden.unique_id)
+            *steered(
+                model,
+                make,
+                start_percent,
+                end_percent,
+                SparseRepellency.name,
+                cls.hidden.unique_id,
+                protects=any(len(index) for index in indexes),
+            )
         )
 
 

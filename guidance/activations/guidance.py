@@ -102,6 +102,7 @@ class FeatureGuidance(Guidance):
         self._trace = FeatureTrace()
         self._pass, self._shares = None, {}
         notes = self._shift.begin(run.batch_size, run.sigmas)
+        self._trace.inactive = self.settings.interval.why_missed(run.sigmas)
         if not self.is_off:
             self._trace.notes.extend(notes)
 
@@ -147,18 +148,9 @@ class FeatureGuidance(Guidance):
         return denoised
 
     def finish(self, samples: Tensor) -> Tensor:
-        """Close the trace; the final latents stay the very tensor.
-
-        Raises:
-            ValueError: none of the layers ever ran, so that nothing was steered.
-        """
+        """Close the trace; the final latents stay the very tensor."""
         self._trace.finished = True
-        if self._trace.evaluations and not self._trace.steps:
-            raise ValueError(
-                "Feature Guidance was active, but none of its layers ran: another node replaces or skips them. Choose "
-                "other layers, or take that node off the model."
-            )
-        if len(self._trace.steps) < self._trace.evaluations:
+        if 0 < len(self._trace.steps) < self._trace.evaluations:
             missed = self._trace.evaluations - len(self._trace.steps)
             self._trace.notes.append(f"Its layers did not run in {missed} of {self._trace.evaluations} evaluations.")
         return samples

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...kernels.centroids import interpolated
 from ...stores.centroid.centroid import FeatureCentroid
+from ..schedule import CLEAN
 
 SHIFT = 0.9
 """Largest shift of a layer, relative to the norm of its mean features. Both passes of classifier-free guidance are
@@ -103,9 +104,9 @@ def lowest_level(sigmas: Tensor) -> float:
     """The lowest noise level at which a run's pictures may be shifted, infinite where the run is too short.
 
     Args:
-        sigmas: of the run, descending, shape (S,). Where the last is not 0 another run goes on, and any level is right.
+        sigmas: of the run, descending, shape (S,). Where the last is not clean another run goes on: any level is right.
     """
-    if float(sigmas[-1]) > 0:
+    if float(sigmas[-1]) > CLEAN:
         return 0.0
     last = len(sigmas) - 2 - OWN_EVALUATIONS
     return float(sigmas[last]) if last >= 0 else math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from ..trace import Trace
@@ -22,7 +23,12 @@ class FeatureTrace(Trace):
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
         if not self.evaluations:
-            sentence = "Nothing was shifted: feature guidance was not active at any step of this run."
+            sentence = f"Nothing was shifted: {self.why_inactive()}."
+        elif not self.steps:
+            sentence = (
+                "Nothing was shifted: none of its layers ran, because another node replaces or skips them. Choose "
+                "other layers, or take that node off the model."
+            )
         elif not (moved := [step for step in self.steps if step.active_share > 0]):
             sentence = "Nothing was shifted: the features are where they should be."
         else:
@@ -31,7 +37,7 @@ class FeatureTrace(Trace):
                 f"Shifted the features of {len(moved[0].samples)} pictures in {len(moved)} evaluations, by "
                 f"{sum(shares) / len(shares):.1%} of the activations on average."
             )
-        if self.places:
-            place = sum(self.places) / len(self.places)
+        if places := [place for place in self.places if math.isfinite(place)]:
+            place = sum(places) / len(places)
             sentence += f" At the last of them they were at {place:.1f} of the way to the centroid."
         return " ".join([sentence, *self.notes])

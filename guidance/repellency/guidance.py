@@ -34,6 +34,7 @@ from ..references import (
     References,
     ReferenceSource,
     gather,
+    why_none,
 )
 from ..trace import StepRecord, Trace
 from .protection import Protection
@@ -72,11 +73,22 @@ class SparseRepellency(Guidance):
         self._protection: Protection | None = None
         self._mask: Tensor | None = None
         self._seen: tuple[Tensor | None, Tensor | None, References] | None = None
+        self._final_radius: float | None = None
 
     @property
     def trace(self) -> Trace:
         """What happened in the current or last run."""
         return self._trace
+
+    @property
+    def protects(self) -> bool:
+        """Whether there are protected images to keep away from."""
+        return not self.settings.is_off and any(len(index) for index in self.protected)
+
+    @property
+    def guarantees(self) -> bool:
+        """Whether final latents are moved outside every shield."""
+        return self.settings.ensure_outside and not self.settings.is_off
 
     def begin(self, run: SamplingRun) -> None:
         """Collect the references that fit the run.
@@ -85,14 +97,17 @@ class SparseRepellency(Guidance):
             ValueError: a source holds latents of another format than the model's, or an index those of another format
                 or picture size.
         """
+        settings = self.settings
         self._run = run
         self._mask = None
         self._seen = None
-        self._gathered, self._protection = NOTHING, None
-        if not self.settings.is_off:
+        self._gathered, self._protection, self._final_radius = NOTHING, None, None
+        if not settings.is_off:
             self._protection = Protection.of(self.protected, run)
             self._gathered = gather(self.sources, run, self._protection.sample() if self._protection else ())
-        self._trace = Trace(notes=list(self._gathered.notes))
+        notes = list(self._gathered.notes)
+        nothing = "" if self._gathered.ids or self._protection else why_none(run.batch_size, settings.in_batch, notes)
+        self._trace = Trace(notes=notes, inactive=nothing or settings.interval.why_missed(run.sigmas))
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), out of the shields; the same tensor where there is nothing to do."""
@@ -127,8 +142,9 @@ class SparseRepellency(Guidance):
         radius = self._radius(points, samples.shape, always, movable)
         if self._protection:
             self._protection.note_unpushed(points, always)
+        self._final_radius = radius
         if self.settings.ensure_outside:
-            samples = self._cleared(samples, radius, always, movable)
+            samples = self._cleared(samples, radius, always, movable, "final images")
             points = _confined(samples, movable)
         references = self._near(points, radius, always)
         # Read as a whole: at the end it is told how far the nearest is, not just that it is far enough.
@@ -147,6 +163,20 @@ class SparseRepellency(Guidance):
         self._trace.final_nearest = nearest.tolist()
         return samples
 
+    def corrected(self, samples: Tensor) -> Tensor:
+        """With ``ensure_outside``, further results moved out of the shields of the final latents."""
+        if not self.settings.ensure_outside or self._idle(len(samples)) or self._final_radius is None:
+            return samples
+        always, movable = self._references()
+        radius = self._final_radius
+        samples = self._cleared(samples, radius, always, movable, "last estimates")
+        points = _confined(samples, movable)
+        references = self._near(points, radius, always)
+        fixed, among = self._fields(points, radius, replace(references, leading=None))
+        if inside := len(fixed.contacts) + len(among.contacts):
+            self._trace.notes.append(f"The last estimates (denoised_output) are still inside {inside} shields.")
+        return samples
+
     def _near(self, points: Tensor, radius: float, always: References) -> References:
         """The references that are always at hand, and the protected ones in whose shields the points may be."""
         return always if self._protection is None else self._protection.near(points, radius, always)
@@ -160,7 +190,7 @@ class SparseRepellency(Guidance):
             fixed = sparse_field(points, blocks, radius, leading, norms=norms)
         return fixed, batch_field(points if self.settings.in_batch else points[:0], radius)
 
-    def _cleared(self, samples: Tensor, radius: float, always: References, movable: Tensor | None) -> Tensor:
+    def _cleared(self, samples: Tensor, radius: float, always: References, movable: Tensor | None, what: str) -> Tensor:
         """Final latents outside every shield, in their own dtype."""
         rows = samples.flatten(1)
         # Not the working precision: rounding the result afterwards could put it back inside.
@@ -169,7 +199,7 @@ class SparseRepellency(Guidance):
         moved = int(((working_points(outside) - working_points(confined)).norm(dim=1) > 0).sum())
         if moved == 0:
             return samples
-        self._trace.notes.append(f"{moved} of {len(samples)} final pictures were moved out of shields.")
+        self._trace.notes.append(f"{moved} of {len(samples)} {what} were moved out of shields.")
         return (outside if movable is None else torch.where(movable > 0, outside, rows)).view(samples.shape)
 
     def _led_out(self, points: Tensor, radius: float, known: References, movable: Tensor | None) -> Tensor:

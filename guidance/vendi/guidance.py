@@ -19,6 +19,7 @@ from torch import Tensor
 from ...kernels.scale import typical_distance
 from ...stores.exemplar_set import ExemplarSet
 from ..base import Guidance, SamplingRun, SamplingStep
+from ..references import why_none
 from ..trace import Trace
 from .directions import Direction, away_from, towards
 from .latent_features import MakeFeatures, latent_layout
@@ -100,12 +101,15 @@ class VendiGuidance(Guidance):
         spreads = settings.alpha > 0 and (self.bank is not None or (settings.in_batch and run.batch_size > 1))
         pulls = settings.beta > 0 and self.exemplars is not None
         if settings.is_off or not (spreads or pulls):
+            self._trace.inactive = why_none(run.batch_size, settings.in_batch, ())
             return
         features = self.make_features(run)
         past = remembered(self.bank if spreads else None, features, run, self.prompt)
         exemplars = exemplars_of(self.exemplars if pulls else None, features, run)
         self._trace.notes += past.notes
-        if not (len(past.ids) or len(exemplars) or (settings.in_batch and run.batch_size > 1)):
+        nothing = "" if len(past.ids) or len(exemplars) else why_none(run.batch_size, settings.in_batch, past.notes)
+        self._trace.inactive = nothing or settings.interval.why_missed(run.sigmas)
+        if nothing:
             return
         prompts = None if self.prompt is None else batch_prompts(self.prompt, run)
         self._state = VendiRun(run, features, past, exemplars, prompts)

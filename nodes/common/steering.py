@@ -13,8 +13,9 @@ from torch import Tensor
 from ...guidance.base import Guidance
 from ...guidance.limits import Cap, SigmaInterval
 from ...guidance.trace import Trace
+from ..host.active_run import PercentToSigma
 from ..host.messages import logger, show
-from ..host.sampling import PercentToSigma, guided, sigma_interval
+from ..host.sampling import guided, sigma_interval
 from ..host.schema import input_extras
 from .sockets import TraceSocket
 from .traces import RunTraces
@@ -112,6 +113,8 @@ def steered(
     end_percent: float,
     name: str,
     node_id: str | None,
+    *,
+    protects: bool = False,
 ) -> tuple[Any, RunTraces]:
     """Guide a MODEL, and tell on the node and in the log what every run did.
 
@@ -122,6 +125,7 @@ def steered(
         end_percent: share at which it ends.
         name: of the method, for the log.
         node_id: the node to write on.
+        protects: whether a run that cannot be steered is an error.
 
     Returns:
         The guided MODEL and the record of its runs.
@@ -137,4 +141,8 @@ def steered(
         logger.info("%s (node %s): %s", name, node_id, told)
         show(node_id, told)
 
-    return guided(model, make_for_run, report), traces
+    def warn(text: str) -> None:
+        logger.warning("%s (node %s): %s", name, node_id, text)
+        show(node_id, text)
+
+    return guided(model, make_for_run, report, warn=warn, protects=protects), traces

@@ -4,24 +4,28 @@ there for one sampling run only.
 The hooks are set after the host has loaded and patched the model and are taken off before it cleans up, also when a
 run fails or is cancelled. Between, three wrappers pass on what a hook itself cannot know: the conditioning of each
 part of the network's batch, whose order and division the host chooses by free memory.
+
+Where the host splits a batch over several GPUs, clones of the network run in threads. All of them are hooked, and run
+one after the other: a guidance follows one pass at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from threading import RLock
 from typing import Any
 
 import comfy.patcher_extension
 from torch import Tensor, nn
 
 from ...guidance.activations.guidance import FeatureGuidance
-from ...guidance.activations.hooks import LayerHooks
-from ...guidance.activations.layers import COMPILED, check_readable, find_layers
-from .sampling import guidances_of_run
+from ...guidance.activations.hooks import LayerHooks, Visit
+from ...guidance.activations.layers import COMPILED, Layer, check_readable, find_layers
+from ...guidance.containment import Contained
+from .sampling import APPLY_MODEL, guidances_of_run
 
 KEY = "diversity_guidance_features"
-APPLY_MODEL = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
 
 
 def with_feature_hooks(patched: Any) -> Any:
@@ -49,6 +53,13 @@ def readable_network(model: Any) -> nn.Module:
     return network
 
 
+def on_one_device(model: Any) -> Any:
+    """Clone a MODEL without the copies on other GPUs among which the host would split a batch."""
+    plain = model.clone()
+    plain.remove_additional_models("multigpu")
+    return plain
+
+
 class _Passes:
     """Which parts of the network's batch are the prompt's, in one sampling run."""
 
@@ -56,6 +67,7 @@ class _Passes:
         self._guider = guider
         self._guidances = guidances
         self._of_prompt: set[int] = {0}
+        self.one_at_a_time = RLock()
 
     def batch_of(self, conditionings: Sequence[Any]) -> None:
         """Find the prompt among the conditionings of the next batch; guiders order them as they like."""
@@ -80,18 +92,39 @@ class _Passes:
 def _sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
     """Sampler-sample wrapper: hooks on the network for this run."""
     guider, extra = args[0], args[2]
-    guidances = [g for g in guidances_of_run(guider.model_options) if isinstance(g, FeatureGuidance) and not g.is_off]
-    if not guidances:
+    visits = {
+        each.guidance: _visit_of(each, each.guidance)
+        for each in guidances_of_run(guider.model_options)
+        if isinstance(each.guidance, FeatureGuidance) and not each.guidance.is_off
+    }
+    if not visits:
         return executor(*args, **kwargs)
-    network = guider.inner_model.diffusion_model
     _check_not_compiled(guider.model_options)
-    check_readable(network)
-    layers = find_layers(network)
-    extra["model_options"]["transformer_options"][KEY] = _Passes(guider, guidances)
+    options = extra["model_options"]
+    options["transformer_options"][KEY] = _Passes(guider, list(visits))
     with ExitStack() as stack:
-        for guidance in guidances:
-            stack.enter_context(LayerHooks(layers, list(guidance.weights), guidance.visit))
+        for network in networks_of_run(guider, options):
+            check_readable(network)
+            layers = find_layers(network)
+            for guidance, visit in visits.items():
+                stack.enter_context(LayerHooks(layers, list(guidance.weights), visit))
         return executor(*args, **kwargs)
+
+
+def networks_of_run(guider: Any, model_options: dict[str, Any]) -> list[nn.Module]:
+    """The network of a run, as the host has loaded it, and its clones on other GPUs."""
+    clones = model_options.get("multigpu_clones", {}).values()
+    networks = [guider.inner_model.diffusion_model, *(clone.model.diffusion_model for clone in clones)]
+    return list({id(network): network for network in networks}.values())
+
+
+def _visit_of(contained: Contained, guidance: FeatureGuidance) -> Visit:
+    """What a guidance does in a layer, with the activations left alone where it fails."""
+
+    def visit(layer: Layer, activations: Tensor) -> Tensor:
+        return contained.attempt(lambda: guidance.visit(layer, activations), activations, "failed in a layer")
+
+    return visit
 
 
 def _calculate(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -110,11 +143,12 @@ def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
     passes = options.get(KEY)
     if passes is None:
         return executor(*args, **kwargs)
-    passes.open(given["x"], float(given["t"].max()), options.get("cond_or_uncond", [0]))
-    try:
-        return executor(*args, **kwargs)
-    finally:
-        passes.close()
+    with passes.one_at_a_time:
+        passes.open(given["x"], float(given["t"].max()), options.get("cond_or_uncond", [0]))
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            passes.close()
 
 
 def _check_not_compiled(model_options: dict[str, Any]) -> None:

@@ -454,13 +454,29 @@ def test_the_trace_says_how_much_was_shifted() -> None:
     assert guidance.trace.finished
 
 
-def test_layers_that_never_run_are_an_error() -> None:
+def test_layers_that_never_run_are_told() -> None:
     guidance = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0})
     guidance.begin(run_of())
     estimate, step = step_at(1.0)
     guidance(estimate, step)
-    with pytest.raises(ValueError, match="none of its layers ran"):
-        guidance.finish(estimate)
+    assert guidance.finish(estimate) is estimate
+    assert "none of its layers ran" in guidance.trace.summary()
+
+
+def test_one_image_that_is_lost_does_not_take_the_batch_along() -> None:
+    """Without a reference the batch is led apart from its own mean: that of the finite images."""
+    whole, lost = (FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0}) for _ in range(2))
+    network = network_of(Alone)
+    good = torch.randn(2, 6, WIDTH, generator=torch.Generator().manual_seed(5))
+    bad = torch.cat([torch.full_like(good[:1], torch.nan), good])
+    for guidance, batch in ((whole, good), (lost, bad)):
+        guidance.begin(run_of(len(batch)))
+    layer = find_layers(network)[0]
+    whole.at(1.0, [slice(0, 2)])
+    lost.at(1.0, [slice(0, 3)])
+    expected = whole.visit(layer, good)
+    assert not torch.allclose(expected, good)
+    assert torch.allclose(lost.visit(layer, bad)[1:], expected)
 
 
 def test_an_inactive_interval_is_no_error() -> None:
@@ -469,7 +485,7 @@ def test_an_inactive_interval_is_no_error() -> None:
     estimate, step = step_at(0.5)
     guidance(estimate, step)
     guidance.finish(estimate)
-    assert "not active at any step" in guidance.trace.summary()
+    assert "Nothing was shifted: the model was not evaluated while guidance was active." in guidance.trace.summary()
 
 
 def test_names_and_ranges_of_layers() -> None:

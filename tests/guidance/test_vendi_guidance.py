@@ -294,7 +294,7 @@ def test_the_summary_speaks_of_no_shields() -> None:
     guidance = VendiGuidance()
     driver = Driver(batch=2)
     driver.begin(guidance)
-    assert guidance.trace.summary() == "Nothing was moved: guidance was not active at any step of this run."
+    assert guidance.trace.summary() == "Nothing was moved: the model was not evaluated while guidance was active."
     far = torch.cat([noise(1, 1), -noise(1, 1)])
     guidance(far, driver.step(far))
     assert guidance.trace.summary() == "Nothing was moved: no estimate called for it while guidance was active."

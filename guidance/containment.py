@@ -1,0 +1,149 @@
+"""What an error of a method costs: the method, not the images of the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..kernels.shields.reference_blocks import smaller_chunks
+from .base import Guidance, SamplingRun, SamplingStep
+from .trace import Trace
+
+logger = logging.getLogger("diversity_guidance")
+
+CHUNK_DIVISORS = (1, 8, 64)
+"""By how much chunks of references are divided, one try after another, while a step runs out of memory."""
+
+Result = TypeVar("Result")
+
+
+class Contained(Guidance):
+    """A guidance whose errors are noted in its trace while the run goes on without it.
+
+    Three kinds still end the run: what ``always_raised`` names, a ``ValueError`` in ``begin``, which is about the
+    user's inputs, and whatever would let images out that the guidance protects or guarantees something of.
+
+    Args:
+        guidance: the method.
+        always_raised: exceptions that are no errors, such as those by which a host cancels a run.
+        free_memory: called before a step that ran out of memory is tried again.
+    """
+
+    def __init__(
+        self,
+        guidance: Guidance,
+        always_raised: tuple[type[BaseException], ...] = (),
+        free_memory: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.guidance = guidance
+        self._always_raised = always_raised
+        self._free_memory = free_memory
+        self._failed = False
+        self._unsteered = 0
+
+    @property
+    def trace(self) -> Trace:
+        """What happened in the current or last run."""
+        return self.guidance.trace
+
+    @property
+    def protects(self) -> bool:
+        """Whether the guidance protects something."""
+        return self.guidance.protects
+
+    @property
+    def guarantees(self) -> bool:
+        """Whether the guidance guarantees something of the final latents."""
+        return self.guidance.guarantees
+
+    def begin(self, run: SamplingRun) -> None:
+        """Begin the guidance.
+
+        Raises:
+            ValueError: the method's inputs do not fit the run.
+        """
+        self._failed, self._unsteered = False, 0
+        try:
+            self.guidance.begin(run)
+        except (ValueError, *self._always_raised):
+            raise
+        except Exception as error:
+            if self.protects or self.guarantees:
+                raise
+            self._give_up("could not begin", error)
+
+    def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
+        """The steered estimate; the very same tensor where the guidance failed."""
+        if self._failed:
+            return denoised
+        for divisor in CHUNK_DIVISORS:
+            try:
+                with smaller_chunks(divisor):
+                    return self.guidance(denoised, step)
+            except self._always_raised:
+                raise
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    self._give_up(f"failed at noise level {step.sigma:.3g}", error)
+                    return denoised
+            self._free_memory()
+        self._unsteered += 1
+        return denoised
+
+    def attempt(self, action: Callable[[], Result], otherwise: Result, what: str) -> Result:
+        """What the guidance does elsewhere than in a step, such as in a layer of the network.
+
+        Args:
+            action: does it.
+            otherwise: takes the place of its result where the guidance failed.
+            what: names it in a sentence, such as "failed in a layer".
+        """
+        if self._failed:
+            return otherwise
+        try:
+            return action()
+        except self._always_raised:
+            raise
+        except Exception as error:
+            self._give_up(what, error)
+            return otherwise
+
+    def finish(self, samples: Tensor) -> Tensor:
+        """The final latents; the very same tensor where the guidance failed and guarantees nothing."""
+        if self._unsteered:
+            self.trace.notes.append(f"Memory ran out in {self._unsteered} evaluations, which were not steered.")
+        return self._final(self.guidance.finish, samples)
+
+    def corrected(self, samples: Tensor) -> Tensor:
+        """Further results of the run; the very same tensor where the guidance failed and guarantees nothing."""
+        return self._final(self.guidance.corrected, samples)
+
+    def _final(self, correct: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
+        try:
+            return correct(samples)
+        except self._always_raised:
+            raise
+        except Exception as error:
+            if self.guarantees:
+                raise
+            self._give_up("could not finish its record", error)
+            return samples
+
+    def _give_up(self, what: str, error: Exception) -> None:
+        self._failed = True
+        logger.error("Guidance %s: the run goes on without it.", what, exc_info=error)
+        reason = str(error).strip().splitlines()
+        told = type(error).__name__ + (f": {reason[0]}" if reason else "")
+        self.trace.notes.append(f"An error of this node's own: it {what} ({told}), and the run went on without it.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on an accelerator or in the process."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

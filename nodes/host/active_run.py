@@ -1,0 +1,282 @@
+"""One sampling run of the host as a ``Guidance`` sees it: what it is told, and what becomes of the run's results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...guidance.activations.trace import FeatureTrace
+from ...guidance.base import Chain, Guidance, SamplingRun, SamplingStep
+from ...guidance.containment import Contained
+from ...guidance.schedule import Schedule
+from ...guidance.trace import Trace
+from .latents import remember_noise_left
+from .messages import logger
+
+PercentToSigma = Callable[[float], float]
+"""Share of the model's schedule, 0 for its start and 1 for its end, to the noise level there."""
+
+MakeGuidance = Callable[[PercentToSigma], Guidance]
+"""Makes the guidance of one run; told the schedule of the model as it is finally wired."""
+
+Report = Callable[[Trace, Tensor, str], None]
+"""Told, after a run, what happened, the final raw latents and the name of their format."""
+
+INTERRUPTS = (comfy.model_management.InterruptProcessingException,)
+
+WITHOUT_CFG = (
+    "The guider of this run predicts by itself and leaves out what models add after CFG, so that no step of it can be "
+    "steered. Use ComfyUI's CFGGuider or BasicGuider."
+)
+
+
+class Link(NamedTuple):
+    """One node of ours that a MODEL went through; plain functions only (see ``sampling``).
+
+    Attributes:
+        make: makes the guidance of a run.
+        report: called after every run that was not interrupted.
+        warn: shows a sentence about a run of which there is no other record.
+        steer: the post-CFG function.
+        protects: whether a run that cannot be steered is an error.
+    """
+
+    make: MakeGuidance
+    report: Report
+    warn: Callable[[str], None]
+    steer: Callable[[dict[str, Any]], Tensor]
+    protects: bool
+
+
+class ActiveRun:
+    """One sampling run: its guidances, and what they are told.
+
+    Args:
+        guider: the host's guider, which is not kept.
+        given: the arguments of its outer_sample, by name.
+        links: of the guided MODEL.
+
+    Raises:
+        ValueError: the inputs of a guidance do not fit the run.
+    """
+
+    def __init__(self, guider: Any, given: dict[str, Any], links: Sequence[Link]) -> None:
+        patcher, noise, sigmas = guider.model_patcher, given["noise"], given["sigmas"]
+        self._links = tuple(links)
+        percent_to_sigma = patcher.get_model_object("model_sampling").percent_to_sigma
+        free = comfy.model_management.soft_empty_cache
+        self._chain = Chain([Contained(link.make(percent_to_sigma), INTERRUPTS, free) for link in self._links])
+        self._latent_format = patcher.model.latent_format
+        self._schedule = Schedule(tuple(sigmas.float().tolist()))
+        self._run = SamplingRun(
+            batch_size=noise.shape[0],
+            latent_shape=tuple(noise.shape[1:]),
+            sigmas=sigmas.float().cpu(),
+            device=torch.device(patcher.load_device),
+            latent_format=type(self._latent_format).__name__,
+            seed=int(given.get("seed") or 0),
+            to_model_space=self._latent_format.process_in,
+        )
+        self._mask = _mask_like(noise, given.get("denoise_mask"), self._run.device)
+        self._conditional: Tensor | None = None
+        self._positive: Any = None
+        # Guiders that go on after CFG, such as the dual one, are steered on what they finally predict; those that
+        # replace the call itself have no such place.
+        kind, plain = type(guider), comfy.samplers.CFGGuider
+        self.goes_on_after_cfg = kind.predict_noise is not plain.predict_noise and kind.__call__ is plain.__call__
+        self.evaluated = False
+        self._steerable = False
+        self._stopped = False
+        self._last_estimate: _LastEstimate | None = None
+        if len(given.get("latent_shapes") or ()) > 1:
+            self._stop("Nothing was steered: the latents of this model are several tensors packed into one.")
+        elif self._schedule.levels[0] < self._schedule.levels[-1]:
+            self._stop("Nothing was steered: this run adds noise instead of removing it.", harmless=True)
+        else:
+            self._chain.begin(self._run)
+
+    @property
+    def guidances(self) -> tuple[Contained, ...]:
+        """The guidances of all links, in their order; none where nothing is to be steered."""
+        return () if self._stopped else tuple(link for link in self._chain.guidances if isinstance(link, Contained))
+
+    def callback(self, given: Callable[..., None] | None) -> Callable[..., None] | None:
+        """What the sampler is to call after every step instead of what it was given."""
+        if given is None or self._stopped or not self._chain.guarantees:
+            return given
+        self._last_estimate = _LastEstimate(given)
+        return self._last_estimate
+
+    def after_cfg(self, position: int, args: dict[str, Any]) -> Tensor:
+        """Steer the estimate with the guidance of one link, or only note the conditional estimate for later."""
+        denoised: Tensor = args["denoised"]
+        self._steerable = True
+        if self.goes_on_after_cfg:
+            # What the middle prompt of a dual guider predicts says nothing of the image.
+            self._conditional = args["cond_denoised"] if args["cond"] is self._positive else None
+            return denoised
+        if position == 0:
+            self._conditional = denoised if args["uncond"] is None else args["cond_denoised"]
+        return self._steered(slice(position, position + 1), denoised, args["sigma"], args["input"])
+
+    def await_prediction(self, positive: Any) -> None:
+        """Remember by which conditioning the estimate of the prompt alone will be known."""
+        self._conditional, self._positive = None, positive
+
+    def after_prediction(self, denoised: Tensor, sigma: Tensor, noisy: Tensor) -> Tensor:
+        """Steer a guider's final estimate with the guidances of all links."""
+        self._steerable = True
+        if self._conditional is None:
+            self._conditional = denoised
+        return self._steered(slice(None), denoised, sigma, noisy)
+
+    def close(self, samples: Tensor) -> Tensor:
+        """Let the guidances finish the final raw latents, and report.
+
+        Raises:
+            ValueError: something is protected, and no step of the run could be steered.
+        """
+        if self.evaluated and not self._steerable and not self._stopped:
+            self._refuse_if_protected(WITHOUT_CFG)
+            self._note(f"Nothing was steered. {WITHOUT_CFG}")
+        last = self._schedule.levels[-1]
+        if not self._stopped and not self._schedule.ends_clean:
+            self._stop(
+                f"This run left noise of level {last:.3g} in its result, which was therefore not corrected at the end.",
+                harmless=True,
+            )
+            remember_noise_left(samples, self._run.latent_format, last)
+        elif not self._stopped and last > 0:
+            self._note(f"This run ended at noise level {last:.3g}, which counts as clean.")
+        if not self._stopped and tuple(samples.shape) != (self._run.batch_size, *self._run.latent_shape):
+            self._change_size(samples)
+        if not self._stopped:
+            samples = self._finished(samples)
+        if self._last_estimate is not None:
+            self._last_estimate.release(self._corrected_estimate)
+        for link, guidance in zip(self._links, self._chain.guidances, strict=True):
+            try:
+                link.report(guidance.trace, samples, self._run.latent_format)
+            except Exception:
+                logger.exception("The record of a run could not be shown.")
+        return samples
+
+    def _finished(self, samples: Tensor) -> Tensor:
+        before = self._run.to_model_space(samples.to(self._run.device))
+        after = self._chain.finish(before)
+        if after is before:
+            return samples
+        # The difference, so that whatever was not moved stays bit for bit.
+        to_raw = self._latent_format.process_out
+        return samples + (to_raw(after) - to_raw(before)).to(samples)
+
+    def _corrected_estimate(self, estimate: Tensor) -> Tensor:
+        """The sampler's last estimate, (B, C, ...) in the model's space: some nodes give it out as a second result."""
+        if self._stopped or tuple(estimate.shape) != (self._run.batch_size, *self._run.latent_shape):
+            return estimate
+        return self._chain.corrected(estimate)
+
+    def _steered(self, links: slice, denoised: Tensor, sigma: Tensor, noisy: Tensor) -> Tensor:
+        if self._stopped:
+            return denoised
+        if tuple(denoised.shape) != (self._run.batch_size, *self._run.latent_shape):
+            self._change_size(denoised)
+            if self._stopped:
+                return denoised
+        level = float(sigma.max())
+        next_level, progress = self._schedule.place(level)
+        conditional = denoised if self._conditional is None else self._conditional
+        step = SamplingStep(level, next_level, progress, noisy, conditional, self._mask)
+        denoised, step = self._chain.through(denoised, step, links)
+        self._conditional = step.conditional
+        return denoised
+
+    def _change_size(self, latents: Tensor) -> None:
+        """Begin again for latents of another size: some samplers enlarge them on the way.
+
+        Raises:
+            ValueError: what is protected is of another size.
+        """
+        size = f"{_sides(self._run.latent_shape)} to {_sides(latents.shape[1:])}"
+        if latents.ndim != 1 + len(self._run.latent_shape) or self._mask is not None:
+            self._stop(f"Steering stopped when the size of the latents changed from {size}.")
+            return
+        self._run = replace(self._run, batch_size=len(latents), latent_shape=tuple(latents.shape[1:]))
+        earlier = [guidance.trace for guidance in self._chain.guidances]
+        self._chain.begin(self._run)
+        for old, guidance in zip(earlier, self._chain.guidances, strict=True):
+            new = guidance.trace
+            new.steps[:0] = old.steps
+            new.notes[:0] = [*old.notes, f"The size of the latents changed from {size}, and references with it."]
+            if isinstance(old, FeatureTrace) and isinstance(new, FeatureTrace):
+                new.evaluations += old.evaluations
+
+    def _stop(self, note: str, *, harmless: bool = False) -> None:
+        """Steer no more, and say why.
+
+        Raises:
+            ValueError: something is protected, and stopping is not harmless.
+        """
+        if not harmless:
+            self._refuse_if_protected(note)
+        self._stopped = True
+        self._note(note)
+
+    def _refuse_if_protected(self, why: str) -> None:
+        if self._chain.protects:
+            raise ValueError(f"Nothing would be protected in this run. {why}")
+
+    def _note(self, note: str) -> None:
+        for guidance in self._chain.guidances:
+            guidance.trace.notes.append(note)
+
+
+class _LastEstimate:
+    """A sampler's callback that holds the last estimate back until it has been corrected.
+
+    Args:
+        callback: what a node gave to the sampler: called with step, estimate, noisy sample and number of steps.
+    """
+
+    def __init__(self, callback: Callable[..., None]) -> None:
+        self._callback = callback
+        self._last: tuple[Any, ...] | None = None
+        self._held = False
+
+    def __call__(self, step: int, estimate: Tensor, *rest: Any) -> None:
+        """Pass on a step, unless it seems to be the last."""
+        if self._held and self._last is not None:
+            # Samplers that go up again count their last step several times.
+            self._callback(*self._last)
+        self._last = (step, estimate, *rest)
+        self._held = step + 1 >= rest[-1]
+        if not self._held:
+            self._callback(*self._last)
+
+    def release(self, correct: Callable[[Tensor], Tensor]) -> None:
+        """Pass on the last step; once more where it was passed on already and is corrected only now."""
+        if self._last is None:
+            return
+        step, estimate, *rest = self._last
+        corrected = correct(estimate)
+        if self._held or corrected is not estimate:
+            self._callback(step, corrected, *rest)
+        self._last = None
+
+
+def _mask_like(noise: Tensor, mask: Tensor | None, device: torch.device) -> Tensor | None:
+    """The inpainting mask in the latents' shape; newer hosts have shaped it already."""
+    if mask is None or mask.shape == noise.shape:
+        return None if mask is None else mask.to(device)
+    return comfy.sampler_helpers.prepare_mask(mask, noise.shape, device)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,93 @@
+"""Why a method does nothing in a run: each reason by its own sentence, for all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from diversity_guidance.guidance.activations.guidance import FeatureGuidance
+from diversity_guidance.guidance.activations.settings import FeatureSettings
+from diversity_guidance.guidance.base import Chain, Guidance, SamplingRun, SamplingStep
+from diversity_guidance.guidance.limits import SigmaInterval
+from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.schedule import Schedule
+from diversity_guidance.guidance.vendi.guidance import VendiGuidance
+from diversity_guidance.guidance.vendi.settings import VendiSettings
+
+from .conftest import SHAPE, noise
+
+SIGMAS = (1.0, 0.7, 0.3, 0.0)
+
+
+def sparse(interval: SigmaInterval) -> Guidance:
+    return SparseRepellency(RepellencySettings(interval=interval))
+
+
+def vendi(interval: SigmaInterval) -> Guidance:
+    return VendiGuidance(VendiSettings(interval=interval))
+
+
+def spread(interval: SigmaInterval) -> Guidance:
+    return FeatureGuidance(FeatureSettings("spread", 1.0, interval), {"blocks.0": 1.0})
+
+
+def summary(guidance: Guidance, *, batch: int = 2, sigmas: tuple[float, ...] = SIGMAS, value: float = 0.0) -> str:
+    """Drive a run as hosts do, and tell what the node shows."""
+    chain = Chain([guidance])
+    chain.begin(SamplingRun(batch, SHAPE, torch.tensor(sigmas), torch.device("cpu"), "SD3", 7))
+    schedule = Schedule(sigmas)
+    x = noise(3, batch) + value
+    for sigma in sigmas[:-1]:
+        x = chain(x, SamplingStep(sigma, *schedule.place(sigma), x + 10, x))
+    chain.finish(x)
+    return guidance.trace.summary()
+
+
+@pytest.mark.parametrize("make", [sparse, vendi, spread])
+@pytest.mark.parametrize(
+    ("interval", "sigmas", "reason"),
+    [
+        (SigmaInterval(high=0.2, low=0.6), SIGMAS, "it ends before it starts"),
+        (SigmaInterval(low=0.8), (0.5, 0.2, 0.0), "begins at noise level 0.5, and guidance ends above it, at 0.8"),
+        (SigmaInterval(high=0.1), (1.0, 0.5, 0.0), "last step at noise level 0.5, and guidance starts below it"),
+        (SigmaInterval(high=0.6, low=0.5), SIGMAS, "no step of this run lies between"),
+    ],
+)
+def test_the_schedule(
+    make: Callable[[SigmaInterval], Guidance], interval: SigmaInterval, sigmas: tuple[float, ...], reason: str
+) -> None:
+    assert reason in summary(make(interval), sigmas=sigmas)
+
+
+@pytest.mark.parametrize("make", [sparse, vendi])
+def test_a_batch_of_one(make: Callable[[SigmaInterval], Guidance]) -> None:
+    assert "a batch of one has nothing to keep away from: wire a Memory Bank" in summary(make(SigmaInterval()), batch=1)
+
+
+def test_a_batch_of_one_is_not_spread() -> None:
+    assert "A batch of one picture has nothing to be spread from." in summary(spread(SigmaInterval()), batch=1)
+
+
+def test_references_of_another_size() -> None:
+    sources = [Pictures(noise(1, 2, (4, 6, 6)))]
+    told = summary(SparseRepellency(RepellencySettings(), sources), batch=1)
+    assert "Nothing was moved: no reference fits this run. 2 references of another picture size" in told
+
+
+@pytest.mark.parametrize("make", [sparse, vendi])
+def test_a_model_that_answers_nan(make: Callable[[SigmaInterval], Guidance]) -> None:
+    told = summary(make(SigmaInterval()), value=float("nan"))
+    assert "the model's own estimates hold NaN or infinity (images 0, 1)" in told
+
+
+def test_a_run_that_acts_gives_no_reason() -> None:
+    told = summary(SparseRepellency(RepellencySettings(absolute_radius=1e3)))
+    assert told.startswith("Moved 2 of 2")
+
+
+@pytest.mark.parametrize(("last", "clean"), [(0.0, True), (0.002, True), (0.0292, True), (0.1, False), (0.9, False)])
+def test_what_counts_as_clean(last: float, clean: bool) -> None:
+    """Stable Diffusion's own schedules end at 0.0292."""
+    assert Schedule((1.0, last)).ends_clean == clean
