@@ -1,12 +1,21 @@
-"""Files that are there as a whole or not at all, whatever kills the process that writes them."""
+"""Files of the stores: written as a whole or not at all, and read only where they are regular files of our own.
+
+A store may come from a stranger. What it names is not trusted: names of files are digests, and links, devices and
+pipes are neither opened nor removed.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
+import re
+import stat
 import unicodedata
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -14,11 +23,117 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 UNFINISHED_SUFFIX = ".tmp"
+DIGEST = re.compile("[0-9a-f]{32}")
+MAX_WHOLE_BYTES = 2**30
+"""No file that is read as a whole is larger: more than that is no latent, table or centroid."""
+
+_HASHED_AT_ONCE = 2**20
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT of Windows
+
+
+class ForeignFileError(OSError):
+    """A file is a link, a device or a pipe, or not as large as it has to be."""
 
 
 def digest_of(data: bytes | memoryview) -> str:
     """First 32 hexadecimal digits of the SHA-256: the name of files that are named by their content."""
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def is_digest(name: object) -> bool:
+    """Whether a value that was read from a store can be what ``digest_of`` gives, and so the name of a file."""
+    return isinstance(name, str) and DIGEST.fullmatch(name) is not None
+
+
+def is_plain_folder(folder: Path) -> bool:
+    """Whether there is a folder, and no link or junction to one."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and getattr(found, "st_reparse_tag", 0) != _JUNCTION
+
+
+def own_size(path: Path) -> int:
+    """Bytes of a regular file in a plain folder.
+
+    Raises:
+        ForeignFileError: it is something else, or its folder is a link.
+        OSError: it is not there.
+    """
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode) or not is_plain_folder(path.parent):
+        raise ForeignFileError(errno.EPERM, "it is a link, a device or a pipe, no file of its own folder")
+    return found.st_size
+
+
+def open_own(path: Path) -> BinaryIO:
+    """Open a regular file in a plain folder for reading; never follows a link, never waits for a pipe.
+
+    Raises:
+        ForeignFileError: it is something else.
+        OSError: it is not there or cannot be read.
+    """
+    own_size(path)
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"):
+        flags |= getattr(os, name, 0)
+    handle = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ForeignFileError(errno.EPERM, "it is no regular file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_own(path: Path, *, size: int | None = None, limit: int = MAX_WHOLE_BYTES) -> bytes:
+    """Read a regular file as a whole; its size is compared before any of it is read.
+
+    Args:
+        path: of the file.
+        size: bytes that it must have, where that is known.
+        limit: bytes that it may have.
+
+    Raises:
+        ForeignFileError: it is no regular file, or of another size.
+        OSError: it is not there or cannot be read.
+    """
+    with open_own(path) as file:
+        found = os.fstat(file.fileno()).st_size
+        if size is not None and found != size:
+            raise ForeignFileError(errno.EINVAL, f"it has {found} bytes instead of {size}")
+        if found > limit:
+            raise ForeignFileError(errno.EFBIG, f"it has {found} bytes, more than such a file can have")
+        return file.read(found)
+
+
+def digest_of_own(path: Path) -> str:
+    """The digest of a regular file of any size, which is never in memory as a whole.
+
+    Raises:
+        OSError: it is no regular file, not there, or cannot be read.
+    """
+    state = hashlib.sha256()
+    with open_own(path) as file:
+        while part := file.read(_HASHED_AT_ONCE):
+            state.update(part)
+    return state.hexdigest()[:32]
+
+
+def remove_own(path: Path) -> int | None:
+    """Delete a regular file in a plain folder and return its bytes; anything else stays, which None tells.
+
+    Raises:
+        OSError: it could not be deleted.
+    """
+    try:
+        size = own_size(path)
+        path.unlink()
+    except (FileNotFoundError, ForeignFileError):
+        return None
+    return size
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:
@@ -27,9 +142,9 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
     Raises:
         OSError: the file could not be written; nothing of it is left.
     """
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}{UNFINISHED_SUFFIX}")
+    unfinished = path.with_name(f"{path.stem}.{uuid4().hex}{UNFINISHED_SUFFIX}")
     try:
-        with unfinished.open("wb") as file:
+        with unfinished.open("xb") as file:  # never through a link that lies there already
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -45,7 +160,11 @@ def write_named(path: Path, digest: str, data: bytes | memoryview) -> None:
     Raises:
         OSError: the file could not be written; nothing of it is left.
     """
-    if not path.is_file() or digest_of(path.read_bytes()) != digest:
+    try:
+        sound = own_size(path) == len(data) and digest_of_own(path) == digest
+    except OSError:
+        sound = False
+    if not sound:
         write_whole(path, data)
 
 

@@ -29,6 +29,7 @@ from .errors import (
     BankWriteError,
     LatentFormatError,
     RevisionError,
+    ShardMissingError,
     translate_write_errors,
 )
 from .maintenance import (
@@ -40,7 +41,7 @@ from .maintenance import (
     sweep,
     vacuum,
 )
-from .shards import Shard, StoredRow, check_sizes
+from .shards import Shard, check_sizes
 from .snapshot import (
     BankSnapshot,
     BankView,
@@ -137,14 +138,27 @@ class MemoryBank:
             RevisionError: the revision is not there yet, was vacuumed, or lost entries to damage.
             BankDamagedError: the database or a shard of this revision is missing or has a wrong size.
         """
+        try:
+            return self._snapshot(revision)
+        except ShardMissingError:
+            # Maintenance of another process may have moved it between the two looks.
+            return self._snapshot(revision)
+
+    def _snapshot(self, revision: int | None) -> BankSnapshot:
         with self._database.reading() as transaction:
             if revision is None:
                 revision = transaction.newest()[0]
-            entries, parts = transaction.entries_at(revision)
-        rows = [row for known in parts for row in known.values()]
-        if rows:
-            check_sizes(self._database.shard_folder, {row.shard for row in rows if isinstance(row, StoredRow)})
-        return BankSnapshot(self.name, revision, tuple(entries), tuple(parts))
+            entries, parts, flaws = transaction.entries_at(revision)
+        rows = [row for known in parts.values() for row in known.values()]
+        check_sizes(self._database.shard_folder, {row.shard for row in rows})
+        return BankSnapshot(
+            self.name,
+            revision,
+            tuple(entries.values()),
+            tuple(parts.values()),
+            tuple(flaw.what for flaw in flaws),
+            self._database,
+        )
 
     def append(
         self,
@@ -209,11 +223,12 @@ class MemoryBank:
         """Count what the bank holds; no tensor is read."""
         with self._database.reading() as transaction:
             newest, oldest = transaction.newest()[0], transaction.oldest()
-            entries, parts = transaction.entries_at(newest)
-            disk_bytes = sum(shard.size for shard in transaction.shards())
+            contents = transaction.entries_at(newest)
+            disk_bytes = sum(shard.size for shard in transaction.shards().values())
         shapes: dict[tuple[int, ...], int] = {}
         names: dict[str, int] = {}
-        for entry, known in zip(entries, parts, strict=True):
+        entries = list(contents.entries.values())
+        for entry, known in zip(entries, contents.parts.values(), strict=True):
             shapes[entry.shape] = shapes.get(entry.shape, 0) + 1
             for name in known:
                 names[name] = names.get(name, 0) + 1

@@ -6,19 +6,24 @@ This file opens and locks it; ``transaction`` asks and changes it.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from ..files import ForeignFileError, is_plain_folder, open_own, own_size
+from ..locks import require_working_locks
 from .errors import BankDamagedError, translate_read_errors, translate_write_errors
-from .shards import holds_shards
+from .shards import StoredRow, holds_shards
 from .transaction import BankTransaction
 
 APPLICATION_ID = 0x44474D42  # "DGMB"
-SCHEMA_VERSION = 1
-BUSY_SECONDS = 60.0
+SCHEMA_VERSION = 2
+BUSY_SECONDS = 4.0
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
+MAX_TEXT_BYTES = 2**24
+"""No prompt is longer."""
 
 SCHEMA = (
     "CREATE TABLE revisions (revision INTEGER PRIMARY KEY, created TEXT, digest TEXT NOT NULL)",
@@ -32,10 +37,15 @@ SCHEMA = (
         position INTEGER NOT NULL, name TEXT NOT NULL, shard TEXT NOT NULL, row INTEGER NOT NULL,
         shape TEXT NOT NULL, dtype TEXT NOT NULL, added INTEGER NOT NULL, PRIMARY KEY (position, name))""",
     "CREATE INDEX parts_by_shard ON parts (shard)",
+)
+FIRST_CONTENT = (
     f"INSERT INTO revisions VALUES (0, NULL, '{EMPTY_DIGEST}')",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+SIDE_FILES = ("-journal", "-wal", "-shm")
+JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+"""A journal that ends with it names another file, which SQLite deletes; a bank's journals name none."""
 
 
 class BankDatabase:
@@ -59,8 +69,9 @@ class BankDatabase:
         """
         with translate_read_errors(self.path), closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
             _create(empty)
+            exists = self._check_files()
             orphaned = holds_shards(self.shard_folder)
-            with closing(self._connect() if self.path.exists() else empty) as connection:
+            with closing(self._connect() if exists else empty) as connection:
                 connection.execute("BEGIN")
                 blank = self._is_blank(connection)
                 if orphaned and (blank or connection is empty):
@@ -73,36 +84,91 @@ class BankDatabase:
 
         Raises:
             BankWriteError: the change could not be stored and did not happen.
-            BankDamagedError: the file is not a database.
+            BankDamagedError: the file is not a database of a bank.
         """
-        with translate_write_errors(self.path), closing(self._connect()) as connection:
-            connection.execute("PRAGMA synchronous = FULL")
-            orphaned = holds_shards(self.shard_folder)
-            connection.execute("BEGIN IMMEDIATE")
-            if self._is_blank(connection):
-                if orphaned:
-                    raise self._lost()
-                # Published before any shard is written: shards beside a blank database mean that the database was lost.
-                _create(connection)
-                connection.execute("COMMIT")
+        with translate_write_errors(self.path):
+            self._check_files()
+            require_working_locks(self.path.parent)
+            with closing(self._connect()) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                orphaned = holds_shards(self.shard_folder)
                 connection.execute("BEGIN IMMEDIATE")
-            yield BankTransaction(connection, self.shard_folder)
-            connection.execute("COMMIT")
+                if self._is_blank(connection):
+                    if orphaned:
+                        raise self._lost()
+                    # Published before any shard is written: shards beside a blank database mean that it was lost.
+                    _create(connection)
+                    connection.execute("COMMIT")
+                    connection.execute("BEGIN IMMEDIATE")
+                yield BankTransaction(connection, self.shard_folder)
+                connection.execute("COMMIT")
+
+    def locate(self, ids: Iterable[str], name: str) -> dict[str, StoredRow]:
+        """Where the parts of this name of the newest entries with these ids lie now.
+
+        Raises:
+            BankError: the database cannot be read.
+        """
+        wanted = set(ids)
+        with self.reading() as transaction:
+            contents = transaction.all_entries()
+        return {
+            entry.id: contents.parts[position][name]
+            for position, entry in contents.entries.items()
+            if entry.id in wanted and name in contents.parts[position]
+        }
+
+    def _check_files(self) -> bool:
+        """Whether the database is there; a link, a pipe or a device in its place, or beside it, is never opened.
+
+        Raises:
+            ForeignFileError: there is one.
+        """
+        for folder in (self.path.parent, self.shard_folder):
+            if os.path.lexists(folder) and not is_plain_folder(folder):
+                raise ForeignFileError(
+                    f"{folder} is a link or no folder: a bank's folder holds its own files. Where all banks lie can be "
+                    "set in extra_model_paths.yaml"
+                )
+        for ending in SIDE_FILES:
+            side = self.path.with_name(self.path.name + ending)
+            # They come and go while other processes write.
+            with suppress(FileNotFoundError), open_own(side) as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(size - len(JOURNAL_MAGIC), 0))
+                if size > len(JOURNAL_MAGIC) and file.read() == JOURNAL_MAGIC:
+                    raise ForeignFileError(f"{side} names a file to delete, which no bank's journal does")
+        if not os.path.lexists(self.path):
+            return False
+        own_size(self.path)
+        return True
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        if hasattr(connection, "setlimit"):  # Python 3.11
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_TEXT_BYTES)
+        return connection
 
     def _is_blank(self, connection: sqlite3.Connection) -> bool:
         """Whether nothing was ever published here: a crash while the database is made leaves an empty file."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid").fetchall()
         if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
+            # Views and triggers of a stranger would run in every question.
+            if [sql for (sql,) in found] != list(SCHEMA):
+                raise BankDamagedError(
+                    f"The file {self.path} is laid out as no bank's database is. Restore it from a backup, or use "
+                    "another bank."
+                )
             return False
-        if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+        if not found:
             return True
         raise BankDamagedError(
-            f"{self.path} is a database, but not the database of a bank that this version reads (found version "
-            f"{version}, reads {SCHEMA_VERSION}). Update the pack, or use another bank."
+            f"The file {self.path} is a database, but not the database of a bank that this version reads (found "
+            f"version {version}, reads {SCHEMA_VERSION}). Update the pack, or use another bank."
         )
 
     def _lost(self) -> BankDamagedError:
@@ -113,5 +179,5 @@ class BankDatabase:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    for statement in SCHEMA:
+    for statement in (*SCHEMA, *FIRST_CONTENT):
         connection.execute(statement)

@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..files import ForeignFileError
+from ..locks import NoLocksError
+
+LOCKED = (
+    "Another program holds it: a second ComfyUI that is just writing, a backup, a sync client or a virus scanner. Wait "
+    "until it is done and run it again. If this happens often on a network drive, keep it on a local disk."
+)
+
 
 class BankError(ValueError):
     """A bank cannot do what was asked of it."""
@@ -29,6 +37,10 @@ class BankDamagedError(BankError):
     """A file of the bank is missing or is not what the bank wrote."""
 
 
+class ShardMissingError(BankDamagedError):
+    """A shard is not there: lost, or moved while a snapshot was held."""
+
+
 @contextmanager
 def translate_read_errors(database: Path) -> Iterator[None]:
     """Turn errors of SQLite and of the file system while reading the database into sentences.
@@ -40,10 +52,7 @@ def translate_read_errors(database: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        raise BankError(
-            f"The bank's database {database} cannot be read ({error}). Check that this user may read it and that no "
-            "other program holds it, then try again."
-        ) from error
+        raise BankError(f"The bank's database {database} cannot be read ({error}). {_read_advice(error)}") from error
     except sqlite3.DatabaseError as error:
         raise _broken_database(database, error) from error
 
@@ -74,14 +83,29 @@ def _broken_database(database: Path, error: sqlite3.DatabaseError) -> BankDamage
     )
 
 
+def _read_advice(error: OSError | sqlite3.OperationalError) -> str:
+    if "locked" in str(error).lower():
+        return LOCKED
+    if isinstance(error, ForeignFileError):
+        return "Remove what does not belong to the bank, or use another bank."
+    return "Check that this user may read it, then try again."
+
+
 def write_advice(error: OSError | sqlite3.OperationalError) -> str:
     """What the user can do; SQLite tells its reasons only in words (error codes came with Python 3.11)."""
     reason = str(error).lower()
     number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, NoLocksError):
+        return (
+            "Keep it on a local disk: some network drives, cloud folders and containers ignore locks. Where it lies "
+            "can be set in extra_model_paths.yaml."
+        )
+    if isinstance(error, ForeignFileError):
+        return "Remove what does not belong to it, or use another one."
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "full" in reason or "disk i/o" in reason:
         return "The disk is probably full: free some space and run it again."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "readonly" in reason or "unable to open" in reason:
         return "Make the folder writable for this user, or choose another folder."
     if "locked" in reason:
-        return "Another program is writing it: wait until it is done and run it again."
+        return LOCKED
     return "Check the folder and run it again."

@@ -1,28 +1,34 @@
-"""Care of a Memory Bank: find damage, drop what is damaged, free what no revision needs any more."""
+"""Maintenance of a Memory Bank: find damage, drop what is damaged, free what no revision needs any more."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import UNFINISHED_SUFFIX
+from ..files import UNFINISHED_SUFFIX, remove_own
 from .database import BankDatabase
+from .entries import BankEntry
 from .errors import BankDamagedError
-from .shards import SUFFIX, Shard, read_shard
+from .shards import Shard, StoredRow, is_shard_name, read_shard, row_flaw
 from .snapshot import now
+from .transaction import Contents
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A damaged shard.
+    """Something of a bank that cannot be used.
 
     Attributes:
-        shard: the file.
-        reason: what is wrong with it and what to do.
+        reason: a sentence that names the file or the entry.
+        shard: the damaged file; None where the file is sound, or the database names none of the bank's own.
+        parts: what must be dropped, as positions of entries and names of their parts.
     """
 
-    shard: Shard
     reason: str
+    shard: Shard | None
+    parts: tuple[tuple[int, object], ...]
 
 
 @dataclass(frozen=True)
@@ -58,24 +64,41 @@ class VacuumResult:
 
 
 def find_damage(database: BankDatabase) -> tuple[Damage, ...]:
-    """Read every shard, those of evicted entries too, and check size and hash.
+    """Read everything, of evicted entries too: files, what they hold, and what the database says of it.
 
     Raises:
         BankError: the database itself cannot be read.
     """
     with database.reading() as transaction:
-        shards = transaction.shards()
-    damages = []
-    for shard in shards:
-        try:
-            read_shard(shard)
-        except BankDamagedError as error:
-            damages.append(Damage(shard, str(error)))
+        contents, shards = transaction.all_entries(), transaction.shards()
+    damages = [Damage(flaw.what, None, ((flaw.position, flaw.part),)) for flaw in contents.flaws]
+    users: dict[Shard, list[tuple[int, StoredRow]]] = {shard: [] for shard in shards.values()}
+    for position, parts in contents.parts.items():
+        for row in parts.values():
+            users[row.shard].append((position, row))
+    for shard, rows in users.items():
+        damages += _damages_of(shard, rows, contents)
     return tuple(damages)
 
 
+def _damages_of(shard: Shard, rows: list[tuple[int, StoredRow]], contents: Contents) -> Iterator[Damage]:
+    try:
+        tensors = read_shard(shard)
+    except BankDamagedError as error:
+        yield Damage(str(error), shard, tuple((position, row.tensor) for position, row in rows))
+        return
+    for position, row in rows:
+        if what := row_flaw(tensors, row):
+            yield Damage(flawed(contents.entries[position], shard, what), None, ((position, row.tensor),))
+
+
+def flawed(entry: BankEntry, shard: Shard, what: str) -> str:
+    """The sentence about an entry that cannot be used although its file is sound."""
+    return f"Entry {entry.id[:12]} in {shard.path.name}: {what}."
+
+
 def drop_damage(database: BankDatabase) -> RepairResult:
-    """Take every damaged shard, and the entries whose latents it held, out of the bank, as a new revision.
+    """Take everything damaged, and the entries whose latents it held, out of the bank, as a new revision.
 
     Raises:
         BankWriteError: the database could not be changed.
@@ -84,13 +107,14 @@ def drop_damage(database: BankDatabase) -> RepairResult:
     if not damages:
         with database.reading() as transaction:
             return RepairResult((), 0, transaction.newest()[0])
+    shards = {damage.shard for damage in damages if damage.shard is not None}
     with database.writing() as transaction:
         revision = transaction.newest()[0] + 1
-        digests = [damage.shard.digest for damage in damages]
-        dropped = [identity for digest in digests for identity in transaction.drop_damaged(digest, revision)]
-        transaction.publish(revision, now(), ["repair", digests])
-    sweep(database, [damage.shard.path for damage in damages])
-    return RepairResult(tuple(dropped), len(damages), revision)
+        dropped = transaction.drop_parts((part for damage in damages for part in damage.parts), revision)
+        change = sorted(f"{position}:{name}" for damage in damages for position, name in damage.parts)
+        transaction.publish(revision, now(), ["repair", change])
+    sweep(database, [shard.path for shard in shards])
+    return RepairResult(tuple(dropped), len(shards), revision)
 
 
 def vacuum(database: BankDatabase, keep_from: int | None) -> VacuumResult:
@@ -106,13 +130,18 @@ def vacuum(database: BankDatabase, keep_from: int | None) -> VacuumResult:
         oldest = max(oldest, min(newest if keep_from is None else keep_from, newest))
         entries = transaction.forget_before(oldest)
     # Only after the database has forgotten them: a crash here leaves unused files, never a database without its files.
-    files, freed = sweep(
-        database, [path for path in database.shard_folder.glob("*") if path.suffix in (SUFFIX, UNFINISHED_SUFFIX)]
-    )
+    files, freed = sweep(database, own_files(database.shard_folder))
     return VacuumResult(entries, files, freed, oldest)
 
 
-def sweep(database: BankDatabase, candidates: list[Path]) -> tuple[int, int]:
+def own_files(folder: Path) -> list[Path]:
+    """What may be a bank's in its folder of shards, by name: shards and unfinished files."""
+    with os.scandir(folder) as listing:
+        names = [item.name for item in listing]
+    return [folder / name for name in names if is_shard_name(name) or name.endswith(UNFINISHED_SUFFIX)]
+
+
+def sweep(database: BankDatabase, candidates: Iterable[Path]) -> tuple[int, int]:
     """Delete those of the files that the database does not refer to, and return how many and their bytes.
 
     It holds the database's lock meanwhile, so that no other process is just about to publish one of them.
@@ -122,10 +151,8 @@ def sweep(database: BankDatabase, candidates: list[Path]) -> tuple[int, int]:
     """
     files = freed = 0
     with database.writing() as transaction:
-        used = {shard.path for shard in transaction.shards()}
+        used = {shard.path for shard in transaction.shards().values()}
         for path in candidates:
-            if path not in used and path.is_file():
-                size = path.stat().st_size
-                path.unlink(missing_ok=True)
+            if path not in used and (size := remove_own(path)) is not None:
                 files, freed = files + 1, freed + size
     return files, freed

@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from ..files import digest_of, write_whole
-from .errors import BankDamagedError
+from ..files import MAX_WHOLE_BYTES, digest_of, is_digest, is_plain_folder, own_size, read_own, write_whole
+from .errors import BankDamagedError, ShardMissingError
 
 SUFFIX = ".safetensors"
 # Reading a shard holds it twice for a moment; small shards keep that far below the size of a bank.
@@ -38,6 +40,10 @@ class Shard:
     @property
     def path(self) -> Path:
         """The file."""
+        if not is_digest(self.digest):
+            raise BankDamagedError(
+                f"The bank in {self.folder.parent} names a file {self.digest!r} that is none of its own."
+            )
         return self.folder / (self.digest + SUFFIX)
 
 
@@ -52,13 +58,33 @@ class StoredRow:
     dtype: torch.dtype
 
 
+class Rows(NamedTuple):
+    """What was read of the rows that were asked for.
+
+    Attributes:
+        values: those that are sound, shape (N, ...).
+        places: which of the rows asked for they are, ascending.
+        flaws: a sentence for each of the others, by place.
+    """
+
+    values: Tensor
+    places: tuple[int, ...]
+    flaws: Mapping[int, str]
+
+
 def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> Shard:
     """Write the tensors so that the shard is either there as a whole or not at all.
 
     Raises:
         OSError: the file could not be written; nothing of it is left.
+        ValueError: they are more than one file may hold.
     """
     data = safetensors.torch.save(dict(tensors))
+    if len(data) > MAX_WHOLE_BYTES:
+        raise ValueError(
+            f"One of these has {len(data)} bytes, and a bank keeps at most {MAX_WHOLE_BYTES} in one file. Remember "
+            "smaller images or shorter videos."
+        )
     shard = Shard(folder, digest_of(data), len(data))
     write_whole(shard.path, data)
     return shard
@@ -68,55 +94,101 @@ def read_shard(shard: Shard) -> dict[str, Tensor]:
     """Read a shard and check it against its size and hash.
 
     Raises:
-        BankDamagedError: the file is missing, unreadable or not what was written.
+        ShardMissingError: there is no such file.
+        BankDamagedError: the file is unreadable, not what was written, or holds no tensors.
     """
     try:
-        data = shard.path.read_bytes()
+        data = read_own(shard.path, size=shard.size)
+    except FileNotFoundError as error:
+        raise missing(shard) from error
     except OSError as error:
-        raise damaged(shard, f"cannot be read ({error.strerror})") from error
-    if len(data) != shard.size:
-        raise damaged(shard, f"has {len(data)} bytes instead of {shard.size}")
+        raise damaged(shard, f"cannot be read: {error.strerror}") from error
     if digest_of(data) != shard.digest:
         raise damaged(shard, "does not hold what was written")
-    return safetensors.torch.load(data)
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise damaged(shard, f"holds no tensors ({error})") from error
 
 
 def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
     """Compare sizes on disk with those expected: one listing of the folder, no file is opened.
 
     Raises:
-        BankDamagedError: a shard is missing or has another size.
+        ShardMissingError: a shard is missing.
+        BankDamagedError: a shard has another size.
     """
-    sizes = {}
-    if folder.is_dir():
-        with os.scandir(folder) as listing:
-            sizes = {item.name: item.stat().st_size for item in listing}
-    for shard in shards:
-        size = sizes.get(shard.path.name)
-        if size is None:
-            raise damaged(shard, "is missing")
+    expected = {shard.path.name: shard for shard in shards}
+    if not is_plain_folder(folder):
+        expected_one = next(iter(expected.values()), None)
+        if expected_one is not None:
+            raise missing(expected_one)
+        return
+    with os.scandir(folder) as listing:
+        # Others write and rename here at the same time: only our own files are looked at.
+        found = [item for item in listing if item.name in expected]
+    for item in found:
+        shard = expected.pop(item.name)
+        try:
+            size = own_size(shard.path) if item.is_symlink() else item.stat(follow_symlinks=False).st_size
+        except OSError as error:
+            raise damaged(shard, f"cannot be read: {error.strerror}") from error
         if size != shard.size:
             raise damaged(shard, f"has {size} bytes instead of {shard.size}")
+    for shard in expected.values():
+        raise missing(shard)
 
 
 def holds_shards(folder: Path) -> bool:
     """Whether there is any shard in the folder; stops at the first."""
-    if not folder.is_dir():
+    if not is_plain_folder(folder):
         return False
     with os.scandir(folder) as listing:
-        return any(item.name.endswith(SUFFIX) for item in listing)
+        return any(is_shard_name(item.name) for item in listing)
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a file's name is that of a shard."""
+    return name.endswith(SUFFIX) and is_digest(name[: -len(SUFFIX)])
 
 
 def damaged(shard: Shard, what: str) -> BankDamagedError:
     """The error that names a shard and says what to do about it."""
-    return BankDamagedError(
-        f"The bank's file {shard.path} {what}. Restore it from a backup, or call the bank's repair(), which drops "
-        "only the damaged entries."
-    )
+    return BankDamagedError(_sentence(shard, what))
 
 
-def gather(sources: Sequence[StoredRow | Tensor]) -> Tensor:
-    """Copy rows from shards and from memory into one tensor, shape (N, ...), opening each shard once.
+def missing(shard: Shard) -> ShardMissingError:
+    """The error for a shard that is not there."""
+    return ShardMissingError(_sentence(shard, "is missing"))
+
+
+def row_flaw(tensors: Mapping[str, Tensor], source: StoredRow) -> str | None:
+    """What keeps a row of a shard from being used, as the end of a sentence; None where nothing does.
+
+    Args:
+        tensors: all of the shard.
+        source: the row, as the database describes it.
+    """
+    values = tensors.get(source.tensor)
+    if values is None:
+        return f"there is no {source.tensor!r} in the file"
+    if values.dtype != source.dtype or values.ndim < 1 or tuple(values.shape[1:]) != source.shape:
+        found, told = (
+            f"{str(dtype).removeprefix('torch.')} {tuple(shape)}"
+            for dtype, shape in ((values.dtype, values.shape[1:]), (source.dtype, source.shape))
+        )
+        return f"its {source.tensor} are {found} in the file and {told} in the database"
+    if not 0 <= source.row < len(values):
+        return f"row {source.row} of {source.tensor} is not in the file"
+    row = values[source.row]
+    # One pass: a sum of finite values of 32 bits is finite in 64.
+    if row.is_floating_point() and not bool(row.sum(dtype=torch.float64).isfinite()):
+        return f"its {source.tensor} hold NaN or infinite values"
+    return None
+
+
+def gather(sources: Sequence[StoredRow | Tensor]) -> Rows:
+    """Copy rows from shards and from memory into one tensor, opening each shard once; unsound rows are passed over.
 
     Rows of different precision come out in the highest of them. The result is an ordinary tensor even when this is
     called in inference mode, so that gradients may be taken through what is computed from it.
@@ -130,6 +202,7 @@ def gather(sources: Sequence[StoredRow | Tensor]) -> Tensor:
         raise ValueError(f"Rows of one shape are needed to stack them, got {sorted(shapes)}.")
     dtypes = {source.dtype for source in sources}
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
+    flaws: dict[int, str] = {}
     with torch.inference_mode(False):
         rows = torch.empty((len(sources), *shapes.pop()), dtype=dtype)
         wanted: dict[Shard, list[int]] = {}
@@ -143,8 +216,12 @@ def gather(sources: Sequence[StoredRow | Tensor]) -> Tensor:
             for place in places:
                 source = sources[place]
                 assert isinstance(source, StoredRow)
-                rows[place].copy_(tensors[source.tensor][source.row])
-    return rows
+                if flaw := row_flaw(tensors, source):
+                    flaws[place] = flaw
+                else:
+                    rows[place].copy_(tensors[source.tensor][source.row])
+        sound = tuple(place for place in range(len(sources)) if place not in flaws)
+        return Rows(rows[list(sound)] if flaws else rows, sound, flaws)
 
 
 def grouped_by_size(sizes: Sequence[int], limit: int = SHARD_BYTES) -> Iterator[range]:
@@ -157,3 +234,10 @@ def grouped_by_size(sizes: Sequence[int], limit: int = SHARD_BYTES) -> Iterator[
         total += size
     if begin < len(sizes):
         yield range(begin, len(sizes))
+
+
+def _sentence(shard: Shard, what: str) -> str:
+    return (
+        f"The bank's file {shard.path} {what}. Restore it from a backup, or call the bank's repair(), which drops "
+        "only the damaged entries."
+    )

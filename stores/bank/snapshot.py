@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,8 +21,13 @@ from .entries import (
     check_feature_shape,
     prepare_entries,
 )
-from .errors import LatentFormatError
+from .errors import LatentFormatError, ShardMissingError
 from .shards import StoredRow, gather
+
+if TYPE_CHECKING:
+    from .database import BankDatabase
+
+logger = logging.getLogger("diversity_guidance")
 
 Parts = Mapping[str, "StoredRow | Tensor"]
 
@@ -36,11 +42,13 @@ class BankView:
         latents: shape (N, C, ...), fp16, contiguous, on the CPU, raw VAE space; shared, not to be changed in place.
         entries: what is known of each, in the bank's order.
         left_out: how many entries have another size.
+        passed_over: a sentence for each entry that cannot be used, whatever its size.
     """
 
     latents: Tensor
     entries: tuple[BankEntry, ...]
     left_out: int
+    passed_over: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -61,12 +69,16 @@ class BankSnapshot:
         name: the bank's name, empty for one that lives on wires only.
         revision: the bank's revision; every in-memory extension counts on from it.
         entries: oldest first.
+        passed_over: a sentence for each entry, or part of one, that the database describes as nothing usable.
+        database: where the parts are looked for again if maintenance has moved them meanwhile.
     """
 
     name: str
     revision: int
     entries: tuple[BankEntry, ...]
     parts: tuple[Parts, ...] = field(repr=False, compare=False)
+    passed_over: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    database: BankDatabase | None = field(default=None, repr=False, compare=False)
     _views: dict[tuple[int, ...], BankView] = field(default_factory=dict, repr=False, compare=False, init=False)
 
     @classmethod
@@ -94,6 +106,8 @@ class BankSnapshot:
     def matching(self, latent_format: str, latent_shape: Sequence[int]) -> BankView:
         """Return the latents of shape ``latent_shape`` = (C, ...); the last view is kept, so asking again is free.
 
+        Entries that hold no finite latents of their shape are passed over, and named.
+
         Raises:
             LatentFormatError: the entries have another latent format.
             BankDamagedError: a shard is missing or is not what was written.
@@ -103,24 +117,23 @@ class BankSnapshot:
         view = self._views.get(shape)
         if view is None:
             places = [place for place, entry in enumerate(self.entries) if entry.shape == shape]
-            latents = _stacked([self.parts[place][LATENTS] for place in places], shape)
-            entries = tuple(self.entries[place] for place in places)
-            view = BankView(latents, entries, len(self.entries) - len(places))
+            latents, kept, flaws = self._read(places, LATENTS, shape)
+            entries = tuple(self.entries[place] for place in kept)
+            view = BankView(latents, entries, len(self.entries) - len(places), self.passed_over + flaws)
             self._views.clear()
             self._views[shape] = view
         return view
 
     def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
-        """Return ids and features, shape (N, ...), of the entries that have features of this space.
+        """Return ids and features, shape (N, ...), of the entries that have finite features of this space.
 
         Raises:
             BankDamagedError: a shard is missing or is not what was written.
         """
         name = FEATURES + space
-        found = [
-            (entry.id, parts[name]) for entry, parts in zip(self.entries, self.parts, strict=True) if name in parts
-        ]
-        return tuple(identity for identity, _ in found), _stacked([source for _, source in found], (0,))
+        places = [place for place, parts in enumerate(self.parts) if name in parts]
+        features, kept, _ = self._read(places, name, (0,))
+        return tuple(self.entries[place].id for place in kept), features
 
     def thumbnails(self, ids: Iterable[str]) -> dict[str, Tensor]:
         """Return the thumbnails, shape (H, W, 3), uint8, of those of the entries that have one; sizes may differ.
@@ -129,15 +142,49 @@ class BankSnapshot:
             BankDamagedError: a shard is missing or is not what was written.
         """
         wanted = set(ids)
-        found: dict[tuple[int, ...], dict[str, StoredRow | Tensor]] = {}
-        for entry, parts in zip(self.entries, self.parts, strict=True):
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for place, (entry, parts) in enumerate(zip(self.entries, self.parts, strict=True)):
             if entry.id in wanted and THUMBNAILS in parts:
-                source = parts[THUMBNAILS]
-                found.setdefault(tuple(source.shape), {})[entry.id] = source
+                sizes.setdefault(tuple(parts[THUMBNAILS].shape), []).append(place)
         thumbnails: dict[str, Tensor] = {}
-        for group in found.values():
-            thumbnails.update(zip(group, gather(list(group.values())), strict=True))
+        for places in sizes.values():
+            found, kept, _ = self._read(places, THUMBNAILS, (0,))
+            thumbnails.update(zip((self.entries[place].id for place in kept), found, strict=True))
         return thumbnails
+
+    def _read(
+        self, places: Sequence[int], name: str, shape: tuple[int, ...]
+    ) -> tuple[Tensor, list[int], tuple[str, ...]]:
+        """A part of these entries: values (N, ...), the places that they are of, and a sentence for each other one.
+
+        Args:
+            places: of the entries; all have the part.
+            name: of the part.
+            shape: of one value where there is no entry.
+        """
+        if not places:
+            with torch.inference_mode(False):
+                return torch.empty((0, *shape), dtype=torch.float16), [], ()
+        sources = [self.parts[place][name] for place in places]
+        try:
+            rows = gather(sources)
+        except ShardMissingError:
+            if self.database is None:
+                raise
+            moved = self.database.locate((self.entries[place].id for place in places), name)
+            rows = gather(
+                [
+                    source if isinstance(source, Tensor) else moved.get(self.entries[place].id, source)
+                    for place, source in zip(places, sources, strict=True)
+                ]
+            )
+        flaws = tuple(
+            f"Entry {self.entries[places[at]].id[:12]} of the bank '{self.name}' is passed over: {what}."
+            for at, what in rows.flaws.items()
+        )
+        for flaw in flaws:
+            logger.warning("%s The bank's repair() drops it.", flaw)
+        return rows.values, [places[at] for at in rows.places], flaws
 
     def extended(
         self,
@@ -183,7 +230,7 @@ class BankSnapshot:
             changed = changed or bool(missing)
         if not changed:
             return self
-        return BankSnapshot(self.name, revision, tuple(entries.values()), tuple(parts.values()))
+        return replace(self, revision=revision, entries=tuple(entries.values()), parts=tuple(parts.values()))
 
     def get_ram_usage(self) -> int:
         """Bytes that this snapshot holds in memory; ComfyUI's cache asks for it when memory runs short."""
@@ -214,10 +261,3 @@ def check_latent_format(name: str, held: str | None, given: str, *, remembering:
 def now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _stacked(sources: Sequence[StoredRow | Tensor], shape: tuple[int, ...]) -> Tensor:
-    if sources:
-        return gather(sources)
-    with torch.inference_mode(False):
-        return torch.empty((0, *shape), dtype=torch.float16)

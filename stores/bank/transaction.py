@@ -9,16 +9,44 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from ..files import MAX_WHOLE_BYTES, is_digest
 from .entries import LATENTS, BankEntry, NewEntry
-from .errors import RevisionError
+from .errors import BankDamagedError, RevisionError
+from .records import (
+    Flaw,
+    FlawError,
+    part_bytes,
+    part_flaw,
+    read_entry,
+    read_part,
+    read_shape,
+    shape_text,
+)
 from .shards import DTYPES, Shard, StoredRow
-from .snapshot import Parts, described
+from .snapshot import described
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+UNUSED_SHARDS = "DELETE FROM shards WHERE digest NOT IN (SELECT shard FROM parts)"
 ALIVE = "entries.added <= :revision AND (entries.removed IS NULL OR entries.removed > :revision)"
+
+
+class Contents(NamedTuple):
+    """Entries in their order, and where their parts lie.
+
+    Attributes:
+        entries: by position.
+        parts: by position, each by name.
+        flaws: what is wrong with those that are left out.
+    """
+
+    entries: dict[int, BankEntry]
+    parts: dict[int, dict[str, StoredRow]]
+    flaws: tuple[Flaw, ...]
 
 
 class BankTransaction:
@@ -30,7 +58,13 @@ class BankTransaction:
 
     def newest(self) -> tuple[int, str]:
         """The bank's revision and its digest."""
-        return self._one("SELECT revision, digest FROM revisions ORDER BY revision DESC LIMIT 1")
+        row = self._one("SELECT revision, digest FROM revisions ORDER BY revision DESC LIMIT 1")
+        if row is None or not isinstance(row[0], int) or not isinstance(row[1], str):
+            raise BankDamagedError(
+                f"The database of the bank in {self.shard_folder.parent} names no revision. Restore it from a backup, "
+                "or move the folder away to begin a new bank under this name."
+            )
+        return row
 
     def oldest(self) -> int:
         """The oldest revision that was not vacuumed."""
@@ -50,16 +84,18 @@ class BankTransaction:
         """Shape of the parts of this name in the newest revision, judged by one of them; None where there are none."""
         query = (
             "SELECT parts.shape FROM parts JOIN entries USING (position) "
-            "WHERE parts.name = ? AND entries.removed IS NULL LIMIT 1"
+            "WHERE parts.name = ? AND entries.removed IS NULL"
         )
-        row = self.connection.execute(query, (name,)).fetchone()
-        return _shape(row[0]) if row else None
+        for (text,) in self.connection.execute(query, (name,)):
+            with suppress(FlawError):
+                return read_shape(text)
+        return None
 
     def part_names(self, position: int) -> set[str]:
         """Names of the parts of one entry."""
         return {name for (name,) in self.connection.execute("SELECT name FROM parts WHERE position = ?", (position,))}
 
-    def entries_at(self, revision: int) -> tuple[list[BankEntry], list[Parts]]:
+    def entries_at(self, revision: int) -> Contents:
         """Entries of a revision in their order, and where the parts of each lie; revision 0 is empty for ever.
 
         Raises:
@@ -83,29 +119,56 @@ class BankTransaction:
                 f"Revision {revision} cannot be reproduced: {lost} of its entries were damaged and dropped by "
                 "repair(). Ask for a newer revision, or restore a backup of the bank."
             )
-        columns = "position, id, latent_format, shape, prompt, seed, created, added"
-        entries = {
-            position: BankEntry(
-                identity, latent_format, _shape(shape), prompt, None if seed is None else int(seed), created, added
-            )
-            for position, identity, latent_format, shape, prompt, seed, created, added in self.connection.execute(
-                f"SELECT {columns} FROM entries WHERE {ALIVE} ORDER BY position", at
-            )
+        return self._entries(ALIVE, at)
+
+    def all_entries(self) -> Contents:
+        """Entries of all revisions, as ``entries_at`` gives them."""
+        return self._entries("NOT lost", {})
+
+    def shards(self) -> dict[str, Shard]:
+        """All shards that any entry refers to, by digest; what is no digest of a file is left out."""
+        rows = self.connection.execute("SELECT digest, size FROM shards ORDER BY digest")
+        return {
+            digest: Shard(self.shard_folder, digest, size)
+            for digest, size in rows
+            if is_digest(digest) and isinstance(size, int) and 0 < size <= MAX_WHOLE_BYTES
         }
-        parts: dict[int, dict[str, StoredRow]] = {position: {} for position in entries}
-        shards = {shard.digest: shard for shard in self.shards()}
+
+    def _entries(self, condition: str, values: dict[str, int]) -> Contents:
+        entries: dict[int, BankEntry] = {}
+        parts: dict[int, dict[str, StoredRow]] = {}
+        flaws: list[Flaw] = []
+        columns = "position, id, latent_format, shape, prompt, seed, created, added"
+        for position, *row in self.connection.execute(
+            f"SELECT {columns} FROM entries WHERE {condition} ORDER BY position", values
+        ):
+            try:
+                entries[position] = read_entry(row)
+                parts[position] = {}
+            except FlawError as error:
+                flaws.append(Flaw(position, LATENTS, f"Entry {position}: {error}."))
+        shards = self.shards()
+        claimed = dict.fromkeys(shards, 0)
         query = (
             "SELECT parts.position, name, shard, row, parts.shape, dtype FROM parts JOIN entries USING (position) "
-            f"WHERE parts.added <= :revision AND {ALIVE}"
+            f"WHERE {condition}" + (" AND parts.added <= :revision" if values else "")
         )
-        for position, name, shard, row, shape, dtype in self.connection.execute(query, at):
-            parts[position][name] = StoredRow(shards[shard], name, row, _shape(shape), DTYPES[dtype])
-        return list(entries.values()), list(parts.values())
-
-    def shards(self) -> list[Shard]:
-        """All shards that any entry refers to."""
-        rows = self.connection.execute("SELECT digest, size FROM shards ORDER BY digest")
-        return [Shard(self.shard_folder, digest, size) for digest, size in rows]
+        for position, name, digest, row, shape, dtype in self.connection.execute(query, values):
+            if position not in entries:
+                continue
+            try:
+                stored = read_part(name, row, shape, dtype, shards.get(digest))
+                claimed[digest] += part_bytes(stored)
+                if claimed[digest] > stored.shard.size:
+                    raise FlawError(f"its {name} share their place in the file with those of others")
+                parts[position][name] = stored
+            except FlawError as error:
+                flaws.append(Flaw(position, name, f"Entry {_short(entries[position])}: {error}."))
+        for position in list(entries):
+            if what := part_flaw(entries[position], parts[position]):
+                flaws.append(Flaw(position, LATENTS, f"Entry {_short(entries[position])}: {what}."))
+                del entries[position], parts[position]
+        return Contents(entries, parts, tuple(flaws))
 
     def add_entry(self, new: NewEntry, created: str, revision: int) -> int:
         """Add an entry, without its parts, and return its position."""
@@ -114,7 +177,7 @@ class BankTransaction:
         seed = None if entry.seed is None else str(entry.seed)
         cursor = self.connection.execute(
             "INSERT INTO entries (id, latent_format, shape, prompt, seed, created, added) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (entry.id, entry.latent_format, _text(entry.shape), entry.prompt, seed, created, revision),
+            (entry.id, entry.latent_format, shape_text(entry.shape), entry.prompt, seed, created, revision),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
@@ -125,7 +188,7 @@ class BankTransaction:
         self.connection.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (shard.digest, shard.size))
         self.connection.execute(
             "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (position, row.tensor, shard.digest, row.row, _text(row.shape), DTYPE_NAMES[row.dtype], revision),
+            (position, row.tensor, shard.digest, row.row, shape_text(row.shape), DTYPE_NAMES[row.dtype], revision),
         )
 
     def remove(self, positions: Sequence[int], revision: int) -> None:
@@ -139,35 +202,35 @@ class BankTransaction:
         digest = hashlib.sha256((before + json.dumps(change)).encode()).hexdigest()
         self.connection.execute("INSERT INTO revisions VALUES (?, ?, ?)", (revision, created, digest))
 
-    def drop_damaged(self, digest: str, revision: int) -> list[str]:
-        """Take a damaged shard out of the database and return the ids of the entries whose latents it held.
+    def drop_parts(self, parts: Iterable[tuple[int, object]], revision: int) -> list[str]:
+        """Take parts out of the database, by position and name, and return the ids of the entries that this ends.
 
-        Those entries end at ``revision`` and make the revisions in which they lived irreproducible; entries that
-        only lost a thumbnail or features stay.
+        Entries whose latents go end at ``revision`` and make the revisions in which they lived irreproducible; those
+        that only lose a thumbnail or features stay.
         """
-        query = "SELECT position, id FROM entries JOIN parts USING (position) WHERE shard = ? AND name = ? AND NOT lost"
-        held = self.connection.execute(query, (digest, LATENTS)).fetchall()
+        ended: dict[int, str] = {}
+        for position, name in parts:
+            self.connection.execute("DELETE FROM parts WHERE position = ? AND name = ?", (position, name))
+            if name == LATENTS:
+                row = self._one("SELECT id FROM entries WHERE position = ? AND NOT lost", (position,))
+                ended.update({position: str(row[0])} if row else {})
+                self.connection.execute("DELETE FROM parts WHERE position = ?", (position,))
         update = "UPDATE entries SET lost = 1, removed = COALESCE(removed, ?) WHERE position = ?"
-        self.connection.executemany(update, [(revision, position) for position, _ in held])
-        self.connection.execute("DELETE FROM parts WHERE shard = ?", (digest,))
-        self.connection.execute("DELETE FROM shards WHERE digest = ?", (digest,))
-        return [identity for _, identity in held]
+        self.connection.executemany(update, [(revision, position) for position in ended])
+        self.connection.execute(UNUSED_SHARDS)
+        return list(ended.values())
 
     def forget_before(self, revision: int) -> int:
         """Make ``revision`` the oldest that can be reproduced and return how many entries that forgets for good."""
         gone = self.connection.execute("DELETE FROM entries WHERE removed <= ?", (revision,)).rowcount
         self.connection.execute("DELETE FROM parts WHERE position NOT IN (SELECT position FROM entries)")
-        self.connection.execute("DELETE FROM shards WHERE digest NOT IN (SELECT shard FROM parts)")
+        self.connection.execute(UNUSED_SHARDS)
         self.connection.execute("DELETE FROM revisions WHERE revision < ?", (revision,))
         return gone
 
-    def _one(self, query: str, values: dict[str, int] | None = None) -> tuple:
-        return self.connection.execute(query, values or {}).fetchone()
+    def _one(self, query: str, values: dict[str, int] | Sequence[int] | None = None) -> Any:
+        return self.connection.execute(query, values or ()).fetchone()
 
 
-def _shape(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(",")))
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return ",".join(map(str, shape))
+def _short(entry: BankEntry) -> str:
+    return entry.id[:12]

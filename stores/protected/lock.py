@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from ..files import own_size
+from ..locks import require_working_locks
 from .errors import IndexWriteError
 
 
@@ -17,10 +20,14 @@ class BuilderLock:
 
     Raises:
         IndexWriteError: another builder holds the lock.
+        OSError: the file system keeps no locks, or what lies there is no file.
         sqlite3.OperationalError: the file cannot be made or locked.
     """
 
     def __init__(self, path: Path) -> None:
+        require_working_locks(path.parent)
+        if os.path.lexists(path):
+            own_size(path)
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._connection.execute("BEGIN EXCLUSIVE")

@@ -212,3 +212,9 @@ def test_the_root_may_be_no_folder(tmp_path: Path, latents: Latents) -> None:
     bank = MemoryBank(tmp_path / "file", "portraits")
     with pytest.raises(BankWriteError, match="could not be written"):
         bank.append(latents(1), latent_format="SD3")
+
+
+def test_files_that_others_are_just_writing_are_not_looked_at(filled: MemoryBank) -> None:
+    """Another process renames its file between the listing of the folder and a look at the file."""
+    (filled.folder / "shards" / "just.renamed.tmp").symlink_to("gone")
+    assert len(filled.snapshot()) == 6

@@ -1,0 +1,115 @@
+"""Rows of the database as they are read: a bank may come from a stranger, so nothing in them is taken for granted."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from ..files import MAX_WHOLE_BYTES
+from .entries import FEATURES, LATENTS, THUMBNAILS, BankEntry
+from .shards import DTYPES, Shard, StoredRow
+
+MAX_AXES = 8
+ID = re.compile("[0-9a-f]{64}")
+
+
+class Flaw(NamedTuple):
+    """What is wrong with one entry, or with one of its parts.
+
+    Attributes:
+        position: of the entry.
+        part: name of the part; the latents' stands for the whole entry.
+        what: a sentence that names the entry.
+    """
+
+    position: int
+    part: Any
+    what: str
+
+
+class FlawError(ValueError):
+    """A row of the database is not what the bank writes."""
+
+
+def read_entry(row: Sequence[Any]) -> BankEntry:
+    """The entry of a row (id, latent_format, shape, prompt, seed, created, added).
+
+    Raises:
+        FlawError: it is none.
+    """
+    identity, latent_format, shape, prompt, seed, created, added = row
+    _require(isinstance(identity, str) and ID.fullmatch(identity), "its identity is none")
+    _require(isinstance(latent_format, str) and latent_format, "its latent format is no text")
+    _require(prompt is None or isinstance(prompt, str), "its prompt is no text")
+    _require(seed is None or (isinstance(seed, str) and re.fullmatch("-?[0-9]{1,20}", seed)), "its seed is no number")
+    _require(isinstance(created, str), "its time is no text")
+    _require(isinstance(added, int), "its revision is no number")
+    number = None if seed is None else int(seed)
+    return BankEntry(identity, latent_format, read_shape(shape), prompt, number, created, added)
+
+
+def read_part(name: Any, row: Any, shape: Any, dtype: Any, shard: Shard | None) -> StoredRow:
+    """Where a part lies.
+
+    Args:
+        name: of the part.
+        row: number of the row in its tensor.
+        shape: as text.
+        dtype: its name.
+        shard: None where the database names a file that is none of the bank's.
+
+    Raises:
+        FlawError: the row describes no part.
+    """
+    known = isinstance(name, str) and (name in (LATENTS, THUMBNAILS) or name.startswith(FEATURES))
+    _require(known, "one of its parts has an unknown name")
+    _require(shard is not None, f"its {name} are in a file that is none of the bank's own")
+    _require(isinstance(row, int) and row >= 0, f"its {name} have no row")
+    _require(isinstance(dtype, str) and dtype in DTYPES, f"its {name} are of an unknown type")
+    assert shard is not None
+    stored = StoredRow(shard, name, row, read_shape(shape), DTYPES[dtype])
+    fits = {LATENTS: (torch.float16,), THUMBNAILS: (torch.uint8,)}.get(name, (torch.float16, torch.float32))
+    _require(stored.dtype in fits, f"its {name} are of a type that they never have")
+    _require(part_bytes(stored) <= stored.shard.size, f"its {name} are larger than their file")
+    return stored
+
+
+def read_shape(text: Any) -> tuple[int, ...]:
+    """A shape as the database keeps it: numbers with commas.
+
+    Raises:
+        FlawError: it is none, or of more values than a bank keeps in one file.
+    """
+    _require(isinstance(text, str) and re.fullmatch("[0-9]{1,10}(,[0-9]{1,10})*", text), "its shape is none")
+    shape = tuple(map(int, text.split(",")))
+    _require(len(shape) <= MAX_AXES and 0 < math.prod(shape) <= MAX_WHOLE_BYTES, f"its shape {shape} is impossible")
+    return shape
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Inverse of ``read_shape``."""
+    return ",".join(map(str, shape))
+
+
+def part_bytes(row: StoredRow) -> int:
+    """Bytes of a part."""
+    return math.prod(row.shape) * row.dtype.itemsize
+
+
+def part_flaw(entry: BankEntry, parts: Mapping[str, StoredRow]) -> str | None:
+    """What keeps an entry with these parts from being used; None where nothing does."""
+    latents = parts.get(LATENTS)
+    if latents is None:
+        return "it has no latents"
+    if latents.shape != entry.shape:
+        return f"its latents are of shape {latents.shape} and not {entry.shape}"
+    return None
+
+
+def _require(condition: object, what: str) -> None:
+    if not condition:
+        raise FlawError(what)
