@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .assets_path import asset
+from .lora import Lora
 from .text import WIDTH
 
 DEPTH = 4
@@ -113,9 +114,20 @@ def new_transformer(depth: int = DEPTH) -> SD3Transformer2DModel:
     return model
 
 
-def load_transformer(path: Path | None = None) -> SD3Transformer2DModel:
-    """The transformer stored in a safetensors file with native keys (default: the embedded one), in float32."""
-    native = {key: value.float() for key, value in load_file(path or asset("mmdit.safetensors")).items()}
+def load_transformer(path: Path | None = None, lora: Path | None = None) -> SD3Transformer2DModel:
+    """The transformer stored in a safetensors file with native keys (default: the embedded one), in float32.
+
+    Args:
+        path: of the file.
+        lora: a LoRA for that file, which is merged.
+
+    Raises:
+        ValueError: the LoRA was made for another file.
+    """
+    path = path or asset("mmdit.safetensors")
+    native = {key: value.float() for key, value in load_file(path).items()}
+    if lora is not None:
+        native = Lora.load(lora, path).merged(native)
     model = new_transformer(depth=native["x_embedder.proj.weight"].shape[0] // HEAD_WIDTH)
     model.load_state_dict(from_native(native))
     return model.eval().requires_grad_(False)
