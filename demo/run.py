@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..embedded.judge import Judge
-from ..embedded.pipeline import EmbeddedModel
+from ..embedded.pipeline import BASE, TURBO, EmbeddedModel
 from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
 from ..guidance.limits import SigmaInterval
@@ -34,8 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=8, help="pictures a batch (default: 8)")
     parser.add_argument("--batches", type=int, default=3, help="batches, each kept away from all before (default: 3)")
     parser.add_argument("--seed", type=int, default=1, help="of the first batch (default: 1)")
-    parser.add_argument("--cfg", type=float, default=5.0, help="classifier-free guidance, 1 for none (default: 5)")
-    parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
+    parser.add_argument(
+        "--model", choices=("base", "turbo"), default="base", help="turbo: distilled for 4 to 8 steps (default: base)"
+    )
+    parser.add_argument(
+        "--cfg",
+        type=float,
+        help=f"classifier-free guidance, 1 for none (default: {BASE.cfg:g}; of turbo {TURBO.cfg:g})",
+    )
+    parser.add_argument(
+        "--steps", type=int, help=f"evaluations of the model (default: {BASE.steps}; of turbo {TURBO.steps})"
+    )
     parser.add_argument(
         "--radius",
         type=float,
@@ -53,14 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw, write and print; the exit code is 0 unless the input is bad."""
+    turbo = arguments.model == "turbo"
+    meant = TURBO if turbo else BASE
     request = Request(
-        arguments.prompt, arguments.count, arguments.batches, arguments.seed, arguments.steps, arguments.cfg
+        arguments.prompt,
+        arguments.count,
+        arguments.batches,
+        arguments.seed,
+        meant.steps if arguments.steps is None else arguments.steps,
+        meant.cfg if arguments.cfg is None else arguments.cfg,
     )
     interval = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
     settings = RepellencySettings(radius=arguments.radius, interval=interval)
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    model = EmbeddedModel.load()
+    model = EmbeddedModel.load(turbo)
     if unknown := model.text.unknown_words(request.prompt):
         _say(f"The embedded model was never taught {', '.join(unknown)}: these words are ignored.")
     bank = MemoryBank(folder / "banks", "demo")

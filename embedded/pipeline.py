@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..guidance.base import Guidance, SamplingRun, SamplingStep
+from .assets_path import asset
 from .autoencoder import (
     DOWNSCALE,
     LATENT_CHANNELS,
     Autoencoder,
     load_autoencoder,
 )
+from .lora import TURBO_LORA
 from .schedule import simple_schedule
 from .text import TextEncoder
 from .transformer import load_transformer, to_model_space, to_raw_latents
@@ -25,6 +28,16 @@ Progress = Callable[[int, int], None]
 """Told (steps done, steps in all)."""
 
 
+class Sampling(NamedTuple):
+    """How a model is meant to be sampled: evaluations, and scale of classifier-free guidance (1 for none)."""
+
+    steps: int
+    cfg: float
+
+
+BASE, TURBO = Sampling(24, 5.0), Sampling(8, 1.0)
+
+
 @dataclass(frozen=True)
 class EmbeddedModel:
     """The three networks of the embedded model.
@@ -33,16 +46,19 @@ class EmbeddedModel:
         transformer: the denoiser, float32.
         text: prompts to conditionings.
         autoencoder: latents to pictures and back.
+        sampling: what `sample` does unless told otherwise.
     """
 
     transformer: nn.Module
     text: TextEncoder
     autoencoder: Autoencoder
+    sampling: Sampling = BASE
 
     @classmethod
-    def load(cls) -> EmbeddedModel:
-        """Load the weights that are part of the package."""
-        return cls(load_transformer(), TextEncoder.load(), load_autoencoder())
+    def load(cls, turbo: bool = False) -> EmbeddedModel:
+        """Load the weights that are part of the package, or those distilled for few steps without guidance."""
+        transformer = load_transformer(lora=asset(TURBO_LORA) if turbo else None)
+        return cls(transformer, TextEncoder.load(), load_autoencoder(), TURBO if turbo else BASE)
 
     @torch.no_grad()
     def sample(
@@ -50,8 +66,8 @@ class EmbeddedModel:
         prompts: list[str],
         seed: int,
         *,
-        steps: int = 24,
-        cfg: float = 5.0,
+        steps: int | None = None,
+        cfg: float | None = None,
         size: int = 64,
         guidance: Guidance | None = None,
         noise: Tensor | None = None,
@@ -64,8 +80,8 @@ class EmbeddedModel:
         Args:
             prompts: one for each picture of the batch.
             seed: of the start noise.
-            steps: evaluations of the model.
-            cfg: scale of classifier-free guidance; 1 for none.
+            steps: evaluations of the model; None for as many as it is meant for.
+            cfg: scale of classifier-free guidance, 1 for none; None for the one that the model is meant for.
             size: width and height of the pictures in pixels, a multiple of 16.
             guidance: steers the estimates.
             noise: start noise in the shape of the result; None draws it from the seed.
@@ -80,6 +96,8 @@ class EmbeddedModel:
         """
         if not prompts or size % 16 or size <= 0:
             raise ValueError("Give at least one prompt, and a size in pixels that is a multiple of 16.")
+        steps = self.sampling.steps if steps is None else steps
+        cfg = self.sampling.cfg if cfg is None else cfg
         sigmas = simple_schedule(steps)
         shape = (LATENT_CHANNELS, size // DOWNSCALE, size // DOWNSCALE)
         if noise is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from diversity_guidance.embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from diversity_guidance.embedded.pipeline import LATENT_FORMAT, EmbeddedModel, Sampling
 from diversity_guidance.embedded.schedule import simple_schedule
 from diversity_guidance.embedded.text import PAD, TextEncoder, Vocabulary
 from diversity_guidance.embedded.transformer import to_model_space, to_raw_latents
@@ -72,6 +74,14 @@ def test_classifier_free_guidance_goes_beyond_the_prompt(model: EmbeddedModel) -
     drawn = to_model_space(model.sample(["one"], 0, steps=5, cfg=4.0))
     torch.testing.assert_close(drawn, torch.full((1, 16, 8, 8), 4.0), rtol=0, atol=1e-5)
     assert model.transformer.calls == 10
+
+
+def test_a_model_is_sampled_as_it_is_meant_to_be_unless_told_otherwise(model: EmbeddedModel) -> None:
+    few = replace(model, sampling=Sampling(steps=3, cfg=1.0))
+    few.sample(["one"], 0)
+    assert model.transformer.calls == 3
+    few.sample(["one"], 0, steps=2, cfg=2.0)
+    assert model.transformer.calls == 3 + 2 * 2
 
 
 def test_a_guidance_is_told_everything(model: EmbeddedModel) -> None:

@@ -73,8 +73,10 @@ REPELLENCY: dict[str, Any] = {
 class Drawing(Graph):
     """A graph on the embedded model: few steps, few pictures."""
 
+    model: str = "base"
+
     def __post_init__(self) -> None:
-        self.demo = self.add("DiversityDemoModel")
+        self.demo = self.add("DiversityDemoModel", model=self.model)
 
     def repel(self, model: Any = None, **settings: Any) -> Node:
         """Patch the model (default: the plain one) with Sparse Repellency."""
