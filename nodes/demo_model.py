@@ -31,6 +31,7 @@ class DiversityDemoModel(io.ComfyNode):
                     default="base",
                     tooltip="base: sample with 24 steps and CFG 1 to 5. turbo: distilled by a LoRA for 8 or 4 steps at "
                     "CFG 1, where it repeats itself as distilled models do.",
+                    optional=True,
                 )
             ],
             outputs=[
@@ -42,7 +43,7 @@ class DiversityDemoModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: str) -> io.NodeOutput:
+    def execute(cls, model: str = "base") -> io.NodeOutput:
         """Load the weights that are part of the pack.
 
         Raises:
