@@ -134,14 +134,15 @@ def measure_row(
     count: int,
     steps: int,
     tick: Callable[[], None],
+    prompts: Sequence[str] = PROMPTS,
 ) -> Result:
-    """Draw ``count`` pictures of every prompt from every seed, and average."""
+    """Sample ``count`` images of every prompt from every seed, and average."""
     space = RandomNetwork()
     found: list[list[Coverage]] = []
     scores: list[float] = []
     for seed in seeds:
         found.append([])
-        for number, prompt in enumerate(PROMPTS):
+        for number, prompt in enumerate(prompts):
             pictures = model.decode(draw(model, row, prompt, seed + number, count, steps))
             found[-1].append(judge.coverage(judge.judge(pictures, prompt), prompt))
             scores.append(vendi_score(cosine_kernel(space(pictures))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -105,17 +106,21 @@ class EmbeddedModel:
         elif tuple(noise.shape) != (len(prompts), *shape):
             raise ValueError(f"The noise has shape {tuple(noise.shape)}, these pictures need {(len(prompts), *shape)}.")
         condition = self.text.encode(prompts)
-        empty = self.text.encode([""] * len(prompts)) if cfg != 1 else None
+        empty = self.text.encode([""] * len(prompts))
         if guidance is not None:
             guidance.begin(SamplingRun(len(prompts), shape, sigmas, noise.device, LATENT_FORMAT, seed, to_model_space))
         x = noise * sigmas[0]
         for index, (sigma, next_sigma) in enumerate(zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True)):
-            denoised = conditional = self._denoise(x, sigma, condition)
-            if empty is not None:
-                unconditional = self._denoise(x, sigma, empty)
-                denoised = unconditional + cfg * (conditional - unconditional)
+            unconditional = cache(partial(self._denoise, x, sigma, empty))
+            if cfg == 1 and guidance is not None and guidance.replaces_prompt(sigma):
+                denoised = conditional = unconditional()
+            else:
+                denoised = conditional = self._denoise(x, sigma, condition)
+            if cfg != 1:
+                denoised = unconditional() + cfg * (conditional - unconditional())
             if guidance is not None:
-                step = SamplingStep(sigma, next_sigma, index / max(steps - 1, 1), x, conditional)
+                place = index / max(steps - 1, 1)
+                step = SamplingStep(sigma, next_sigma, place, x, conditional, unconditional=unconditional)
                 denoised = guidance(denoised, step)
             x = denoised + (next_sigma / sigma) * (x - denoised)
             if progress is not None:

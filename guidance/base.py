@@ -29,6 +29,10 @@ def identity(latents: Tensor) -> Tensor:
     return latents
 
 
+def no_estimate() -> None:
+    """The unconditional estimate of a host that has no negative prompt."""
+
+
 @dataclass(frozen=True)
 class SamplingRun:
     """What is known before the first step.
@@ -69,6 +73,9 @@ class SamplingStep:
         conditional: estimate of x0 from the prompt alone, before classifier-free guidance, shape (B, C, ...); the
             very tensor ``denoised`` when there is no classifier-free guidance.
         mask: inpainting mask, broadcastable to the latents, 1 where the picture may change; None for everywhere.
+        unconditional: gives the estimate of x0 from the negative or empty prompt, shape (B, C, ...), None where the
+            host has no such prompt. Without classifier-free guidance the first call of a step costs one evaluation of
+            the model, which is why it is a function.
     """
 
     sigma: float
@@ -77,6 +84,7 @@ class SamplingStep:
     noisy: Tensor
     conditional: Tensor
     mask: Tensor | None = None
+    unconditional: Callable[[], Tensor | None] = no_estimate
 
     def following(self, denoised: Tensor, steered: Tensor) -> SamplingStep:
         """What the next guidance is told after one has turned ``denoised`` into ``steered``.
@@ -119,6 +127,13 @@ class Guidance(ABC):
         Called after ``finish``. The very same tensor from a method that guarantees nothing.
         """
         return samples
+
+    def replaces_prompt(self, sigma: float) -> bool:
+        """Whether this method puts the unconditional estimate in the place of the prompt's at a noise level.
+
+        Without classifier-free guidance the host then evaluates the negative prompt alone, instead of both.
+        """
+        return False
 
     @property
     @abstractmethod
@@ -175,6 +190,10 @@ class Chain(Guidance):
         for guidance in self.guidances:
             guidance.trace.not_finite = lost
         return samples
+
+    def replaces_prompt(self, sigma: float) -> bool:
+        """Whether a link replaces the prompt's estimate."""
+        return any(guidance.replaces_prompt(sigma) for guidance in self.guidances)
 
     def corrected(self, samples: Tensor) -> Tensor:
         """Pass further results of the run through every link."""

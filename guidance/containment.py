@@ -112,6 +112,10 @@ class Contained(Guidance):
             self._give_up(what, error)
             return otherwise
 
+    def replaces_prompt(self, sigma: float) -> bool:
+        """Whether the guidance replaces the prompt's estimate."""
+        return not self._failed and self.guidance.replaces_prompt(sigma)
+
     def finish(self, samples: Tensor) -> Tensor:
         """The final latents; the very same tensor where the guidance failed and guarantees nothing."""
         if self._unsteered:

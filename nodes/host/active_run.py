@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import comfy.model_management
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...guidance.activations.trace import FeatureTrace
-from ...guidance.base import Chain, Guidance, SamplingRun, SamplingStep
+from ...guidance.base import Chain, Guidance, SamplingRun, SamplingStep, no_estimate
 from ...guidance.containment import Contained
 from ...guidance.schedule import Schedule
 from ...guidance.trace import Trace
@@ -87,6 +89,8 @@ class ActiveRun:
         self._mask = _mask_like(noise, given.get("denoise_mask"), self._run.device)
         self._conditional: Tensor | None = None
         self._positive: Any = None
+        self._negative: Any = None
+        self._unconditional: Callable[[], Tensor | None] = no_estimate
         # Guiders that go on after CFG, such as the dual one, are steered on what they finally predict; those that
         # replace the call itself have no such place.
         kind, plain = type(guider), comfy.samplers.CFGGuider
@@ -124,11 +128,36 @@ class ActiveRun:
             return denoised
         if position == 0:
             self._conditional = denoised if args["uncond"] is None else args["cond_denoised"]
+            self._unconditional = self._estimate_without_prompt(args)
         return self._steered(slice(position, position + 1), denoised, args["sigma"], args["input"])
 
-    def await_prediction(self, positive: Any) -> None:
-        """Remember by which conditioning the estimate of the prompt alone will be known."""
-        self._conditional, self._positive = None, positive
+    def await_prediction(self, guider: Any, sigma: float) -> dict[str, Any]:
+        """Note a guider's conditionings before it predicts.
+
+        Returns:
+            Those to predict with: without classifier-free guidance, the negative one twice where a method replaces
+            the estimate of the prompt anyway.
+        """
+        conds = guider.conds
+        self._conditional, self._positive, self._negative = None, conds.get("positive"), conds.get("negative")
+        self._unconditional = no_estimate
+        plain = type(guider).predict_noise is comfy.samplers.CFGGuider.predict_noise
+        unguided = plain and math.isclose(guider.cfg, 1.0)
+        if self._stopped or not unguided or self._negative is None or not self._chain.replaces_prompt(sigma):
+            return conds
+        return conds | {"positive": self._negative}
+
+    def _estimate_without_prompt(self, args: dict[str, Any]) -> Callable[[], Tensor | None]:
+        """How to get the estimate of the negative prompt: at hand, or by one more evaluation of the model."""
+        if args["uncond"] is not None:
+            return lambda: args["uncond_denoised"]
+        if args["cond"] is self._negative:
+            return lambda: args["cond_denoised"]
+        if self._negative is None:
+            return no_estimate
+        # In the second place, where those that look at the layers expect the negative prompt.
+        asked = args["model"], [None, self._negative], args["input"], args["sigma"], args["model_options"]
+        return cache(lambda: comfy.samplers.calc_cond_batch(*asked)[1])
 
     def after_prediction(self, denoised: Tensor, sigma: Tensor, noisy: Tensor) -> Tensor:
         """Steer a guider's final estimate with the guidances of all links."""
@@ -193,7 +222,7 @@ class ActiveRun:
         level = float(sigma.max())
         next_level, progress = self._schedule.place(level)
         conditional = denoised if self._conditional is None else self._conditional
-        step = SamplingStep(level, next_level, progress, noisy, conditional, self._mask)
+        step = SamplingStep(level, next_level, progress, noisy, conditional, self._mask, self._unconditional)
         denoised, step = self._chain.through(denoised, step, links)
         self._conditional = step.conditional
         return denoised

@@ -138,15 +138,19 @@ def _sample(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _predict(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """Predict-noise wrapper: steer guiders that go on after CFG."""
+    """Predict-noise wrapper: choose the conditionings, and steer guiders that go on after CFG."""
     guider = executor.class_obj
     run = guider.model_options["transformer_options"].get(RUN)
-    if run is None or not run.goes_on_after_cfg:
+    if run is None:
         return executor(*args, **kwargs)
-    run.await_prediction(guider.conds.get("positive"))
-    denoised = executor(*args, **kwargs)
     given = dict(zip(PREDICT_NOISE, args, strict=False)) | kwargs
-    return run.after_prediction(denoised, given["timestep"], given["x"])
+    conds = guider.conds
+    guider.conds = run.await_prediction(guider, float(given["timestep"].max()))
+    try:
+        denoised = executor(*args, **kwargs)
+    finally:
+        guider.conds = conds
+    return run.after_prediction(denoised, given["timestep"], given["x"]) if run.goes_on_after_cfg else denoised
 
 
 def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
