@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..features.image_folder import summary
 from ..stores.protected.builder import IndexBuilder
 from ..stores.protected.manifest import NAME as MANIFEST
 from ..stores.protected.manifest import read_manifest
@@ -32,6 +33,7 @@ class Outcome:
         total: vectors that it holds now.
         repeated: items that it held already, or that occur twice.
         unreadable: names of files that could not be read, and why.
+        passed_over: names of what else lies in the folder, and why it was not looked at.
         finished: false where it was stopped; what was encoded is kept for the next time.
     """
 
@@ -39,14 +41,16 @@ class Outcome:
     total: int
     repeated: int
     unreadable: tuple[tuple[str, str], ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
     finished: bool = True
 
     def sentence(self) -> str:
         """For the user."""
         if not self.finished:
             return "Stopped: what was encoded is kept, and the next build goes on from there."
-        told = f"{self.added:,} pictures were added, {self.repeated:,} were known: {self.total:,} are protected."
-        return told + (f" {len(self.unreadable):,} could not be read." if self.unreadable else "")
+        told = [f"{self.added:,} images were added, {self.repeated:,} were known: {self.total:,} are protected."]
+        told += [f"{len(self.unreadable):,} could not be read."] * bool(self.unreadable)
+        return " ".join([*told, summary(self.passed_over)]).rstrip()
 
 
 def build(
@@ -69,27 +73,28 @@ def build(
     with IndexBuilder(folder, space, source.shape()) as builder:
         passed = passed_before(builder)
         if not collect(builder, source, passed, progress, stopped):
-            return Outcome(0, 0, passed.repeated, tuple(passed.unreadable), finished=False)
+            return Outcome(0, 0, passed.repeated, tuple(passed.unreadable), tuple(passed.passed_over), finished=False)
         return publish(builder, passed)
 
 
 def collect(
     builder: IndexBuilder, source: Source, passed: Passed, progress: Progress, stopped: Callable[[], bool]
 ) -> bool:
-    """Append what is new; false where it was stopped before the end."""
+    """Append what is new; false where it was stopped. Whatever ends the work, what was encoded is kept."""
     waiting: list[Part] = []
     since = time.monotonic()
-    for part in source.parts(passed, progress):
-        waiting.append(part)
-        stop = stopped()
-        size = sum(2 * kept.vectors.numel() for kept in waiting)
-        if stop or size >= KEPT_BYTES or time.monotonic() - since >= KEPT_SECONDS:
-            _append(builder, waiting)
-            waiting, since = [], time.monotonic()
-        if stop:
-            return False
-    _append(builder, waiting)
-    return True
+    try:
+        for part in source.parts(passed, progress):
+            waiting.append(part)
+            if stopped():
+                return False
+            size = sum(2 * kept.vectors.numel() for kept in waiting)
+            if size >= KEPT_BYTES or time.monotonic() - since >= KEPT_SECONDS:
+                full, waiting, since = waiting, [], time.monotonic()
+                _append(builder, full)
+        return True
+    finally:
+        _append(builder, waiting)
 
 
 def passed_before(builder: IndexBuilder) -> Passed:
@@ -111,7 +116,7 @@ def publish(builder: IndexBuilder, passed: Passed) -> Outcome:
         raise ValueError(f"Nothing could be read, so {builder.folder} protects nothing: check the files.")
     if total > before:
         builder.finish()
-    return Outcome(total - before, total, passed.repeated, tuple(passed.unreadable))
+    return Outcome(total - before, total, passed.repeated, tuple(passed.unreadable), tuple(passed.passed_over))
 
 
 def _published(builder: IndexBuilder) -> int:

@@ -1,6 +1,6 @@
 """Building an index on a Ray cluster: workers encode and write builds of their own, joined and published here.
 
-All machines must see the pictures and the index's folder under the same paths. Every worker's build lies beside the
+All machines must see the images and the index's folder under the same paths. Every worker's build lies beside the
 index until it is joined, so that a campaign that was stopped goes on without encoding anything again.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..features.picture_files import find_pictures
+from ..features.image_folder import FoundFiles
 from ..stores.protected.builder import IndexBuilder
 from .build import (
     Outcome,
@@ -23,7 +23,7 @@ from .build import (
     passed_before,
     publish,
 )
-from .pictures import PictureFolder
+from .folder_encoding import FolderEncoding
 from .sources import Passed, Progress
 
 LOCAL = "local"
@@ -34,22 +34,23 @@ MOST_TASKS, LEAST_FILES = 64, 256
 """Many tasks keep all workers busy to the end, but each is joined with what is there already."""
 
 
-def build_on_cluster(folder: Path, pictures: PictureFolder, address: str, progress: Progress) -> Outcome:
+def build_on_cluster(folder: Path, encoding: FolderEncoding, address: str, progress: Progress) -> Outcome:
     """Make the index in a folder, or add to the one there, as ``build.build`` does.
 
     Args:
         folder: of the index.
-        pictures: what to encode, and how.
+        encoding: what to encode, and how.
         address: of the Ray cluster, or "local" to start one on this machine.
-        progress: told (pictures done, pictures in all).
+        progress: told (images done, images in all).
 
     Raises:
         IndexSpaceError: the index there is of another space or shape.
         IndexWriteError: it cannot be written; it stays as it was.
         ValueError: Ray is not installed or cannot be reached, or there is nothing to protect.
     """
-    paths = find_pictures(pictures.root)
-    space, source = pictures.source(paths)
+    found = encoding.find()
+    paths = found.paths
+    space, source = encoding.source(found)
     ray = _connected(address)
     try:
         with IndexBuilder(folder, space, source.shape()) as builder:
@@ -58,15 +59,16 @@ def build_on_cluster(folder: Path, pictures: PictureFolder, address: str, progre
             encode = ray.remote(encode_part).options(num_cpus=1)
             size = max(LEAST_FILES, -(-len(paths) // MOST_TASKS))
             groups = [paths[start : start + size] for start in range(0, len(paths), size)]
-            waiting = [encode.remote(part_folder(folder, group), pictures, group, known) for group in groups]
+            waiting = [encode.remote(part_folder(folder, group), encoding, group, known) for group in groups]
             for number, (group, result) in enumerate(zip(groups, waiting, strict=True), start=1):
-                # In order, so that the same pictures make the same index however many workers there are.
+                # In order, so that the same images make the same index however many workers there are.
                 repeated, unreadable = ray.get(result)
                 passed.repeated += repeated
                 passed.unreadable += unreadable
                 # Two workers may have met the same content.
                 passed.repeated += builder.join(part_folder(folder, group)).repeated
                 progress(min(number * size, len(paths)), len(paths))
+            passed.passed_over += found.passed_over
             outcome = publish(builder, passed)
     except ray.exceptions.RayTaskError as error:
         # What went wrong, without where on which machine.
@@ -78,15 +80,15 @@ def build_on_cluster(folder: Path, pictures: PictureFolder, address: str, progre
 
 
 def encode_part(
-    folder: Path, pictures: PictureFolder, paths: Sequence[Path], known: frozenset[str]
+    folder: Path, encoding: FolderEncoding, paths: Sequence[Path], known: frozenset[str]
 ) -> tuple[int, list[tuple[str, str]]]:
-    """One worker's task: encode some pictures into a build of their own, and go on with it where it was stopped.
+    """One worker's task: encode some images into a build of their own, and go on with it where it was stopped.
 
     Returns:
-        How many pictures were known or repeated, and the files that could not be read.
+        How many images were known or repeated, and the files that could not be read.
     """
     torch.set_num_threads(1)
-    space, source = pictures.source(paths)
+    space, source = encoding.source(FoundFiles(encoding.root, tuple(paths), ()))
     with IndexBuilder(folder, space, source.shape()) as builder:
         begun = set(builder.labels().keys)
         passed = Passed({*known, *begun}, begun)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..features.picture_files import find_pictures
+from ..features.image_folder import printable
 from ..metrics.progress import progress_line
 from ..stores.protected.builder import IndexBuilder
 from ..stores.protected.index import ProtectedIndex
@@ -20,12 +20,12 @@ from .encoders import (
     LATENTS,
     SIZE,
 )
+from .folder_encoding import FolderEncoding
 from .latents import find_latents
 from .nearest import nearest_protected
-from .pictures import PictureFolder
 
 LISTED = 10
-"""Unreadable files named on the screen."""
+"""Files of a kind that are named on the screen."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name == "info":
             action.add_argument("--names", action="store_true", help="also list the name of everything in it")
         elif name == "nearest":
-            action.add_argument("pictures", type=Path, help="folder of pictures to check")
+            action.add_argument("images", type=Path, help="folder of images to check")
             _add_encoder(action)
 
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="folder of pictures, or with --latents of safetensors files")
+    parser.add_argument("source", type=Path, help="folder of images, or with --latents of safetensors files")
     _add_encoder(parser)
     parser.add_argument("--latents", metavar="FORMAT", help="read raw VAE latents of this format, such as SD3 or Flux")
     parser.add_argument("--key", default="", help="of the tensor in every file of latents, where there are several")
@@ -60,20 +60,20 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_encoder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", default=LATENTS, help=f"what pictures are turned into: {CHOICES} (default: latents)")
+    parser.add_argument("--space", default=LATENTS, help=f"what images are turned into: {CHOICES} (default: latents)")
     parser.add_argument(
         "--size",
         type=int,
-        help=f"width and height of pictures in pixels (default: {SIZE}, for features {FEATURE_SIZE})",
+        help=f"width and height of images in pixels (default: {SIZE}, for features {FEATURE_SIZE})",
     )
-    parser.add_argument("--batch", type=int, default=16, help="pictures encoded at once (default: 16)")
+    parser.add_argument("--batch", type=int, default=16, help="images encoded at once (default: 16)")
 
 
-def _pictures(root: Path, arguments: argparse.Namespace) -> PictureFolder:
+def _encoding(root: Path, arguments: argparse.Namespace) -> FolderEncoding:
     size = (SIZE if arguments.space == LATENTS else FEATURE_SIZE) if arguments.size is None else arguments.size
     if size < 1 or arguments.batch < 1:
-        raise ValueError("The size of pictures and the batch must be at least 1.")
-    return PictureFolder(root, arguments.space, size, arguments.batch)
+        raise ValueError("The size of images and the batch must be at least 1.")
+    return FolderEncoding(root, arguments.space, size, arguments.batch)
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -83,16 +83,16 @@ def _build(arguments: argparse.Namespace) -> int:
         raise ValueError(f"There is an index in {folder} already: say add instead of build to add to it.")
     if not exists and arguments.action == "add":
         raise ValueError(f"There is no index in {folder} yet: say build instead of add.")
-    progress = progress_line(str(arguments.source), "items")
+    progress = progress_line(printable(str(arguments.source)), "items")
     if arguments.latents:
-        source = find_latents(arguments.source, arguments.key)
+        source = find_latents(arguments.source, arguments.latents, arguments.key)
         return _tell(build(folder, latent_space(arguments.latents), source, progress))
-    pictures = _pictures(arguments.source, arguments)
+    encoding = _encoding(arguments.source, arguments)
     if arguments.ray:
         from .cluster import build_on_cluster
 
-        return _tell(build_on_cluster(folder, pictures, arguments.ray, progress))
-    space, source = pictures.source(find_pictures(pictures.root))
+        return _tell(build_on_cluster(folder, encoding, arguments.ray, progress))
+    space, source = encoding.source(encoding.find())
     return _tell(build(folder, space, source, progress))
 
 
@@ -127,18 +127,19 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _nearest(arguments: argparse.Namespace) -> int:
-    pictures = _pictures(arguments.pictures, arguments)
-    for approach in nearest_protected(ProtectedIndex.open(arguments.index), pictures):
-        _say(f"{approach.distance:.4f}\t{approach.picture}\t{approach.protected}")
+    encoding = _encoding(arguments.images, arguments)
+    for checked in nearest_protected(ProtectedIndex.open(arguments.index), encoding):
+        _say(f"{checked.distance:.4f}\t{checked.image}\t{checked.protected}")
     return 0
 
 
 def _tell(outcome: Outcome) -> int:
     _say(outcome.sentence())
-    for name, reason in outcome.unreadable[:LISTED]:
-        _say(f"  {name}: {reason}")
-    if len(outcome.unreadable) > LISTED:
-        _say(f"  ... and {len(outcome.unreadable) - LISTED:,} more")
+    for files in (outcome.unreadable, outcome.passed_over):
+        for name, reason in files[:LISTED]:
+            _say(f"  {name}: {reason}")
+        if len(files) > LISTED:
+            _say(f"  ... and {len(files) - LISTED:,} more")
     return 0
 
 
@@ -147,10 +148,10 @@ def _say(sentence: str) -> None:
 
 
 ACTIONS = {
-    "build": ("make an index of pictures or latents; one that was cut short goes on", _build),
-    "add": ("add pictures or latents to an index; what it holds already is passed over", _build),
+    "build": ("make an index of images or latents; one that was cut short goes on", _build),
+    "add": ("add images or latents to an index; what it holds already is passed over", _build),
     "remove": ("take references out of an index", _remove),
     "info": ("say what an index holds", _info),
     "verify": ("read everything and name what is damaged", _verify),
-    "nearest": ("say how near the pictures of a folder are to protected ones", _nearest),
+    "nearest": ("say how near the images of a folder are to protected ones", _nearest),
 }

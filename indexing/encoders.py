@@ -1,4 +1,4 @@
-"""What turns pictures into vectors without ComfyUI: the embedded model's autoencoder, or a feature space."""
+"""What turns images into vectors without ComfyUI: the embedded model's autoencoder, or a feature space."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ LATENTS = "latents"
 CHOICES = f"{LATENTS} (of the embedded model), {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of an open_clip model"
 
 SIZE, FEATURE_SIZE = 64, 256
-"""Width and height of pictures in pixels: the embedded model's, and what is enough for any feature space."""
+"""Width and height of images in pixels: the embedded model's, and what is enough for any feature space."""
 
 
 class Encoder(NamedTuple):
-    """A way to encode pictures.
+    """A way to encode images.
 
     Attributes:
         space: of the index that holds the vectors.
-        encode: pictures (B, 3, H, W) in 0..1 to vectors (B, ...).
+        encode: images (B, 3, H, W) in 0..1 to vectors (B, ...).
     """
 
     space: str
     encode: Encode
 
 
-def picture_encoder(name: str) -> Encoder:
+def image_encoder(name: str) -> Encoder:
     """The encoder of a name: ``latents``, or that of a feature space.
 
     Raises:
@@ -47,8 +47,8 @@ def picture_encoder(name: str) -> Encoder:
             ) from error
         return Encoder(latent_space(LATENT_FORMAT), load_autoencoder().encode)
     space = picture_space(name)
-    return Encoder(feature_space(space.tag), lambda pictures: _features(space, pictures))
+    return Encoder(feature_space(space.tag), lambda images: _features(space, images))
 
 
-def _features(space: FeatureSpace, pictures: Tensor) -> Tensor:
-    return space(pictures).detach()
+def _features(space: FeatureSpace, images: Tensor) -> Tensor:
+    return space(images).detach()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,16 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..features.image_folder import FoundFiles, find_files, printable
+from .latent_formats import latents_shape
 from .sources import Part, Passed, Progress
 
 SUFFIXES = (".safetensors", ".latent")
-MARKERS = frozenset({"latent_format_version_0"})
-"""Tensors that ComfyUI writes beside its latents."""
+MARKER = "latent_format_version_0"
+"""A tensor that ComfyUI writes beside its latents, to say that they are as the VAE gives them."""
+
+OLD_SCALE = 0.18215
+"""What ComfyUI multiplied the latents by in files without that mark."""
 
 ROWS_AT_ONCE = 1024
 
@@ -26,21 +31,21 @@ class LatentFiles:
     """Raw VAE latents, any number to a file; a source for an index.
 
     Attributes:
-        paths: of the files, sorted.
-        root: names are paths below this folder, with the number of the latent in its file.
-        key: of the tensor (N, C, ...) in every file; "" where each file holds only one.
+        folder: the files; a latent's name is its file's, with its number there.
+        latent_format: its name; shapes are checked against it.
+        key: of the tensor in every file; "" where each file holds only one.
     """
 
-    paths: Sequence[Path]
-    root: Path
+    folder: FoundFiles
+    latent_format: str
     key: str = ""
 
     def __len__(self) -> int:
-        return sum(self._shape(path)[0] for path in self.paths)
+        return sum(self._shape(path)[0] for path in self.folder.paths)
 
     def shape(self) -> tuple[int, ...]:
         """Shape of one latent: that of the first."""
-        return self._shape(self.paths[0])[1:]
+        return self._shape(self.folder.paths[0])[1:]
 
     def parts(self, passed: Passed, progress: Progress) -> Iterator[Part]:
         """Read what is not known yet.
@@ -50,10 +55,13 @@ class LatentFiles:
                 not finite.
         """
         done, total, shape = 0, len(self), self.shape()
-        for path in self.paths:
-            name = path.relative_to(self.root).as_posix()
+        passed.passed_over += self.folder.passed_over
+        for path in self.folder.paths:
+            name = self.folder.name(path)
             if (other := self._shape(path)[1:]) != shape:
-                raise ValueError(f"{path} holds latents of shape {other}, others {shape}: give those of one size.")
+                raise ValueError(
+                    f"{_shown(path)} holds latents of shape {other}, others {shape}: give those of one size."
+                )
             for offset, latents in self._chunks(path):
                 finite = latents.isfinite().flatten(1).all(1).tolist()
                 if not all(finite):
@@ -71,37 +79,53 @@ class LatentFiles:
                 progress(done, total)
 
     def _chunks(self, path: Path) -> Iterator[tuple[int, Tensor]]:
+        count, *one = self._shape(path)
         with _opened(path) as file:
             rows = file.get_slice(self._tensor(path, file))
-            for offset in range(0, rows.get_shape()[0], ROWS_AT_ONCE):
-                yield offset, rows[offset : offset + ROWS_AT_ONCE].float()
+            scale = _scale(path, file)
+            has_rows = rows.get_shape()[0] == count
+            for offset in range(0, count, ROWS_AT_ONCE):
+                chunk = rows[offset : offset + ROWS_AT_ONCE] if has_rows else rows[:]
+                yield offset, (chunk.float() / scale).reshape(-1, *one)
 
     def _shape(self, path: Path) -> tuple[int, ...]:
         with _opened(path) as file:
-            return tuple(file.get_slice(self._tensor(path, file)).get_shape())
+            shape = file.get_slice(self._tensor(path, file)).get_shape()
+        try:
+            return latents_shape(self.latent_format, shape)
+        except ValueError as error:
+            raise ValueError(f"{_shown(path)}: {error}") from error
 
     def _tensor(self, path: Path, file: Any) -> str:
-        keys = sorted(set(file.keys()) - MARKERS)
+        keys = sorted(set(file.keys()) - {MARKER})
         wanted = self.key or (keys[0] if len(keys) == 1 else "")
         if wanted not in keys:
-            raise ValueError(f"{path} holds {', '.join(keys) or 'nothing'}: name one of these tensors with --key.")
-        if len(file.get_slice(wanted).get_shape()) < 2:
-            raise ValueError(f"{wanted} in {path} is no tensor of latents (N, C, ...): name another one with --key.")
+            raise ValueError(
+                f"{_shown(path)} holds {', '.join(keys) or 'nothing'}: name one of these tensors with --key."
+            )
         return wanted
 
 
-def find_latents(source: Path, key: str = "") -> LatentFiles:
+def find_latents(source: Path, latent_format: str, key: str = "") -> LatentFiles:
     """The latents of a file, or of all files in a folder and its subfolders.
 
     Raises:
         ValueError: there are none.
     """
     if source.is_file():
-        return LatentFiles([source], source.parent, key)
-    paths = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES and path.is_file())
-    if not paths:
-        raise ValueError(f"There are no latents in {source} ({', '.join(SUFFIXES)}).")
-    return LatentFiles(paths, source, key)
+        return LatentFiles(FoundFiles(source.parent, (source,), ()), latent_format, key)
+    found = find_files(source, "latent", lambda path: path.suffix.lower() in SUFFIXES)
+    return LatentFiles(found, latent_format, key)
+
+
+def _scale(path: Path, file: Any) -> float:
+    """What the latents of a file were multiplied by when they were saved."""
+    old = path.suffix.lower() == ".latent" and MARKER not in file.keys()  # noqa: SIM118 - a file, not a dict
+    return OLD_SCALE if old else 1.0
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))
 
 
 @contextmanager
@@ -109,6 +133,6 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         file = safe_open(path, "pt")
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors ({error}): remove it and try again.") from error
+        raise ValueError(f"{_shown(path)} cannot be read as safetensors ({error}): remove it and try again.") from error
     with file as opened:
         yield opened

@@ -1,22 +1,22 @@
-"""What goes into an index, an encoder at hand: pictures of files or of a batch, in parts, each content once."""
+"""What goes into an index, an encoder at hand: images of files or of a batch, in parts, each content once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..features.picture_files import UNREADABLE, read_picture
+from ..features.image_files import ImageFileError, as_tensor, read_ahead, read_image
+from ..features.image_folder import FoundFiles
 
 Encode = Callable[[Tensor], Tensor]
-"""Pictures (B, 3, H, W) in 0..1 to vectors (B, ...)."""
+"""Images (B, 3, H, W) in 0..1 to vectors (B, ...)."""
 
 Progress = Callable[[int, int], None]
 """Told (items looked at, items in all)."""
@@ -46,12 +46,14 @@ class Passed:
         begun: those of them that a build encoded before it was stopped: to meet one of them again is no repetition.
         repeated: how many items were passed over because their content is known.
         unreadable: names of files that could not be read, and why.
+        passed_over: names of what else lies in the folder, and why it was not looked at.
     """
 
     known: set[str] = field(default_factory=set)
     begun: set[str] = field(default_factory=set)
     repeated: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
 
     def is_new(self, key: str) -> bool:
         """Whether the content of this key is not known, and is to be read; counts it where it is."""
@@ -88,13 +90,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """How pictures are made ready for an encoder: cut to the middle and scaled to one size, some at a time.
+    """How images are made ready for an encoder: cut to the middle and scaled to one size, some at a time.
 
     Attributes:
         width: in pixels.
         height: in pixels.
         encode: makes the vectors.
-        batch: pictures encoded at once.
+        batch: images encoded at once.
     """
 
     width: int
@@ -103,33 +105,37 @@ class Fitted:
     batch: int = 8
 
     def shape(self) -> tuple[int, ...]:
-        """Shape of one vector: that of a black picture."""
+        """Shape of one vector: that of a black image."""
         return tuple(self.encode(torch.zeros(1, 3, self.height, self.width))[0].shape)
 
-    def ready(self, picture: Image.Image) -> Tensor:
-        """A picture (3, height, width) in 0..1."""
+    def ready(self, image: Image.Image) -> Tensor:
+        """An image (3, height, width) in 0..1."""
         size = (self.width, self.height)
-        if picture.size != size:
-            picture = ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+        return as_tensor(image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS))
+
+    def read(self, path: Path) -> Tensor:
+        """The image (3, height, width) in 0..1 of a file.
+
+        Raises:
+            ImageFileError: it cannot be read.
+        """
+        return self.ready(read_image(path, 2 * max(self.width, self.height)))
 
 
 @dataclass(frozen=True)
-class PictureFiles:
-    """Picture files; those that cannot be read are passed over.
+class ImageFiles:
+    """Image files; those that cannot be read are named and passed over.
 
     Attributes:
-        paths: of the files, sorted.
-        root: names are paths below this folder.
+        folder: the files.
         fitted: size and encoder.
     """
 
-    paths: Sequence[Path]
-    root: Path
+    folder: FoundFiles
     fitted: Fitted
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.folder.paths)
 
     def shape(self) -> tuple[int, ...]:
         """See ``Source``."""
@@ -137,30 +143,46 @@ class PictureFiles:
 
     def parts(self, passed: Passed, progress: Progress) -> Iterator[Part]:
         """See ``Source``."""
+        passed.passed_over += self.folder.passed_over
         names: list[str] = []
         keys: list[str] = []
-        pictures: list[Tensor] = []
-        for done, path in enumerate(self.paths, start=1):
-            name = path.relative_to(self.root).as_posix()
-            try:
-                key = hashlib.sha256(path.read_bytes()).hexdigest()
-                if passed.is_new(key):
-                    pictures.append(self.fitted.ready(read_picture(path)))
-                    names.append(name)
-                    keys.append(key)
-                    passed.known.add(key)
-            except UNREADABLE as error:
-                passed.unreadable.append((name, str(error) or type(error).__name__))
+        images: list[Tensor] = []
+        read = read_ahead(self.folder.paths, lambda path: self._read(path, passed.known))
+        for done, (path, result) in enumerate(read, start=1):
+            name = self.folder.name(path)
+            if isinstance(result, ImageFileError):
+                passed.unreadable.append((name, str(result)))
+            elif passed.is_new(result[0]) and result[1] is not None:
+                names.append(name)
+                keys.append(result[0])
+                images.append(result[1])
+                passed.known.add(result[0])
             if len(names) == self.fitted.batch or (names and done == len(self)):
-                yield Part(names, keys, self.fitted.encode(torch.stack(pictures)))
-                names, keys, pictures = [], [], []
+                yield Part(names, keys, self.fitted.encode(torch.stack(images)))
+                names, keys, images = [], [], []
             if done % self.fitted.batch == 0 or done == len(self):
                 progress(done, len(self))
 
+    def _read(self, path: Path, known: Set[str]) -> tuple[str, Tensor | None]:
+        """Hash of a file, and its image unless that is known; called in threads."""
+        try:
+            with path.open("rb") as file:
+                key = _digest(file)
+        except OSError as error:
+            raise ImageFileError(error.strerror or str(error)) from error
+        return key, None if key in known else self.fitted.read(path)
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
 
 @dataclass(frozen=True)
-class GivenPictures:
-    """Pictures that are at hand, all of one size.
+class GivenImages:
+    """Images that are at hand, all of one size.
 
     Attributes:
         images: (N, 3, H, W) in 0..1.
@@ -186,6 +208,6 @@ class GivenPictures:
             key = hashlib.sha256(f"{tuple(levels.shape)}".encode() + levels.numpy().tobytes()).hexdigest()
             if passed.is_new(key):
                 passed.known.add(key)
-                picture = self.fitted.ready(Image.fromarray(levels.numpy()))
-                yield Part([f"{self.name}:{row}"], [key], self.fitted.encode(picture[None]))
+                ready = self.fitted.ready(Image.fromarray(levels.numpy()))
+                yield Part([f"{self.name}:{row}"], [key], self.fitted.encode(ready[None]))
             progress(row + 1, len(self))

@@ -7,11 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from torch import Tensor
+
+from ..features.image_folder import FoundFiles, find_images, printable
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, picture_space
-from ..features.picture_files import find_pictures
 from .figures.folder_figures import folder_plates
-from .measured_folder import FolderFeatures, measure_folder
+from .measured_folder import measure_folder
 from .page import html_page
 from .progress import progress_line
 from .report import NEIGHBOURS, DiversityReport, measure
@@ -22,12 +25,24 @@ _FILE_NAME = "diversity-report"
 _LISTED = 10
 
 
+class LeftOut(NamedTuple):
+    """What a report says nothing about: names of entries, and why.
+
+    Attributes:
+        unreadable: image files.
+        passed_over: everything else that lies in the folders.
+    """
+
+    unreadable: list[tuple[str, str]]
+    passed_over: list[tuple[str, str]]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("folder", type=Path, help="pictures to be measured, subfolders included")
-    parser.add_argument("--reference", type=Path, help="real pictures to compare with, such as a training set")
+    parser.add_argument("folder", type=Path, help="images to be measured, subfolders included")
+    parser.add_argument("--reference", type=Path, help="real images to compare with, such as a training set")
     parser.add_argument(
-        "--held-out", type=Path, help="further real pictures, for the Image Retrieval Score relative to real ones"
+        "--held-out", type=Path, help="further real images, for the Image Retrieval Score relative to real ones"
     )
     parser.add_argument(
         "--space",
@@ -49,18 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print the numbers and write what was asked for."""
+    """Measure, write what was asked for and print the numbers."""
     space = picture_space(arguments.space)
-    pictures, reference, held_out = (
-        None if folder is None else measure_folder(find_pictures(folder), space, progress_line(str(folder)))
-        for folder in (arguments.folder, arguments.reference, arguments.held_out)
+    given = (arguments.folder, arguments.reference, arguments.held_out)
+    folders = [None if folder is None else find_images(folder) for folder in given]
+    images, reference, held_out = (
+        None if folder is None else measure_folder(folder.paths, space, progress_line(printable(str(folder.root))))
+        for folder in folders
     )
-    assert pictures is not None
-    names = [path.relative_to(arguments.folder).as_posix() for path in pictures.paths]
-    groups = _groups(names)
+    assert images is not None and folders[0] is not None
+    groups = _groups(folders[0].names())
     distance = arguments.duplicate_distance
     report = measure(
-        pictures.features,
+        images.features,
         space.tag,
         duplicate_distance=space.duplicate_distance if distance is None else distance,
         groups=groups,
@@ -69,9 +85,16 @@ def run(arguments: argparse.Namespace) -> int:
         neighbours=arguments.neighbours,
         metric=arguments.metric,
     )
-    unreadable = [file for found in (pictures, reference, held_out) if found is not None for file in found.unreadable]
-    sys.stdout.write("\n".join([table(report), *_unreadable_lines(unreadable)]) + "\n")
-    for path in _write(arguments, report, pictures, names, groups, unreadable):
+    measured = [each for each in (images, reference, held_out) if each is not None]
+    unreadable = [(printable(path.as_posix()), reason) for each in measured for path, reason in each.unreadable]
+    passed_over = [entry for folder in folders if folder is not None for entry in folder.passed_over_below()]
+    left_out = LeftOut(unreadable, passed_over)
+    # Files before words: a console that cannot print a name costs nobody a measurement.
+    try:
+        written = _write(arguments, report, folders[0], images.features, groups, left_out)
+    finally:
+        sys.stdout.write("\n".join([table(report), *_lines(left_out)]) + "\n")
+    for path in written:
         sys.stdout.write(f"Wrote {path}\n")
     return 0
 
@@ -79,22 +102,24 @@ def run(arguments: argparse.Namespace) -> int:
 def _write(
     arguments: argparse.Namespace,
     report: DiversityReport,
-    pictures: FolderFeatures,
-    names: Sequence[str],
+    folder: FoundFiles,
+    features: Tensor,
     groups: Sequence[str] | None,
-    unreadable: Sequence[tuple[Path, str]],
+    left_out: LeftOut,
 ) -> list[Path]:
     """Write the files that were asked for and return their paths."""
     texts: dict[str, str] = {}
-    reasons = [(path.as_posix(), reason) for path, reason in unreadable]
+    names = folder.names()
     if arguments.json:
-        content = {"files": list(names), "unreadable": dict(reasons), "report": to_plain(report)}
+        content = {"files": names, **{kind: dict(files) for kind, files in left_out._asdict().items()}}
+        content["report"] = to_plain(report)
         texts["json"] = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
     if arguments.csv:
         texts["csv"] = to_csv(report)
     if arguments.html:
-        plates = folder_plates(report, pictures.paths, pictures.features, groups)
-        texts["html"] = html_page(arguments.folder.resolve().name, report, names, plates, reasons)
+        plates = folder_plates(report, folder.paths, features, groups)
+        title = printable(arguments.folder.resolve().name)
+        texts["html"] = html_page(title, report, names, plates, left_out.unreadable, left_out.passed_over)
     written = []
     for suffix, text in texts.items():
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -105,13 +130,15 @@ def _write(
 
 
 def _groups(names: Sequence[str]) -> list[str] | None:
-    """Each picture's subfolder, where there are at least two."""
+    """Each image's subfolder, where there are at least two."""
     folders = [name.rpartition("/")[0] or "." for name in names]
     return folders if len(set(folders)) > 1 else None
 
 
-def _unreadable_lines(files: Sequence[tuple[Path, str]]) -> list[str]:
-    if not files:
-        return []
-    lines = ["", f"{len(files):,} unreadable files:", *(f"  {path}: {reason}" for path, reason in files[:_LISTED])]
-    return [*lines, f"  ... and {len(files) - _LISTED:,} more"] if len(files) > _LISTED else lines
+def _lines(left_out: LeftOut) -> list[str]:
+    lines: list[str] = []
+    for title, files in (("unreadable files", left_out.unreadable), ("passed over", left_out.passed_over)):
+        if files:
+            lines += ["", f"{len(files):,} {title}:", *(f"  {name}: {reason}" for name, reason in files[:_LISTED])]
+            lines += [f"  ... and {len(files) - _LISTED:,} more"] * (len(files) > _LISTED)
+    return lines

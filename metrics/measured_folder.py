@@ -11,27 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..features.picture_files import (
-    UNREADABLE,
-    Progress,
-    as_tensor,
-    read_picture,
-)
+from ..features.image_files import ImageFileError, Progress, as_tensor, read_ahead, read_image
 from ..features.space import FeatureSpace
 
-# Pixels decoded at once, and pictures measured at once.
+# Pixels and images measured at once.
 _BATCH_PIXELS = 1 << 24
 _BATCH = 16
+# Larger images are averaged down to this, in pixels: feature spaces see squares of at most 448.
+_SHORTER_SIDE = 512
 # Features beyond this many bytes live in a file.
 _MEMORY = 1 << 28
 
 
 @dataclass(frozen=True)
 class FolderFeatures:
-    """The pictures of a folder and their features.
+    """The images of a folder and their features.
 
     Attributes:
-        paths: of the pictures, sorted.
+        paths: of the images, sorted.
         features: (n, d) unit rows, NaN for a file that could not be read.
         unreadable: such files, and why.
     """
@@ -42,19 +39,19 @@ class FolderFeatures:
 
 
 def measure_folder(paths: Sequence[Path], space: FeatureSpace, progress: Progress | None = None) -> FolderFeatures:
-    """Features of every picture.
+    """Features of every image.
 
     Args:
-        paths: of the pictures.
-        space: of pictures.
+        paths: of the images.
+        space: of images.
         progress: told after every batch.
     """
     features = _storage(len(paths), space.dimension)
     unreadable: list[tuple[Path, str]] = []
     done = 0
-    for rows, pictures in _batches(paths, unreadable):
+    for rows, images in _batches(paths, unreadable):
         with torch.no_grad():
-            features[rows] = space(pictures).to("cpu", torch.float32)
+            features[rows] = space(images).to("cpu", torch.float32)
         done = rows[-1] + 1
         if progress is not None:
             progress(done, len(paths))
@@ -64,23 +61,25 @@ def measure_folder(paths: Sequence[Path], space: FeatureSpace, progress: Progres
 
 
 def _batches(paths: Sequence[Path], unreadable: list[tuple[Path, str]]) -> Iterator[tuple[list[int], Tensor]]:
-    """Indices and pictures (B, 3, H, W) of consecutive readable files of the same size."""
+    """Indices and images (B, 3, H, W) of consecutive readable files of the same size."""
     rows: list[int] = []
-    pictures: list[Tensor] = []
-    for row, path in enumerate(paths):
-        try:
-            picture = as_tensor(read_picture(path))
-        except UNREADABLE as error:
-            unreadable.append((path, str(error) or type(error).__name__))
+    images: list[Tensor] = []
+    for row, (path, image) in enumerate(read_ahead(paths, _read)):
+        if isinstance(image, ImageFileError):
+            unreadable.append((path, str(image)))
             continue
-        full = len(rows) == _BATCH or (len(rows) + 1) * picture[0].numel() > _BATCH_PIXELS
-        if rows and (full or picture.shape != pictures[0].shape):
-            yield rows, torch.stack(pictures)
-            rows, pictures = [], []
+        full = len(rows) == _BATCH or (len(rows) + 1) * image[0].numel() > _BATCH_PIXELS
+        if rows and (full or image.shape != images[0].shape):
+            yield rows, torch.stack(images)
+            rows, images = [], []
         rows.append(row)
-        pictures.append(picture)
+        images.append(image)
     if rows:
-        yield rows, torch.stack(pictures)
+        yield rows, torch.stack(images)
+
+
+def _read(path: Path) -> Tensor:
+    return as_tensor(read_image(path, _SHORTER_SIDE))
 
 
 def _storage(count: int, dimension: int) -> Tensor:

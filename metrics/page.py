@@ -68,6 +68,7 @@ def html_page(
     names: Sequence[str],
     plates: Sequence[Plate],
     unreadable: Sequence[tuple[str, str]] = (),
+    passed_over: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The page.
 
@@ -77,6 +78,7 @@ def html_page(
         names: of the pictures, in the order of the report.
         plates: figures.
         unreadable: names of files that could not be read, and why.
+        passed_over: names of what else lies in the folder, and why it was not measured.
     """
     parts = [
         "<!DOCTYPE html>",
@@ -95,7 +97,8 @@ def html_page(
         *_groups(report),
         *_duplicates(report, names),
         *_pairs(report, names),
-        *_unreadable(unreadable),
+        *_files("unreadable files", unreadable),
+        *_files("entries passed over", passed_over),
         "</body></html>",
     ]
     return "\n".join(parts)
@@ -163,11 +166,11 @@ def _pairs(report: DiversityReport, names: Sequence[str]) -> list[str]:
     return ["<h2>Closest pairs</h2>", _table(("Distance", "Picture", "Picture"), rows)] if rows else []
 
 
-def _unreadable(files: Sequence[tuple[str, str]]) -> list[str]:
+def _files(title: str, files: Sequence[tuple[str, str]]) -> list[str]:
     rows = [f"<tr><td>{escape(name)}</td><td>{escape(reason)}</td></tr>" for name, reason in files[:_LISTED]]
     if not rows:
         return []
-    return [f"<h2>{len(files):,} unreadable files</h2>", _table(("File", "Reason"), rows), _left_out(len(files))]
+    return [f"<h2>{len(files):,} {title}</h2>", _table(("File", "Reason"), rows), _left_out(len(files))]
 
 
 def _left_out(count: int) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from ..features.picture_files import Progress
+from ..features.image_files import Progress
 
 
-def progress_line(title: str, things: str = "pictures") -> Progress:
+def progress_line(title: str, things: str = "images") -> Progress:
     """What is to be told (things done, things in all).
 
     Args:

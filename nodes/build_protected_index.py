@@ -1,4 +1,4 @@
-"""Building a Protected Index out of a folder of pictures, through the graph's VAE."""
+"""Building a Protected Index out of a folder of images, through the graph's VAE."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..features.picture_files import find_pictures
+from ..features.image_folder import FoundFiles, find_images, folder_below
 from ..indexing.build import Outcome, build
 from ..indexing.sources import (
     Fitted,
-    GivenPictures,
-    PictureFiles,
+    GivenImages,
+    ImageFiles,
     Source,
 )
 from ..stores.protected.spaces import latent_space
+from .common.images import rgb_images
 from .common.sockets import IndexSocket
 from .host.index_folder import DEFAULT_NAME, index_path, open_index
 from .host.messages import logger, show
@@ -29,11 +30,11 @@ from .host.sampling import latent_channels, latent_format_name
 from .host.schema import input_extras, schema_extras
 
 LISTED = 5
-"""Unreadable files named on the node; the log names all of them."""
+"""Files named on the node; the log names all of them."""
 
 
 class DiversityBuildProtectedIndex(io.ComfyNode):
-    """Adds the pictures of a folder to an index."""
+    """Adds the images of a folder to an index."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -97,7 +98,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         try:
             index_path(DEFAULT_NAME if name is None else name)
             if folder:
-                find_pictures(_input_folder(folder))
+                _found(folder)
         except ValueError as error:
             return str(error)
         return True
@@ -107,7 +108,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         """Changes when the folder's files do."""
         if not folder:
             return ""
-        states = [(path, path.stat()) for path in find_pictures(_input_folder(folder))]
+        states = [(path, path.stat()) for path in _found(folder).paths]
         told = [f"{path}:{state.st_size}:{state.st_mtime_ns}" for path, state in states]
         return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()
 
@@ -136,19 +137,21 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
             )
         sources: list[Source] = []
         if folder:
-            root = _input_folder(folder)
-            sources.append(PictureFiles(find_pictures(root), root, fitted))
+            sources.append(ImageFiles(_found(folder), fitted))
         if images is not None:
-            sources.append(GivenPictures(images[..., :3].movedim(-1, 1), "images", fitted))
+            sources.append(GivenImages(rgb_images(images), "images", fitted))
         if not sources:
             raise ValueError("There is nothing to protect: name a folder of the input directory, or wire images.")
         space = latent_space(latent_format_name(model))
         outcomes = [_build(index_path(name), space, source) for source in sources]
         index = open_index(name)
-        unreadable = [file for outcome in outcomes for file in outcome.unreadable]
+        unreadable, passed_over = (
+            tuple(file for outcome in outcomes for file in files(outcome))
+            for files in (lambda outcome: outcome.unreadable, lambda outcome: outcome.passed_over)
+        )
         added, repeated = (sum(counts) for counts in zip(*((o.added, o.repeated) for o in outcomes), strict=True))
-        told = Outcome(added, len(index), repeated, tuple(unreadable)).sentence()
-        reasons = [f"{file}: {reason}" for file, reason in unreadable]
+        told = Outcome(added, len(index), repeated, unreadable, passed_over).sentence()
+        reasons = [f"{file}: {reason}" for file, reason in (*unreadable, *passed_over)]
         logger.info("Build Protected Index (node %s): %s", cls.hidden.unique_id, " ".join([told, *reasons]))
         show(cls.hidden.unique_id, "\n".join([told, *reasons[:LISTED], *["..."] * (len(reasons) > LISTED)]))
         return io.NodeOutput(index, len(index))
@@ -172,14 +175,11 @@ def _encoded(vae: Any, pictures: Tensor) -> Tensor:
     return latents
 
 
-def _input_folder(name: str) -> Path:
-    """A folder below the input directory.
+def _found(name: str) -> FoundFiles:
+    """The images of a folder below the input directory, which links may not leave.
 
     Raises:
-        ValueError: it is not below it.
+        ValueError: it is not below it, or holds no image.
     """
-    base = Path(folder_paths.get_input_directory()).resolve()
-    path = (base / name).resolve()
-    if not name.strip() or path == base or base not in path.parents:
-        raise ValueError(f'"{name}" is not a folder below the input directory. Give the name of one inside it.')
-    return path
+    root = Path(folder_paths.get_input_directory())
+    return find_images(folder_below(root, name), within=root)

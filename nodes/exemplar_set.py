@@ -10,7 +10,10 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..stores.exemplar_set import ExemplarSet, picture_files
+from ..features.exemplar_files import find_exemplars, read_exemplars
+from ..features.image_folder import FoundFiles, summary
+from ..stores.exemplar_set import MOST_EXEMPLARS, ExemplarSet
+from .common.images import rgb_images
 from .common.sockets import ExemplarSocket
 from .host.messages import show
 from .host.schema import schema_extras
@@ -55,7 +58,7 @@ class DiversityExemplarSet(io.ComfyNode):
         if not folder:
             return True
         try:
-            picture_files(_root(), folder)
+            _found(folder)
         except ValueError as error:
             return str(error)
         return True
@@ -65,11 +68,8 @@ class DiversityExemplarSet(io.ComfyNode):
         """Changes when the folder's files do."""
         if not folder:
             return ""
-        files = [
-            f"{path.name}:{(state := path.stat()).st_size}:{state.st_mtime_ns}"
-            for path in picture_files(_root(), folder)
-        ]
-        return hashlib.sha256("\n".join(files).encode()).hexdigest()
+        files = [f"{path}:{(state := path.stat()).st_size}:{state.st_mtime_ns}" for path in _found(folder).paths]
+        return hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest()
 
     @classmethod
     def execute(cls, folder: str, images: Tensor | None = None, vae: Any = None) -> io.NodeOutput:
@@ -79,19 +79,22 @@ class DiversityExemplarSet(io.ComfyNode):
             ValueError: there is no picture, or one cannot be read.
         """
         pictures: tuple[Tensor, ...] = ()
+        told = ""
         if folder:
-            pictures += ExemplarSet.from_folder(_root(), folder).pictures
+            found = _found(folder)
+            pictures += read_exemplars(found)
+            told = summary(found.passed_over)
         if images is not None:
-            pictures += ExemplarSet.from_images(images[..., :3].movedim(-1, 1)).pictures
+            pictures += ExemplarSet.from_images(rgb_images(images)).pictures
         if not pictures:
             raise ValueError("An Exemplar Set needs pictures: name a folder of the input directory, or wire images.")
         exemplars = ExemplarSet(pictures)
         if vae is not None:
             encoded = [vae.encode(picture.movedim(0, -1)[None].float() / 255)[0] for picture in pictures]
             exemplars = exemplars.with_latents(encoded)
-        show(cls.hidden.unique_id, f"{len(exemplars)} exemplars.")
+        show(cls.hidden.unique_id, f"{len(exemplars)} exemplars. {told}".rstrip())
         return io.NodeOutput(exemplars, len(exemplars))
 
 
-def _root() -> Path:
-    return Path(folder_paths.get_input_directory())
+def _found(name: str) -> FoundFiles:
+    return find_exemplars(Path(folder_paths.get_input_directory()), name, MOST_EXEMPLARS)

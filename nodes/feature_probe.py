@@ -20,6 +20,7 @@ from ..guidance.activations.probe import (
     fingerprint_of,
     looks,
 )
+from .common.images import rgb_images
 from .common.sockets import CentroidSocket
 from .host.centroid_folder import centroid_path
 from .host.latents import check_finished, plain_latents
@@ -202,7 +203,7 @@ def _encoded(latents: dict[str, Any] | None, images: Tensor | None, vae: Any) ->
         return plain_latents(latents, "The exemplars")
     assert images is not None
     # One by one: a video's VAE takes a batch of pictures for the frames of one film.
-    return torch.cat([vae.encode(image[None, ..., :3]) for image in images])
+    return torch.cat([vae.encode(image[None]) for image in rgb_images(images).movedim(1, -1)])
 
 
 def _fitting(exemplars: Tensor, model: Any) -> Tensor:

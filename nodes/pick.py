@@ -11,6 +11,7 @@ from torch import Tensor
 from ..features.random_network import RandomNetwork
 from ..kernels.representatives import choose_representatives
 from ..kernels.similarity import squared_distances
+from .common.images import rgb_images
 from .host.latents import plain_latents
 from .host.messages import show
 from .host.schema import schema_extras
@@ -56,7 +57,7 @@ class DiversityPick(io.ComfyNode):
             raise ValueError(
                 f"There are {len(images)} images for {len(latents)} latents: wire one picture for each latent."
             )
-        features = latents if images is None else RandomNetwork()(images[..., :3].movedim(-1, 1))
+        features = latents if images is None else RandomNetwork()(rgb_images(images))
         assert features is not None
         places = choose_representatives(squared_distances(features, features).sqrt(), count)
         indices = ", ".join(str(place) for place in places)

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from ..stores.bank.bank import DEFAULT_CAPACITY
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.files import validate_bank_name
+from .common.images import rgb_images
 from .common.prompt_graph import stops_early
 from .common.sockets import BankSocket
 from .host.bank_folder import open_bank
@@ -206,7 +207,7 @@ def _thumbnails(images: Tensor, count: int) -> Tensor:
     """Small previews (count, h, w, 3), uint8, of images (count * frames, H, W, C) in 0..1: each one's first frame."""
     if len(images) % count:
         raise ValueError(f"There are {len(images)} images for {count} latents. Wire the decoded samples themselves.")
-    first = images[:: len(images) // count, ..., :3].movedim(-1, 1).float()
+    first = rgb_images(images)[:: len(images) // count].float()
     scale = min(THUMBNAIL_SIDE / max(first.shape[-2:]), 1.0)
     size = [max(round(side * scale), 1) for side in first.shape[-2:]]
     small = interpolate(first, size=size, mode="bilinear", antialias=True) if scale < 1 else first

@@ -5,16 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
-LONGEST_SIDE = 1024
-"""Larger pictures are scaled down to this: no feature space sees more."""
 
 MOST_EXEMPLARS = 256
 """A set is a handful of pictures that are all looked at in every step, not a data set."""
@@ -72,16 +65,6 @@ class ExemplarSet:
         whole = (images.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
         return cls(tuple(picture.clone() for picture in whole))
 
-    @classmethod
-    def from_folder(cls, root: Path, name: str) -> ExemplarSet:
-        """All pictures of a folder below a root, in the order of their names; subfolders are not entered.
-
-        Raises:
-            ExemplarError: the folder is not below the root, does not exist, holds no picture or one that cannot be
-                read.
-        """
-        return cls(tuple(read_picture(path) for path in picture_files(root, name)))
-
     @property
     def digest(self) -> str:
         """Hash of the pictures and latents, hexadecimal."""
@@ -129,44 +112,3 @@ class ExemplarSet:
         if tag not in self._features:
             self._features[tag] = torch.cat(measured()).detach().cpu().float()
         return self._features[tag]
-
-
-def picture_files(root: Path, name: str) -> list[Path]:
-    """The pictures of the folder ``name`` below ``root``, sorted by name.
-
-    Raises:
-        ExemplarError: the folder is not below the root, does not exist or holds no picture.
-    """
-    base = root.resolve()
-    folder = (base / name).resolve()
-    if not name.strip() or folder == base or base not in folder.parents:
-        raise ExemplarError(f'"{name}" is not a folder below the input directory. Give the name of one inside it.')
-    if not folder.is_dir():
-        raise ExemplarError(f'There is no folder "{name}" in the input directory. Make it and put pictures into it.')
-    try:
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-    except OSError as error:
-        raise ExemplarError(f'The exemplar folder "{name}" cannot be read ({error}). Check its permissions.') from error
-    if not found:
-        raise ExemplarError(f'The exemplar folder "{name}" holds no pictures. Put a handful of them into it.')
-    if len(found) > MOST_EXEMPLARS:
-        raise ExemplarError(
-            f'The exemplar folder "{name}" holds {len(found)} pictures, and {MOST_EXEMPLARS} are the most: move some.'
-        )
-    return found
-
-
-def read_picture(path: Path) -> Tensor:
-    """A picture file as (3, H, W), uint8, at most ``LONGEST_SIDE`` on a side; what is transparent becomes white.
-
-    Raises:
-        ExemplarError: it cannot be read.
-    """
-    try:
-        with Image.open(path) as file:
-            file.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            coloured = file.convert("RGBA")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ExemplarError(f"The exemplar {path.name} cannot be read as a picture: {error}. Remove it.") from error
-    white = Image.new("RGBA", coloured.size, "white")
-    return torch.from_numpy(np.asarray(Image.alpha_composite(white, coloured).convert("RGB")).copy()).movedim(-1, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ...features.picture_files import read_picture
+from ...features.image_files import read_image
 from ..measures.subsample import sample_rows
 from ..page import Plate
 from ..report import DiversityReport
@@ -83,4 +83,4 @@ def folder_plates(
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    return tile(read_picture(path), _TILE)
+    return tile(read_image(path, _TILE), _TILE)

@@ -27,6 +27,7 @@ from ...guidance.vendi.latent_features import (
     MakeFeatures,
     latent_layout,
 )
+from ..common.images import rgb_images
 from .networks.open_clip import (
     OPEN_CLIP,
     check_open_clip,
@@ -150,7 +151,7 @@ def picture_features(kind: str, clip_vision: Any, images: Tensor, count: int) ->
     if not len(images) or len(images) % count:
         raise ValueError(f"There are {len(images)} images for {count} latents. Wire the decoded samples themselves.")
     frames = len(images) // count
-    pictures = images[frames // 2 :: frames, ..., :3].movedim(-1, 1)
+    pictures = rgb_images(images)[frames // 2 :: frames]
     space = picture_space(kind, clip_vision, comfy.model_management.get_torch_device())
     with torch.no_grad():
         return {space.tag: torch.cat([space(picture[None]) for picture in pictures]).cpu()}

@@ -71,7 +71,7 @@ def test_from_a_folder(server: HostServer, client: HostClient) -> None:
     node = graph.build("of a folder", folder="a folder")
     shown = graph.add("PreviewAny", source=node[1])
     told = texts_of(client, graph, node)
-    assert "10 pictures were added, 1 were known: 10 are protected. 1 could not be read." in told
+    assert "10 images were added, 1 were known: 10 are protected. 1 could not be read." in told
     assert "broken.png: cannot identify" in told
     index = opened(server, "of a folder")
     assert (len(index), index.space, index.shape) == (10, "latent:SD3", (16, 8, 8))
@@ -159,7 +159,7 @@ def test_cancel_keeps_what_was_encoded(server: HostServer, client: HostClient) -
     staged = list((server.base / "models/diversity_indexes/cancelled").glob("building-1/*.safetensors"))
     assert staged, "what was encoded is kept"
     told = texts_of(client, graph, node)
-    assert "24 pictures were added, 1 were known: 24 are protected." in told
+    assert "24 images were added, 1 were known: 24 are protected." in told
     straight = Building()
     straight.build("not cancelled", folder="many", batch=1)
     client.run(straight.prompt)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.features.picture_files import find_pictures, read_picture
+from diversity_guidance.features.image_files import read_image
+from diversity_guidance.features.image_folder import find_images
 from diversity_guidance.indexing.build import build
 from diversity_guidance.indexing.sources import (
     Encode,
     Fitted,
-    GivenPictures,
-    PictureFiles,
+    GivenImages,
+    ImageFiles,
 )
 from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.errors import IndexSpaceError
@@ -42,8 +43,8 @@ class Counted:
         return shrunk(pictures)
 
 
-def files(root: Path, encode: Encode = shrunk, size: int = 16) -> PictureFiles:
-    return PictureFiles(find_pictures(root), root, Fitted(size, size, encode, batch=2))
+def files(root: Path, encode: Encode = shrunk, size: int = 16) -> ImageFiles:
+    return ImageFiles(find_images(root), Fitted(size, size, encode, batch=2))
 
 
 def silent(done: int, total: int) -> None:
@@ -55,13 +56,13 @@ def test_every_picture_once_and_the_unreadable_named(pictures: Path, tmp_path: P
     outcome = build(tmp_path / "index", SPACE, files(pictures), lambda done, total: told.append((done, total)))
     assert (outcome.added, outcome.total, outcome.repeated, outcome.finished) == (10, 10, 1, True)
     assert [name for name, _ in outcome.unreadable] == ["cats/broken.jpg", "dogs/cut.png"]
-    assert outcome.sentence() == "10 pictures were added, 1 were known: 10 are protected. 2 could not be read."
+    assert outcome.sentence() == "10 images were added, 1 were known: 10 are protected. 2 could not be read."
     assert told[-1] == (13, 13)
     index = ProtectedIndex.open(tmp_path / "index")
     assert (len(index), index.space, index.shape) == (10, SPACE, (3, 4, 4))
     assert [index.name(0), index.name(9)] == ["cats/1.png", "dogs/8.png"]
     source = files(pictures)
-    encoded = shrunk(torch.stack([source.fitted.ready(read_picture(pictures / index.name(row))) for row in range(10)]))
+    encoded = shrunk(torch.stack([source.fitted.ready(read_image(pictures / index.name(row))) for row in range(10)]))
     torch.testing.assert_close(index.sample(10), encoded, rtol=1e-3, atol=1e-3)
 
 
@@ -139,7 +140,7 @@ def test_a_build_goes_on_where_it_stopped_and_ends_equal(
 def test_pictures_at_hand(tmp_path: Path) -> None:
     images = torch.rand((3, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     images = torch.cat([images, images[:1]])
-    outcome = build(tmp_path / "index", SPACE, GivenPictures(images, "images", Fitted(16, 16, shrunk)), silent)
+    outcome = build(tmp_path / "index", SPACE, GivenImages(images, "images", Fitted(16, 16, shrunk)), silent)
     assert (outcome.added, outcome.repeated) == (3, 1)
     index = ProtectedIndex.open(tmp_path / "index")
     assert index.name(2) == "images:2"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from diversity_guidance.cli import main
-from diversity_guidance.features.picture_files import find_pictures
+from diversity_guidance.features.image_folder import find_images
 from diversity_guidance.indexing import cluster
-from diversity_guidance.indexing.pictures import PictureFolder
+from diversity_guidance.indexing.folder_encoding import FolderEncoding
 from diversity_guidance.stores.protected.index import ProtectedIndex
 
 pytest.importorskip("ray", reason='pip install "diversity-guidance[distributed]" brings Ray')
@@ -21,13 +21,13 @@ def test_the_same_index_as_in_one_process(
     alone, spread = tmp_path / "alone", tmp_path / "spread"
     assert main(["index", "build", str(alone), str(pictures), "--space", "layout"]) == 0
     # As a campaign leaves it that was stopped: one worker was done.
-    work = PictureFolder(pictures, "layout", 256, 16)
-    first = find_pictures(pictures)[:6]
+    work = FolderEncoding(pictures, "layout", 256, 16)
+    first = find_images(pictures).paths[:6]
     repeated, _ = cluster.encode_part(cluster.part_folder(spread, first), work, first, frozenset())
     assert repeated == 0
     capsys.readouterr()
     assert main(["index", "build", str(spread), str(pictures), "--space", "layout", "--ray", "local"]) == 0
     # The copy, which another worker met than the picture itself.
-    assert "10 pictures were added, 1 were known: 10 are protected. 2 could not be read." in capsys.readouterr().out
+    assert "10 images were added, 1 were known: 10 are protected. 2 could not be read." in capsys.readouterr().out
     assert ProtectedIndex.open(spread).fingerprint() == ProtectedIndex.open(alone).fingerprint()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "pictures", "spread"]

@@ -23,7 +23,7 @@ def index(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     folder = tmp_path / "index"
     assert main(["index", "build", str(folder), str(pictures), "--space", "layout", "--batch", "3"]) == 0
     printed = capsys.readouterr()
-    assert "10 pictures were added, 1 were known: 10 are protected. 2 could not be read." in printed.out
+    assert "10 images were added, 1 were known: 10 are protected. 2 could not be read." in printed.out
     assert "cats/broken.jpg: cannot identify" in printed.out
     assert "13 of 13 items" in printed.err
     return folder
@@ -50,7 +50,7 @@ def test_damage_is_named(index: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_add_and_remove(index: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(pictures / "new.png", 77)
     assert main(["index", "add", str(index), str(pictures), "--space", "layout"]) == 0
-    assert "1 pictures were added, 11 were known: 11 are protected." in capsys.readouterr().out
+    assert "1 images were added, 11 were known: 11 are protected." in capsys.readouterr().out
     assert main(["index", "remove", str(index), "new.png", "cats/1.png"]) == 0
     assert "2 removed, 9 are protected." in capsys.readouterr().out
     assert main(["index", "remove", str(index), "new.png"]) == 2
@@ -113,21 +113,87 @@ class TestLatents:
     @pytest.mark.parametrize("options", [[], ["--key", "other"]])
     def test_which_tensor(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
         (tmp_path / "latents").mkdir()
-        tensors = {"one": torch.ones(2, 4, 4, 4), "two": torch.ones(2)}
+        tensors = {"one": torch.ones(2, 16, 4, 4), "two": torch.ones(2)}
         save_file(tensors, tmp_path / "latents/a.safetensors")
         assert self.build(tmp_path, *options) == 2
         assert "holds one, two: name one of these tensors with --key" in capsys.readouterr().err
         assert self.build(tmp_path, "--key", "two") == 2
-        assert "no tensor of latents" in capsys.readouterr().err
+        assert "are no Flux latents: give them the shape (N, 16, H, W)" in capsys.readouterr().err
         assert self.build(tmp_path, "--key", "one") == 0
+
+    @pytest.mark.parametrize(
+        ("latent_format", "saved", "kept"),
+        [
+            ("Wan21", (16, 1, 8, 8), (16, 1, 8, 8)),
+            ("Wan21", (1, 16, 1, 8, 8), (16, 1, 8, 8)),
+            ("Wan21", (1, 16, 8, 8), (16, 1, 8, 8)),
+            ("Flux", (16, 8, 8), (16, 8, 8)),
+            ("SD15", (1, 4, 8, 8), (4, 8, 8)),
+        ],
+    )
+    def test_one_latent_to_a_file_with_and_without_a_batch_axis(
+        self, tmp_path: Path, latent_format: str, saved: tuple[int, ...], kept: tuple[int, ...]
+    ) -> None:
+        latents = [torch.randn(saved, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+        self.save(tmp_path, **{f"p{row}": each for row, each in enumerate(latents)})
+        assert self.build(tmp_path, "--latents", latent_format) == 0
+        index = ProtectedIndex.open(tmp_path / "index")
+        assert (len(index), index.shape) == (3, kept)
+        expected = torch.stack([each.reshape(kept) for each in latents])
+        assert torch.equal(index.sample(3), expected.half().float())
+
+    @pytest.mark.parametrize(
+        ("latent_format", "shape", "sentence"),
+        [
+            ("Wan21", (16, 16, 8, 8), "may be one latent or several"),
+            ("SD3", (4, 4, 8, 8), "are no SD3 latents: give them the shape (N, 16, H, W)"),
+            ("SD3", (16, 1, 8, 8), "are no SD3 latents"),
+            ("SD3", (0, 16, 8, 8), "are no SD3 latents"),
+            ("Wan21", (2, 4, 3, 8, 8), "are no Wan21 latents: give them the shape (N, 16, T, H, W)"),
+            ("sdxl", (1, 4, 8, 8), "no latent format known here: say SDXL"),
+        ],
+    )
+    def test_shapes_of_another_format(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        latent_format: str,
+        shape: tuple[int, ...],
+        sentence: str,
+    ) -> None:
+        self.save(tmp_path, a=torch.ones(shape))
+        assert self.build(tmp_path, "--latents", latent_format) == 2
+        assert sentence in capsys.readouterr().err
+
+    def test_old_latent_files_and_endings_in_capitals(self, tmp_path: Path) -> None:
+        """As the host's LoadLatent reads them."""
+        latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+        (tmp_path / "latents").mkdir()
+        mark = {"latent_format_version_0": torch.tensor([])}
+        save_file({"latent_tensor": latents * 2, **mark}, tmp_path / "latents/a.latent")
+        save_file({"latent_tensor": latents * 0.18215}, tmp_path / "latents/b.LATENT")
+        save_file({"latent_tensor": latents * 3}, tmp_path / "latents/c.SAFETENSORS")
+        assert self.build(tmp_path, "--latents", "SD15") == 0
+        stored = ProtectedIndex.open(tmp_path / "index").sample(3)
+        torch.testing.assert_close(stored, torch.cat([latents * 2, latents, latents * 3]), rtol=2e-3, atol=1e-4)
 
     def test_no_safetensors(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "latents").mkdir()
         assert self.build(tmp_path) == 2
-        assert "There are no latents in" in capsys.readouterr().err
+        assert "holds no latents" in capsys.readouterr().err
         (tmp_path / "latents/a.safetensors").write_bytes(b"nothing of the kind")
         assert self.build(tmp_path) == 2
         assert "cannot be read as safetensors" in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf8(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (pictures / os.fsdecode(b"caf\xe9.png")).open("wb") as file:
+        file.write((pictures / "cats/1.png").read_bytes() + b"trailing")
+    index = tmp_path / "index"
+    assert main(["index", "build", str(index), str(pictures), "--space", "layout"]) == 0
+    assert main(["index", "nearest", str(index), str(pictures), "--space", "layout"]) == 0
+    assert "caf\\udce9.png" in capsys.readouterr().out
+    assert main(["index", "remove", str(index), "caf\\udce9.png"]) == 0
 
 
 def in_a_process(code: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -154,7 +220,7 @@ def test_no_space_left(index: Path, pictures: Path, capsys: pytest.CaptureFixtur
     assert main(["index", "verify", str(index)]) == 0
     capsys.readouterr()
     assert main(["index", *words]) == 0
-    assert "1 pictures were added" in capsys.readouterr().out
+    assert "1 images were added" in capsys.readouterr().out
 
 
 @posix

@@ -11,7 +11,8 @@ import pytest
 import torch
 from diversity_guidance.cli import main
 from diversity_guidance.features.colour_layout import ColourLayout
-from diversity_guidance.features.picture_files import find_pictures, read_picture
+from diversity_guidance.features.image_files import read_image
+from diversity_guidance.features.image_folder import find_images
 from diversity_guidance.metrics import measured_folder
 from diversity_guidance.metrics.measured_folder import measure_folder
 from PIL import Image
@@ -45,7 +46,7 @@ def test_report_of_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.Captu
     assert "7 pictures, as different as" in printed.out
     assert "3 of 10 pictures could not be measured" in printed.out
     assert "3 unreadable files" in printed.out and "broken.jpg: cannot identify" in printed.out
-    assert "10 of 10 pictures" in printed.err
+    assert "10 of 10 images" in printed.err
     content = json.loads((out / "diversity-report.json").read_text(encoding="utf-8"))
     assert len(content["files"]) == 10 and len(content["unreadable"]) == 3
     assert [group["name"] for group in content["report"]["groups"]] == ["cats", "dogs & co"]
@@ -77,7 +78,7 @@ def test_one_picture_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "nothing to compare" in capsys.readouterr().out
     (tmp_path / "none").mkdir()
     assert main(["report", str(tmp_path / "none")]) == 2
-    assert "holds no pictures" in capsys.readouterr().err
+    assert "holds no images" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "missing")]) == 2
     assert "There is no folder" in capsys.readouterr().err
 
@@ -97,7 +98,7 @@ def test_bad_options_end_in_a_sentence(pictures: Path, capsys: pytest.CaptureFix
 
 
 def test_features_do_not_depend_on_batches_or_storage(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    space, paths = ColourLayout(), find_pictures(pictures)
+    space, paths = ColourLayout(), find_images(pictures).paths
     together = measure_folder(paths, space).features
     monkeypatch.setattr(measured_folder, "_BATCH_PIXELS", 1)
     monkeypatch.setattr(measured_folder, "_MEMORY", 0)
@@ -113,22 +114,22 @@ def test_features_do_not_depend_on_batches_or_storage(pictures: Path, monkeypatc
 def test_pictures_are_decoded_as_a_viewer_shows_them(tmp_path: Path) -> None:
     transparent = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     transparent.save(tmp_path / "transparent.png")
-    assert read_picture(tmp_path / "transparent.png").getpixel((0, 0)) == (255, 255, 255)
+    assert read_image(tmp_path / "transparent.png").getpixel((0, 0)) == (255, 255, 255)
     Image.fromarray(np.full((4, 4), 65535 // 2, dtype=np.uint16)).save(tmp_path / "deep.png")
-    assert read_picture(tmp_path / "deep.png").getpixel((0, 0)) == (127, 127, 127)
+    assert read_image(tmp_path / "deep.png").getpixel((0, 0)) == (127, 127, 127)
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     palette.save(tmp_path / "palette.gif")
-    assert read_picture(tmp_path / "palette.gif").getpixel((0, 0)) == (10, 20, 30)
+    assert read_image(tmp_path / "palette.gif").getpixel((0, 0)) == (10, 20, 30)
     turned = Image.new("RGB", (6, 2))
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_picture(tmp_path / "turned.jpg").size == (2, 6)
+    assert read_image(tmp_path / "turned.jpg").size == (2, 6)
 
 
 def test_a_picture_bomb_is_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw(tmp_path / "1.png", 1)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    found = measure_folder(find_pictures(tmp_path), ColourLayout())
+    found = measure_folder(find_images(tmp_path).paths, ColourLayout())
     assert "decompression bomb" in found.unreadable[0][1]

@@ -1,0 +1,187 @@
+"""Image files decoded as a viewer shows them: the only place that opens one."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .image_signatures import DECODER_PACKAGES, image_kind
+
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "PPM", "JPEG2000", "QOI", "PSD"),
+    *("HEIF", "JXL"),
+)
+"""Formats that are decoded; never those for which Pillow starts another program, such as EPS."""
+
+Progress = Callable[[int, int], None]
+"""Told (images done, images in all)."""
+
+_T = TypeVar("_T")
+_ORIENTATION = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What white may be in files whose type does not say it: 8 bits, 16 bits, all bits.
+_WHITE = {"I": (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1), "F": (1.0, 255.0, 65535.0)}
+_WORKERS = 4
+
+
+class ImageFileError(ValueError):
+    """A file cannot be read as an image; the message is the reason, without the file's name."""
+
+
+def read_image(path: Path, shorter_side: int | None = None) -> Image.Image:
+    """Decode an image as a viewer shows it: upright, its first frame, transparency on white, in RGB.
+
+    Args:
+        path: of the file.
+        shorter_side: in pixels; what is at least twice as large is averaged over whole blocks of pixels, to no less
+            than this, which saves most of the time that a photograph takes.
+
+    Raises:
+        ImageFileError: it is missing, damaged, of no known format or too large to be an image.
+    """
+    try:
+        return _decoded(path, shorter_side)
+    except Exception as error:  # Decoders raise whatever they meet in a damaged file, from KeyError to MemoryError.
+        raise ImageFileError(_reason(path, error)) from error
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """An RGB image as values in 0..1, shape (3, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32) / 255
+
+
+def read_ahead(
+    paths: Sequence[Path], read: Callable[[Path], _T], workers: int | None = None
+) -> Iterator[tuple[Path, _T | ImageFileError]]:
+    """Read files in threads, some ahead of who asks, and give the results in the order of the paths.
+
+    Args:
+        paths: of the files.
+        read: called with each, in any thread.
+        workers: threads; as many as there are processors, and at most four, where it is not given.
+
+    Returns:
+        Each path and its result, or the ``ImageFileError`` that reading it raised.
+    """
+    count = workers or min(_WORKERS, os.cpu_count() or 1)
+    waiting: deque[tuple[Path, Future[_T]]] = deque()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="image-files")
+    try:
+        for path in paths:
+            waiting.append((path, pool.submit(read, path)))
+            if len(waiting) > 2 * count:
+                yield _result(*waiting.popleft())
+        while waiting:
+            yield _result(*waiting.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _result(path: Path, future: Future[_T]) -> tuple[Path, _T | ImageFileError]:
+    try:
+        return path, future.result()
+    except ImageFileError as error:
+        return path, error
+
+
+def _decoded(path: Path, shorter_side: int | None) -> Image.Image:
+    with _opened(path) as file:
+        if shorter_side is not None:
+            file.draft(None, (shorter_side, shorter_side))
+        file.load()
+        turn = _TRANSPOSE.get(_orientation(file))
+        image = _on_white(_eight_bits(file)).convert("RGB")
+    if shorter_side is not None and (factor := min(image.size) // shorter_side) > 1:
+        image = image.reduce(factor)
+    return image if turn is None else image.transpose(turn)
+
+
+def _opened(path: Path) -> Image.Image:
+    Image.init()
+    _register_plugins()
+    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def _register_plugins() -> None:
+    """Decoders that users may have installed for formats that Pillow itself cannot read."""
+    if "HEIF" not in Image.OPEN:
+        try:
+            import pillow_heif  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            return
+        pillow_heif.register_heif_opener()
+
+
+def _orientation(file: Image.Image) -> int:
+    """As EXIF says; a damaged EXIF block says nothing."""
+    try:
+        return int(file.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greys of 16 or 32 bits and floating-point greys as 8 bits, which Pillow would cut off instead of scaling."""
+    if not image.mode.startswith("I") and image.mode != "F":
+        return image
+    levels = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    white = 65535.0 if image.mode.startswith("I;16") or image.format in ("PNG", "PPM") else _white(image, levels)
+    return Image.fromarray((levels * (255 / white)).round().clip(0, 255).astype(np.uint8))
+
+
+def _white(image: Image.Image, levels: np.ndarray) -> float:
+    """The level of white: the least of the usual ones that no level exceeds."""
+    if image.mode == "I" and _is_unsigned(image):
+        # Pillow takes the upper half of unsigned numbers for negative ones.
+        levels[levels < 0] += 2.0**32
+    brightest = float(levels.max(initial=0.0))
+    return next((white for white in _WHITE[image.mode] if brightest <= white), brightest)
+
+
+def _is_unsigned(image: Image.Image) -> bool:
+    tags: Any = getattr(image, "tag_v2", None)
+    return tags is not None and tuple(tags.get(339, (1,)))[:1] == (1,)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """What is transparent becomes white."""
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+        return image
+    coloured = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    page = Image.new("RGBA", coloured.size, "white")
+    page.alpha_composite(coloured)
+    return page
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file could not be read, in one line."""
+    if isinstance(error, MemoryError):
+        return "too large for the memory there is"
+    if isinstance(error, Image.UnidentifiedImageError):
+        try:
+            kind = image_kind(path)
+        except OSError as failed:
+            return failed.strerror or str(failed)
+        if package := DECODER_PACKAGES.get(kind):
+            return f"{kind} needs another decoder: pip install {package} brings it"
+        return f"cannot identify image file: {'damaged ' + kind if kind else 'no image'}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
