@@ -7,6 +7,7 @@ kept so far, and the next build goes on from there.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import UNFINISHED_SUFFIX, require_storable
-from .errors import IndexSpaceError, translate_write_errors
+from ..files import UNFINISHED_SUFFIX, is_digest, is_plain_folder, remove_own, require_storable
+from .errors import IndexSpaceError, damaged, translate_write_errors
 from .key_index import JoinResult, KeyIndex
 from .lock import BuilderLock
 from .manifest import NAME as MANIFEST
@@ -29,8 +30,8 @@ from .rows import (
     IndexShard,
     Labels,
     MappedRows,
+    check_whole,
     read_labels,
-    read_whole,
     rows_path,
     write_rows,
 )
@@ -40,6 +41,9 @@ from .search.projection_filter import IndexFilter
 from .staging import BuildSpec, Staging, rechunk
 
 SHARD_BYTES = 64 * 2**20
+PART_BYTES = 256 * 2**20
+"""What is appended at once is kept in files of about this size."""
+
 STAGING = "building"
 SHARDS = "shards"
 LOCK = "lock"
@@ -73,10 +77,12 @@ class IndexBuilder:
         self._held_keys: KeyIndex | None = None
         with translate_write_errors(self.folder):
             (self.folder / SHARDS).mkdir(parents=True, exist_ok=True)
+            if not is_plain_folder(self.folder / SHARDS):
+                raise damaged(self.folder / SHARDS, "is a link")
             self._lock = BuilderLock(self.folder / LOCK)
             try:
                 # Only now: who held the lock before may have published.
-                self._published = read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
+                self._published = read_manifest(self.folder) if os.path.lexists(self.folder / MANIFEST) else None
                 rows = max(1, shard_bytes // (2 * width))
                 self._spec = _next_spec(self._published) or BuildSpec(1, space, tuple(shape), rows)
                 self._check(space, tuple(shape))
@@ -193,10 +199,11 @@ class IndexBuilder:
             untouched = self._untouched()
             for shard in untouched:
                 # The new filter is made of them: one of damaged rows would never find these again.
-                read_whole(rows_path(self.folder / SHARDS, shard), shard.rows)
+                check_whole(rows_path(self.folder / SHARDS, shard), shard.rows)
             shards = list(untouched)
             for rows, labels in rechunk(self._everything(len(untouched)), self._spec.shard_rows):
-                shards.append(write_rows(self.folder / SHARDS, rows, labels))
+                start = sum(shard.count for shard in shards)
+                shards.append(write_rows(self.folder / SHARDS, rows, labels, start))
                 tell("shards", len(shards), len(shards))
             mapped = MappedRows(self.folder / SHARDS, shards, math.prod(self._spec.shape))
             tell("filter", 0, 1)
@@ -212,7 +219,10 @@ class IndexBuilder:
         return manifest
 
     def _stage(self, rows: Halves, labels: Labels) -> None:
-        self._staging.append(rows, labels)
+        step = max(1, PART_BYTES // (2 * rows.shape[1]))
+        for start in range(0, len(rows), step):
+            part = range(start, min(start + step, len(rows)))
+            self._staging.append(rows[part.start : part.stop], labels.take(part))
         if self._held_keys is not None:
             self._held_keys.add(labels)
 
@@ -255,7 +265,7 @@ class IndexBuilder:
     def _begun(self) -> Staging:
         for folder in (self.folder, self.folder / SHARDS):
             for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
-                unfinished.unlink(missing_ok=True)
+                remove_own(unfinished)
         return Staging(self.folder / f"{STAGING}-{self._spec.generation}", self._spec)
 
     def _labels(self, shard: IndexShard) -> Labels:
@@ -265,9 +275,10 @@ class IndexBuilder:
         """Delete what no manifest needs; what another process still has open on Windows waits for the next time."""
         used: Set[str] = {name for shard in manifest.shards for name in (shard.rows, shard.table)} | {manifest.filter}
         for path in (self.folder / SHARDS).iterdir():
-            if path.suffix in (ROWS_SUFFIX, TABLE_SUFFIX, FILTER_SUFFIX) and path.stem not in used:
+            ours = path.suffix in (ROWS_SUFFIX, TABLE_SUFFIX, FILTER_SUFFIX) and is_digest(path.stem)
+            if ours and path.stem not in used:
                 try:
-                    path.unlink(missing_ok=True)
+                    remove_own(path)
                 except PermissionError:
                     continue
         for path in self.folder.glob(f"{STAGING}-*"):

@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..files import write_whole
+from ..files import ForeignFileError, read_own, write_whole
 from .errors import ProtectedIndexError, damaged
+
+MAX_BYTES = 2**27
+"""A shard takes about 150 bytes of a manifest."""
 
 
 def write_checksummed(path: Path, content: dict[str, Any]) -> None:
@@ -28,12 +31,14 @@ def read_checksummed(path: Path) -> dict[str, Any]:
         ProtectedIndexError: the file cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_own(path, limit=MAX_BYTES)
+    except ForeignFileError as error:
+        raise damaged(path, f"cannot be read ({error.strerror})") from error
     except OSError as error:
         raise ProtectedIndexError(f"{path} cannot be read ({error.strerror}): is this a protected index?") from error
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     # Compared as written, byte by byte: JSON knows many spellings of the same content.
     if not isinstance(content, dict) or content.pop("checksum", None) is None or _sealed(content) != data:

@@ -29,8 +29,8 @@ from .manifest import Manifest, read_manifest
 from .rows import (
     Labels,
     MappedRows,
+    check_whole,
     read_labels,
-    read_whole,
     rows_path,
 )
 from .search.bounds import Candidates, Floats
@@ -165,7 +165,7 @@ class ProtectedIndex:
         found = list(self._rows.check_all())
         for shard in self.manifest.shards:
             for check in (
-                lambda shard=shard: read_whole(rows_path(self._shards, shard), shard.rows),
+                lambda shard=shard: check_whole(rows_path(self._shards, shard), shard.rows),
                 lambda shard=shard: read_labels(self._shards, shard),
             ):
                 try:

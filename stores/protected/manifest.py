@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..files import is_digest
 from .checksummed_json import read_checksummed, write_checksummed
 from .errors import IndexVersionError, ProtectedIndexError, damaged
 from .rows import IndexShard
 
 FORMAT = "diversity-guidance protected index"
-VERSION = 2
+VERSION = 3
 NAME = "manifest.json"
-DIGEST = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_manifest(folder: Path) -> Manifest:
         ProtectedIndexError: there is none.
     """
     path = folder / NAME
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ProtectedIndexError(
             f"There is no protected index in {folder}: build one there, or finish the one that was begun."
         )
@@ -92,10 +92,23 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         shards = tuple(IndexShard(**shard) for shard in content.pop("shards"))
         manifest = Manifest(**{**content, "shape": tuple(content["shape"])}, shards=shards)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise damaged(path, f"lacks what a manifest holds ({error})") from error
     # Digests become names of files: an index from a stranger must not reach outside its folder.
     digests = [digest for shard in shards for digest in (shard.rows, shard.table)] + [manifest.filter] * bool(shards)
-    if not all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in digests):
+    if not all(map(is_digest, digests)) or (not shards and manifest.filter != ""):
         raise damaged(path, "names files that are none of an index")
+    if not _is_sound(manifest):
+        raise damaged(path, "describes no index")
     return manifest
+
+
+def _is_sound(manifest: Manifest) -> bool:
+    counts = [manifest.generation, manifest.shard_rows, *manifest.shape, *(shard.count for shard in manifest.shards)]
+    return (
+        isinstance(manifest.space, str)
+        and bool(manifest.shape)
+        and all(type(count) is int and 0 < count < 2**48 for count in counts)
+        # The table of every shard says where it begins, so no two are equal.
+        and len({shard.table for shard in manifest.shards}) == len(manifest.shards)
+    )

@@ -14,13 +14,25 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
-from ..files import digest_of, write_named
+from ..files import (
+    MAX_WHOLE_BYTES,
+    digest_of,
+    digest_of_own,
+    own_size,
+    read_own,
+    write_named,
+)
 from .errors import damaged
 
 Halves = NDArray[np.float16]
 
 ROWS_SUFFIX, TABLE_SUFFIX = ".f16", ".safetensors"
+MAX_LABEL_BYTES = 2**14
+"""A name and a key together are shorter: the first is a file's, the second a hash."""
+
+HEADER_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,11 @@ class Labels:
 
     @classmethod
     def unpack(cls, tensors: dict[str, NDArray[np.generic]]) -> Labels:
-        """Inverse of ``pack``."""
+        """Inverse of ``pack``.
+
+        Raises:
+            ValueError: the tensors are not what ``pack`` gives.
+        """
         return cls(_unpack("names", tensors), _unpack("keys", tensors))
 
     @classmethod
@@ -72,15 +88,21 @@ class Labels:
         return Labels(tuple(self.names[place] for place in places), tuple(self.keys[place] for place in places))
 
 
-def write_rows(folder: Path, rows: Halves, labels: Labels) -> IndexShard:
-    """Write rows (n, D) and their table; the same content makes the same files.
+def write_rows(folder: Path, rows: Halves, labels: Labels, start: int) -> IndexShard:
+    """Write rows (n, D) and their table; the same content at the same place makes the same files.
+
+    Args:
+        folder: of the shards.
+        rows: the vectors.
+        labels: of each row.
+        start: number of the first row in the index, which makes the table of every shard its own.
 
     Raises:
         OSError: a file could not be written.
     """
     data = np.ascontiguousarray(rows, "<f2").view(np.uint8).data.cast("B")
     checks = np.array([zlib.crc32(row.tobytes()) for row in rows.astype("<f2", copy=False)], np.uint32)
-    table = safetensors.numpy.save({"checks": checks, **labels.pack()})
+    table = safetensors.numpy.save({"checks": checks, "start": np.array([start], np.int64), **labels.pack()})
     shard = IndexShard(len(rows), digest_of(data), digest_of(table))
     write_named(rows_path(folder, shard), shard.rows, data)
     write_named(table_path(folder, shard), shard.table, table)
@@ -97,19 +119,63 @@ def table_path(folder: Path, shard: IndexShard) -> Path:
     return folder / (shard.table + TABLE_SUFFIX)
 
 
-def read_whole(path: Path, digest: str) -> bytes:
-    """Read a file that is named by its content.
+def read_whole(path: Path, digest: str, limit: int = MAX_WHOLE_BYTES) -> bytes:
+    """Read a file that is named by its content; one that is larger than the limit, or no file, is not read.
 
     Raises:
-        IndexDamagedError: it is missing, unreadable or not what was written.
+        IndexDamagedError: it is missing, unreadable, too large or not what was written.
     """
     try:
-        data = path.read_bytes()
+        data = read_own(path, limit=limit)
     except OSError as error:
         raise damaged(path, f"cannot be read ({error.strerror})") from error
     if digest_of(data) != digest:
         raise damaged(path, "does not hold what was written")
     return data
+
+
+def check_whole(path: Path, digest: str) -> None:
+    """Check a file of any size that is named by its content.
+
+    Raises:
+        IndexDamagedError: it is missing, unreadable or not what was written.
+    """
+    try:
+        found = digest_of_own(path)
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror})") from error
+    if found != digest:
+        raise damaged(path, "does not hold what was written")
+
+
+def read_tensors(path: Path, digest: str, limit: int = MAX_WHOLE_BYTES) -> dict[str, NDArray[np.generic]]:
+    """Read a safetensors file that is named by its content.
+
+    Raises:
+        IndexDamagedError: it is missing, unreadable, too large, not what was written, or holds no tensors.
+    """
+    data = read_whole(path, digest, limit)
+    try:
+        return safetensors.numpy.load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise damaged(path, f"holds no tensors ({error})") from error
+
+
+def read_table(folder: Path, shard: IndexShard) -> tuple[NDArray[np.uint32], Labels]:
+    """Checksums, names and keys of a shard's rows.
+
+    Raises:
+        IndexDamagedError: the table is damaged, or is not one of as many rows.
+    """
+    path = table_path(folder, shard)
+    tensors = read_tensors(path, shard.table, HEADER_BYTES + shard.count * MAX_LABEL_BYTES)
+    try:
+        checks, labels = tensors["checks"], Labels.unpack(tensors)
+        if checks.dtype != np.uint32 or not len(checks) == len(labels.names) == len(labels.keys) == shard.count:
+            raise ValueError(f"it is not one of {shard.count} rows")
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, f"is not a table ({error})") from error
+    return checks.reshape(-1).view(np.uint32), labels
 
 
 def read_labels(folder: Path, shard: IndexShard) -> Labels:
@@ -118,7 +184,7 @@ def read_labels(folder: Path, shard: IndexShard) -> Labels:
     Raises:
         IndexDamagedError: the table is damaged.
     """
-    return Labels.unpack(safetensors.numpy.load(read_whole(table_path(folder, shard), shard.table)))
+    return read_table(folder, shard)[1]
 
 
 class MappedRows:
@@ -135,9 +201,10 @@ class MappedRows:
 
     def __init__(self, folder: Path, shards: Sequence[IndexShard], width: int) -> None:
         self._paths = [rows_path(folder, shard) for shard in shards]
-        self.blocks = [_mapped(path, shard.count, width) for path, shard in zip(self._paths, shards, strict=True)]
-        tables = [read_whole(table_path(folder, shard), shard.table) for shard in shards]
-        self._checks = [safetensors.numpy.load(table)["checks"] for table in tables]
+        # Equal rows are one file, which is mapped once.
+        mapped = {shard: _mapped(rows_path(folder, shard), shard.count, width) for shard in set(shards)}
+        self.blocks = [mapped[shard] for shard in shards]
+        self._checks = [read_table(folder, shard)[0] for shard in shards]
         self._starts = np.cumsum([0, *(shard.count for shard in shards)])
         self._width = width
 
@@ -185,7 +252,7 @@ class MappedRows:
 
 def _mapped(path: Path, count: int, width: int) -> Halves:
     try:
-        size = path.stat().st_size
+        size = own_size(path)
     except OSError as error:
         raise damaged(path, f"cannot be read ({error.strerror})") from error
     if size != count * width * 2:
@@ -201,7 +268,14 @@ def _pack(name: str, texts: Sequence[str]) -> dict[str, NDArray[np.generic]]:
 
 
 def _unpack(name: str, tensors: dict[str, NDArray[np.generic]]) -> tuple[str, ...]:
-    data, ends = tensors[name].tobytes(), tensors[f"{name}_ends"].tolist()
+    data, ends = tensors[name], tensors[f"{name}_ends"]
+    if data.dtype != np.uint8 or data.ndim != 1 or ends.dtype != np.int64 or ends.ndim != 1:
+        raise ValueError(f"its {name} are no text")
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if len(ends) else ends
+    if len(ends) and (bool((ends < starts).any()) or ends[0] < 0 or ends[-1] != len(data)):
+        raise ValueError(f"its {name} end elsewhere")
+    text = data.tobytes()
     return tuple(
-        data[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends[:-1]], ends, strict=True)
+        text[start:end].decode("utf-8", "surrogatepass")
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     )

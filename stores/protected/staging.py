@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-from ..files import UNFINISHED_SUFFIX, digest_of, write_whole
+from ..files import UNFINISHED_SUFFIX, digest_of, is_plain_folder, remove_own, write_whole
 from .checksummed_json import read_checksummed, write_checksummed
 from .errors import IndexSpaceError, damaged
-from .rows import Halves, Labels, read_whole
+from .rows import Halves, Labels, read_tensors
 
 HEAD = "head.json"
 SUFFIX = ".safetensors"
+PART = re.compile("[0-9]{8,}-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,12 @@ class Staging:
         self.folder = folder
         self.spec = spec
         head = {"space": spec.space, "shape": list(spec.shape), "shard_rows": spec.shard_rows}
+        if folder.exists() and not is_plain_folder(folder):
+            raise damaged(folder, "is a link or no folder")
         if (folder / HEAD).is_file():
             begun = read_checksummed(folder / HEAD)
+            if not isinstance(begun.get("space"), str) or not isinstance(begun.get("shape"), list):
+                raise damaged(folder / HEAD, "describes no build")
             if (begun["space"], begun["shape"]) != (head["space"], head["shape"]):
                 raise IndexSpaceError(
                     f"A build of {begun['space']} {tuple(begun['shape'])} was begun in {folder.parent} and this one is "
@@ -64,8 +70,9 @@ class Staging:
             folder.mkdir(parents=True, exist_ok=True)
             write_checksummed(folder / HEAD, head)
         for path in folder.glob(f"*{UNFINISHED_SUFFIX}"):
-            path.unlink(missing_ok=True)
-        self._parts = [(path, path.stem.partition("-")[2]) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+            remove_own(path)
+        found = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if PART.fullmatch(path.stem)]
+        self._parts = [(path, path.stem.partition("-")[2]) for path in found]
 
     def append(self, rows: Halves, labels: Labels) -> None:
         """Keep rows (n, D) and their labels, as a whole or not at all.
@@ -86,8 +93,7 @@ class Staging:
         Raises:
             IndexDamagedError: a part is not what was written.
         """
-        for tensors in self._read():
-            yield tensors["rows"], Labels.unpack(tensors)
+        yield from self._read()
 
     def labels(self) -> Labels:
         """Names and keys of everything that was kept.
@@ -95,19 +101,25 @@ class Staging:
         Raises:
             IndexDamagedError: a part is not what was written.
         """
-        return Labels.concat([Labels.unpack(tensors) for tensors in self._read()])
+        return Labels.concat([labels for _, labels in self._read()])
 
     def discard_if_empty(self) -> None:
         """Leave no folder behind where nothing was kept."""
         if not self._parts:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _read(self) -> Iterator[dict[str, Any]]:
+    def _read(self) -> Iterator[tuple[Halves, Labels]]:
         for path, digest in self._parts:
-            tensors = safetensors.numpy.load(read_whole(path, digest))
-            if tensors["rows"].shape[1:] != (np.prod(self.spec.shape),):
+            tensors = read_tensors(path, digest)
+            try:
+                rows, labels = tensors["rows"], Labels.unpack(tensors)
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(path, f"is no part of a build ({error})") from error
+            if rows.dtype != np.float16 or rows.shape != (len(labels.names), math.prod(self.spec.shape)):
                 raise damaged(path, "holds vectors of another size")
-            yield tensors
+            if len(labels.keys) != len(labels.names) or not bool(np.isfinite(rows).all()):
+                raise damaged(path, "holds what no build keeps")
+            yield rows.view(np.float16), labels
 
 
 def rechunk(parts: Iterator[tuple[Halves, Labels]], rows: int) -> Iterator[tuple[Halves, Labels]]:
