@@ -1,4 +1,4 @@
-"""The command line: ``diversity-guidance demo | bench | index | report``.
+"""The command line: ``diversity-guidance demo | bench | index | report``, or ``python cli.py`` in the pack's folder.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``; only the chosen one is
 imported, so that ``--help`` answers at once and a missing extra is only missed where it is needed.
@@ -7,21 +7,29 @@ imported, so that ``--help`` answers at once and a missing extra is only missed 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 COMMANDS = {
     "demo": ("demo.run", "draw the same prompt alike, then different, on the embedded model"),
     "bench": ("benchmarks.command", "measure speed, memory and the gain in diversity"),
     "index": ("indexing.command", "build, change and look into Protected Indexes"),
-    "report": ("metrics.command", "measure the diversity of a folder of pictures"),
+    "report": ("metrics.command", "measure the diversity of a folder of images"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; bad input ends in a sentence and exit code 2."""
+    from . import __version__  # Here, since a script has no package until it is made.
+
+    _print_every_character()
     parser = argparse.ArgumentParser(prog="diversity-guidance", description="Diversity Guidance without ComfyUI.")
+    parser.add_argument("--version", action="version", version=f"diversity-guidance {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if word in COMMANDS), None)
@@ -45,5 +53,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _print_every_character() -> None:
+    """Let escapes stand for what a console or a pipe cannot show, such as a name in another script under cp1252."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _package() -> ModuleType:
+    """The package around this file, under the name that pip would give it: nothing needs to be installed."""
+    folder = Path(__file__).resolve().parent
+    # Python puts the folder of a script first, where its `nodes` or `metrics` would stand before others' modules.
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != folder]
+    spec = spec_from_file_location(
+        "diversity_guidance", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None and spec.loader is not None
+    package = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return package
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main() if __package__ else import_module(".cli", _package().__name__).main())

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
-from diversity_guidance import cli
+from diversity_guidance import __version__, cli
 from diversity_guidance.benchmarks import repellency
+from PIL import Image
+from project.tree import ROOT
 
 
 class Command(ModuleType):
@@ -100,6 +106,43 @@ def test_help_answers_without_importing_any_command() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert all(name in result.stdout for name in cli.COMMANDS)
     assert "bench  " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "how", [["-m", "diversity_guidance"], ["-m", "diversity_guidance.cli"], ["pack folder/cli.py"]]
+)
+def test_every_way_to_start(tmp_path: Path, how: list[str]) -> None:
+    """In a pack's folder nothing is installed, and the folder has a name of its own."""
+    environment = dict(os.environ)
+    if how[0] != "-m":
+        environment.pop("PYTHONPATH", None)
+        (tmp_path / "pack folder").symlink_to(ROOT, target_is_directory=True)
+    start = [sys.executable, *how]
+    result = subprocess.run([*start, "--version"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (result.returncode, result.stdout) == (0, f"diversity-guidance {__version__}\n"), result.stderr
+    result = subprocess.run([*start, "report", "none"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (result.returncode, result.stderr) == (2, "diversity-guidance report: There is no folder none.\n")
+
+
+def test_a_console_that_cannot_show_a_name(tmp_path: Path) -> None:
+    """And the files that were asked for are written, whatever can be shown."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed, name in enumerate(["a.png", "壊れた.png", os.fsdecode(b"caf\xe9.png")]):
+        levels = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        with (folder / name).open("wb") as file:
+            Image.fromarray(levels).save(file, "PNG")
+    (folder / "空.png").touch()
+    words = ["report", str(folder), "--space", "layout", "--json", "--html", "--csv", "--output", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "diversity_guidance", *words]
+    result = subprocess.run(command, capture_output=True, encoding="cp1252", env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "4 of 4 images" in result.stderr
+    assert "\\u7a7a.png: cannot identify image file" in result.stdout
+    content = json.loads((tmp_path / "out/diversity-report.json").read_text(encoding="utf-8"))
+    assert content["files"] == ["a.png", "caf\\udce9.png", "壊れた.png", "空.png"]
+    assert "壊れた.png" in (tmp_path / "out/diversity-report.html").read_text(encoding="utf-8")
 
 
 def test_a_small_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
