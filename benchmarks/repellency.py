@@ -21,9 +21,11 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from ..guidance.references import MIN_BOUNDED, MIN_VALUES, References
 from ..guidance.repellency.guidance import RepellencySettings
-from ..kernels.shields.field import shield_field, squared_norms
-from ..kernels.shields.prefix_norms import Leading, leading_columns, sparse_field
+from ..guidance.repellency.shields import Radii, Shields
+from ..kernels.shields.distance_bounds import DistanceBounds
+from ..kernels.shields.field import squared_norms
 from ..kernels.shields.reference_blocks import read_chunks
 from .peak_memory import peak_bytes
 
@@ -75,45 +77,28 @@ class Cost:
     extra_bytes: int
 
 
-@dataclass(frozen=True)
-class Bank:
-    """A bank, and what the guidance keeps of it during a run.
-
-    Attributes:
-        latents: shape (N, D).
-        norms: their squared norms, shape (N,).
-        leading: their first columns' squared norms; None where rows are too short.
-    """
-
-    latents: Tensor
-    norms: Tensor
-    leading: Leading | None
-
-
-def read_bank(points: Tensor, bank: Bank) -> Tensor:
+def read_bank(points: Tensor, bank: References) -> Tensor:
     """The floor: every stored value becomes a float32 once, by way of one chunk of memory, and is added up."""
     total = points.new_zeros(())
-    for _, chunk in read_chunks(bank.latents, points):
+    for _, chunk in read_chunks(bank.blocks, points):
         total += chunk.sum()
     return total
 
 
-def published(points: Tensor, bank: Bank) -> Tensor:
+def published(points: Tensor, bank: References) -> Tensor:
     """Equation 5 as it is printed: all differences at once, a tensor of batch x references x latent."""
-    differences = points[:, None] - bank.latents.to(points.dtype)
+    differences = points[:, None] - bank.blocks[0].to(points.dtype)
     distances = differences.norm(dim=2, keepdim=True)
     return ((_radius(points, SPARSE_RADIUS) / distances - 1).relu() * differences).sum(1)
 
 
-def kernel(points: Tensor, bank: Bank, share: float) -> Tensor:
-    """The kernel as the guidance calls it: references are ruled out by their first columns where rows are long."""
-    radius = _radius(points, share)
-    if bank.leading is None:
-        return shield_field(points, bank.latents, radius, norms=bank.norms).delta
-    return sparse_field(points, bank.latents, radius, bank.leading, norms=bank.norms).delta
+def kernel(points: Tensor, bank: References, share: float) -> Tensor:
+    """Equation 5 as a sampling step runs it: of large banks, bounds tell which references are read at all."""
+    radii = Radii(points.new_full((len(points),), _radius(points, share)), None)
+    return Shields(points, radii, bank).push()
 
 
-METHODS: dict[str, Callable[[Tensor, Bank], Tensor]] = {
+METHODS: dict[str, Callable[[Tensor, References], Tensor]] = {
     "one read": read_bank,
     # One contact for every estimate.
     "sparse contacts": partial(kernel, share=SPARSE_RADIUS),
@@ -177,14 +162,19 @@ def measure(case: Case, repeats: int) -> Cost:
     return Cost(median(evaluations), median(reads), extra)
 
 
-def prepared(latents: Tensor, points: Tensor) -> Bank:
-    """The bank of these latents, prepared a row at a time: memory once used would hide what the method needs."""
+def prepared(latents: Tensor, points: Tensor) -> References:
+    """The bank of these latents, prepared a few rows at a time: memory once used would hide what the method needs."""
     norms = torch.cat([squared_norms(row[None], points) for row in latents])
-    leading = leading_columns(latents[:1], points)
-    if leading is not None:
-        rest = [squared_norms(row[None], points, columns=leading.columns) for row in latents[1:]]
-        leading = Leading(leading.columns, torch.cat([leading.norms, *rest]))
-    return Bank(latents, norms, leading)
+    bounds = None
+    if len(latents) >= MIN_BOUNDED and latents.shape[1] >= MIN_VALUES:
+        bounds = DistanceBounds.of(latents[:MIN_BOUNDED], points)
+        for part in latents[MIN_BOUNDED:].split(1):
+            bounds = bounds.joined(part, points, None, None)
+    return References((latents,), range(len(latents)), _same, norms, 0.0, None, bounds)
+
+
+def _same(chunk: Tensor) -> Tensor:
+    return chunk
 
 
 def _cases(arguments: argparse.Namespace) -> Iterator[Case]:
@@ -206,7 +196,7 @@ def _radius(points: Tensor, share: float) -> float:
     return share * math.sqrt(2 * points.shape[1])
 
 
-def _seconds(method: Callable[[Tensor, Bank], Tensor], points: Tensor, bank: Bank) -> float:
+def _seconds(method: Callable[[Tensor, References], Tensor], points: Tensor, bank: References) -> float:
     start = time.process_time()
     method(points, bank)
     return time.process_time() - start

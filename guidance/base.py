@@ -217,12 +217,56 @@ class Chain(Guidance):
         return any(guidance.guarantees for guidance in self.guidances)
 
 
-def movable(mask: Tensor, run: SamplingRun) -> Tensor:
-    """Where latents may change, shape (D,) of 0 and 1: where the mask lets at least half through for every sample.
+@dataclass(frozen=True)
+class DenoiseMask:
+    """Where the samples of a run may change at all.
 
-    Samples with masks of their own are compared where all of them may change, so that a distance means the same for
-    each.
+    A soft mask counts wherever it is above 0: what a sampler blends there it may move, in every step or, with
+    Differential Diffusion, in later ones.
+
+    Attributes:
+        rows: 1 where a sample may change and 0 where it is held, shape (B, D).
+        alike: whether all rows are the same.
     """
-    samples = len(mask) if mask.ndim > len(run.latent_shape) else 1
-    full = mask.to(run.device).broadcast_to((samples, *run.latent_shape))
-    return (full.flatten(1) >= 0.5).all(0).float()
+
+    rows: Tensor
+    alike: bool
+
+    @classmethod
+    def of(cls, mask: Tensor | None, run: SamplingRun) -> DenoiseMask | None:
+        """From a mask in [0, 1] that broadcasts to the latents, of one sample or of each; None for everywhere."""
+        if mask is None:
+            return None
+        samples = len(mask) if mask.ndim > len(run.latent_shape) else 1
+        full = mask.to(run.device).broadcast_to((samples, *run.latent_shape))
+        return cls._of(full.flatten(1) > 0, run.batch_size)
+
+    @classmethod
+    def _of(cls, allowed: Tensor, batch_size: int) -> DenoiseMask | None:
+        alike = bool((allowed == allowed[:1]).all())
+        if alike and bool(allowed[:1].all()):
+            return None
+        return cls((allowed[:1] if alike else allowed).float().expand(batch_size, -1), alike)
+
+    @property
+    def distinct(self) -> Tensor:
+        """The rows that differ, shape (1, D) or (B, D)."""
+        return self.rows[:1] if self.alike else self.rows
+
+    @property
+    def shares(self) -> Tensor:
+        """Part of each sample that may change, shape (B,)."""
+        return self.rows.mean(1)
+
+    @property
+    def common_shares(self) -> Tensor:
+        """Part of two samples in which both may change, shape (B, B)."""
+        return self.rows @ self.rows.T / self.rows.shape[1]
+
+    def union(self, other: DenoiseMask | None) -> DenoiseMask | None:
+        """Where either mask lets a sample change; the very mask where the other adds nothing."""
+        if other is None:
+            return None
+        if bool((other.rows <= self.rows).all()):
+            return self
+        return self._of(torch.maximum(self.rows, other.rows) > 0, len(self.rows))

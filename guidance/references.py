@@ -13,17 +13,20 @@ import torch
 from torch import Tensor
 
 from ..kernels.scale import typical_distance
+from ..kernels.shields.distance_bounds import DIMENSIONS, DistanceBounds
 from ..kernels.shields.field import squared_norms
-from ..kernels.shields.prefix_norms import Leading, leading_columns
 from ..kernels.shields.reference_blocks import Elementwise, Transform
-from .base import SamplingRun
+from .base import DenoiseMask, SamplingRun
 from .latent_map import LatentMap
 
 SCALE_SAMPLE = 64
 """References from which the typical distance is measured: pictures differ in contrast, but not by much."""
 
-FEWEST_RULED_OUT = 128
+MIN_BOUNDED = 128
 """Fewer references are always read as a whole: it takes no time, and tells how near the nearest is."""
+
+MIN_VALUES = 4 * DIMENSIONS
+"""Smaller latents are too: bounds would cost what they save."""
 
 
 class View(Protocol):
@@ -123,8 +126,8 @@ class JoinedIds:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Protected pictures that are to be compared.
+class Candidates:
+    """Protected images that are to be compared.
 
     Attributes:
         blocks: raw latents, each (N, ...).
@@ -147,11 +150,12 @@ class References:
     Attributes:
         blocks: raw latents as the sources hold them, on the run's device, each (N, C, ...).
         ids: identity of each reference, numbered through the blocks.
-        transform: maps a chunk of them to the model's space, and zeroes what a mask holds.
-        norms: squared norms after the transform, shape (N,).
-        typical: typical distance between unrelated pictures, measured from them; 0 without references.
-        leading: what rules references out by their first values; None where all are read.
-        found: where the protected pictures among them are stored, as (index, number).
+        transform: maps a chunk of them to the model's space.
+        norms: squared norms after the transform, shape (N,), or where masks let samples change, shape (1 or B, N).
+        typical: typical distance between unrelated images, measured from them; 0 without references.
+        mask: where samples may change; None for everywhere.
+        bounds: tells which references may be near; None where all are read.
+        found: where the protected images among them are stored, as (index, number).
     """
 
     blocks: tuple[Tensor, ...]
@@ -159,30 +163,35 @@ class References:
     transform: Transform
     norms: Tensor
     typical: float
-    leading: Leading | None = None
+    mask: DenoiseMask | None = None
+    bounds: DistanceBounds | None = None
     found: frozenset[tuple[int, int]] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def joined(self, found: Found) -> References:
-        """These references, then the ones found; nothing of the former is computed again."""
-        if len(found) == 0:
+    def joined(self, candidates: Candidates) -> References:
+        """These references, then the candidates; nothing of the former is computed again."""
+        if len(candidates) == 0:
             return self
-        like = self.norms.new_empty((0, found.blocks[0][0].numel()))
-        norms = torch.cat([self.norms, squared_norms(found.blocks, like, self.transform)])
+        like = self.norms.new_empty((0, candidates.blocks[0][0].numel()))
+        mask = None if self.mask is None else self.mask.distinct
+        norms = squared_norms(candidates.blocks, like, self.transform, mask)
+        bounds = self.bounds and self.bounds.joined(
+            candidates.blocks, like, self.transform, None if mask is None else mask[0]
+        )
         return replace(
             self,
-            leading=self.leading and self.leading.joined(found.blocks, like),
-            blocks=self.blocks + found.blocks,
-            ids=JoinedIds([self.ids, found.ids]),
-            norms=norms,
-            found=self.found.union(found.places),
+            bounds=bounds,
+            blocks=self.blocks + candidates.blocks,
+            ids=JoinedIds([self.ids, candidates.ids]),
+            norms=torch.cat([self.norms, norms], -1),
+            found=self.found.union(candidates.places),
         )
 
 
 @dataclass(frozen=True)
-class Gathered:
+class RunReferences:
     """The references that fit a run, before a mask is known.
 
     Attributes:
@@ -197,38 +206,32 @@ class Gathered:
     notes: tuple[str, ...]
     typical: float
 
-    def seen_through(self, mask: Tensor | None, run: SamplingRun) -> References:
-        """Prepare the references for comparison where the mask is 1.
-
-        Args:
-            mask: shape (D,), 1 where the picture may change and 0 elsewhere; None for everywhere.
-            run: gives the map to the model's space.
-        """
-        like = torch.empty((0, torch.Size(run.latent_shape).numel()), device=run.device)
-        transform = _transform(mask, run)
-        norms = squared_norms(self.blocks, like, transform)
-        leading = None
-        if isinstance(transform, Elementwise) and len(self.ids) >= FEWEST_RULED_OUT:
-            leading = leading_columns(self.blocks, like, transform)
-        return References(self.blocks, self.ids, transform, norms, self.typical, leading)
+    def masked(self, mask: DenoiseMask | None, run: SamplingRun) -> References:
+        """Prepare the references for comparison where a mask lets samples change; None for everywhere."""
+        values = torch.Size(run.latent_shape).numel()
+        like, transform = torch.empty((0, values), device=run.device), _transform(run)
+        rows = None if mask is None else mask.distinct
+        norms = squared_norms(self.blocks, like, transform, rows)
+        bounds = None
+        # With a mask for each sample, the numbers of a reference would be others for each.
+        if len(self.ids) >= MIN_BOUNDED and values >= MIN_VALUES and (mask is None or mask.alike):
+            bounds = DistanceBounds.of(self.blocks, like, transform, None if rows is None else rows[0])
+        return References(self.blocks, self.ids, transform, norms, self.typical, mask, bounds)
 
 
-def _transform(mask: Tensor | None, run: SamplingRun) -> Transform:
-    """The map of rows (n, D) to the model's space that zeroes what a mask holds."""
-    held = 1.0 if mask is None else mask.double().cpu()
+def _transform(run: SamplingRun) -> Transform:
+    """The map of rows (n, D) to the model's space."""
     found = LatentMap.of(run.to_model_space, run.latent_shape)
     if found is not None:
-        scale, offset = ((part * held).to(run.device, torch.float32) for part in (found.scale, found.offset))
-        return Elementwise(scale, offset)
+        return Elementwise(*(part.to(run.device, torch.float32) for part in (found.scale, found.offset)))
 
     def transform(chunk: Tensor) -> Tensor:
-        mapped = run.to_model_space(chunk.view(-1, *run.latent_shape)).reshape(len(chunk), -1)
-        return mapped if mask is None else mapped * mask
+        return run.to_model_space(chunk.view(-1, *run.latent_shape)).reshape(len(chunk), -1)
 
     return transform
 
 
-def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequence[Tensor] = ()) -> Gathered:
+def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequence[Tensor] = ()) -> RunReferences:
     """Collect what fits the run from every source.
 
     Args:
@@ -245,7 +248,7 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
     counted = "1 reference" if left_out == 1 else f"{left_out} references"
     verb = "was" if left_out == 1 else "were"
     notes = (f"{counted} of another picture size {verb} left out.",) if left_out else ()
-    return Gathered(
+    return RunReferences(
         blocks, tuple(name for view in views for name in view.ids), notes, _typical((*blocks, *further), run)
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from .protection_record import ProtectionRecord
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class StepRecord:
         method: the guidance's name.
         sigma: noise level.
         progress: place in the run, 0 to 1.
-        radius: the shield radius in force, in the model's latent space; 0 for methods without one.
+        radius: the shield radius in force, in the model's latent space, the largest where masks make samples' differ; 0
+            for methods without one.
         samples: one record a sample.
     """
 
@@ -88,6 +88,14 @@ class Violation:
     radius: float
 
 
+class MethodRecord(Protocol):
+    """What one method tells of a run beside its steps, such as what became of protected images."""
+
+    def sentence(self) -> str:
+        """For the face of a node."""
+        ...
+
+
 @dataclass
 class Trace:
     """The record of one run.
@@ -98,7 +106,7 @@ class Trace:
         violations: final latents that are still inside a shield, where the method promises that none is.
         finished: whether ``finish`` was called, false after an interrupt.
         final_nearest: L2 distance of each final latent to its nearest reference, in the order of the batch.
-        protections: what was done for the pictures of a Protected Index, where there is one.
+        records: what methods tell of the run beside their steps.
         inactive: why the method does not act in this run, as the end of a sentence; "" where it may.
         not_finite: final samples that hold NaN or infinity.
     """
@@ -108,7 +116,7 @@ class Trace:
     violations: list[Violation] = field(default_factory=list)
     finished: bool = False
     final_nearest: list[float] = field(default_factory=list)
-    protections: list[ProtectionRecord] = field(default_factory=list)
+    records: list[MethodRecord] = field(default_factory=list)
     inactive: str = ""
     not_finite: list[int] = field(default_factory=list)
 
@@ -121,7 +129,7 @@ class Trace:
             joined.notes += trace.notes
             joined.violations += trace.violations
             joined.final_nearest += trace.final_nearest
-            joined.protections += trace.protections
+            joined.records += trace.records
             joined.not_finite = sorted({*joined.not_finite, *trace.not_finite})
         joined.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
         return joined
@@ -162,7 +170,7 @@ class Trace:
                 f" {len(self.violations)} shields are still violated, worst: picture {worst.sample} at "
                 f"{worst.distance:.3g} from {worst.reference}, wanted {worst.radius:.3g}."
             )
-        return " ".join([sentence, *(record.sentence() for record in self.protections), *self.notes])
+        return " ".join([sentence, *(record.sentence() for record in self.records), *self.notes])
 
     def why_inactive(self) -> str:
         """Why no step was recorded, as the end of a sentence."""

@@ -96,7 +96,7 @@ def drawn(
             start = time.process_time()
             latents = model.sample(prompts, FIRST_SEED + number, steps=order.steps, cfg=order.cfg, guidance=guidance)
             facts: dict[str, float] = {"seconds": time.process_time() - start}
-            for record in guidance.trace.protections if guidance else ():
+            for record in guidance.trace.records if guidance else ():
                 facts |= {"searches": record.searches, "spared": record.spared}
             save_file({"latents": latents}, path, {name: str(value) for name, value in facts.items()})
             if number % 25 == 24 or number + 1 == count:

@@ -10,13 +10,13 @@ from torch import Tensor
 from ...stores.protected.errors import IndexSpaceError, ProtectedIndexError
 from ...stores.protected.index import ProtectedIndex
 from ..latent_map import LatentMap
-from ..protection_record import Approach, Nearness
 from .protected_search import nearest_pictures
+from .protection_record import NearestHit, NearestReference
 
 
 def latents_near(
     index: ProtectedIndex, latents: Sequence[Tensor], to_model_space: Callable[[Tensor], Tensor], radius: float
-) -> tuple[Nearness, ...]:
+) -> tuple[NearestReference, ...]:
     """The nearest protected picture of every latent.
 
     Args:
@@ -45,7 +45,7 @@ def latents_near(
             "The model's latent format mixes values, so that the samples cannot be compared with the protected index: "
             "wire the trace of Sparse Repellency, which compared them."
         )
-    found: list[Nearness] = []
+    found: list[NearestReference] = []
     for batch in latents:
         raw = batch.detach().to("cpu", torch.float32).flatten(1)
         # What storing a latent in its precision may have moved it by must not put it inside.
@@ -55,7 +55,7 @@ def latents_near(
     return tuple(found)
 
 
-def features_near(index: ProtectedIndex, features: Tensor, radius: float) -> tuple[Nearness, ...]:
+def features_near(index: ProtectedIndex, features: Tensor, radius: float) -> tuple[NearestReference, ...]:
     """The nearest protected picture by its features.
 
     Args:
@@ -69,15 +69,15 @@ def features_near(index: ProtectedIndex, features: Tensor, radius: float) -> tup
     _require_filled(index)
     distances, numbers = index.nearest(features)
     nearest = [
-        Approach("" if number < 0 else index.name(number), distance)
+        NearestHit("" if number < 0 else index.name(number), distance)
         for distance, number in zip(distances[:, 0].tolist(), numbers[:, 0].tolist(), strict=True)
     ]
     return tuple(_numbered(nearest, [radius] * len(nearest), 0))
 
 
-def _numbered(nearest: Sequence[Approach], radii: Sequence[float], first: int) -> list[Nearness]:
+def _numbered(nearest: Sequence[NearestHit], radii: Sequence[float], first: int) -> list[NearestReference]:
     return [
-        Nearness(number, approach.picture, approach.distance, approach.distance < radius)
+        NearestReference(number, approach.picture, approach.distance, approach.distance < radius)
         for number, (approach, radius) in enumerate(zip(nearest, radii, strict=True), start=first)
     ]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.search.neighbour_list import Watch
 from ..latent_map import LatentMap
-from ..protection_record import Approach
+from .protection_record import NearestHit
 
 SEARCH_MARGIN = 1e-3
 """Shields are searched with a radius larger by this share: kernels that test the surface must know all of it."""
@@ -52,7 +52,9 @@ def pictures_inside(
     return hits.numbers[kept].tolist(), hits.vectors[kept]
 
 
-def nearest_pictures(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float = 0.0) -> list[Approach]:
+def nearest_pictures(
+    index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float = 0.0
+) -> list[NearestHit]:
     """The nearest picture of one index to each raw latent (B, D), by distance in the model's space.
 
     Args:
@@ -66,7 +68,7 @@ def nearest_pictures(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, 
     found = []
     for point, candidates in zip(raw, numbers, strict=True):
         if int(candidates[0]) < 0:
-            found.append(Approach("", math.inf))
+            found.append(NearestHit("", math.inf))
             continue
         known, vectors = candidates.tolist(), torch.from_numpy(index.read(candidates.numpy()))
         if radius > 0 and not latent_map.is_uniform:
@@ -74,7 +76,7 @@ def nearest_pictures(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, 
             known, vectors = [*known, *inside], torch.cat([vectors, more])
         lengths = latent_map.lengths(vectors - point)
         best = int(lengths.argmin())
-        found.append(Approach(index.name(known[best]), float(lengths[best])))
+        found.append(NearestHit(index.name(known[best]), float(lengths[best])))
     return found
 
 

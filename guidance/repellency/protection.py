@@ -1,6 +1,6 @@
 """Protected Indexes during one run: of millions of references, those in whose shields an estimate may be.
 
-Where an inpainting mask holds part of the picture, distances of whole pictures say nothing, and every protected picture
+Where an inpainting mask holds part of the image, distances of whole pictures say nothing, and every protected picture
 is read.
 """
 
@@ -11,21 +11,22 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ...kernels.shields.field import Contacts, shield_field
+from ...kernels.shields.field import Contacts, shield_field, working_points
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.search.neighbour_list import Watch
 from ...stores.protected.spaces import latent_space, told
-from ..base import SamplingRun
+from ..base import DenoiseMask, SamplingRun
 from ..latent_map import LatentMap
-from ..protection_record import Approach, Guarded, ProtectionRecord
 from ..references import (
     SCALE_SAMPLE,
-    Found,
+    Candidates,
     JoinedIds,
     References,
 )
 from .protected_search import nearest_pictures, pictures_inside
+from .protection_record import NearestHit, ProtectionRecord, SampleProtection
 from .records import triples
+from .shields import Shields
 
 
 class Protection:
@@ -42,7 +43,7 @@ class Protection:
         self._watches = [Watch(index) for index in self._indexes]
         self._first = 0
         self._reads_all = False
-        self._before = [Approach("", math.inf)] * run.batch_size
+        self._before = [NearestHit("", math.inf)] * run.batch_size
 
     @classmethod
     def of(cls, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> Protection | None:
@@ -60,17 +61,17 @@ class Protection:
         """Some of the raw latents of every index, each (n, C, ...), to measure their scale."""
         return [index.sample(SCALE_SAMPLE) for index in self._indexes]
 
-    def seen_through(self, movable: Tensor | None, sources: References) -> tuple[References, list[str]]:
+    def masked(self, mask: DenoiseMask | None, sources: References) -> tuple[References, list[str]]:
         """What is compared in every step, and sentences for the user: with a mask, all protected pictures are."""
         self._first = len(sources)
-        held = movable is not None and not bool(movable.all())
+        held = mask is not None
         self._reads_all = held or self._map is None
         if not self._reads_all:
             return sources, []
-        why = "an inpainting mask holds part of the picture" if held else "the model's latent format mixes values"
-        note = f"Every protected picture was compared in every step, which is exact but slow, because {why}."
+        why = "an inpainting mask holds part of the image" if held else "the model's latent format mixes values"
+        note = f"Every protected image was compared in every step, which is exact but slow, because {why}."
         blocks = tuple(block for index in self._indexes for block in index.vectors())
-        return sources.joined(Found(blocks, JoinedIds([_Names(index) for index in self._indexes]))), [note]
+        return sources.joined(Candidates(blocks, JoinedIds([_Names(index) for index in self._indexes]))), [note]
 
     def near(self, points: Tensor, radius: float, known: References) -> References:
         """The known references, and the protected pictures in whose shields points (B, D) may be, none left out."""
@@ -83,56 +84,56 @@ class Protection:
             if new:
                 names = tuple(index.name(numbers[row]) for row in new)
                 places = tuple((place, numbers[row]) for row in new)
-                known = known.joined(Found((vectors[new].to(points.device),), names, places))
+                known = known.joined(Candidates((vectors[new].to(points.device),), names, places))
         return known
 
     def note(self, contacts: Contacts, references: References) -> None:
         """Remember how near estimates came to protected pictures while they were drawn."""
         for row, reference, distance in triples(contacts):
             if reference >= self._first and distance < self._before[row].distance:
-                self._before[row] = Approach(references.ids[reference], distance)
+                self._before[row] = NearestHit(references.ids[reference], distance)
 
     def note_unpushed(self, points: Tensor, always: References) -> None:
         """Remember how near final latents (B, D) are before they are corrected."""
         nearest = self._nearest(points, always)
         pairs = zip(self._before, nearest, strict=True)
-        self._before = [min(pair, key=lambda approach: approach.distance) for pair in pairs]
+        self._before = [min(pair, key=lambda hit: hit.distance) for pair in pairs]
 
-    def record(
-        self, points: Tensor, always: References, radius: float, contacts: Contacts, ensured: bool
-    ) -> ProtectionRecord:
-        """What became of the run's pictures.
+    def record(self, final: Shields, always: References, ensured: bool) -> ProtectionRecord:
+        """What became of the run's images.
 
         Args:
-            points: the final latents, shape (B, D), zero where a mask holds them.
+            final: the shields around the final latents.
             always: what is compared in every step.
-            radius: of every shield.
-            contacts: the shields in which the final latents are.
             ensured: whether they were moved outside where needed.
         """
-        inside = {row for row, reference, _ in triples(contacts) if reference >= self._first}
-        after = self._nearest(points, always)
+        inside = {row for row, reference, _ in triples(final.fixed.contacts) if reference >= self._first}
+        after = self._nearest(working_points(final.points), always)
+        # A radius of 0 also says that a mask lets nothing change, so that nothing was compared.
+        radii = final.radii.fixed.tolist()
         pictures = tuple(
-            Guarded(sample, self._before[sample], after[sample], sample not in inside) for sample in range(len(after))
+            SampleProtection(sample, self._before[sample], after[sample], radius > 0 and sample not in inside, radius)
+            for sample, radius in enumerate(radii)
         )
         searches = sum(watch.searched for watch in self._watches)
         spared = sum(watch.skipped for watch in self._watches)
-        return ProtectionRecord(sum(len(index) for index in self._indexes), radius, pictures, ensured, searches, spared)
+        return ProtectionRecord(sum(len(index) for index in self._indexes), pictures, ensured, searches, spared)
 
-    def _nearest(self, points: Tensor, always: References) -> list[Approach]:
-        """The nearest protected picture of every point (B, D); no picture at infinity for what is not a number."""
+    def _nearest(self, points: Tensor, always: References) -> list[NearestHit]:
+        """The nearest protected image of every point (B, D); none at infinity for what could not be compared."""
         if self._reads_all or self._map is None:
             blocks = always.blocks[-sum(len(index.vectors()) for index in self._indexes) :]
-            norms = always.norms[self._first :]
-            field = shield_field(points, blocks, 0.0, norms=norms, transform=always.transform)
+            norms = always.norms[..., self._first :]
+            mask = None if always.mask is None else always.mask.rows
+            field = shield_field(points, blocks, 0.0, mask=mask, norms=norms, transform=always.transform)
             pairs = zip(field.nearest_index.tolist(), field.nearest.tolist(), strict=True)
             return [
-                Approach("", math.inf) if number < 0 else Approach(always.ids[self._first + number], distance)
+                NearestHit("", math.inf) if number < 0 else NearestHit(always.ids[self._first + number], distance)
                 for number, distance in pairs
             ]
         raw = self._map.to_raw(points)
         found = [nearest_pictures(index, self._map, raw) for index in self._indexes]
-        return [min(approaches, key=lambda approach: approach.distance) for approaches in zip(*found, strict=True)]
+        return [min(hits, key=lambda hit: hit.distance) for hits in zip(*found, strict=True)]
 
 
 def check_latent_space(index: ProtectedIndex, latent_format: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ...kernels.shields.field import Contacts, ShieldField, working_points
+from ...kernels.shields.field import Contacts, working_points
 from ..references import Ids
 from ..trace import (
     CONTACTS_KEPT,
@@ -14,49 +14,81 @@ from ..trace import (
     SampleRecord,
     Violation,
 )
+from .protection_record import named
+from .shields import Shields
 
 
-def sample_records(
-    delta: Tensor, denoised: Tensor, nearest: Tensor, fixed: ShieldField, among: ShieldField, capped: Tensor, ids: Ids
-) -> tuple[SampleRecord, ...]:
+def sample_records(delta: Tensor, denoised: Tensor, shields: Shields, clipped: Tensor) -> tuple[SampleRecord, ...]:
     """What happened to each estimate at one evaluation.
 
     Args:
         delta: what it was moved by, shape (B, D).
         denoised: the estimates, shape (B, C, ...).
-        nearest: distance to the nearest reference or member of the batch, shape (B,).
-        fixed: shields around the references.
-        among: shields around the members of the batch.
-        capped: whether the cap shortened the push, shape (B,).
-        ids: identities of the references.
+        shields: the shields around what was measured.
+        clipped: whether the norm clip shortened the push, shape (B,).
     """
-    share = (delta.norm(dim=1) / working_points(denoised).norm(dim=1).clamp_min(1e-12)).tolist()
-    touched: list[list[Contact]] = [[] for _ in share]
-    members = [f"batch:{index}" for index in range(len(among.nearest))]
-    sides: tuple[tuple[Contacts, Ids | Sequence[str]], ...] = ((fixed.contacts, ids), (among.contacts, members))
-    for contacts, names in sides:
+    moves = (delta.norm(dim=1) / working_points(denoised).norm(dim=1).clamp_min(1e-12)).tolist()
+    touched: list[list[Contact]] = [[] for _ in moves]
+    for contacts, names in _sides(shields):
         for row, index, distance in triples(contacts):
             touched[row].append(Contact(names[index], distance))
     return tuple(
         SampleRecord(
             sample,
-            share[sample],
+            moves[sample],
             distance,
             tuple(sorted(touched[sample], key=lambda contact: contact.distance)[:CONTACTS_KEPT]),
             len(touched[sample]),
-            bool(capped[sample]),
+            bool(clipped[sample]),
         )
-        for sample, distance in enumerate(nearest.tolist())
+        for sample, distance in enumerate(shields.nearest().tolist())
     )
 
 
-def violations(contacts: Contacts, ids: Ids, radius: float) -> list[Violation]:
-    """The pairs that could not be parted; references are numbered before the members of the batch."""
-    count = len(ids)
+def violations(shields: Shields) -> list[Violation]:
+    """The pairs that could not be parted."""
+    radii = (shields.contact_radii.tolist(), shields.pair_radii.tolist())
     return [
-        Violation(row, ids[index] if index < count else f"batch:{index - count}", distance, radius)
-        for row, index, distance in triples(contacts)
+        Violation(row, names[index], distance, radius)
+        for (contacts, names), limits in zip(_sides(shields), radii, strict=True)
+        for (row, index, distance), radius in zip(triples(contacts), limits, strict=True)
     ]
+
+
+def mask_notes(shields: Shields, *, guaranteed: bool, protected: bool) -> list[str]:
+    """What a denoise mask kept from being compared: samples that it holds, and pairs that it gives nothing in common.
+
+    Args:
+        shields: around the final latents.
+        guaranteed: whether a guarantee was asked for.
+        protected: whether held samples are told of by the record of what is protected.
+    """
+    mask = shields.references.mask
+    if mask is None:
+        return []
+    free = mask.shares > 0
+    notes = []
+    if not protected and (held := (~free).nonzero().flatten().tolist()):
+        what = "Nothing is guaranteed for" if guaranteed else "Nothing was done for"
+        notes.append(f"{what} {named(held)}, where a mask lets nothing change.")
+    if shields.radii.pairs is not None:
+        apart = (mask.common_shares == 0) & free & free[:, None]
+        if pairs := apart.triu(1).nonzero().tolist():
+            notes.append(_unshared(pairs))
+    return notes
+
+
+def _unshared(pairs: Sequence[Sequence[int]]) -> str:
+    told = f"{named(pairs[0]).capitalize()} were not kept apart: their masks share nothing that may change."
+    if len(pairs) > 1:
+        told += f" Nor were {len(pairs) - 1} other pairs." if len(pairs) > 2 else " Nor was 1 other pair."
+    return told
+
+
+def _sides(shields: Shields) -> tuple[tuple[Contacts, Ids | Sequence[str]], ...]:
+    """Contacts with references and among the batch, and what each is called."""
+    members = [f"batch:{index}" for index in range(len(shields.points))]
+    return (shields.fixed.contacts, shields.references.ids), (shields.among.contacts, members)
 
 
 def triples(contacts: Contacts) -> list[tuple[int, int, float]]:

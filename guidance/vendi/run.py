@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.shields.field import working_points
-from ..base import SamplingRun, SamplingStep, movable
+from ..base import DenoiseMask, SamplingRun, SamplingStep
 from .directions import Described
 from .latent_features import LatentFeatures
 from .prompts import Prompts
@@ -80,9 +80,11 @@ class VendiRun:
 
     def seen_through(self, mask: Tensor | None) -> VendiRun:
         """The same run with pictures compared where an inpainting mask lets them change."""
-        if mask is None:
+        found = DenoiseMask.of(mask, self.run)
+        if found is None:
             return self
-        features = self.features.seen_through(movable(mask, self.run).view(self.run.latent_shape))
+        # Samples with masks of their own are compared where all of them may change.
+        features = self.features.seen_through(found.rows.amin(0).view(self.run.latent_shape))
         if features is self.features:
             return self
         exemplars = features.weighed(self.exemplars.features)

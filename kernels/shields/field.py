@@ -9,6 +9,7 @@ pairs, pairs at the radius) the difference itself is taken, one estimate at a ti
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,20 +45,15 @@ class Contacts:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def within(self, radius: float) -> Contacts:
-        """The pairs whose distance is below a smaller radius."""
-        inside = self.distances < radius
-        return Contacts(self.rows[inside], self.references[inside], self.distances[inside])
+    def take(self, chosen: Tensor) -> Contacts:
+        """Some of the pairs, by a mask (P,)."""
+        return Contacts(self.rows[chosen], self.references[chosen], self.distances[chosen])
 
     @classmethod
-    def joined(cls, parts: list[Contacts], like: Tensor) -> Contacts:
-        """One after the other; empty where there are none."""
-        none = torch.empty(0, dtype=torch.int64, device=like.device)
-        return cls(
-            torch.cat([none, *(part.rows for part in parts)]),
-            torch.cat([none, *(part.references for part in parts)]),
-            torch.cat([like.new_empty(0), *(part.distances for part in parts)]),
-        )
+    def inside(cls, distances: Tensor, radius: Tensor) -> Contacts:
+        """The pairs of a table of distances (B, N) that are below the radius, which broadcasts to it."""
+        rows, references = (distances < radius).nonzero(as_tuple=True)
+        return cls(rows, references, distances[rows, references])
 
 
 @dataclass(frozen=True)
@@ -80,84 +76,99 @@ class ShieldField:
 def shield_field(
     points: Tensor,
     references: Blocks,
-    radius: float,
+    radius: float | Tensor,
     *,
+    mask: Tensor | None = None,
     norms: Tensor | None = None,
     transform: Transform | None = None,
 ) -> ShieldField:
-    """Equation 5 with everything that was found on the way.
+    """Equation 5 with everything that was found on the way, exact at the surface too.
 
     Args:
-        points: estimates, shape (B, D), float32 or float64.
+        points: estimates, shape (B, D), float32 or float64; zero where the mask is.
         references: shape (N, ...) or several such blocks, any floating dtype; each is read once, and those that push
             once more.
-        radius: of every shield.
-        norms: squared norms of the transformed references, shape (N,), where they are at hand (``squared_norms``).
+        radius: of every shield, or one for each estimate, shape (B,).
+        mask: 1 where values count and 0 elsewhere, shape (B, D); None for everywhere. Estimates of which nothing counts
+            are infinitely far from everything.
+        norms: from ``squared_norms`` where they are at hand.
         transform: maps a chunk of references to the space of the points.
 
     Raises:
-        ValueError: the radius is negative or not a number, or the shapes do not fit.
+        ValueError: a radius is negative or not a number, or the shapes do not fit.
     """
     check_radius(radius)
-    squares, scale = _squared_distances(points, references, norms, transform)
+    reach = torch.as_tensor(radius, dtype=points.dtype, device=points.device).expand(len(points))[:, None]
+    squares, scale = _squared_distances(points, references, mask, norms, transform)
     slack = product_rounding(max(points.shape[1], 1)) * scale
-    near = squares < radius * radius + slack
-    doubtful = near & ((squares <= CLOSE * scale) | (squares > radius * radius - slack))
+    near = squares < reach.square() + slack
+    doubtful = near & ((squares <= CLOSE * scale) | (squares > reach.square() - slack))
     distances = squares.clamp_min(0).sqrt()
     delta = torch.zeros_like(points)
     for numbers, chunk in read_rows(references, near.any(0).nonzero().squeeze(1), points, transform):
         unsure = doubtful[:, numbers]
-        pull, exact = _remeasured(points, chunk, unsure, distances[:, numbers], radius, numbers)
+        pull, exact = _remeasured(points, chunk, unsure, distances[:, numbers], reach, numbers, mask)
         distances[:, numbers] = exact
-        weights = torch.where((exact < radius) & ~unsure, radius / exact - 1, 0.0)
-        delta += pull + weights.sum(1, keepdim=True) * points - weights @ chunk
-    rows, columns = (distances < radius).nonzero(as_tuple=True)
-    nearest, nearest_index = _nearest(distances)
-    return ShieldField(delta, nearest, nearest_index, Contacts(rows, columns, distances[rows, columns]))
+        weights = torch.where((exact < reach) & ~unsure, reach / exact - 1, 0.0)
+        delta += pull + masked(weights.sum(1, keepdim=True) * points - weights @ chunk, mask)
+    nearest, nearest_index = nearest_of(distances)
+    return ShieldField(delta, nearest, nearest_index, Contacts.inside(distances, reach))
 
 
-def batch_field(points: Tensor, radius: float) -> ShieldField:
+def batch_field(points: Tensor, radius: float | Tensor, mask: Tensor | None = None) -> ShieldField:
     """Equation 8 with everything that was found on the way; references are numbered as the points are.
 
     Args:
         points: estimates, shape (B, D), float32 or float64.
-        radius: of the shield around every member.
+        radius: of the shield around every member, or one for each pair, symmetric, shape (B, B).
+        mask: 1 where a member may change and 0 elsewhere, shape (B, D); a pair is compared where both
+            may, and infinitely far apart where that is nowhere.
 
     Raises:
-        ValueError: the radius is negative or not a number.
+        ValueError: a radius is negative or not a number.
     """
     check_radius(radius)
+    reach = torch.as_tensor(radius, dtype=points.dtype, device=points.device).expand(len(points), len(points))
     delta = torch.zeros_like(points)
     distances = points.new_full((len(points), len(points)), math.inf)
     for row in range(len(points) - 1):
         # Each pair once, so that its two pushes are opposite to the last bit.
-        differences = points[row] - points[row + 1 :]
-        exact = _lengths(differences)
+        shared = None if mask is None else mask[row] * mask[row + 1 :]
+        differences = masked(points[row] - points[row + 1 :], shared)
+        exact = lengths(differences)
+        if shared is not None:
+            exact[~shared.any(1)] = math.inf
         distances[row, row + 1 :] = distances[row + 1 :, row] = exact
-        inside = (exact < radius).nonzero().squeeze(1)
+        inside = (exact < reach[row, row + 1 :]).nonzero().squeeze(1)
         if len(inside):
             others = row + 1 + inside
-            pushes = _pushes(differences[inside], exact[inside], radius, row, others)
-            delta[row] += pushes.sum(0)
-            delta[others] -= pushes
-    rows, columns = (distances < radius).nonzero(as_tuple=True)
-    contacts = Contacts(rows, columns, distances[rows, columns])
-    nearest, nearest_index = _nearest(distances)
-    return ShieldField(delta, nearest, nearest_index, contacts)
+            where = None if shared is None else shared[inside]
+            found = pushes(differences[inside], exact[inside], reach[row, others], row, others.tolist(), where)
+            delta[row] += found.sum(0)
+            delta[others] -= found
+    nearest, nearest_index = nearest_of(distances)
+    return ShieldField(delta, nearest, nearest_index, Contacts.inside(distances, reach))
 
 
 def squared_norms(
-    references: Blocks, like: Tensor, transform: Transform | None = None, columns: int | None = None
+    references: Blocks, like: Tensor, transform: Transform | None = None, mask: Tensor | None = None
 ) -> Tensor:
-    """Squared L2 norm of every (transformed) reference, shape (N,): constant during a run, so worth keeping.
+    """Squared L2 norm of every (transformed) reference: constant during a run, so worth keeping.
 
-    The other arguments are those of ``read_chunks``; with ``columns``, only the first ones count.
+    Args:
+        references: as in ``read_chunks``, and so are ``like`` and ``transform``.
+        mask: 1 where values count and 0 elsewhere, shape (G, D); None for everywhere.
+
+    Returns:
+        Shape (N,), or (G, N) with a mask.
     """
     # Filled in place: small results kept between the chunks would keep the heap from using their memory again.
-    norms = like.new_empty(count_rows(references))
-    for offset, chunk in read_chunks(references, like, transform, columns):
-        norms[offset : offset + len(chunk)] = chunk.square().sum(1)
-    return norms
+    norms = like.new_empty((1 if mask is None else len(mask), count_rows(references)))
+    for offset, chunk in read_chunks(references, like, transform):
+        place = norms[:, offset : offset + len(chunk)]
+        squares = chunk.square()
+        place.copy_(squares.sum(1) if mask is None else mask @ squares.T)
+    return norms[0] if mask is None else norms
 
 
 def working_points(estimates: Tensor) -> Tensor:
@@ -165,9 +176,10 @@ def working_points(estimates: Tensor) -> Tensor:
     return estimates.flatten(1).to(torch.promote_types(estimates.dtype, torch.float32))
 
 
-def check_radius(radius: float) -> None:
-    """Raise ValueError unless the radius is a finite number of at least zero."""
-    if not (math.isfinite(radius) and radius >= 0):
+def check_radius(radius: float | Tensor) -> None:
+    """Raise ValueError unless every radius is a finite number of at least zero."""
+    radii = torch.as_tensor(radius)
+    if not bool((radii.isfinite() & (radii >= 0)).all()):
         raise ValueError(
             f"The shield radius must be a number of at least 0, not {radius}: set it to 0 to switch it off."
         )
@@ -180,8 +192,47 @@ def fixed_direction(like: Tensor, row: int, reference: int) -> Tensor:
     return (direction / direction.norm()).to(like)
 
 
+def masked(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Values (n, D), zeroed where a mask, shape (n, D) or (D,), holds them."""
+    return values if mask is None else values * mask
+
+
+def lengths(differences: Tensor) -> Tensor:
+    """L2 norm of every row; torch's own ``norm`` loses two digits more where rows have a million values."""
+    return differences.square().sum(-1).sqrt()
+
+
+def pushes(
+    differences: Tensor, distances: Tensor, radius: Tensor, row: int, references: Sequence[int], mask: Tensor | None
+) -> Tensor:
+    """The terms of equation 5 for one estimate and the references inside whose shields it is, shape (n, D).
+
+    Args:
+        differences: estimate minus reference, shape (n, D), zero where the mask is.
+        distances: their lengths, shape (n,).
+        radius: of the shields, shape () or (n,).
+        row: the estimate's number, and ``references`` those of the references: what tells coincident pairs apart.
+        mask: 1 where the pairs are compared, shape (D,) or (n, D); None for everywhere.
+    """
+    found = (radius / distances - 1)[:, None] * differences
+    for index in (distances == 0).nonzero().squeeze(1).tolist():
+        where = None if mask is None else mask.expand_as(found)[index]
+        direction = masked(fixed_direction(found, row, references[index]), where)
+        found[index] = radius.expand(len(found))[index] * direction / direction.norm().clamp_min(1e-12)
+    return found
+
+
+def nearest_of(distances: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest distance in every row and its column; infinity and -1 where there is none."""
+    if distances.shape[1] == 0:
+        return distances.new_full((len(distances),), math.inf), distances.new_full((len(distances),), -1).long()
+    known = torch.where(distances.isnan(), math.inf, distances)
+    nearest, index = known.min(1)
+    return nearest, torch.where(nearest.isfinite(), index, -1)
+
+
 def _squared_distances(
-    points: Tensor, references: Blocks, norms: Tensor | None, transform: Transform | None
+    points: Tensor, references: Blocks, mask: Tensor | None, norms: Tensor | None, transform: Transform | None
 ) -> tuple[Tensor, Tensor]:
     """|x|^2 + |z|^2 - 2 x.z and the first two terms alone, shape (B, N), in one read of the references."""
     point_norms = points.square().sum(1, keepdim=True)
@@ -189,43 +240,35 @@ def _squared_distances(
     scale = torch.empty_like(squares)
     for offset, chunk in read_chunks(references, points, transform):
         place = slice(offset, offset + len(chunk))
-        scale[:, place] = point_norms + (chunk.square().sum(1) if norms is None else norms[place])
+        if norms is None:
+            found = chunk.square().sum(1) if mask is None else mask @ chunk.square().T
+        else:
+            found = norms[..., place]
+        scale[:, place] = point_norms + found
         squares[:, place] = torch.addmm(scale[:, place], points, chunk.T, alpha=-2)
+    if mask is not None:
+        squares[~mask.any(1)] = math.inf
     return squares, scale
 
 
 def _remeasured(
-    points: Tensor, chunk: Tensor, doubtful: Tensor, distances: Tensor, radius: float, numbers: Tensor
+    points: Tensor,
+    chunk: Tensor,
+    doubtful: Tensor,
+    distances: Tensor,
+    radius: Tensor,
+    numbers: Tensor,
+    mask: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Pushes and distances of the doubtful pairs from their differences, at most one chunk of them at a time."""
     delta = torch.zeros_like(points)
     for row in doubtful.any(1).nonzero().squeeze(1).tolist():
         columns = doubtful[row].nonzero().squeeze(1)
-        differences = points[row] - chunk[columns]
-        exact = _lengths(differences)
+        where = None if mask is None else mask[row]
+        differences = masked(points[row] - chunk[columns], where)
+        exact = lengths(differences)
         distances[row, columns] = exact
-        inside = exact < radius
-        delta[row] = _pushes(differences[inside], exact[inside], radius, row, numbers[columns[inside]]).sum(0)
+        inside = exact < radius[row]
+        references = numbers[columns[inside]].tolist()
+        delta[row] = pushes(differences[inside], exact[inside], radius[row], row, references, where).sum(0)
     return delta, distances
-
-
-def _pushes(differences: Tensor, distances: Tensor, radius: float, row: int, references: Tensor) -> Tensor:
-    """The terms of the sum for one estimate and the references inside whose shields it is, shape (n, D)."""
-    pushes = (radius / distances - 1)[:, None] * differences
-    for index in (distances == 0).nonzero().squeeze(1).tolist():
-        pushes[index] = radius * fixed_direction(pushes, row, int(references[index]))
-    return pushes
-
-
-def _lengths(differences: Tensor) -> Tensor:
-    """L2 norm of every row; torch's own ``norm`` loses two digits more where rows have a million values."""
-    return differences.square().sum(1).sqrt()
-
-
-def _nearest(distances: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest distance in every row and its column; infinity and -1 where there is none."""
-    if distances.shape[1] == 0:
-        return distances.new_full((len(distances),), math.inf), distances.new_full((len(distances),), -1).long()
-    known = torch.where(distances.isnan(), math.inf, distances)
-    nearest, index = known.min(1)
-    return nearest, torch.where(nearest.isfinite(), index, -1)

@@ -1,12 +1,13 @@
 """Out of every shield at once, overlapping ones included: what arXiv 2410.06025 leaves open.
 
 The sum of pushes of equation 5 can carry an estimate out of one shield into the next, or stall between two. Here an
-estimate that is still inside leaves along a ray. Shields cut intervals out of a ray, their union is bounded, so its
-first gap always exists and is found exactly; of several rays the shortest way out is taken.
+estimate that is still inside leaves along a ray. Shields cut intervals out of a ray, so its first gap is found exactly;
+of several rays the shortest way out is taken.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from .field import (
     batch_field,
     check_radius,
     fixed_direction,
+    masked,
     shield_field,
     working_points,
 )
@@ -40,7 +42,7 @@ NEAREST_TRIED = 3
 
 
 @dataclass(frozen=True)
-class Clearance:
+class ProjectionResult:
     """Estimates outside the shields, and what could not be satisfied.
 
     Attributes:
@@ -59,60 +61,76 @@ class Clearance:
         return len(self.violations) == 0
 
 
-def clear_shields(
+def project_outside(
     estimates: Tensor,
     references: Blocks,
-    radius: float,
+    radius: float | Tensor,
     *,
-    in_batch: bool = False,
-    movable: Tensor | None = None,
+    batch_radius: float | Tensor | None = None,
+    mask: Tensor | None = None,
     max_move: float | None = None,
     norms: Tensor | None = None,
     transform: Transform | None = None,
-) -> Clearance:
+) -> ProjectionResult:
     """Move every estimate outside every shield.
 
     Args:
-        estimates: shape (B, ...), any floating dtype.
+        estimates: shape (B, ...), any floating dtype; zero where the mask is.
         references: centres of the shields, shape (N, ...) or several such blocks; N may be 0.
-        radius: of every shield, in the units of the latents.
-        in_batch: whether the estimates must keep the radius from one another too; both members of a pair move.
-        movable: shape (D,), 1 where the latents may change and 0 where a mask holds them; the transform must then zero
-            the references, and the caller the estimates, where it is 0, so that distances ignore what cannot move.
+        radius: of every shield, in the units of the latents, or one for each estimate, shape (B,).
+        batch_radius: how far the estimates must keep from one another, both members of a pair moving, or one for each
+            pair, symmetric, shape (B, B); None where they need not.
+        mask: 1 where an estimate may change and 0 elsewhere, shape (B, D); distances ignore what cannot move. A pair
+            of estimates is compared where both may change. What may change nowhere is outside everything: whoever
+            promises anything must say so.
         max_move: longest move allowed for an estimate; what it forbids is reported as violated.
-        norms: squared norms of the transformed references where they are at hand.
+        norms: squared norms of the references under transform and mask, where they are at hand.
         transform: maps a chunk of references to the space of the estimates.
 
     Returns:
-        The clearance. ``cleared`` is checked on the returned estimates, in their own dtype.
+        The result. ``cleared`` is checked on the returned estimates, in their own dtype.
 
     Raises:
-        ValueError: the radius is negative or not a number, or the shapes do not fit.
+        ValueError: a radius is negative or not a number, or the shapes do not fit.
     """
     check_radius(radius)
     start = working_points(estimates)
     points = start.clone()
     stored = estimates
+    radii = torch.as_tensor(radius, dtype=start.dtype, device=start.device).expand(len(start))
+    among = start[:0, :0]
+    if batch_radius is not None:
+        among = torch.as_tensor(batch_radius, dtype=start.dtype, device=start.device).expand(len(start), len(start))
+    count = count_rows(references)
 
     def doubtful() -> Contacts:
-        current, surface = working_points(stored), radius * (1 + SURFACE)
-        fixed = shield_field(current, references, surface, norms=norms, transform=transform)
-        if not in_batch:
-            return fixed.contacts
-        among = batch_field(current, surface).contacts
-        count = count_rows(references)
-        shifted = Contacts(among.rows, among.references + count, among.distances)
-        return Contacts.joined([fixed.contacts, shifted], points)
+        current = working_points(stored)
+        contacts = shield_field(
+            current, references, radii * (1 + SURFACE), mask=mask, norms=norms, transform=transform
+        ).contacts
+        if batch_radius is None:
+            return contacts
+        members = batch_field(current, among * (1 + SURFACE), mask).contacts
+        return Contacts(
+            torch.cat([contacts.rows, members.rows]),
+            torch.cat([contacts.references, members.references + count]),
+            torch.cat([contacts.distances, members.distances]),
+        )
+
+    def inside(found: Contacts) -> Contacts:
+        limit = radii[found.rows]
+        if batch_radius is not None:
+            pairs = among[found.rows, (found.references - count).clamp_min(0)]
+            limit = torch.where(found.references < count, limit, pairs)
+        return found.take(found.distances < limit)
 
     found = doubtful()
     if len(found) == 0:
-        return Clearance(estimates, found, points.new_zeros(len(points)))
-    target = radius * (1 + MARGINS[0])
-    push = shield_field(start, references, target, norms=norms, transform=transform).delta
-    if in_batch:
-        push += 0.5 * batch_field(start, target).delta
-    # Coincident points are pushed in a direction that knows nothing of the mask.
-    points += push if movable is None else push * movable
+        return ProjectionResult(estimates, found, points.new_zeros(len(points)))
+    grown = 1 + MARGINS[0]
+    points += shield_field(start, references, radii * grown, mask=mask, norms=norms, transform=transform).delta
+    if batch_radius is not None:
+        points += 0.5 * batch_field(start, among * grown, mask).delta
     for margin in MARGINS:
         stored = _limited(start, points, max_move).view(estimates.shape).to(estimates.dtype)
         found = doubtful()
@@ -120,101 +138,119 @@ def clear_shields(
         if not stuck:
             break
         for row in stuck:
-            others = torch.cat([points[:row], points[row + 1 :]]) if in_batch else points[:0]
-            points[row] = _escape(points[row], row, references, others, radius * (1 + margin), transform, movable)
+            shields = _Shields(points, row, references, radii, among, mask, transform, 1 + margin)
+            points[row] = _escape(points[row], shields)
     else:
         stored = _limited(start, points, max_move).view(estimates.shape).to(estimates.dtype)
         found = doubtful()
-    return Clearance(stored, found.within(radius), (working_points(stored) - start).norm(dim=1))
+    return ProjectionResult(stored, inside(found), (working_points(stored) - start).norm(dim=1))
 
 
-def _escape(
-    point: Tensor,
-    row: int,
-    references: Blocks,
-    others: Tensor,
-    radius: float,
-    transform: Transform | None,
-    movable: Tensor | None,
-) -> Tensor:
-    """The end of the shortest of several rays out of all shields, shape (D,); the point itself if nothing may move."""
-    rays = _rays(point, row, references, others, radius, transform, movable)
+@dataclass(frozen=True)
+class _Shields:
+    """All shields that one estimate must leave: those of the references, then those of the batch's other members."""
+
+    points: Tensor
+    row: int
+    references: Blocks
+    radii: Tensor
+    among: Tensor
+    mask: Tensor | None
+    transform: Transform | None
+    grown: float
+
+    @property
+    def radius(self) -> float:
+        """Of the references' shields."""
+        return float(self.radii[self.row]) * self.grown
+
+    @property
+    def movable(self) -> Tensor | None:
+        """1 where the estimate may change, shape (D,)."""
+        return None if self.mask is None else self.mask[self.row]
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        """Differences to some centres (n, D), where each is compared, (D,) or (n, D), and their radii (n,)."""
+        point = self.points[self.row]
+        for _, chunk in read_chunks(self.references, point[None], self.transform):
+            yield masked(point - chunk, self.movable), self.movable, point.new_full((len(chunk),), self.radius)
+        if len(self.among) > 1:
+            others = torch.arange(len(self.points), device=point.device) != self.row
+            shared = None if self.mask is None else self.mask[others] * self.mask[self.row]
+            yield masked(point - self.points[others], shared), shared, self.among[self.row, others] * self.grown
+
+
+def _escape(point: Tensor, shields: _Shields) -> Tensor:
+    """The end of the shortest of several rays out of all shields, shape (D,); the point itself if there is none."""
+    rays = _rays(point, shields)
     if len(rays) == 0:
         return point
-    along = point.new_empty((count_rows(references) + len(others), len(rays)))
-    squares = along.new_empty(len(along))
-    done = 0
-    for chunk in _all_chunks(references, others, point, transform):
-        differences = point - chunk
-        place = slice(done, done + len(chunk))
-        along[place] = differences @ rays.T
-        squares[place] = differences.square().sum(1)
-        done += len(chunk)
-    components = along.double().cpu().numpy()
-    gaps = squares.double().cpu().numpy()
-    lengths = [_first_gap(components[:, ray], gaps, radius) for ray in range(len(rays))]
-    best = int(np.argmin(lengths))
-    return point + lengths[best] * rays[best]
+    along, squares, rates, radii = [], [], [], []
+    for differences, where, reach in shields.chunks():
+        along.append((differences @ rays.T).double().cpu().numpy())
+        squares.append(differences.square().sum(1).double().cpu().numpy())
+        # A ray leaves a shield as fast as it moves where the two are compared.
+        seen = rays.square().sum(1).expand(len(differences), -1)
+        if where is not None and where.ndim == 2:
+            seen = where @ rays.square().T
+        rates.append(seen.double().cpu().numpy())
+        radii.append(reach.double().cpu().numpy())
+    joined = [np.concatenate(parts) for parts in (along, squares, rates, radii)]
+    ends = [_first_gap(joined[0][:, ray], joined[1], joined[2][:, ray], joined[3]) for ray in range(len(rays))]
+    best = int(np.argmin(ends))
+    return point + ends[best] * rays[best] if math.isfinite(ends[best]) else point
 
 
-def _rays(
-    point: Tensor,
-    row: int,
-    references: Blocks,
-    others: Tensor,
-    radius: float,
-    transform: Transform | None,
-    movable: Tensor | None,
-) -> Tensor:
+def _rays(point: Tensor, shields: _Shields) -> Tensor:
     """Unit directions worth trying, shape (K, D): the sum of pushes, away from the nearest, and a fixed one."""
     push = torch.zeros_like(point)
     away: list[tuple[float, Tensor]] = []
-    for chunk in _all_chunks(references, others, point, transform):
-        differences = point - chunk
+    largest = shields.radius
+    for differences, _, radii in shields.chunks():
         distances = differences.norm(dim=1)
-        inside = (distances < radius).nonzero().squeeze(1)
+        inside = (distances < radii).nonzero().squeeze(1)
         if len(inside) == 0:
             continue
-        weights = radius / distances[inside].clamp_min(1e-12 * radius) - 1
+        largest = max(largest, float(radii.max()))
+        weights = radii[inside] / torch.maximum(distances[inside], 1e-12 * radii[inside]) - 1
         push += weights @ differences[inside]
         near = inside[distances[inside].argsort()[:NEAREST_TRIED]]
         away += [(float(distances[index]), differences[index].clone()) for index in near]
         away = sorted(away, key=lambda pair: pair[0])[:NEAREST_TRIED]
     contacts = torch.stack([push, *(difference for _, difference in away)])
     left, sizes, _ = torch.linalg.svd(contacts.T, full_matrices=False)
-    basis = left[:, sizes > 1e-6 * radius]
-    anywhere = fixed_direction(point, row, 0)
-    if movable is not None:
-        anywhere = anywhere * movable
+    basis = left[:, sizes > 1e-6 * largest]
+    anywhere = masked(fixed_direction(point, shields.row, 0), shields.movable)
     # Straight across is the short way out from between two shields, where the pushes cancel.
     across = anywhere - basis @ (basis.T @ anywhere)
     rays = torch.stack([*contacts, across, anywhere])
-    lengths = rays.norm(dim=1)
-    known = lengths > 1e-6 * torch.cat([lengths.new_full((len(contacts),), radius), lengths.new_ones(2)])
-    return rays[known] / lengths[known, None]
+    sizes = rays.norm(dim=1)
+    known = sizes > 1e-6 * torch.cat([sizes.new_full((len(contacts),), largest), sizes.new_ones(2)])
+    return rays[known] / sizes[known, None]
 
 
-def _first_gap(along: np.ndarray, squares: np.ndarray, radius: float) -> float:
-    """Smallest t >= 0 at which x + t u is outside every ball, given (x - z).u and |x - z|^2 of every centre z."""
-    discriminant = along**2 - squares + radius**2
-    cut = discriminant > 0
+def _first_gap(along: np.ndarray, squares: np.ndarray, rates: np.ndarray, radii: np.ndarray) -> float:
+    """Smallest t >= 0 at which x + t u is outside every ball, infinity where there is none.
+
+    Args:
+        along: (x - z).u of every centre z.
+        squares: |x - z|^2.
+        rates: |u|^2 where x and z are compared.
+        radii: of the balls.
+    """
+    still = rates < 1e-12
+    if bool((squares[still] < radii[still] ** 2).any()):
+        return math.inf
+    discriminant = along**2 - rates * (squares - radii**2)
+    cut = (discriminant > 0) & ~still
     half = np.sqrt(discriminant[cut])
-    enter, leave = -along[cut] - half, -along[cut] + half
-    order = np.argsort(enter)
+    enter, leave = (-along[cut] - half) / rates[cut], (-along[cut] + half) / rates[cut]
     position = 0.0
-    for begin, end in zip(enter[order], leave[order], strict=True):
-        if begin > position:
+    for index in np.argsort(enter):
+        if enter[index] > position:
             break
-        position = max(position, float(end))
+        position = max(position, float(leave[index]))
     return position
-
-
-def _all_chunks(references: Blocks, others: Tensor, like: Tensor, transform: Transform | None) -> Iterator[Tensor]:
-    """The fixed references, then the other members of the batch."""
-    for _, chunk in read_chunks(references, like[None], transform):
-        yield chunk
-    if len(others):
-        yield others
 
 
 def _limited(start: Tensor, points: Tensor, max_move: float | None) -> Tensor:

@@ -19,7 +19,7 @@ Transform = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Elementwise:
-    """The transform scale * value + offset, each value by itself, so that it can be had of the first columns alone.
+    """The transform scale * value + offset.
 
     Attributes:
         scale: shape (D,).
@@ -30,9 +30,8 @@ class Elementwise:
     offset: Tensor
 
     def __call__(self, chunk: Tensor) -> Tensor:
-        """Transform the first K columns of rows, shape (n, K)."""
-        columns = chunk.shape[1]
-        return torch.addcmul(self.offset[:columns], chunk, self.scale[:columns])
+        """Transform rows, shape (n, D)."""
+        return torch.addcmul(self.offset, chunk, self.scale)
 
 
 CPU_CHUNK_ELEMENTS = 1 << 19
@@ -60,9 +59,7 @@ def count_rows(references: Blocks) -> int:
     return sum(len(block) for block in _as_blocks(references))
 
 
-def read_chunks(
-    references: Blocks, like: Tensor, transform: Transform | None = None, columns: int | None = None
-) -> Iterator[tuple[int, Tensor]]:
+def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = None) -> Iterator[tuple[int, Tensor]]:
     """Yield (index of the first row, chunk of shape (n, D)) in the dtype and on the device of ``like``.
 
     A chunk is only valid until the next one is asked for: its memory is used again.
@@ -71,14 +68,12 @@ def read_chunks(
         references: shape (N, ...) or several such blocks; all flatten to D values a row.
         like: shape (B, D); gives dtype, device and D.
         transform: applied to every chunk.
-        columns: read only that many columns, the first; None for all. The transform must be elementwise then.
 
     Raises:
         ValueError: a block has another number of values a row.
     """
     dimension = like.shape[1]
-    width = dimension if columns is None else columns
-    chunk_rows = _chunk_rows(like[:, :width])
+    chunk_rows = _chunk_rows(like)
     buffer: Tensor | None = None
     offset = 0
     for block in _as_blocks(references):
@@ -90,10 +85,10 @@ def read_chunks(
         ready = block.dtype == like.dtype and block.device == like.device
         for start in range(0, len(block), chunk_rows):
             # Cut first: to flatten a bank whose memory is laid out otherwise would copy it.
-            chunk = block[start : start + chunk_rows].flatten(1)[:, :width]
+            chunk = block[start : start + chunk_rows].flatten(1)
             if not ready:
                 if buffer is None:
-                    buffer = torch.empty((chunk_rows, width), dtype=like.dtype, device=like.device)
+                    buffer = torch.empty((chunk_rows, dimension), dtype=like.dtype, device=like.device)
                 chunk = buffer[: len(chunk)].copy_(chunk)
             yield offset + start, chunk if transform is None else transform(chunk)
         offset += len(block)

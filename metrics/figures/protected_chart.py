@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from ...guidance.protection_record import Nearness
+from ...guidance.repellency.protection_record import NearestReference
 from ..measures.protected import ProtectedReport
 from .canvas import (
     FAINT,
@@ -49,10 +49,10 @@ def protected_chart(report: ProtectedReport, width: int = NODE_WIDTH) -> Image.I
     return rendered(figure)
 
 
-def _drawn(near: Nearness) -> bool:
+def _drawn(near: NearestReference) -> bool:
     return math.isfinite(near.distance)
 
 
-def _points(pictures: Sequence[Nearness]) -> tuple[list[int], list[float]]:
+def _points(pictures: Sequence[NearestReference]) -> tuple[list[int], list[float]]:
     drawn = [near for near in pictures if _drawn(near)]
     return [near.picture for near in drawn], [near.distance for near in drawn]

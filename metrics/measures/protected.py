@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...guidance.protection_record import Nearness, ProtectionRecord
+from ...guidance.repellency.protection_record import NearestReference, ProtectionRecord
 
 GUIDANCE = "guidance"
 """Source of what Sparse Repellency recorded while it drew the pictures."""
@@ -29,8 +29,8 @@ class ProtectedReport:
     source: str
     protected: int
     radius: float
-    pictures: tuple[Nearness, ...]
-    before: tuple[Nearness, ...] = ()
+    pictures: tuple[NearestReference, ...]
+    before: tuple[NearestReference, ...] = ()
 
     def sentences(self) -> list[str]:
         """Whether every picture is outside every shield of the index and, if not, which are not."""
@@ -45,7 +45,8 @@ class ProtectedReport:
         lines = [f"Nearest protected pictures ({self.source}):"]
         for when, pictures in sets:
             for near in pictures:
-                where = "" if self.radius <= 0 else "  INSIDE" if near.inside else "  outside"
+                compared = self.radius > 0 and math.isfinite(near.distance)
+                where = "" if not compared else "  INSIDE" if near.inside else "  outside"
                 lines.append(f"  {near.picture}{when}  {near.distance:.4g}{where}  {near.protected or '–'}")
         return "\n".join(lines)
 
@@ -53,22 +54,28 @@ class ProtectedReport:
 def recorded(record: ProtectionRecord) -> ProtectedReport:
     """What guidance itself recorded of a run."""
     before = [
-        Nearness(
-            picture.sample, picture.before.picture, picture.before.distance, picture.before.distance < record.radius
+        NearestReference(
+            picture.sample, picture.before.picture, picture.before.distance, picture.before.distance < picture.radius
         )
         for picture in record.pictures
     ]
     after = [
-        Nearness(picture.sample, picture.after.picture, picture.after.distance, not picture.outside)
+        NearestReference(
+            picture.sample, picture.after.picture, picture.after.distance, picture.radius > 0 and not picture.outside
+        )
         for picture in record.pictures
     ]
     return ProtectedReport(GUIDANCE, record.protected, record.radius, tuple(after), tuple(before))
 
 
-def _told(pictures: Sequence[Nearness], radius: float) -> str:
+def _told(pictures: Sequence[NearestReference], radius: float) -> str:
     compared = [near for near in pictures if math.isfinite(near.distance)]
     left = len(pictures) - len(compared)
-    missing = f" {left} of {len(pictures)} hold no numbers and were not compared." if left else ""
+    missing = (
+        f" {left} of {len(pictures)} could not be compared: they hold no numbers, or a mask lets nothing change."
+        if left
+        else ""
+    )
     if not compared:
         return f"there was nothing to compare.{missing}"
     inside = [near for near in compared if near.inside]
@@ -78,9 +85,10 @@ def _told(pictures: Sequence[Nearness], radius: float) -> str:
         more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
         return f"{len(inside)} of {len(compared)} pictures are NOT outside every shield: {named}{more}.{missing}"
     if radius > 0:
-        return f"every picture is outside every shield, nearest is {_named(closest)}.{missing}"
+        every = f"each of the {len(compared)} pictures that were compared" if left else "every picture"
+        return f"{every} is outside every shield, nearest is {_named(closest)}.{missing}"
     return f"nearest is {_named(closest)}.{missing}"
 
 
-def _named(near: Nearness) -> str:
+def _named(near: NearestReference) -> str:
     return f"picture {near.picture} ({near.distance:.4g} from {near.protected})"

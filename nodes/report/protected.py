@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ...features.space import FeatureSpace
-from ...guidance.protection_record import Nearness
 from ...guidance.repellency.nearness import features_near, latents_near
 from ...guidance.repellency.protection import check_latent_space
+from ...guidance.repellency.protection_record import NearestReference, ProtectionRecord
 from ...indexing.encoders import FEATURE_SIZE
 from ...indexing.sources import Fitted
 from ...metrics.figures.batch_figures import GuidedRun
@@ -42,7 +42,11 @@ class Drawn:
 
 def recorded_reports(run: GuidedRun | None) -> list[ProtectedReport]:
     """What guidance recorded of every index that it kept away from."""
-    return [] if run is None else [recorded(record) for record in run.trace.protections]
+    return (
+        []
+        if run is None
+        else [recorded(record) for record in run.trace.records if isinstance(record, ProtectionRecord)]
+    )
 
 
 def radius_of(
@@ -106,14 +110,14 @@ class Comparison:
     def _holds_features(self) -> bool:
         return self.index.space.startswith(FEATURE_PREFIX)
 
-    def _near(self, drawn: Drawn, notes: list[str]) -> tuple[Nearness, ...]:
+    def _near(self, drawn: Drawn, notes: list[str]) -> tuple[NearestReference, ...]:
         try:
             return self._features_near(drawn) if self._holds_features else self._latents_near(drawn)
         except ValueError as error:
             notes.append(str(error))
             return ()
 
-    def _features_near(self, drawn: Drawn) -> tuple[Nearness, ...]:
+    def _features_near(self, drawn: Drawn) -> tuple[NearestReference, ...]:
         if self.index.space != feature_space(self.space.tag):
             raise ValueError(
                 f"The protected index {self.index.folder.name} holds {told(self.index.space)} and this report measures "
@@ -128,7 +132,7 @@ class Comparison:
                     features[row] = self.space(fitted.ready(to_images([picture])[0])[None])[0].cpu()
         return features_near(self.index, features, self.radius)
 
-    def _latents_near(self, drawn: Drawn) -> tuple[Nearness, ...]:
+    def _latents_near(self, drawn: Drawn) -> tuple[NearestReference, ...]:
         name = self.index.folder.name
         if not drawn.samples or self.model is None:
             raise ValueError(

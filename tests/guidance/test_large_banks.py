@@ -1,4 +1,4 @@
-"""A bank so large that most references are ruled out by a part of their values: the pictures are the same."""
+"""A bank so large that bounds rule most references out: the images are the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from diversity_guidance.guidance import references
 from diversity_guidance.guidance.base import SamplingRun, SamplingStep
-from diversity_guidance.guidance.references import FEWEST_RULED_OUT, Pictures
+from diversity_guidance.guidance.references import MIN_BOUNDED, Pictures
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from torch import Tensor
 
@@ -35,9 +35,9 @@ def test_ruling_references_out_changes_nothing(masked: bool, monkeypatch: pytest
     if masked:
         mask = torch.zeros(1, 1, 16, 16)
         mask[..., 4:] = 1
-    assert len(bank) >= FEWEST_RULED_OUT
+    assert len(bank) >= MIN_BOUNDED
     found, guidance = pushed(bank, mask)
-    monkeypatch.setattr(references, "FEWEST_RULED_OUT", len(bank) + 1)
+    monkeypatch.setattr(references, "MIN_BOUNDED", len(bank) + 1)
     expected, whole = pushed(bank, mask)
     torch.testing.assert_close(found, expected)
     (step,), (other,) = guidance.trace.steps, whole.trace.steps

@@ -127,13 +127,13 @@ class TestGuarantee:
         left = nearest(final, MAPS[space](raw.float()))
         assert float(left.min()) >= 14
         assert guidance.trace.violations == []
-        (record,) = guidance.trace.protections
+        (record,) = guidance.trace.records
         assert record.protected == 180 and record.ensured
         assert all(picture.outside for picture in record.pictures)
         assert [picture.after.distance for picture in record.pictures] == pytest.approx(left.tolist(), rel=1e-3)
         before = nearest(samples, MAPS[space](raw.float()))
         assert [picture.before.distance for picture in record.pictures] == pytest.approx(before.tolist(), rel=1e-2)
-        assert "Every picture is outside every shield" in guidance.trace.summary()
+        assert "Every image is outside every shield" in guidance.trace.summary()
 
     def test_without_it_the_node_says_so_and_names_the_picture(self, driver: Driver, index_of: MakeIndex) -> None:
         samples = noise(0, 3)
@@ -144,17 +144,39 @@ class TestGuarantee:
         assert guidance.finish(samples) is samples
         assert guidance.trace.violations == []
         told = guidance.trace.summary()
-        assert "NOT outside every shield: picture 2 (1.6" in told and "from cats/d.png)" in told
+        assert "NOT outside every shield: image 2 (1.6" in told and "from cats/d.png)" in told
         assert "Nothing guarantees this: ensure_outside is off." in told
         assert guidance.trace.final_nearest == pytest.approx(nearest(samples, pictures.half()).tolist(), rel=1e-3)
 
-    def test_a_mask_that_holds_everything_is_told_as_a_violation(self, driver: Driver, index_of: MakeIndex) -> None:
+    def test_of_a_mask_that_holds_everything_nothing_is_guaranteed(self, driver: Driver, index_of: MakeIndex) -> None:
         samples = noise(0, 3)
         guidance = guarded(driver, replace(PLAIN, ensure_outside=True), index_of(samples))
         guidance(samples, driver.step(samples, mask=torch.zeros(1, 1, 8, 8)))
         assert guidance.finish(samples) is samples
-        assert {violation.sample for violation in guidance.trace.violations} == {0, 1, 2}
-        assert "NOT outside every shield: picture 0" in guidance.trace.summary()
+        told = guidance.trace.summary()
+        assert "outside" not in told
+        assert "Nothing is guaranteed for images 0, 1 and 2, where a mask lets nothing change." in told
+        (record,) = guidance.trace.records
+        assert not any(picture.outside for picture in record.pictures)
+
+    def test_masks_of_their_own(self, driver: Driver, index_of: MakeIndex) -> None:
+        samples = noise(0, 3)
+        mask = torch.ones(3, 1, 8, 8)
+        mask[0, :, :4], mask[1] = 0, 0
+        settings = RepellencySettings(radius=0.3, in_batch=False, ensure_outside=True)
+        guidance = guarded(driver, settings, index_of(samples))
+        guidance(samples, driver.step(samples, mask=mask))
+        final = guidance.finish(samples)
+        (record,) = guidance.trace.records
+        full, half = record.radius, record.pictures[0].radius
+        assert half == pytest.approx(full * math.sqrt(0.5)) and record.pictures[1].radius == 0
+        assert float(nearest(final[:1, :, 4:], samples.half()[:, :, 4:])) >= half
+        assert float(nearest(final[2:], samples.half())) >= full
+        assert [picture.outside for picture in record.pictures] == [True, False, True]
+        told = guidance.trace.summary()
+        assert f"radius {half:.3g} to {full:.3g}, as masks let images change" in told
+        assert "Every other image is outside every shield" in told
+        assert "Nothing is guaranteed for image 1, where a mask lets nothing change." in told
 
 
 class TestNothingToDo:

@@ -247,7 +247,7 @@ class TestMask:
             guidance = started(driver, settings, Pictures(denoised))
             assert guidance(denoised, driver.step(denoised, mask=torch.zeros(1, 1, 8, 8))) is denoised
             assert guidance.finish(denoised) is denoised
-            assert "still violated" in guidance.trace.summary()
+            assert "Nothing is guaranteed for images 0, 1 and 2, where a mask lets nothing" in guidance.trace.summary()
 
     def test_the_fraction_of_the_typical_distance_is_of_what_may_change(self, driver: Driver) -> None:
         denoised = noise(0, 3)
@@ -263,6 +263,90 @@ class TestMask:
         moved = guidance(denoised, driver.step(denoised, mask=1 - mask))
         assert torch.equal(moved[:, :, 4:], denoised[:, :, 4:])
         assert not torch.equal(moved[:, :, :4], denoised[:, :, :4])
+
+
+HALVES = torch.stack([torch.zeros(1, 8, 8), torch.zeros(1, 8, 8), torch.ones(1, 8, 8)])
+HALVES[0, :, :4] = 1
+HALVES[1, :, 4:] = 0.4
+"""The upper half of the first image, the lower half of the second softly, all of the third."""
+
+
+class TestMasksOfTheirOwn:
+    """Each sample counts by its own mask, wherever it is above 0; what may change nowhere is promised nothing."""
+
+    def test_a_soft_mask_counts_as_a_whole(self, driver: Driver) -> None:
+        samples = noise(0, 3)
+        settings = RepellencySettings(radius=0.3, in_batch=False, ensure_outside=True)
+        whole = started(driver, settings, Pictures(samples.clone()))
+        soft = started(driver, settings, Pictures(samples.clone()))
+        expected = whole(samples, driver.step(samples)), whole.finish(samples)
+        found = soft(samples, driver.step(samples, mask=torch.full((1, 1, 8, 8), 0.4))), soft.finish(samples)
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+        radius = 0.3 * math.sqrt(2 * 256)
+        assert soft.trace.steps[0].radius == pytest.approx(radius, rel=0.1)
+        assert float(nearest(found[1], samples).min()) >= soft.trace.steps[0].radius
+
+    def test_each_sample_by_its_own(self, driver: Driver) -> None:
+        samples = noise(0, 3)
+        settings = RepellencySettings(radius=0.3, in_batch=False, ensure_outside=True, relaxation=0.0)
+        guidance = started(driver, settings, Pictures(samples + 0.01 * noise(1, 3)))
+        step = driver.step(samples, mask=HALVES)
+        moved, final = guidance(samples, step), guidance.finish(samples)
+        full = guidance.trace.steps[0].radius
+        assert full == pytest.approx(0.3 * math.sqrt(2 * 256), rel=0.1)
+        for row, (part, held) in enumerate(((slice(0, 4), slice(4, 8)), (slice(4, 8), slice(0, 4)))):
+            for result in (moved, final):
+                assert torch.equal(result[row, :, held], samples[row, :, held])
+            apart = nearest(final[row : row + 1, :, part], samples[:, :, part] + 0.01 * noise(1, 3)[:, :, part])
+            assert full * math.sqrt(0.5) <= float(apart) * (1 + 1e-6)
+            assert float(apart) < full
+            assert guidance.trace.final_nearest[row] == pytest.approx(float(apart), rel=1e-4)
+        assert float(nearest(final[2:], samples + 0.01 * noise(1, 3))) >= full
+
+    def test_members_are_compared_where_both_may_change(self, driver: Driver) -> None:
+        samples = noise(0, 1).repeat(3, 1, 1, 1)
+        guidance = started(driver, RepellencySettings(radius=0.3, ensure_outside=True))
+        guidance(samples, driver.step(samples, mask=HALVES))
+        final = guidance.finish(samples)
+        full = guidance.trace.steps[0].radius
+        for row, part in ((0, slice(0, 4)), (1, slice(4, 8))):
+            apart = (final[row, :, part] - final[2, :, part]).norm()
+            assert float(apart) >= full * math.sqrt(0.5) * (1 - 1e-6)
+        assert "Images 0 and 1 were not kept apart: their masks share nothing that may change." in (
+            guidance.trace.summary()
+        )
+        assert guidance.trace.violations == []
+
+    def test_an_absolute_radius_is_the_same_for_all(self, driver: Driver) -> None:
+        samples = noise(0, 3)
+        guidance = started(driver, replace(PLAIN, ensure_outside=True), Pictures(samples.clone()))
+        guidance(samples, driver.step(samples, mask=HALVES))
+        final = guidance.finish(samples)
+        parts = (slice(0, 4), slice(4, 8), slice(0, 8))
+        apart = [nearest(final[row : row + 1, :, part], samples[:, :, part]) for row, part in enumerate(parts)]
+        assert all(float(distance) >= 15 for distance in apart)
+
+    def test_one_that_is_held_is_named_and_the_others_are_kept_outside(self, driver: Driver) -> None:
+        samples = noise(0, 3)
+        mask = torch.ones(3, 1, 8, 8)
+        mask[1] = 0
+        guidance = started(driver, replace(PLAIN, ensure_outside=True, in_batch=True), Pictures(samples.clone()))
+        guidance(samples, driver.step(samples, mask=mask))
+        final = guidance.finish(samples)
+        assert torch.equal(final[1], samples[1])
+        assert float(nearest(final[[0, 2]], samples).min()) >= 15
+        assert "Nothing is guaranteed for image 1, where a mask lets nothing change." in guidance.trace.notes
+        assert guidance.trace.final_nearest[1] == math.inf
+
+    def test_of_masks_that_change_by_step_all_that_ever_may_change_counts(self, driver: Driver) -> None:
+        samples = noise(0, 3)
+        upper = MASKS["one for all"]
+        guidance = started(driver, replace(PLAIN, ensure_outside=True), Pictures(samples.clone()))
+        for mask in (upper, torch.maximum(upper, 0.2 * (1 - upper)), upper):
+            guidance(samples, driver.step(samples, mask=mask))
+        final = guidance.finish(samples)
+        assert float(nearest(final, samples).min()) >= 15
+        assert not torch.equal(final[:, :, :4], samples[:, :, :4])
 
 
 class TestEnsureOutside:
@@ -290,7 +374,7 @@ class TestEnsureOutside:
         assert float(nearest(*compared).min()) >= 15
         assert spread(compared[0]) >= 15
         assert guidance.trace.violations == []
-        assert "3 of 3 final pictures were moved out of shields." in guidance.trace.notes
+        assert "3 of 3 final images were moved out of shields." in guidance.trace.notes
         measured = torch.minimum(nearest(*compared), torch.tensor(math.inf))
         for told, distance in zip(guidance.trace.final_nearest, measured.tolist(), strict=True):
             assert told <= distance * (1 + 1e-5)

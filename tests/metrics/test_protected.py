@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.guidance.protection_record import (
-    Approach,
-    Guarded,
-    Nearness,
-    ProtectionRecord,
-)
 from diversity_guidance.guidance.repellency.nearness import features_near, latents_near
+from diversity_guidance.guidance.repellency.protection_record import (
+    NearestHit,
+    NearestReference,
+    ProtectionRecord,
+    SampleProtection,
+)
 from diversity_guidance.metrics.figures.protected_chart import protected_chart
 from diversity_guidance.metrics.measures.protected import GUIDANCE, ProtectedReport
 from diversity_guidance.metrics.measures.protected import recorded as recorded_report
@@ -82,7 +82,7 @@ def test_features(tmp_path: Path) -> None:
     same, other, nothing = features_near(index, drawn, 0.1)
     assert (same.protected, same.inside) == ("3.png", True) and same.distance < 1e-3
     assert not other.inside and other.distance == pytest.approx(float(torch.cdist(drawn[1:2], rows).min()), abs=1e-3)
-    assert nothing == Nearness(2, "", math.inf, inside=False)
+    assert nothing == NearestReference(2, "", math.inf, inside=False)
 
 
 def test_without_a_radius_nothing_is_called_inside(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_bad_input(tmp_path: Path) -> None:
             attempt()
 
 
-def near(picture: int, distance: float, *, inside: bool = False) -> Nearness:
-    return Nearness(picture, f"{picture}.png" if math.isfinite(distance) else "", distance, inside)
+def near(picture: int, distance: float, *, inside: bool = False) -> NearestReference:
+    return NearestReference(picture, f"{picture}.png" if math.isfinite(distance) else "", distance, inside)
 
 
 OUTSIDE = (near(0, 3.0), near(1, 2.5), near(2, math.inf))
@@ -119,8 +119,9 @@ INSIDE = (near(0, 1.25, inside=True), near(1, 2.5), near(2, 0.5, inside=True))
 def test_sentences() -> None:
     after, before = ProtectedReport("mine", 1200, 2.0, OUTSIDE, INSIDE).sentences()
     assert after == (
-        "1,200 pictures are protected, in mine, radius 2: every picture is outside every shield, nearest is "
-        "picture 1 (2.5 from 1.png). 1 of 3 hold no numbers and were not compared."
+        "1,200 pictures are protected, in mine, radius 2: each of the 2 pictures that were compared is outside every "
+        "shield, nearest is picture 1 (2.5 from 1.png). 1 of 3 could not be compared: they hold no numbers, "
+        "or a mask lets nothing change."
     )
     assert before == (
         "Of the pictures before: 2 of 3 pictures are NOT outside every shield: picture 0 (1.25 from 0.png), picture 2 "
@@ -138,20 +139,29 @@ def test_every_picture_is_listed() -> None:
     lines = ProtectedReport("mine", 5, 2.0, OUTSIDE, INSIDE).table().splitlines()
     assert lines[0] == "Nearest protected pictures (mine):"
     assert lines[1] == "  0 before  1.25  INSIDE  0.png"
-    assert lines[5:] == ["  1  2.5  outside  1.png", "  2  inf  outside  –"]
+    assert lines[5:] == ["  1  2.5  outside  1.png", "  2  inf  –"]
     assert len(lines) == 7
     assert "side" not in ProtectedReport("mine", 5, 0.0, OUTSIDE).table()
 
 
 def test_what_guidance_recorded() -> None:
     pictures = (
-        Guarded(0, Approach("a.png", 1.0), Approach("b.png", 2.0), outside=True),
-        Guarded(1, Approach("a.png", 4.0), Approach("a.png", 1.5), outside=False),
+        SampleProtection(0, NearestHit("a.png", 1.0), NearestHit("b.png", 2.0), outside=True, radius=2.0),
+        SampleProtection(1, NearestHit("a.png", 4.0), NearestHit("a.png", 1.5), outside=False, radius=2.0),
+        SampleProtection(2, NearestHit("", math.inf), NearestHit("", math.inf), outside=False, radius=0.0),
     )
-    report = recorded_report(ProtectionRecord(7, 2.0, pictures, ensured=False, searches=1, spared=1))
+    report = recorded_report(ProtectionRecord(7, pictures, ensured=False, searches=1, spared=1))
     assert (report.source, report.protected, report.radius) == (GUIDANCE, 7, 2.0)
-    assert report.before == (Nearness(0, "a.png", 1.0, inside=True), Nearness(1, "a.png", 4.0, inside=False))
-    assert report.pictures == (Nearness(0, "b.png", 2.0, inside=False), Nearness(1, "a.png", 1.5, inside=True))
+    assert report.before == (
+        NearestReference(0, "a.png", 1.0, inside=True),
+        NearestReference(1, "a.png", 4.0, inside=False),
+        near(2, math.inf),
+    )
+    assert report.pictures == (
+        NearestReference(0, "b.png", 2.0, inside=False),
+        NearestReference(1, "a.png", 1.5, inside=True),
+        near(2, math.inf),
+    )
 
 
 def test_it_is_strict_json() -> None:
@@ -162,7 +172,7 @@ def test_it_is_strict_json() -> None:
 @pytest.mark.parametrize("radius", [0.0, 100.0])
 @pytest.mark.parametrize("before", [(), INSIDE])
 @pytest.mark.parametrize("pictures", [OUTSIDE, OUTSIDE[2:], tuple(near(number, 0.0) for number in range(100))])
-def test_the_chart(pictures: tuple[Nearness, ...], before: tuple[Nearness, ...], radius: float) -> None:
+def test_the_chart(pictures: tuple[NearestReference, ...], before: tuple[NearestReference, ...], radius: float) -> None:
     drawn = protected_chart(ProtectedReport("mine", 5, radius, pictures, before), 400)
     assert drawn.width == 400
     blank = protected_chart(ProtectedReport("mine", 5, radius, (), ()), 400)

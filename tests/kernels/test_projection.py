@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from diversity_guidance.kernels.repellency import Clearance, clear_shields
-from diversity_guidance.kernels.shields.field import squared_norms
+from diversity_guidance.kernels.repellency import ProjectionResult, project_outside
+from diversity_guidance.kernels.shields.field import squared_norms, working_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -35,8 +35,8 @@ def pairs_inside(estimates: Tensor, references: Tensor, radius: float, in_batch:
     }
 
 
-def reported(clearance: Clearance) -> dict[tuple[int, int], float]:
-    found = clearance.violations
+def reported(result: ProjectionResult) -> dict[tuple[int, int], float]:
+    found = result.violations
     return {
         (row, column): distance
         for row, column, distance in zip(
@@ -45,9 +45,9 @@ def reported(clearance: Clearance) -> dict[tuple[int, int], float]:
     }
 
 
-def check_move(before: Tensor, clearance: Clearance) -> None:
-    moved = (clearance.estimates.double() - before.double()).flatten(1).norm(dim=1)
-    torch.testing.assert_close(clearance.moved.double(), moved, rtol=1e-4, atol=1e-5 * float(before.abs().max()))
+def check_move(before: Tensor, result: ProjectionResult) -> None:
+    moved = (result.estimates.double() - before.double()).flatten(1).norm(dim=1)
+    torch.testing.assert_close(result.moved.double(), moved, rtol=1e-4, atol=1e-5 * float(before.abs().max()))
 
 
 class TestSuccess:
@@ -68,11 +68,11 @@ class TestSuccess:
     ) -> None:
         x, z = normal(seed, batch, dimension, dtype=dtype), normal(seed + 1, count, dimension, dtype=dtype)
         radius = share * math.sqrt(2 * dimension)
-        clearance = clear_shields(x, z, radius, in_batch=in_batch)
-        assert clearance.estimates.dtype == dtype and clearance.estimates.shape == x.shape
-        assert clearance.cleared
-        assert not pairs_inside(clearance.estimates, z, radius, in_batch)
-        check_move(x, clearance)
+        result = project_outside(x, z, radius, batch_radius=radius if in_batch else None)
+        assert result.estimates.dtype == dtype and result.estimates.shape == x.shape
+        assert result.cleared
+        assert not pairs_inside(result.estimates, z, radius, in_batch)
+        check_move(x, result)
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("in_batch", [False, True])
@@ -80,55 +80,55 @@ class TestSuccess:
         x, z = normal(0, 4, 4, 16, 16, dtype=dtype), normal(1, 60, 4, 16, 16, dtype=torch.float16)
         radius = 1.02 * math.sqrt(2 * 1024)
         assert pairs_inside(x, z, radius, in_batch)
-        clearance = clear_shields(x, z, radius, in_batch=in_batch)
-        assert clearance.cleared
-        assert not pairs_inside(clearance.estimates, z, radius, in_batch)
+        result = project_outside(x, z, radius, batch_radius=radius if in_batch else None)
+        assert result.cleared
+        assert not pairs_inside(result.estimates, z, radius, in_batch)
 
     def test_where_the_sum_of_pushes_stalls(self) -> None:
         z = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
         for point in ((0.0, 0.1), (0.2, 0.0), (0.0, 0.0), (1.0, 0.0)):
-            clearance = clear_shields(torch.tensor([point], dtype=torch.float64), z, 2.0)
-            assert clearance.cleared
-            assert float((clearance.estimates - z).norm(dim=1).min()) >= 2
-            assert float(clearance.moved) < 3.5
+            result = project_outside(torch.tensor([point], dtype=torch.float64), z, 2.0)
+            assert result.cleared
+            assert float((result.estimates - z).norm(dim=1).min()) >= 2
+            assert float(result.moved) < 3.5
 
     def test_between_two_shields_the_short_way_is_across(self) -> None:
         z = torch.zeros(2, 64, dtype=torch.float64)
         z[0, 0], z[1, 0] = -1.0, 1.0
-        clearance = clear_shields(torch.zeros(1, 64, dtype=torch.float64), z, 1.1)
-        assert clearance.cleared
-        assert float(clearance.moved) == pytest.approx(math.sqrt(1.1**2 - 1), rel=1e-3)
+        result = project_outside(torch.zeros(1, 64, dtype=torch.float64), z, 1.1)
+        assert result.cleared
+        assert float(result.moved) == pytest.approx(math.sqrt(1.1**2 - 1), rel=1e-3)
 
     def test_a_single_shield_is_left_by_the_missing_distance(self) -> None:
         x, z = normal(0, 1, 64), normal(1, 1, 64)
         distance = float((x - z).norm())
-        clearance = clear_shields(x, z, 1.5 * distance)
-        assert float(clearance.moved) == pytest.approx(0.5 * distance, rel=1e-3)
+        result = project_outside(x, z, 1.5 * distance)
+        assert float(result.moved) == pytest.approx(0.5 * distance, rel=1e-3)
 
     def test_a_pair_shares_the_way(self) -> None:
         x = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
-        clearance = clear_shields(x, x[:0], 2.0, in_batch=True)
-        assert clearance.cleared
-        torch.testing.assert_close(clearance.moved, torch.full((2,), 0.5, dtype=torch.float64), rtol=1e-3, atol=0)
+        result = project_outside(x, x[:0], 2.0, batch_radius=2.0)
+        assert result.cleared
+        torch.testing.assert_close(result.moved, torch.full((2,), 0.5, dtype=torch.float64), rtol=1e-3, atol=0)
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_a_batch_of_copies_of_a_reference(self, dtype: torch.dtype) -> None:
         z = normal(0, 1, 4, 8, 8, dtype=dtype)
         x = z.repeat(4, 1, 1, 1)
-        clearance = clear_shields(x, z.repeat(3, 1, 1, 1), 6.0, in_batch=True)
-        assert clearance.cleared
-        assert not pairs_inside(clearance.estimates, z, 6.0, in_batch=True)
-        again = clear_shields(x, z.repeat(3, 1, 1, 1), 6.0, in_batch=True)
-        assert torch.equal(clearance.estimates, again.estimates)
+        result = project_outside(x, z.repeat(3, 1, 1, 1), 6.0, batch_radius=6.0)
+        assert result.cleared
+        assert not pairs_inside(result.estimates, z, 6.0, in_batch=True)
+        again = project_outside(x, z.repeat(3, 1, 1, 1), 6.0, batch_radius=6.0)
+        assert torch.equal(result.estimates, again.estimates)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @given(seed=st.integers(0, 2**31), dimension=st.sampled_from([3, 64, 4096]))
     def test_at_the_very_surface_float32_is_not_trusted(self, dtype: torch.dtype, seed: int, dimension: int) -> None:
         z = normal(seed, 1, dimension, dtype=dtype)
         x = z + 2 * torch.nn.functional.normalize(normal(seed + 1, 4, dimension, dtype=dtype))
-        clearance = clear_shields(x, z, 2.0)
-        assert clearance.cleared
-        assert not pairs_inside(clearance.estimates, z, 2.0, in_batch=False)
+        result = project_outside(x, z, 2.0)
+        assert result.cleared
+        assert not pairs_inside(result.estimates, z, 2.0, in_batch=False)
 
     def test_several_blocks_norms_and_transform(self) -> None:
         x, z = normal(0, 3, 64, dtype=torch.float32), normal(1, 40, 64, dtype=torch.float16)
@@ -138,9 +138,9 @@ class TestSuccess:
             return (chunk - 0.1) * 1.5
 
         norms = squared_norms(blocks, x, transform)
-        clearance = clear_shields(x, blocks, 15.0, norms=norms, transform=transform)
-        assert clearance.cleared
-        assert not pairs_inside(clearance.estimates, transform(z.float()), 15.0, in_batch=False)
+        result = project_outside(x, blocks, 15.0, norms=norms, transform=transform)
+        assert result.cleared
+        assert not pairs_inside(result.estimates, transform(z.float()), 15.0, in_batch=False)
 
 
 class TestNothingToDo:
@@ -149,31 +149,31 @@ class TestNothingToDo:
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_outside(self, dtype: torch.dtype) -> None:
         x, z = normal(0, 3, 16, dtype=dtype), normal(1, 5, 16, dtype=dtype) + 100
-        clearance = clear_shields(x, z, 2.0, in_batch=True)
-        assert clearance.estimates is x
-        assert clearance.cleared
-        assert clearance.moved.tolist() == [0, 0, 0]
+        result = project_outside(x, z, 2.0, batch_radius=2.0)
+        assert result.estimates is x
+        assert result.cleared
+        assert result.moved.tolist() == [0, 0, 0]
 
     def test_no_references_and_radius_zero(self) -> None:
         x = normal(0, 3, 16)
-        assert clear_shields(x, [], 5.0).estimates is x
-        assert clear_shields(x, x, 0.0, in_batch=True).estimates is x
-        assert clear_shields(x[:1], x[:0], 9.0, in_batch=True).estimates is not None
-        assert clear_shields(x[:0], x, 9.0, in_batch=True).cleared
+        assert project_outside(x, [], 5.0).estimates is x
+        assert project_outside(x, x, 0.0, batch_radius=0.0).estimates is x
+        assert project_outside(x[:1], x[:0], 9.0, batch_radius=9.0).estimates is not None
+        assert project_outside(x[:0], x, 9.0, batch_radius=9.0).cleared
 
     def test_inputs_are_never_written_to(self) -> None:
         x, z = normal(0, 4, 16, dtype=torch.float32), normal(1, 9, 16, dtype=torch.float32)
         x[1] = z[3]
         before = x.clone(), z.clone()
-        clear_shields(x, z, 7.0, in_batch=True, max_move=1.0)
-        clear_shields(x, z, 7.0, in_batch=True)
+        project_outside(x, z, 7.0, batch_radius=7.0, max_move=1.0)
+        project_outside(x, z, 7.0, batch_radius=7.0)
         assert torch.equal(x, before[0]) and torch.equal(z, before[1])
 
     def test_inference_mode_as_in_a_sampler(self) -> None:
         x, z = normal(0, 4, 16, dtype=torch.float32), normal(1, 9, 16, dtype=torch.float16)
-        expected = clear_shields(x, z, 7.0, in_batch=True).estimates
+        expected = project_outside(x, z, 7.0, batch_radius=7.0).estimates
         with torch.inference_mode():
-            assert torch.equal(clear_shields(x.clone(), z.clone(), 7.0, in_batch=True).estimates, expected)
+            assert torch.equal(project_outside(x.clone(), z.clone(), 7.0, batch_radius=7.0).estimates, expected)
 
 
 class TestNotSatisfied:
@@ -191,32 +191,33 @@ class TestNotSatisfied:
     ) -> None:
         x, z = normal(seed, 3, 12, dtype=dtype), normal(seed + 1, 6, 12, dtype=dtype)
         radius = share * math.sqrt(24)
-        clearance = clear_shields(x, z, radius, in_batch=in_batch, max_move=max_move)
+        result = project_outside(x, z, radius, batch_radius=radius if in_batch else None, max_move=max_move)
         rounding = float(x.abs().max()) * math.sqrt(12) * torch.finfo(dtype).eps
-        assert float((clearance.estimates.double() - x.double()).norm(dim=1).max()) <= max_move * (1 + 1e-5) + rounding
-        expected = pairs_inside(clearance.estimates, z, radius * (1 - 1e-6), in_batch)
-        found = reported(clearance)
+        assert float((result.estimates.double() - x.double()).norm(dim=1).max()) <= max_move * (1 + 1e-5) + rounding
+        expected = pairs_inside(result.estimates, z, radius * (1 - 1e-6), in_batch)
+        found = reported(result)
         assert expected.keys() <= found.keys()
-        assert found.keys() <= pairs_inside(clearance.estimates, z, radius * (1 + 1e-6), in_batch).keys()
+        assert found.keys() <= pairs_inside(result.estimates, z, radius * (1 + 1e-6), in_batch).keys()
         for pair, distance in expected.items():
             assert found[pair] == pytest.approx(distance, rel=1e-5)
-        assert clearance.cleared == (not found)
+        assert result.cleared == (not found)
 
-    def test_a_mask_that_holds_everything(self) -> None:
+    def test_what_a_mask_holds_as_a_whole_is_compared_with_nothing(self) -> None:
         x = torch.zeros(2, 16)
-        clearance = clear_shields(x, x[:1], 1.0, in_batch=True, movable=torch.zeros(16))
-        assert not clearance.cleared
-        assert torch.equal(clearance.estimates, x)
-        assert reported(clearance) == {(0, 0): 0, (1, 0): 0, (0, 2): 0, (1, 1): 0}
+        mask = torch.zeros(2, 16)
+        mask[1] = 1
+        result = project_outside(x, x[:1], 1.0, batch_radius=1.0, mask=mask)
+        assert result.cleared and torch.equal(result.estimates[0], x[0])
+        assert float(result.estimates[1].norm()) >= 1
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf])
     def test_an_estimate_that_is_not_finite_spoils_no_other(self, bad: float) -> None:
         x, z = normal(0, 4, 16, dtype=torch.float32), normal(1, 9, 16, dtype=torch.float32)
         x[1, 5] = bad
         good = [0, 2, 3]
-        clearance = clear_shields(x, z, 7.0, in_batch=True)
-        assert clearance.estimates[good].isfinite().all()
-        assert not pairs_inside(clearance.estimates[good], z, 7.0, in_batch=True)
+        result = project_outside(x, z, 7.0, batch_radius=7.0)
+        assert result.estimates[good].isfinite().all()
+        assert not pairs_inside(result.estimates[good], z, 7.0, in_batch=True)
 
 
 class TestMask:
@@ -232,20 +233,40 @@ class TestMask:
             x[2] = x[1]
         x *= movable
         radius = share * math.sqrt(2 * float(movable.sum()))
-        clearance = clear_shields(
-            x, z, radius, in_batch=in_batch, movable=movable, transform=lambda chunk: chunk * movable
-        )
-        assert not clearance.estimates[:, movable == 0].any()
-        assert clearance.cleared
-        assert not pairs_inside(clearance.estimates, z * movable, radius, in_batch)
+        result = project_outside(x, z, radius, batch_radius=radius if in_batch else None, mask=movable.expand(3, -1))
+        assert not result.estimates[:, movable == 0].any()
+        assert result.cleared
+        assert not pairs_inside(result.estimates, z * movable, radius, in_batch)
+
+    @given(
+        seed=st.integers(0, 2**31), share=st.floats(0.3, 1.5), dtype=st.sampled_from(DTYPES), coincident=st.booleans()
+    )
+    def test_masks_and_radii_of_their_own(self, seed: int, share: float, dtype: torch.dtype, coincident: bool) -> None:
+        mask = (torch.rand(4, 32, generator=torch.Generator().manual_seed(seed)) < 0.6).double()
+        mask[3] = 0
+        x, z = normal(seed, 4, 32, dtype=dtype), normal(seed + 1, 8, 32, dtype=dtype)
+        if coincident:
+            x[0], x[2] = z[2], x[1]
+        x *= mask.to(dtype)
+        common = mask @ mask.T / 32
+        radius, pairs = (share * 8 * part.sqrt() for part in (mask.mean(1), common))
+        result = project_outside(x, z, radius, batch_radius=pairs, mask=mask.to(working_points(x).dtype))
+        moved = result.estimates.double()
+        assert not (moved * (1 - mask)).any() and torch.equal(result.estimates[3], x[3])
+        assert result.cleared
+        for row in range(3):
+            assert float(((moved[row] - z.double()) * mask[row]).norm(dim=1).min()) >= float(radius[row]) * (1 - 1e-9)
+            for other in range(row + 1, 3):
+                apart = ((moved[row] - moved[other]) * mask[row] * mask[other]).norm()
+                assert float(apart) >= float(pairs[row, other]) * (1 - 1e-6)
 
 
 @pytest.mark.parametrize("radius", [-1.0, math.nan, math.inf])
 def test_a_radius_that_is_none(radius: float) -> None:
     with pytest.raises(ValueError, match="at least 0"):
-        clear_shields(torch.zeros(2, 4), torch.zeros(2, 4), radius)
+        project_outside(torch.zeros(2, 4), torch.zeros(2, 4), radius)
 
 
 def test_references_of_another_size() -> None:
     with pytest.raises(ValueError, match="same latent space and picture size"):
-        clear_shields(torch.zeros(2, 4), torch.zeros(2, 5), 1.0)
+        project_outside(torch.zeros(2, 4), torch.zeros(2, 5), 1.0)

@@ -1,0 +1,123 @@
+"""What became of the images of a run beside the protected ones: nearest before and after, and who is outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NearestHit:
+    """The nearest protected image.
+
+    Attributes:
+        picture: its name, "" where there is none.
+        distance: L2 distance in the model's latent space, where an inpainting mask lets the image change; infinity
+            where there is none, or nothing may change.
+    """
+
+    picture: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class SampleProtection:
+    """One image of a run.
+
+    Attributes:
+        sample: index in the batch.
+        before: the nearest that it came to a protected image: at the end, before anything was corrected there, or
+            nearer, inside a shield, while it was sampled.
+        after: the nearest of its final latent.
+        outside: whether the final latent was compared, and is outside every shield.
+        radius: of its shields; 0 where nothing of it may change, so that nothing was compared.
+    """
+
+    sample: int
+    before: NearestHit
+    after: NearestHit
+    outside: bool
+    radius: float
+
+
+@dataclass(frozen=True)
+class NearestReference:
+    """An image and the protected one that is nearest.
+
+    Attributes:
+        picture: its place in the batch.
+        protected: name of the protected image, "" where nothing could be compared.
+        distance: of the two, in the units of the model's latents or of the features; infinity where there is none.
+        inside: whether it is nearer than the radius.
+    """
+
+    picture: int
+    protected: str
+    distance: float
+    inside: bool
+
+
+@dataclass(frozen=True)
+class ProtectionRecord:
+    """What was done for protected images in one run.
+
+    Attributes:
+        protected: how many images are protected.
+        pictures: one entry a sample.
+        ensured: whether final latents were moved outside where needed.
+        searches: how often the index was searched.
+        spared: how often it was known without a search that nothing is near.
+    """
+
+    protected: int
+    pictures: tuple[SampleProtection, ...]
+    ensured: bool
+    searches: int
+    spared: int
+
+    @property
+    def radius(self) -> float:
+        """The largest radius of a shield, in the model's latent space; masks make some samples' smaller."""
+        return max((picture.radius for picture in self.pictures), default=0.0)
+
+    def sentence(self) -> str:
+        """For the face of a node: nearest before and after, whether all are outside, and if not, which are not."""
+        compared = [picture for picture in self.pictures if picture.radius > 0]
+        left = [picture.sample for picture in self.pictures if picture.radius == 0]
+        told = f"{self.protected:,} images are protected"
+        if compared:
+            told += f", radius {self._radii(compared)}: {_compared(compared, all_of_them=not left)}"
+        else:
+            told += "."
+        if left:
+            told += f" Nothing is guaranteed for {named(left)}, where a mask lets nothing change."
+        if not self.ensured:
+            told += " Nothing guarantees this: ensure_outside is off."
+        return told + f" {self.searches} searches were made, {self.spared} spared."
+
+    @staticmethod
+    def _radii(compared: Sequence[SampleProtection]) -> str:
+        smallest, largest = (f"{end(picture.radius for picture in compared):.3g}" for end in (min, max))
+        return largest if smallest == largest else f"{smallest} to {largest}, as masks let images change"
+
+
+def named(samples: Sequence[int]) -> str:
+    """Images by their numbers: "image 3", "images 0, 1 and 4"."""
+    if len(samples) == 1:
+        return f"image {samples[0]}"
+    return f"images {', '.join(map(str, samples[:-1]))} and {samples[-1]}"
+
+
+def _compared(pictures: Sequence[SampleProtection], *, all_of_them: bool) -> str:
+    before = min(pictures, key=lambda picture: picture.before.distance)
+    after = min(pictures, key=lambda picture: picture.after.distance)
+    told = f"image {before.sample} came nearest, {_told(before.before)}. "
+    if inside := [picture for picture in pictures if not picture.outside]:
+        each = ", ".join(f"image {picture.sample} ({_told(picture.after)})" for picture in inside)
+        return f"{told}NOT outside every shield: {each}."
+    every = "Every image" if all_of_them else "Every other image"
+    return f"{told}{every} is outside every shield, at the end image {after.sample}, {_told(after.after)}."
+
+
+def _told(hit: NearestHit) -> str:
+    return f"{hit.distance:.4g} from {hit.picture}"

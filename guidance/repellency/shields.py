@@ -1,0 +1,189 @@
+"""One set of points beside the shields of a run, seen through the denoise mask: pushes, depths, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ...kernels import repellency
+from ...kernels.shields.field import (
+    Contacts,
+    ShieldField,
+    batch_field,
+    nearest_of,
+    shield_field,
+    working_points,
+)
+from ...kernels.shields.reference_blocks import read_chunks, read_rows
+from ..base import DenoiseMask
+from ..references import References
+
+ROUNDS = 64
+"""How often points that were led outside are searched for further shields, and led out of those too."""
+
+Search = Callable[[Tensor, Tensor, References], References]
+"""Points (B, D), the radius of each (B,) and the references known so far, to these and all others that may be near."""
+
+
+@dataclass(frozen=True)
+class Radii:
+    """How large the shields are: a part of a sample that may change is nearer to everything than the whole.
+
+    Attributes:
+        fixed: of the references' shields, for each sample, shape (B,).
+        pairs: how far two samples must keep from one another, symmetric, shape (B, B); None where they need not.
+    """
+
+    fixed: Tensor
+    pairs: Tensor | None
+
+    @classmethod
+    def of(cls, whole: float, batch_size: int, mask: DenoiseMask | None, *, relative: bool, in_batch: bool) -> Radii:
+        """Radii where a whole latent's is ``whole``; with ``relative``, less in proportion under a mask.
+
+        A distance grows with the root of the number of values.
+        """
+        like = torch.full((batch_size,), whole) if mask is None else mask.rows.new_full((batch_size,), whole)
+        pairs = like.expand(batch_size, -1) if in_batch else None
+        if mask is None:
+            return cls(like, pairs)
+        shares = [mask.shares, mask.common_shares]
+        fixed, common = (share.sqrt() if relative else (share > 0).float() for share in shares)
+        return cls(whole * fixed, None if pairs is None else whole * common)
+
+    def to(self, device: torch.device) -> Radii:
+        """The same on a device."""
+        return Radii(self.fixed.to(device), None if self.pairs is None else self.pairs.to(device))
+
+
+@dataclass(frozen=True)
+class Shields:
+    """Points, and all shields in which they may be.
+
+    Attributes:
+        points: shape (B, D), any floating dtype; zero where the mask is.
+        radii: of the shields.
+        references: their centres, at least all in whose shields points may be.
+    """
+
+    points: Tensor
+    radii: Radii
+    references: References
+
+    @classmethod
+    def around(cls, latents: Tensor, radii: Radii, references: References) -> Shields:
+        """The shields around latents (B, C, ...), compared where the mask of the references lets them change."""
+        points = latents.flatten(1)
+        if references.mask is not None:
+            points = points * references.mask.rows.to(points.dtype)
+        return cls(points, radii.to(points.device), references)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """1 where points may change, shape (B, D)."""
+        return None if self.references.mask is None else self.references.mask.rows
+
+    @cached_property
+    def fixed(self) -> ShieldField:
+        """What the references do to the points, as ``kernels.repellency`` computes it: for steps, not for promises."""
+        x, radius = working_points(self.points), self.radii.fixed[:, None]
+        delta, parts = torch.zeros_like(x), [x.new_empty(len(x), 0)]
+        chosen, bound = None, None
+        if self.references.bounds is not None:
+            chosen, bound = self.references.bounds.near(x, self.radii.fixed)
+        for place, z in self._read(x, chosen):
+            parts.append(repellency.distances(x, z, self.references.norms[..., place], self.mask))
+            delta += repellency.push(x, z, parts[-1], radius, self.mask)
+        distances = torch.cat(parts, 1)
+        nearest, index = nearest_of(distances)
+        contacts = Contacts.inside(distances, radius)
+        if chosen is not None and bound is not None:
+            contacts = replace(contacts, references=chosen[contacts.references])
+            index = torch.where(nearest <= bound, torch.cat([chosen, chosen.new_tensor([-1])])[index], -1)
+            nearest = torch.minimum(nearest, bound)
+        return ShieldField(delta, nearest, index, contacts)
+
+    @cached_property
+    def among(self) -> ShieldField:
+        """What the points do to one another."""
+        x = working_points(self.points)
+        if self.radii.pairs is None:
+            return batch_field(x[:0], 0.0)
+        return batch_field(x, self.radii.pairs, self.mask)
+
+    def push(self) -> Tensor:
+        """Equation 5, and half of equation 8: both members of a pair move, and would land beyond the radius."""
+        delta = self.fixed.delta
+        return delta + 0.5 * self.among.delta if len(self.among.delta) else delta
+
+    def nearest(self) -> Tensor:
+        """Distance to the nearest reference or other point, shape (B,)."""
+        fixed, among = self.fixed.nearest, self.among.nearest
+        return torch.minimum(fixed, among) if len(among) else fixed
+
+    def depth(self) -> Tensor:
+        """How deep each point is in its deepest shield, 0 at the surface and 1 in the centre, shape (B,)."""
+        depth = torch.zeros_like(self.radii.fixed)
+        for contacts, radii in ((self.fixed.contacts, self.contact_radii), (self.among.contacts, self.pair_radii)):
+            depth.scatter_reduce_(0, contacts.rows, 1 - contacts.distances / radii, "amax")
+        return depth
+
+    @property
+    def contact_radii(self) -> Tensor:
+        """The radius of every contact with a reference, shape (P,)."""
+        return self.radii.fixed[self.fixed.contacts.rows]
+
+    @property
+    def pair_radii(self) -> Tensor:
+        """The radius of every contact among the points, shape (P,)."""
+        rows, others = self.among.contacts.rows, self.among.contacts.references
+        return self.radii.fixed[rows] if self.radii.pairs is None else self.radii.pairs[rows, others]
+
+    def exactly(self) -> Shields:
+        """The same, measured exactly against every reference."""
+        measured = replace(self)
+        x, known = working_points(self.points), self.references
+        measured.__dict__["fixed"] = shield_field(
+            x, known.blocks, self.radii.fixed, mask=self.mask, norms=known.norms, transform=known.transform
+        )
+        return measured
+
+    def project_outside(self, search: Search) -> Tensor:
+        """Points outside every shield, as far as there is a way; whoever promises it must look again.
+
+        Args:
+            search: finds further references, those only met on the way out included.
+
+        Returns:
+            Shape (B, D), in the points' dtype; the very same tensor where nothing had to move.
+        """
+        known = search(working_points(self.points), self.radii.fixed, self.references)
+        outside = self.points
+        for _ in range(ROUNDS):
+            outside = repellency.project_outside(
+                self.points,
+                known.blocks,
+                self.radii.fixed,
+                batch_radius=self.radii.pairs,
+                mask=self.mask,
+                norms=known.norms,
+                transform=known.transform,
+            ).estimates
+            met = search(working_points(outside), self.radii.fixed, known)
+            if len(met) == len(known):
+                break
+            known = met
+        return outside
+
+    def _read(self, like: Tensor, chosen: Tensor | None) -> Iterator[tuple[Tensor | slice, Tensor]]:
+        """The numbers of the references that are chosen, or of all, and their vectors, a chunk at a time."""
+        blocks, transform = self.references.blocks, self.references.transform
+        if chosen is not None:
+            yield from read_rows(blocks, chosen, like, transform)
+            return
+        for offset, chunk in read_chunks(blocks, like, transform):
+            yield slice(offset, offset + len(chunk)), chunk
