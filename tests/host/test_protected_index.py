@@ -99,8 +99,8 @@ def test_build_pick_and_draw(server: HostServer, client: HostClient) -> None:
     assert float(torch.cdist(plain, protected).min()) < RADIUS
     assert float(torch.cdist(kept_away, protected).min()) >= RADIUS * (1 - 1e-6)
     told = "\n".join(text for node, text in heard.texts if node == guarded.id)
-    assert "2 pictures are protected, radius 30" in told
-    assert "Every picture is outside every shield" in told and "from images:" in told
+    assert "2 images are protected, radius 30" in told
+    assert "Every image is outside every shield" in told and "from images:" in told
     (shown,) = (text for node, text in heard.texts if node == picked.id)
     assert shown == "2 pictures are protected: SD3 latents of 16 x 8 x 8."
 
@@ -175,8 +175,8 @@ def test_inpainting_compares_everything_and_says_so(server: HostServer, client: 
     saved = graph.latents(samples)
     run = client.run(graph.prompt)
     told = run.outputs[shown.id]["text"][0]
-    assert "which is exact but slow, because an inpainting mask holds part of the picture." in told
-    assert "Every picture is outside every shield" in told
+    assert "which is exact but slow, because an inpainting mask holds part of the image." in told
+    assert "Every image is outside every shield" in told
     kept_away = to_model_space(latents_of(client, run, saved))[..., :4].flatten(1).double()
     protected = to_model_space(opened(server, "for inpainting").sample(2))[..., :4].flatten(1).double()
     assert float(torch.cdist(kept_away, protected).min()) >= 18 * (1 - 1e-6)
@@ -204,7 +204,7 @@ def test_a_video_model_whose_channels_are_scaled_unlike(server: HostServer, clie
     run = client.run(graph.prompt)
     told = run.outputs[shown.id]["text"][0]
     assert "came nearest" in told and "from clip.mp4" in told
-    assert "Every picture is outside every shield" in told and "exact but slow" not in told
+    assert "Every image is outside every shield" in told and "exact but slow" not in told
     # Every channel of this format is divided by 1.12 or more.
     assert float(torch.dist(latents_of(client, run, saved), made)) >= 20 * 1.12
 

@@ -109,7 +109,7 @@ def test_guidance_alone_tells_it_too(server: HostServer, client: HostClient) -> 
     report = graph.add("DiversityReport", images=images, **SETTINGS, **wired)
     told = text_of(client.run(graph.prompt), report)
     assert re.search(r"Nearest protected pictures \(guidance\):\n  0 before  [\d.]+  INSIDE  (one|two)\.png", told)
-    assert "Every picture is outside every shield" in told
+    assert "Every image is outside every shield" in told
 
 
 def test_without_a_trace(server: HostServer, client: HostClient) -> None:
