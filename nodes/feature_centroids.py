@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from ..kernels.centroids import classical_scaling, squared_separations
 from ..metrics.figures.centroid_map import centroid_map
 from ..stores.centroid.blend import blended, check_comparable
 from ..stores.centroid.centroid import FeatureCentroid
+from ..stores.files import digest_of_own
 from .common.images import to_host
 from .common.sockets import CentroidSocket
 from .host.centroid_folder import centroid_path
@@ -52,8 +52,10 @@ class DiversityFeatureCentroid(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, name: str | None) -> str:
         """Changes when the file does; a name along a wire is only known when it runs."""
-        path = None if name is None else centroid_path(name)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else ""
+        try:
+            return "" if name is None else digest_of_own(centroid_path(name))
+        except OSError:
+            return ""
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:

@@ -179,8 +179,11 @@ def sync_folder(folder: Path) -> None:
 
 
 MAX_NAME_LENGTH = 64
+MAX_GIVEN_LENGTH = 1000  # before a name is composed, which may shorten it
 MAX_FILE_NAME_BYTES = 255  # bytes, the limit of common file systems
 FORBIDDEN = frozenset('/\\:*?"<>|')
+ZERO_WIDTH_JOINER = "\u200d"
+EMOJI = ("So", "Sk", "Mn")  # symbols, skin tones and the sign that asks for a coloured symbol
 # Windows gives these to devices, whatever follows a dot.
 DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
@@ -188,7 +191,7 @@ DEVICES = frozenset(
 )
 
 
-def validate_bank_name(name: str) -> str:
+def validate_bank_name(name: object) -> str:
     """Return a bank's name as ``validate_name`` does.
 
     Raises:
@@ -197,7 +200,7 @@ def validate_bank_name(name: str) -> str:
     return validate_name(name, "bank")
 
 
-def validate_name(name: str, what: str) -> str:
+def validate_name(name: object, what: str) -> str:
     """Return the name in Unicode's composed form if it can be a file's name on Windows, macOS and Linux.
 
     Args:
@@ -205,14 +208,23 @@ def validate_name(name: str, what: str) -> str:
         what: the thing that it names, such as "bank".
 
     Raises:
-        ValueError: the name is empty, longer than 64 characters, or could reach another folder or a device.
+        ValueError: the name is no text, empty, longer than 64 characters, or could reach another folder or a device.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"The {what}'s name must be text, not {type(name).__name__}, such as 'portraits'.")
+    if len(name) > MAX_GIVEN_LENGTH:
+        raise ValueError(f"The {what}'s name is {len(name)} characters long. Use at most {MAX_NAME_LENGTH}.")
     name = unicodedata.normalize("NFC", name)
     if not name.strip():
         raise ValueError(f"The {what} has no name. Give it one, such as 'portraits'.")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         raise ValueError(
             f"The {what}'s name {name!r} holds a control character. Use letters, digits, spaces, '-' and '_'."
+        )
+    if mark := _invisible(name):
+        raise ValueError(
+            f"The {what}'s name holds the invisible mark U+{ord(mark):04X}, with which names that look alike "
+            "differ. Type it again without."
         )
     if len(name) > MAX_NAME_LENGTH or len(name.encode()) > MAX_FILE_NAME_BYTES:
         raise ValueError(f"The {what}'s name is {len(name)} characters long. Use at most {MAX_NAME_LENGTH}.")
@@ -230,6 +242,15 @@ def validate_name(name: str, what: str) -> str:
             f"The {what}'s name {name!r} belongs to a device on Windows. Choose another, such as 'my {name}'."
         )
     return name
+
+
+def _invisible(name: str) -> str:
+    """The first invisible mark of a name, "" where there is none; what joins two emoji into one is none."""
+    for before, character, after in zip(" " + name, name, name[1:] + " ", strict=False):
+        joins = character == ZERO_WIDTH_JOINER and all(unicodedata.category(c) in EMOJI for c in (before, after))
+        if unicodedata.category(character) == "Cf" and not joins:
+            return character
+    return ""
 
 
 OVERFLOW = 65520.0

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
 
 from ...stores.bank.bank import DEFAULT_CAPACITY, MemoryBank
+from .store_folders import claim_folder, store_folder
 
 FOLDER = "diversity_banks"
 
 
 def register_bank_folder() -> None:
-    """Tell the host of the folder: by default in the user directory, which updates of packs leave alone."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.get_user_directory()) / FOLDER))
+    """Find out where the folder is: by default in the user directory, which updates of packs leave alone."""
+    claim_folder(FOLDER, Path(folder_paths.get_user_directory()) / FOLDER)
 
 
 def bank_root() -> Path:
     """The folder of all banks; a place that the user configured comes first."""
-    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+    return store_folder(FOLDER)
 
 
 def open_bank(name: str, capacity: int = DEFAULT_CAPACITY) -> MemoryBank:
@@ -33,6 +35,9 @@ def open_bank(name: str, capacity: int = DEFAULT_CAPACITY) -> MemoryBank:
 
 def fingerprint_of_all() -> str:
     """Changes whenever any bank does, for nodes that learn their bank's name only when they run."""
-    names = sorted(path.parent.name for path in bank_root().glob("*/index.sqlite"))
-    states = [f"{name}:{open_bank(name).fingerprint()}" for name in names]
+    states = []
+    for name in sorted(path.parent.name for path in bank_root().glob("*/index.sqlite")):
+        # A folder that is no bank, or a damaged one, is told by the node that reads it.
+        with suppress(ValueError):
+            states.append(f"{name}:{open_bank(name).fingerprint()}")
     return hashlib.sha256("\n".join(states).encode()).hexdigest()

@@ -7,13 +7,14 @@ from pathlib import Path
 import folder_paths
 
 from ...stores.files import validate_name
+from .store_folders import claim_folder, store_folder
 
 FOLDER = "diversity_centroids"
 
 
 def register_centroid_folder() -> None:
-    """Tell the host of the folder: by default in the user directory, which updates of packs leave alone."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.get_user_directory()) / FOLDER))
+    """Find out where the folder is: by default in the user directory, which updates of packs leave alone."""
+    claim_folder(FOLDER, Path(folder_paths.get_user_directory()) / FOLDER)
 
 
 def centroid_path(name: str) -> Path:
@@ -22,4 +23,4 @@ def centroid_path(name: str) -> Path:
     Raises:
         ValueError: the name is not fit.
     """
-    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{validate_name(name, 'centroid')}.safetensors"
+    return store_folder(FOLDER) / f"{validate_name(name, 'centroid')}.safetensors"

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import folder_paths
 
-from ...stores.files import validate_name
+from ...stores.files import digest_of_own, validate_name
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.manifest import NAME as MANIFEST
+from .store_folders import claim_folder, store_folder
 
 FOLDER = "diversity_indexes"
 DEFAULT_NAME = "never again"
 
 
 def register_index_folder() -> None:
-    """Tell the host of the folder: by default beside its models, since an index may be as large as one."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+    """Find out where the folder is: by default beside its models, since an index may be as large as one."""
+    claim_folder(FOLDER, Path(folder_paths.models_dir) / FOLDER)
 
 
 def index_path(name: str) -> Path:
@@ -48,7 +49,10 @@ def open_index(name: str) -> ProtectedIndex:
 def fingerprint(name: str) -> str:
     """Changes when the index of this name does."""
     manifest = index_path(name) / MANIFEST
-    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+    try:
+        return digest_of_own(manifest)
+    except OSError:
+        return ""
 
 
 def fingerprint_of_all() -> str:
@@ -58,4 +62,4 @@ def fingerprint_of_all() -> str:
 
 
 def _root() -> Path:
-    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+    return store_folder(FOLDER)

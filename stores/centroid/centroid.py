@@ -11,13 +11,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from uuid import uuid4
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
+from ..files import read_own, write_whole
 from .noise import FeatureNoise
 
 FORMAT = "diversity_guidance.feature_centroid.2"
@@ -137,7 +137,11 @@ class FeatureCentroid:
         return replace(self, name=name)
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all.
+
+        Raises:
+            OSError: it could not be written.
+        """
         tensors = {"sigmas": self.sigmas, "weights": self.fingerprint.weights}
         for name in self.means:
             tensors |= {f"mean:{name}": self.means[name], f"spread:{name}": self.spreads[name]}
@@ -154,12 +158,7 @@ class FeatureCentroid:
             "layers": json.dumps(list(self.means)),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-        try:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, unfinished, metadata)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, save({name: value.contiguous() for name, value in tensors.items()}, metadata))
 
     @classmethod
     def load(cls, path: Path) -> FeatureCentroid:
@@ -168,20 +167,37 @@ class FeatureCentroid:
         Raises:
             ValueError: there is none, or it holds no centroid.
         """
-        if not path.is_file():
-            raise ValueError(f"There is no centroid '{path.stem}'. Give the name under which a probe saved one.")
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
+            # In memory as a whole: a file that stays mapped cannot be replaced on Windows.
+            data = read_own(path)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"There is no centroid '{path.stem}'. Give the name under which a probe saved one."
+            ) from error
+        except OSError as error:
+            raise ValueError(f"The centroid '{path.stem}' cannot be read: {error.strerror}. Save it again.") from error
+        try:
+            tensors, metadata = load(data), _metadata(data)
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"The centroid '{path.stem}' is damaged ({error}). Save it again.") from error
         if metadata.get("format") != FORMAT:
             raise ValueError(f"The file of '{path.stem}' holds no centroid. Choose another.")
+        try:
+            return cls._from_parts(tensors, metadata)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"The centroid '{path.stem}' is damaged ({error}). Save it again.") from error
+
+    @classmethod
+    def _from_parts(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> FeatureCentroid:
+        if any(tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise ValueError("its numbers are not finite or of another type")
         layers = json.loads(metadata["layers"])
+        weights = tensors["weights"]
+        if not isinstance(layers, list) or tensors["sigmas"].ndim != 1 or weights.ndim != 1 or not len(weights):
+            raise ValueError("its layers, noise levels or weights are no list")
         return cls(
             metadata["name"],
-            ModelFingerprint(metadata["architecture"], tensors["weights"]),
+            ModelFingerprint(metadata["architecture"], weights),
             metadata["latent_format"],
             tensors["sigmas"],
             {name: tensors[f"mean:{name}"] for name in layers},
@@ -194,3 +210,9 @@ class FeatureCentroid:
                 if (key := f"noise:{name}") in tensors
             },
         )
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The texts in the header of a safetensors file, whose length its first eight bytes say."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}

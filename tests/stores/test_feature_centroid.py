@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from diversity_guidance.stores.centroid.blend import blended, check_comparable
 from diversity_guidance.stores.centroid.centroid import FeatureCentroid, ModelFingerprint, OtherModelError
 from diversity_guidance.stores.centroid.noise import FeatureNoise
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 
 
 def centroid(
@@ -47,6 +49,66 @@ def test_files_that_are_no_centroid(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="holds no centroid"):
         FeatureCentroid.load(tmp_path / "other.safetensors")
+
+
+def test_every_damaged_file_is_told(tmp_path: Path) -> None:
+    """Pieces that are missing, of another shape or type, or not finite; a link, a pipe or a file without an end."""
+    path = tmp_path / "one.safetensors"
+    centroid().save(path)
+    data = path.read_bytes()
+    tensors, size = load(data), int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+    told = []
+
+    def refuse(why: str) -> None:
+        with pytest.raises(ValueError, match=rf"^The (centroid|file of) 'one' .*({why})") as caught:
+            FeatureCentroid.load(path)
+        told.append(str(caught.value))
+
+    for name, tensor in tensors.items():
+        for changed in (None, tensor[:0], tensor.long(), tensor * float("nan"), tensor[None], tensor[0]):
+            rest = {key: value for key, value in tensors.items() if key != name}
+            rest |= {} if changed is None else {name: changed.contiguous()}
+            if name.startswith("variation") and (changed is None or not len(changed)):
+                continue  # a single image has none
+            path.write_bytes(save(rest, metadata))
+            refuse("damaged")
+    for key in ("layers", "pictures", "architecture", "format", "name", "latent_format"):
+        path.write_bytes(save(tensors, {other: text for other, text in metadata.items() if other != key}))
+        refuse("damaged|holds no centroid")
+    for layers in ("7", "{", '["x"]', "[7]", "null"):
+        path.write_bytes(save(tensors, {**metadata, "layers": layers}))
+        refuse("damaged")
+    for length in (0, 7, 8, 100, len(data) - 1):
+        path.write_bytes(data[:length])
+        refuse("damaged")
+    with path.open("wb") as file:
+        file.truncate(8 * 2**30)
+    refuse("more than such a file can have")
+    if hasattr(os, "mkfifo"):
+        path.unlink()
+        os.mkfifo(path)
+        refuse("a pipe")
+        path.unlink()
+        path.symlink_to("/dev/zero")
+        refuse("a link")
+    assert len(told) > 30
+
+
+def test_a_centroid_that_is_loaded_can_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part of it stays mapped: Windows replaces no file that is; and a kill in between leaves the old one."""
+    path = tmp_path / "one.safetensors"
+    centroid(1.0).save(path)
+    loaded = FeatureCentroid.load(path)
+    if Path("/proc/self/maps").exists():
+        assert path.name not in Path("/proc/self/maps").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            centroid(2.0).save(path)
+    assert FeatureCentroid.load(path).digest == loaded.digest and [p.name for p in tmp_path.iterdir()] == [path.name]
+    centroid(2.0).save(path)
+    assert float(loaded.means["b"][0, 0]) == 1.0 and float(FeatureCentroid.load(path).means["b"][0, 0]) == 2.0
 
 
 def test_a_blend_lies_between_or_beyond() -> None:

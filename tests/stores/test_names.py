@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 REFUSED = [
     "", "  ", ".", "..", "a/b", "a\\b", "/etc", "C:", "C:bank", "../up", "a..b", ".hidden", "end.", "end ", " start",
     "nul", "CON", "com1", "LPT9.txt", "aux .bank", "tab\tbed", "null\0byte", "line\nbreak", "a" * 65, "q?", "st*r",
-    "\ud800", "👩" * 64,
+    "\ud800", "👩" * 64, "ban\u200bk", "\u202eknab", "bank\u200d", "ba\u200dnk", "\ufeffbank", "a" * 10_000,
 ]  # fmt: skip
 
 
@@ -23,6 +23,12 @@ def test_refuses_what_is_no_folder_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^The bank"):
         MemoryBank(tmp_path, name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [7, None, ["bank"], b"bank", 0.5])
+def test_refuses_what_is_no_text(name: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^The bank's name must be text"):
+        MemoryBank(tmp_path, name)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["portraits", "my bank-2_x", "v1.5", "Größe", "写真", "console", "a" * 64, "👩‍🚀"])
