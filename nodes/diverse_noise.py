@@ -20,17 +20,17 @@ from ..guidance.noise import (
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from .common.sockets import BankSocket
 from .host.latents import plain_latents
-from .host.messages import show
-from .host.noise import with_start_noise
+from .host.messages import logger, show
+from .host.noise import with_initial_noise
 from .host.sampling import latent_format_name
-from .host.schema import input_extras, schema_extras
+from .host.schema import advanced, schema_extras
 
 DEFAULTS = NoiseDesign(seed=0)
 LARGEST_SEED = 2**64 - 1
 
 
 class DiversityNoise(io.ComfyNode):
-    """Draws the start noise of a batch, and of the batches after it, as one set."""
+    """Makes the initial noise of a batch, and of the batches after it, as one set."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -39,7 +39,7 @@ class DiversityNoise(io.ComfyNode):
             node_id="DiversityNoise",
             display_name="Diverse Noise (Diversity)",
             category="diversity",
-            description="Draws start noise as a set whose members keep apart, while each alone is like any other "
+            description="Makes initial noise as a set whose members keep apart, while each alone is like any other "
             "noise. Use the noise with SamplerCustomAdvanced, or the model with KSampler.",
             inputs=[
                 io.Int.Input(
@@ -55,8 +55,8 @@ class DiversityNoise(io.ComfyNode):
                     options=list(get_args(Mode)),
                     default=DEFAULTS.mode,
                     tooltip="quantised: the lowest frequencies, which carry composition, are chosen together. "
-                    "simplex: noises keep apart in all numbers. independent: nothing is designed; every picture "
-                    "still has noise of its own that can be drawn again alone.",
+                    "simplex: noises keep apart in all numbers. independent: nothing is designed; every image "
+                    "still has noise of its own that can be made again alone.",
                 ),
                 io.Int.Input(
                     "set_size",
@@ -75,36 +75,34 @@ class DiversityNoise(io.ComfyNode):
                     tooltip="Which batch of the design this is. Set it to increment, and every queue goes on where the "
                     "last one ended.",
                 ),
-                io.Int.Input(
+                advanced(
+                    io.Int.Input,
                     "designed",
                     default=DEFAULTS.designed,
                     min=1,
                     max=4096,
-                    optional=True,
                     tooltip="How many of the lowest frequencies' coefficients, over all channels, quantised noise "
                     "chooses together.",
-                    **input_extras(io.Int.Input, advanced=True),
                 ),
-                io.Int.Input(
+                advanced(
+                    io.Int.Input,
                     "part_size",
                     default=0,
                     min=0,
                     max=4096,
-                    optional=True,
-                    tooltip="How many pictures a part has. 0: as many as the batch. Give it to draw single pictures of "
+                    tooltip="How many images a part has. 0: as many as the batch. Give it to sample single images of "
                     "a later part again.",
-                    **input_extras(io.Int.Input, advanced=True),
                 ),
                 io.Model.Input("model", optional=True, tooltip="For samplers without a noise input, such as KSampler."),
                 BankSocket.Input(
                     "bank",
                     optional=True,
-                    tooltip="Pictures of the past whose composition quantised noise stays away from.",
+                    tooltip="Images of the past whose composition quantised noise stays away from.",
                 ),
                 io.Latent.Input(
                     "avoid",
                     optional=True,
-                    tooltip="More pictures whose composition quantised noise stays away from. Two at least, with those "
+                    tooltip="More images whose composition quantised noise stays away from. Two at least, with those "
                     "of the bank.",
                 ),
             ],
@@ -129,26 +127,26 @@ class DiversityNoise(io.ComfyNode):
         bank: BankSnapshot | None = None,
         avoid: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        """Design the noise; it is drawn when a sampler asks for it.
+        """Design the noise; it is made when a sampler asks for it.
 
         Raises:
-            ValueError: a number is out of its range, or the pictures to stay away from do not fit the mode or model.
+            ValueError: a number is out of its range, or the images to stay away from do not fit the mode or model.
         """
-        given = None if avoid is None else plain_latents(avoid, "The pictures to avoid")
+        given = None if avoid is None else plain_latents(avoid, "The images to avoid")
         if bank is not None and len(bank) and model is not None:
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
         if mode != "quantised" and (given is not None or (bank is not None and len(bank))):
-            raise ValueError(f'Only quantised noise stays away from pictures, and the mode is "{mode}": unplug them.')
+            raise ValueError(f'Only quantised noise stays away from images, and the mode is "{mode}": unplug them.')
         design = NoiseDesign(set_seed, mode, set_size, designed)
         source = _Source(design, part, part_size, bank, given, cls.hidden.unique_id)
         noise = DesignedNoise(source)
         patched = ExecutionBlocker("Diverse Noise has no model to patch: wire one into it.")
-        return io.NodeOutput(noise, patched if model is None else with_start_noise(model, source.draw))
+        return io.NodeOutput(noise, patched if model is None else with_initial_noise(model, source.make, source.warn))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A design, which part of it is drawn, and what it stays away from."""
+    """A design, which part of it is used, and what it stays away from."""
 
     design: NoiseDesign
     part: int
@@ -157,17 +155,17 @@ class _Source:
     given: Tensor | None
     node_id: str | None
 
-    def draw(self, places: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    def make(self, places: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         """Noise for these places of this part's batch.
 
         Raises:
-            ValueError: places alone do not tell where their part begins, or the pictures to avoid do not fit.
+            ValueError: places alone do not tell where their part begins, or the images to avoid do not fit.
         """
         some = list(places) != list(range(len(places)))
         if some and self.part and not self.part_size:
             raise ValueError(
                 f"These latents are some of a batch, and part {self.part} begins after {self.part} whole ones: say in "
-                "part_size how many pictures a batch has."
+                "part_size how many images a batch has."
             )
         first = self.part * (self.part_size or len(places))
         numbers = [first + place for place in places]
@@ -175,11 +173,16 @@ class _Source:
         noise = design.draw(numbers, shape)
         told = f"{design.mode} noise {_spans(numbers)}, in sets of {design.set_size}"
         if design.avoided:
-            told += f", away from {design.avoided} pictures"
+            told += f", away from {design.avoided} images"
         elif design.mode == "quantised" and (self.bank is not None or self.given is not None):
-            told += f", away from nothing: it takes {FEWEST_AVOIDED} pictures at least"
+            told += f", away from nothing: it takes {FEWEST_AVOIDED} images at least"
         show(self.node_id, f"{told}.")
         return noise
+
+    def warn(self, text: str) -> None:
+        """Show a sentence on the node and in the log."""
+        logger.warning("Diverse Noise (node %s): %s", self.node_id, text)
+        show(self.node_id, text)
 
     def _design_for(self, shape: tuple[int, ...]) -> NoiseDesign:
         pictures = []
@@ -191,7 +194,7 @@ class _Source:
         if not kept:
             return self.design
         if len({tuple(block.shape[1:]) for block in kept}) > 1:
-            raise ValueError("The pictures to avoid have another size than those of the bank: resize them first.")
+            raise ValueError("The images to avoid have another size than those of the bank: resize them first.")
         return NoiseDesign(
             self.design.seed, self.design.mode, self.design.set_size, self.design.designed, torch.cat(kept)
         )
@@ -208,11 +211,11 @@ class DesignedNoise:
         """Noise in the shape of a LATENT.
 
         Raises:
-            ValueError: the latents are several in one, or the design cannot tell what to draw for them.
+            ValueError: the latents are several in one, or the design cannot tell what to make for them.
         """
-        samples = plain_latents(input_latent, "The latents to draw noise for")
+        samples = plain_latents(input_latent, "The latents to make noise for")
         places = [int(place) for place in input_latent.get("batch_index") or range(len(samples))]
-        return self.source.draw(places, tuple(samples.shape[1:])).to(samples.dtype)
+        return self.source.make(places, tuple(samples.shape[1:])).to(samples.dtype)
 
 
 def _spans(numbers: Sequence[int]) -> str:

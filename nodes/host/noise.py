@@ -1,6 +1,6 @@
-"""ComfyUI's start noise, exchanged for another: what ``host`` is for estimates, this module is for noise.
+"""ComfyUI's initial noise, exchanged for another: what ``sampling`` is for estimates, this module is for noise.
 
-A MODEL with start noise of its own carries an outer-sample wrapper, a plain function, that replaces the noise which a
+A MODEL with initial noise of its own carries an outer-sample wrapper, a plain function, that replaces the noise which a
 sampler brings. A run without noise, such as the second of two KSamplerAdvanced, stays without.
 """
 
@@ -17,19 +17,26 @@ from .sampling import OUTER_SAMPLE
 
 KEY = "diversity_guidance_noise"
 
-STOCK_DRAWS = 256
-"""How many draws of a seed are searched for a noise, 0.1 s for pictures of 1024 pixels."""
+MAX_BATCH = 4096
+"""How many samples of a seed are searched for a noise: as many as the host's largest batch has."""
 
-Draw = Callable[[Sequence[int], tuple[int, ...]], Tensor]
-"""Draws noise for places in a batch, each of shape (C, ...)."""
+MAX_VALUES = 1 << 28
+"""How many values are made in a search, 2.4 s of them: it only takes so long where the noise is not the host's own."""
+
+HEAD = 16
+"""Values by which noises are told apart at first."""
+
+MakeNoise = Callable[[Sequence[int], tuple[int, ...]], Tensor]
+"""Makes the noises for places in a batch, each of shape (C, ...)."""
 
 
-def with_start_noise(model: Any, draw: Draw) -> Any:
-    """Clone a MODEL so that every run of it starts from noise that ``draw`` makes; the last such node counts.
+def with_initial_noise(model: Any, make: MakeNoise, warn: Callable[[str], None]) -> Any:
+    """Clone a MODEL so that every run of it starts from noise that ``make`` gives; the last such node counts.
 
     Args:
         model: a MODEL; it stays as it is.
-        draw: a plain function.
+        make: a plain function.
+        warn: shows a sentence. A plain function too.
     """
 
     def sample(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -38,10 +45,16 @@ def with_start_noise(model: Any, draw: Draw) -> Any:
         packed = len(given.get("latent_shapes") or ()) > 1
         if packed or not bool(noise.any()):
             return executor(*args, **kwargs)
-        drawn = draw(batch_places(noise, given.get("seed")), tuple(noise.shape[1:])).to(noise)
+        places = batch_places(noise, given.get("seed"))
+        made = make(range(len(noise)) if places is None else places, tuple(noise.shape[1:])).to(noise)
+        if places is None:
+            warn(
+                "The sampler brought noise that is not ComfyUI's own for its seed, so that batch_index could not be "
+                "read from it: the images were counted from 1. Use the noise output with SamplerCustomAdvanced."
+            )
         if args:
-            return executor(drawn, *args[1:], **kwargs)
-        return executor(**{**kwargs, "noise": drawn})
+            return executor(made, *args[1:], **kwargs)
+        return executor(**{**kwargs, "noise": made})
 
     patched = model.clone()
     kind = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
@@ -50,25 +63,34 @@ def with_start_noise(model: Any, draw: Draw) -> Any:
     return patched
 
 
-def batch_places(noise: Tensor, seed: int | None) -> list[int]:
-    """For which places in a batch these noises (B, C, ...) were drawn.
+def batch_places(noise: Tensor, seed: int | None) -> list[int] | None:
+    """For which places in a batch these noises (B, C, ...) were made; None where they are not the host's own.
 
-    A sampler does not pass on a LATENT's batch_index, but the noise that the host made from it tells. Where the noise
-    is not the host's own, the places are 0..B-1.
+    A sampler does not pass on a LATENT's batch_index, but the noise that the host made from it tells.
     """
-    in_order = list(range(len(noise)))
     if seed is None:
-        return in_order
+        return None
     wanted = noise.cpu()
-    generator = torch.Generator("cpu")
-    if torch.equal(wanted, torch.randn(wanted.shape, generator=generator.manual_seed(seed), dtype=noise.dtype)):
-        return in_order
-    generator.manual_seed(seed)
+    for dtype in dict.fromkeys((torch.float32, noise.dtype)):
+        # Newer hosts make noise in single precision, older ones in that of the latents.
+        places = _search(wanted, torch.Generator("cpu").manual_seed(seed), dtype)
+        if places is not None:
+            return places
+    return None
+
+
+def _search(wanted: Tensor, generator: torch.Generator, dtype: torch.dtype) -> list[int] | None:
+    start = generator.get_state()
+    if torch.equal(wanted, torch.randn(wanted.shape, generator=generator, dtype=dtype).to(wanted.dtype)):
+        return list(range(len(wanted)))
+    generator.set_state(start)
+    heads = wanted.flatten(1)[:, :HEAD]
     places: dict[int, int] = {}
-    for place in range(STOCK_DRAWS):
-        drawn = torch.randn(wanted.shape[1:], generator=generator, dtype=noise.dtype)
-        alike = (wanted.flatten(1)[:, 0] == drawn.flatten()[0]).nonzero().flatten().tolist()
-        places |= {row: place for row in alike if torch.equal(wanted[row], drawn)}
+    one = torch.empty((1, *wanted.shape[1:]), dtype=dtype)
+    for place in range(min(MAX_BATCH, MAX_VALUES // one.numel())):
+        made = one.normal_(generator=generator)[0].to(wanted.dtype)
+        alike = (heads == made.flatten()[:HEAD]).all(1).nonzero().flatten().tolist()
+        places |= {row: place for row in alike if torch.equal(wanted[row], made)}
         if len(places) == len(wanted):
-            return [places[row] for row in in_order]
-    return in_order
+            return [places[row] for row in range(len(wanted))]
+    return None

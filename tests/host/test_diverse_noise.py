@@ -10,6 +10,7 @@ from diversity_guidance.embedded.pipeline import EmbeddedModel
 from diversity_guidance.guidance.noise import NoiseDesign
 from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, PromptRefused, RunFailed
+from support.host_listener import listen
 from support.host_server import HostServer
 from torch import Tensor
 
@@ -23,11 +24,11 @@ def noise_node(graph: Drawing, model: Any = None, **settings: Any) -> Node:
     return graph.add("DiversityNoise", **{**NOISE, **wired, **settings})
 
 
-def custom_sample(graph: Drawing, noise: Any, latent: Any) -> Node:
+def custom_sample(graph: Drawing, noise: Any, latent: Any, model: Any = None) -> Node:
     """As ``Drawing.sample``, with the noise of a socket."""
     guider = graph.add(
         "CFGGuider",
-        model=graph.demo[0],
+        model=model or graph.demo[0],
         positive=graph.encode("woman running"),
         negative=graph.encode(""),
         cfg=SAMPLER["cfg"],
@@ -85,6 +86,28 @@ def test_one_picture_of_a_batch_alone(client: HostClient, by_socket: bool) -> No
     assert torch.allclose(_run(client, graph, samples), whole[4:5], atol=1e-3)
 
 
+@pytest.mark.parametrize("place", [255, 256, 1000])
+def test_far_into_a_large_batch(client: HostClient, place: int) -> None:
+    """The host's own noise tells the place, however far the host had to go for it."""
+    graph = Drawing()
+    one = graph.add("LatentFromBatch", samples=graph.empty(1001), batch_index=place, length=1)
+    node = noise_node(graph, part_size=1001)
+    saved = [graph.latents(graph.sample(node[1], latent=one)), graph.latents(custom_sample(graph, node[0], one))]
+    run = client.run(graph.prompt)
+    patched, socket = (latents_of(client, run, latents) for latents in saved)
+    assert torch.equal(patched, socket)
+
+
+def test_noise_that_is_not_the_hosts_own_is_told(client: HostClient) -> None:
+    graph = Drawing()
+    node = noise_node(graph)
+    foreign = noise_node(graph, set_seed=99)
+    saved = graph.latents(custom_sample(graph, foreign[0], graph.empty(2), model=node[1]))
+    heard = listen(client, graph.prompt)
+    assert "not ComfyUI's own for its seed" in "\n".join(text for shown, text in heard.texts if shown == node.id)
+    assert torch.allclose(latents_of(client, heard.run, saved), drawn(client, batch=2), atol=1e-3)
+
+
 def test_the_next_part_goes_on(client: HostClient) -> None:
     whole = drawn(client, batch=4)
     assert torch.allclose(drawn(client, batch=2, part=1), whole[2:], atol=1e-3)
@@ -97,7 +120,7 @@ def test_some_of_a_later_part_need_its_size(client: HostClient) -> None:
         one = graph.add("LatentFromBatch", samples=graph.empty(2), batch_index=1, length=1)
         return _run(client, graph, graph.sample(noise_node(graph, part=1, **settings)[1], latent=one))
 
-    with pytest.raises(RunFailed, match="say in part_size how many pictures a batch has"):
+    with pytest.raises(RunFailed, match="say in part_size how many images a batch has"):
         some()
     assert torch.allclose(some(part_size=2), drawn(client, batch=4)[3:], atol=1e-3)
 
