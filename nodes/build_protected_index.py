@@ -27,7 +27,7 @@ from .common.sockets import IndexSocket
 from .host.index_folder import DEFAULT_NAME, index_path, open_index
 from .host.messages import logger, show
 from .host.sampling import latent_channels, latent_format_name
-from .host.schema import input_extras, schema_extras
+from .host.schema import advanced, schema_extras
 
 LISTED = 5
 """Files named on the node; the log names all of them."""
@@ -72,14 +72,13 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
                 ),
                 io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="See width."),
                 io.Image.Input("images", optional=True, tooltip="More pictures, along a wire."),
-                io.Int.Input(
+                advanced(
+                    io.Int.Input,
                     "batch",
-                    optional=True,
                     default=1,
                     min=1,
                     max=256,
                     tooltip="Pictures encoded at once. More is faster with small pictures, and needs more memory.",
-                    **input_extras(io.Int.Input, advanced=True),
                 ),
             ],
             outputs=[

@@ -46,7 +46,7 @@ from .host.encoders import (
     picture_spaces,
 )
 from .host.messages import logger, show
-from .host.schema import input_extras, schema_extras
+from .host.schema import advanced, schema_extras
 from .report.files import check_prefix, write_report
 from .report.inputs import (
     exemplars_of,
@@ -117,13 +117,13 @@ class DiversityReport(io.ComfyNode):
                     default="diversity/report",
                     tooltip="Where JSON and CSV go inside the output folder. No files when empty.",
                 ),
-                io.Int.Input(
+                advanced(
+                    io.Int.Input,
                     "neighbours",
                     default=NEIGHBOURS,
                     min=1,
                     max=1000,
                     tooltip="For precision and recall, which need more pictures and references than this.",
-                    **input_extras(io.Int.Input, advanced=True),
                 ),
                 io.Image.Input("before", optional=True, tooltip="Pictures to compare with, such as without guidance."),
                 io.Image.Input("reference", optional=True, tooltip="Real pictures, such as a training set."),
@@ -164,9 +164,9 @@ class DiversityReport(io.ComfyNode):
                     optional=True,
                     tooltip="What before was decoded from, to be compared with protected pictures too.",
                 ),
-                io.Float.Input(
+                advanced(
+                    io.Float.Input,
                     "shield_radius",
-                    optional=True,
                     default=0.0,
                     min=0.0,
                     max=1e6,
@@ -174,7 +174,6 @@ class DiversityReport(io.ComfyNode):
                     tooltip="Radius around protected pictures, in the units of the model's latents like the "
                     "absolute_radius of Sparse Repellency. At 0 the one that the trace tells; for an index of "
                     "features, the distance of near-duplicates.",
-                    **input_extras(io.Float.Input, advanced=True),
                 ),
             ],
             outputs=[
@@ -266,7 +265,7 @@ class DiversityReport(io.ComfyNode):
         features: list[str],
         tolerance: list[float],
         filename_prefix: list[str],
-        neighbours: list[int],
+        neighbours: list[int] | None = None,
         before: list[Tensor] | None = None,
         reference: list[Tensor] | None = None,
         held_out: list[Tensor] | None = None,
@@ -300,7 +299,7 @@ class DiversityReport(io.ComfyNode):
             "duplicate_distance": distance,
             "references": progress.features(real, space) if reference or exemplars else None,
             "held_out": progress.features(others, space) if held_out else None,
-            "neighbours": neighbours[0],
+            "neighbours": neighbours[0] if neighbours else NEIGHBOURS,
         }
 
         def measured(batch: list[Tensor], groups: list[str] | None = None) -> MeasuredBatch:

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.files import validate_bank_name
+from .common.prompt_graph import noted_with
 from .common.sockets import BankSocket
 from .host.bank_folder import fingerprint_of_all, open_bank
 from .host.messages import show
@@ -48,7 +49,7 @@ class DiversityMemoryBank(io.ComfyNode):
                 io.Int.Output("count", display_name="count", tooltip="How many pictures it holds."),
                 io.Int.Output("current_revision", display_name="revision", tooltip="Which revision it is."),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
             **schema_extras(search_aliases=["diversity", "memory", "history", "past pictures", "duplicates"]),
         )
 
@@ -78,7 +79,11 @@ class DiversityMemoryBank(io.ComfyNode):
             ValueError: the name is not fit, there is no such revision, or the bank is damaged.
         """
         snapshot = open_bank(name).snapshot(None if revision == NEWEST else revision)
-        _describe(snapshot, cls.hidden.extra_pnginfo)
+        metadata = cls.hidden.extra_pnginfo
+        if metadata is None:
+            # Prompts that are sent without the editor have none; the prompt itself is saved with images, too.
+            metadata = noted_with(cls.hidden.prompt, cls.hidden.unique_id)
+        _describe(snapshot, metadata)
         show(cls.hidden.unique_id, f"{len(snapshot)} pictures at revision {snapshot.revision}.")
         return io.NodeOutput(snapshot, len(snapshot), snapshot.revision)
 

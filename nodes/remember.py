@@ -21,7 +21,7 @@ from .host.encoders import picture_features, picture_spaces
 from .host.latents import alikeness_of_neighbours, check_finished, plain_latents
 from .host.messages import logger, show
 from .host.sampling import latent_channels, latent_format_name
-from .host.schema import input_extras, schema_extras
+from .host.schema import advanced, schema_extras
 from .memory_bank import DEFAULT_NAME
 
 THUMBNAIL_SIDE = 128
@@ -75,23 +75,21 @@ class DiversityRemember(io.ComfyNode):
                     max=2**64 - 1,
                     tooltip="The sampler's seed.",
                 ),
-                io.Int.Input(
+                advanced(
+                    io.Int.Input,
                     "capacity",
-                    optional=True,
                     default=DEFAULT_CAPACITY,
                     min=1,
                     max=10_000_000,
                     tooltip="How many pictures the bank on disk keeps; the oldest leave first.",
-                    **input_extras(io.Int.Input, advanced=True),
                 ),
-                io.Combo.Input(
+                advanced(
+                    io.Combo.Input,
                     "features",
-                    optional=True,
                     options=[NO_FEATURES, *picture_spaces()],
                     default=NO_FEATURES,
                     tooltip="Also remember these features of the images, so that Vendi Guidance need not decode every "
                     "remembered picture. A bank keeps several kinds side by side.",
-                    **input_extras(io.Combo.Input, advanced=True),
                 ),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
                 io.Conditioning.Input(

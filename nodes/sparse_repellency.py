@@ -18,6 +18,7 @@ from .common.steering import (
     cap_inputs,
     check_numbers,
     interval_inputs,
+    limited,
     steered,
     steered_outputs,
     unlimited,
@@ -26,7 +27,7 @@ from .common.traces import RunTraces
 from .host.latents import plain_latents
 from .host.messages import show
 from .host.sampling import latent_format_name
-from .host.schema import input_extras, schema_extras
+from .host.schema import advanced, schema_extras
 
 DEFAULTS = RepellencySettings()
 
@@ -98,14 +99,14 @@ class DiversitySparseRepellency(io.ComfyNode):
                     tooltip="Whether finished pictures that are still too close are moved out of every shield, "
                     "whatever that does to them.",
                 ),
-                io.Float.Input(
+                advanced(
+                    io.Float.Input,
                     "absolute_radius",
                     default=DEFAULTS.absolute_radius,
                     min=0.0,
                     max=1e6,
                     step=0.1,
                     tooltip="Radius in the units of the model's latents, instead of the fraction above. Off at 0.",
-                    **input_extras(io.Float.Input, advanced=True),
                 ),
                 *cap_inputs(DEFAULTS.cap),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to keep away from."),
@@ -150,9 +151,9 @@ class DiversitySparseRepellency(io.ComfyNode):
         end_percent: float,
         in_batch: bool,
         ensure_outside: bool,
-        absolute_radius: float,
-        cap_update: float,
-        cap_estimate: float,
+        absolute_radius: float = DEFAULTS.absolute_radius,
+        cap_update: float = limited(DEFAULTS.cap.update),
+        cap_estimate: float = limited(DEFAULTS.cap.estimate),
         bank: BankSnapshot | None = None,
         avoid: dict[str, Any] | None = None,
         protected: ProtectedIndex | None = None,

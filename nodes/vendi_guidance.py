@@ -19,6 +19,7 @@ from .common.steering import (
     cap_inputs,
     check_numbers,
     interval_inputs,
+    limited,
     steered,
     steered_outputs,
     unlimited,
@@ -33,7 +34,7 @@ from .host.encoders import (
     spaces,
 )
 from .host.sampling import latent_format_name
-from .host.schema import input_extras, schema_extras
+from .host.schema import advanced, schema_extras
 
 DEFAULTS = VendiSettings()
 PAPER = "paper"
@@ -109,15 +110,16 @@ class DiversityVendiGuidance(io.ComfyNode):
                     default=DEFAULTS.in_batch,
                     tooltip="Whether the pictures of a batch are pushed apart. No effect on a batch of one.",
                 ),
-                io.Combo.Input(
+                advanced(
+                    io.Combo.Input,
                     "kernel",
                     options=["gaussian", "cosine"],
                     default=DEFAULTS.kernel,
                     tooltip="How similar two pictures are: gaussian forgets pictures that are far apart, cosine, as "
                     "published, sees all of them.",
-                    **input_extras(io.Combo.Input, advanced=True),
                 ),
-                io.Float.Input(
+                advanced(
+                    io.Float.Input,
                     "bandwidth",
                     default=DEFAULTS.bandwidth,
                     min=0.0,
@@ -125,9 +127,9 @@ class DiversityVendiGuidance(io.ComfyNode):
                     step=0.01,
                     tooltip="Width of the gaussian kernel, as a fraction of the distance of unrelated features. 0 "
                     "takes the median distance of the pictures themselves.",
-                    **input_extras(io.Float.Input, advanced=True),
                 ),
-                io.Float.Input(
+                advanced(
+                    io.Float.Input,
                     "order",
                     default=DEFAULTS.order,
                     min=0.1,
@@ -135,29 +137,28 @@ class DiversityVendiGuidance(io.ComfyNode):
                     step=0.1,
                     tooltip=f"Of the Vendi Score: below 1 counts rare pictures fully, {UNLIMITED:g} (infinity) only "
                     "the commonest kind. 2 is quickest and compares with every picture of the bank.",
-                    **input_extras(io.Float.Input, advanced=True),
                 ),
-                io.Combo.Input(
+                advanced(
+                    io.Combo.Input,
                     "measure",
                     options=["conditional", "guided"],
                     default=DEFAULTS.measure,
                     tooltip="Of which prediction features are taken: of what the prompt alone predicts, which works "
                     "while the picture is being decided, or of the guided one. No difference at CFG 1.",
-                    **input_extras(io.Combo.Input, advanced=True),
                 ),
-                io.Int.Input(
+                advanced(
+                    io.Int.Input,
                     "neighbours",
                     default=DEFAULTS.neighbours,
                     min=1,
                     max=2000,
                     tooltip="How many pictures of the bank, the most similar ones, the score is taken of.",
-                    **input_extras(io.Int.Input, advanced=True),
                 ),
-                io.Boolean.Input(
+                advanced(
+                    io.Boolean.Input,
                     "project",
                     default=DEFAULTS.project,
                     tooltip="Leave out the part of a push along what the model is doing anyway.",
-                    **input_extras(io.Boolean.Input, advanced=True),
                 ),
                 *cap_inputs(DEFAULTS.cap),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to differ from."),
@@ -220,14 +221,14 @@ class DiversityVendiGuidance(io.ComfyNode):
         end_percent: float,
         frequency: int,
         in_batch: bool,
-        kernel: Literal["gaussian", "cosine"],
-        bandwidth: float,
-        order: float,
-        measure: Literal["conditional", "guided"],
-        neighbours: int,
-        project: bool,
-        cap_update: float,
-        cap_estimate: float,
+        kernel: Literal["gaussian", "cosine"] = DEFAULTS.kernel,
+        bandwidth: float = DEFAULTS.bandwidth,
+        order: float = DEFAULTS.order,
+        measure: Literal["conditional", "guided"] = DEFAULTS.measure,
+        neighbours: int = DEFAULTS.neighbours,
+        project: bool = DEFAULTS.project,
+        cap_update: float = limited(DEFAULTS.cap.update),
+        cap_estimate: float = limited(DEFAULTS.cap.estimate),
         bank: BankSnapshot | None = None,
         exemplars: ExemplarSet | None = None,
         prompt: str | None = None,

@@ -32,6 +32,12 @@ def stops_early(prompt: Mapping[str, Any] | None, node_id: str | None, name: str
     )
 
 
+def noted_with(prompt: dict[str, Any] | None, node_id: str | None) -> dict[str, Any] | None:
+    """What is saved with a node of the prompt beside its inputs, to be added to; None without a prompt."""
+    node = (prompt or {}).get(str(node_id))
+    return None if node is None else node.setdefault("_meta", {})
+
+
 def _source(prompt: Mapping[str, Any], node_id: str | None, name: str) -> Mapping[str, Any] | None:
     node = prompt.get(str(node_id))
     return None if node is None else _followed(prompt, node, name)

@@ -16,7 +16,7 @@ from ...guidance.trace import Trace
 from ..host.active_run import PercentToSigma
 from ..host.messages import logger, show
 from ..host.sampling import guided, sigma_interval
-from ..host.schema import input_extras
+from ..host.schema import advanced
 from .sockets import TraceSocket
 from .traces import RunTraces
 
@@ -32,6 +32,11 @@ UPDATE, ESTIMATE = "the change that the model makes", "the length of the estimat
 def unlimited(value: float) -> float:
     """What a widget's largest value means: infinity."""
     return math.inf if value >= UNLIMITED else value
+
+
+def limited(value: float) -> float:
+    """The widget's value that means a number: its largest one for infinity and all beyond."""
+    return min(value, UNLIMITED)
 
 
 def interval_inputs(end: float, why: str = "") -> list[io.Input]:
@@ -64,14 +69,14 @@ def interval_inputs(end: float, why: str = "") -> list[io.Input]:
 def cap_inputs(default: Cap) -> list[io.Input]:
     """The widgets ``cap_update`` and ``cap_estimate``."""
     return [
-        io.Float.Input(
+        advanced(
+            io.Float.Input,
             name,
-            default=min(value, UNLIMITED),
+            default=limited(value),
             min=0.01,
             max=UNLIMITED,
             step=0.01,
             tooltip=f"Longest push, relative to {whole}. {UNLIMITED:g} is no cap.",
-            **input_extras(io.Float.Input, advanced=True),
         )
         for name, value, whole in (("cap_update", default.update, UPDATE), ("cap_estimate", default.estimate, ESTIMATE))
     ]

@@ -15,7 +15,13 @@ def schema_extras(**extras: Any) -> dict[str, Any]:
     return {name: value for name, value in extras.items() if name in known}
 
 
-def input_extras(kind: type, **extras: Any) -> dict[str, Any]:
-    """Those of the keyword arguments that an input such as ``io.Float.Input`` knows on this host."""
-    known = inspect.signature(kind).parameters
-    return {name: value for name, value in extras.items() if name in known}
+def advanced(kind: Any, name: str, **arguments: Any) -> io.Input:
+    """A widget that most users leave alone: folded where the host can, and optional, so that prompts may leave it out.
+
+    Args:
+        kind: such as ``io.Float.Input``.
+        name: of the input; ``execute`` must give the parameter of this name the same default.
+        arguments: of the input, with its default.
+    """
+    extras = {"advanced": True} if "advanced" in inspect.signature(kind).parameters else {}
+    return kind(name, optional=True, **arguments, **extras)
