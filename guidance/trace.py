@@ -149,7 +149,7 @@ class Trace:
         """One sentence for the face of a node: what was done, or why nothing was."""
         moved = [step for step in self.steps if step.active_share > 0]
         if not self.steps or (self.not_finite and not moved):
-            sentence = f"Nothing was moved: {self.why_inactive()}."
+            sentence = f"Nothing was moved{self.why_inactive()}."
         elif not moved and any(step.radius > 0 for step in self.steps):
             sentence = "Nothing was moved: no estimate came inside a shield while guidance was active."
         elif not moved:
@@ -173,8 +173,10 @@ class Trace:
         return " ".join([sentence, *(record.sentence() for record in self.records), *self.notes])
 
     def why_inactive(self) -> str:
-        """Why no step was recorded, as the end of a sentence."""
+        """Why no step was recorded, as the end of a sentence with a colon; "" where the notes tell."""
         if self.not_finite:
             named = ", ".join(map(str, self.not_finite))
-            return f"the model's own estimates hold NaN or infinity (images {named})"
-        return self.inactive or "the model was not evaluated while guidance was active"
+            return f": the model's own estimates hold NaN or infinity (images {named})"
+        if not self.inactive and self.notes:
+            return ""
+        return ": " + (self.inactive or "the model was not evaluated while guidance was active")

@@ -23,7 +23,7 @@ class FeatureTrace(Trace):
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
         if not self.evaluations:
-            sentence = f"Nothing was shifted: {self.why_inactive()}."
+            sentence = f"Nothing was shifted{self.why_inactive()}."
         elif not self.steps:
             sentence = (
                 "Nothing was shifted: none of its layers ran, because another node replaces or skips them. Choose "

@@ -34,8 +34,8 @@ Report = Callable[[Trace, Tensor, str], None]
 INTERRUPTS = (comfy.model_management.InterruptProcessingException,)
 
 WITHOUT_CFG = (
-    "The guider of this run predicts by itself and leaves out what models add after CFG, so that no step of it can be "
-    "steered. Use ComfyUI's CFGGuider or BasicGuider."
+    "the guider of this run predicts by itself and leaves out what models add after CFG, so that none of its steps can "
+    "be steered. Use ComfyUI's CFGGuider or BasicGuider"
 )
 
 
@@ -173,8 +173,9 @@ class ActiveRun:
             ValueError: something is protected, and no step of the run could be steered.
         """
         if self.evaluated and not self._steerable and not self._stopped:
-            self._refuse_if_protected(WITHOUT_CFG)
-            self._note(f"Nothing was steered. {WITHOUT_CFG}")
+            self._refuse_if_protected(f"It failed because {WITHOUT_CFG}.")
+            for guidance in self._chain.guidances:
+                guidance.trace.inactive = WITHOUT_CFG
         last = self._schedule.levels[-1]
         if not self._stopped and not self._schedule.ends_clean:
             self._stop(

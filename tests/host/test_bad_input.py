@@ -117,7 +117,7 @@ def test_remembering_latents_with_leftover_noise(server: HostServer, client: Hos
     graph = Drawing()
     samples = graph.half_sample(graph.repel())
     graph.add("DiversityRemember", samples=samples, model=graph.demo, name="noisy")
-    with pytest.raises(RunFailed, match=r"still hold noise.* Wire the last sampler's result"):
+    with pytest.raises(RunFailed, match=r"still hold noise.* Remember what the sampler after it gives"):
         client.run(graph.prompt)
     assert not (banks(server) / "noisy").exists()
 

@@ -371,6 +371,37 @@ def test_blocks_that_another_node_replaces(client: HostClient) -> None:
     assert "none of its layers ran" in client.run(graph.prompt).outputs[shown.id]["text"][0]
 
 
+@pytest.mark.parametrize("mode", ["towards", "away", "spread"])
+def test_a_batch_that_is_split_between_two_devices(client: HostClient, mode: Mode) -> None:
+    """The host runs the passes of a step in threads, on clones of the network: they are guided like one network."""
+    if not any("MultiGPU" in name for name in client.object_info()):
+        pytest.skip("this ComfyUI does not split batches between devices")
+    graph = Drawing()
+    # Another input, or the host would take the two for one.
+    second = graph.add("DiversityDemoModel", model="base")
+    wired = {} if mode == "spread" else {"centroid": group(graph)}
+    models = [graph.demo, graph.add("TestTwoDevices", model=graph.demo, second=second)]
+    saved = [graph.latents(graph.sample(guide(graph, model, mode=mode, **wired), steps=2)) for model in models]
+    plain = graph.latents(graph.sample(steps=2))
+    run = client.run(graph.prompt)
+    whole, split, unguided = (latents_of(client, run, node) for node in (*saved, plain))
+    assert torch.allclose(split, whole, atol=1e-4)
+    assert not torch.allclose(split, unguided, atol=0.05)
+
+
+def test_the_seed_of_a_probe_stays(client: HostClient) -> None:
+    """Centroids that belong together need the same one; the editor would change what is called seed."""
+    info = client.object_info()["DiversityFeatureProbe"]["input"]["required"]["seed"]
+    assert info[1]["control_after_generate"] is False
+
+
+def test_exemplars_that_are_lost(client: HostClient) -> None:
+    graph = Drawing()
+    images = graph.add("TestPictures", kind="one not a number")
+    probe(graph, graph.demo[0], graph.encode("dog"), images=images, vae=graph.demo[2])
+    assert "The exemplars 1 hold NaN or infinity. Leave them out." in refusal(client, graph)
+
+
 @pytest.mark.parametrize("name", ["../secrets", "a/b"])
 def test_a_name_that_is_a_path(client: HostClient, name: str) -> None:
     graph = Drawing()

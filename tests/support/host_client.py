@@ -70,14 +70,18 @@ class HostClient:
         """Change a setting of the graph editor."""
         self.session.post(f"{self.address}/settings/{setting}", json=value, timeout=60).raise_for_status()
 
-    def queue(self, prompt: Prompt) -> str:
+    def queue(self, prompt: Prompt, extra_data: dict[str, Any] | None = None) -> str:
         """Queue a prompt and return its id.
+
+        Args:
+            prompt: the graph.
+            extra_data: what goes along; as the editor sends it unless it is given.
 
         Raises:
             PromptRefused: it is not valid.
         """
         # Python's JSON writes NaN, which the server's reads.
-        extra = {"extra_pnginfo": {"workflow": {}}}
+        extra = {"extra_pnginfo": {"workflow": {}}} if extra_data is None else extra_data
         body = json.dumps({"prompt": prompt, "client_id": self.client_id, "extra_data": extra})
         response = self.session.post(f"{self.address}/prompt", data=body, timeout=60)
         if response.status_code == 400:

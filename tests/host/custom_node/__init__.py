@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .architectures import ARCHITECTURE_NODES
 from .pictures import TestPictures
+from .samplers import SAMPLER_NODES
 from .tiny_clip_vision import TestTinyClipVision
 
 CATEGORY = "tests"
@@ -227,5 +228,6 @@ TEST_NODES = (
     TestTrace,
     TestPictures,
     *ARCHITECTURE_NODES,
+    *SAMPLER_NODES,
 )
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in TEST_NODES}
