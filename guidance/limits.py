@@ -1,4 +1,4 @@
-"""When a method acts: an interval of noise levels."""
+"""When a method acts, and how hard at most: an interval of noise levels and a norm clip, the same for all methods."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor
 class SigmaInterval:
     """Noise levels between which a method acts.
 
-    A function of sigma alone, so that samplers which evaluate the model several times a step, between the levels of
-    the schedule or out of order are guided alike.
+    The one rule of all methods, and of the host's own nodes: an evaluation whose noise level lies inside is guided in
+    full, wherever its step leads, and every other not at all. A function of sigma alone, so that samplers which
+    evaluate the model several times a step, between the levels of the schedule or out of order are guided alike.
 
     Attributes:
         high: the method starts when sigma has fallen to this level; infinity for the first step on.
@@ -54,17 +55,6 @@ class SigmaInterval:
                 f"{self.high:.3g}: lower start_percent"
             )
         return "no step of this run lies between start_percent and end_percent: take more steps, or move the two apart"
-
-    def share(self, sigma: float, next_sigma: float) -> float:
-        """Which part of the step from one noise level to the next lies inside: 0 where it starts outside.
-
-        With few steps the last one that starts inside goes far beyond the end, perhaps all the way to the picture:
-        what it does counts in full there, with no later evaluation to mend it.
-        """
-        if sigma not in self:
-            return 0.0
-        length = sigma - next_sigma
-        return min(1.0, max(0.0, (sigma - self.low) / length)) if length > 0 else 1.0
 
 
 @dataclass(frozen=True)

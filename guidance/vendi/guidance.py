@@ -117,8 +117,7 @@ class VendiGuidance(Guidance):
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), apart and towards the exemplars; the same tensor where nothing is done."""
         settings, state = self.settings, self._seen_through(step.mask)
-        inside = settings.interval.share(step.sigma, step.next_sigma)
-        if state is None or inside == 0:
+        if state is None or step.sigma not in settings.interval:
             return denoised
         if state.step_index(step.sigma) % settings.frequency == 0:
             self._held = self._measured(denoised, step, state)
@@ -132,7 +131,7 @@ class VendiGuidance(Guidance):
             # The way from the guided towards the conditional estimate, by how much a picture repeats another.
             share = (settings.relaxation * away.share).clamp_max(1)
             delta = delta + share[:, None] * (now.conditional - now.estimate)
-        delta = now.within_mask(inside * delta)
+        delta = now.within_mask(delta)
         self._trace.steps.append(step_record(self.name, now, delta, capped, away, state.past.ids))
         if not bool(delta.any()):
             return denoised

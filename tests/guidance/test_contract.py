@@ -137,18 +137,6 @@ class TestInterval:
         assert float(torch.tensor(0.8)) in interval and float(torch.tensor(0.2).half()) in interval
         assert all(sigma not in interval for sigma in (0.801, 0.199, 0.0, math.inf))
 
-    @pytest.mark.parametrize(
-        ("sigma", "next_sigma", "share"),
-        [(1.0, 0.9, 0.0), (0.8, 0.5, 1.0), (0.5, 0.2, 1.0), (0.6, 0.0, 2 / 3), (0.2, 0.1, 0.0), (0.1, 0.0, 0.0)],
-    )
-    def test_of_a_step_beyond_the_end_the_part_before_it_counts(
-        self, sigma: float, next_sigma: float, share: float
-    ) -> None:
-        assert SigmaInterval(0.8, 0.2).share(sigma, next_sigma) == pytest.approx(share)
-
-    def test_without_an_end_every_step_counts(self) -> None:
-        assert SigmaInterval().share(0.3, 0.0) == SigmaInterval().share(0.0, 0.0) == 1.0
-
     @pytest.mark.parametrize("ends", [(math.nan, 0.0), (1.0, math.nan), (1.0, -0.1)])
     def test_numbers_that_are_none(self, ends: tuple[float, float]) -> None:
         with pytest.raises(ValueError, match="two numbers of at least 0"):

@@ -134,6 +134,19 @@ class TestPush:
         torch.testing.assert_close(moved[0], (guided[0] + conditional[0]) / 2, rtol=1e-4, atol=1e-4)
         assert torch.equal(moved[1:], guided[1:])
 
+    def test_by_default_easing_reaches_the_conditional_estimate_half_way_in_and_never_goes_beyond(
+        self, driver: Driver
+    ) -> None:
+        conditional = noise(0, 3)
+        guided = conditional + 3 * noise(2, 3)
+        way = torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(shape_of(conditional))
+        pictures = conditional + torch.tensor([16.0, 5.0, 0.0]).view(3, 1, 1, 1) * way
+        assert RepellencySettings().relaxation == 2
+        settings = RepellencySettings(strength=1e-9, absolute_radius=20.0, in_batch=False, cap=UNCAPPED)
+        moved = started(driver, settings, Pictures(pictures))(guided, driver.step(guided, conditional=conditional))
+        torch.testing.assert_close(moved[0], guided[0] + 0.4 * (conditional - guided)[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(moved[1:], conditional[1:], rtol=1e-4, atol=1e-4)
+
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     @pytest.mark.parametrize("overlap", ["sum", "clear"])
     def test_dtype_of_the_estimate(self, driver: Driver, dtype: torch.dtype, overlap: str) -> None:

@@ -113,14 +113,6 @@ def test_nothing_to_do_is_the_very_same_tensor(settings: VendiSettings) -> None:
     assert guidance.finish(batch) is batch
 
 
-def test_a_step_that_goes_beyond_the_interval_pushes_by_the_part_inside() -> None:
-    batch = alike(2)
-    whole = steered(VendiGuidance(), batch) - batch
-    # From 1 to 1/2, of which three fifths lie above 0.7.
-    part = steered(VendiGuidance(VendiSettings(interval=SigmaInterval(low=0.7))), batch) - batch
-    torch.testing.assert_close(part, 0.6 * whole)
-
-
 def test_between_steps_that_measure_what_was_found_holds() -> None:
     batch, driver, seen = alike(3), Driver(), []
 
