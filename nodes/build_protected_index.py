@@ -41,8 +41,8 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityBuildProtectedIndex",
-            display_name="Build Protected Index (Diversity)",
-            category="diversity",
+            display_name="Build Protected Index",
+            category="diversity/protection",
             description="Encodes the pictures of a folder, so that Sparse Repellency can keep away from every one of "
             "them. Only pictures that the index does not hold yet are encoded; a build that was cancelled goes on "
             "where it stopped.",
@@ -88,7 +88,9 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
             not_idempotent=True,
-            **schema_extras(search_aliases=["diversity", "privacy", "copyright", "memorization", "shield", "protect"]),
+            **schema_extras(
+                search_aliases=["protect", "shield", "privacy", "copyright", "memorization", "duplicate", "diversity"]
+            ),
         )
 
     @classmethod

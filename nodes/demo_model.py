@@ -20,8 +20,8 @@ class DiversityDemoModel(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityDemoModel",
-            display_name="Demo Model (Diversity)",
-            category="diversity",
+            display_name="Demo Model (Emoji)",
+            category="diversity/guidance",
             description="A tiny text-to-image model that is part of this pack: emoji of 64 x 64 pixels, drawn on any "
             "machine in seconds. Prompts are words, such as: woman running dark skin tone.",
             inputs=[

@@ -37,8 +37,8 @@ class DiversityNoise(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityNoise",
-            display_name="Diverse Noise (Diversity)",
-            category="diversity",
+            display_name="Start From Different Noise (Diverse Noise)",
+            category="diversity/guidance",
             description="Makes initial noise as a set whose members keep apart, while each alone is like any other "
             "noise. Use the noise with SamplerCustomAdvanced, or the model with KSampler.",
             inputs=[
@@ -111,7 +111,19 @@ class DiversityNoise(io.ComfyNode):
                 io.Model.Output("patched_model", tooltip="The model, every run of which starts from this noise."),
             ],
             hidden=[io.Hidden.unique_id],
-            **schema_extras(search_aliases=["diversity", "variety", "seed variance", "simplex", "start noise"]),
+            **schema_extras(
+                search_aliases=[
+                    "same picture",
+                    "all images look alike",
+                    "variety",
+                    "variation",
+                    "different",
+                    "seed variance",
+                    "simplex",
+                    "initial noise",
+                    "diversity",
+                ]
+            ),
         )
 
     @classmethod

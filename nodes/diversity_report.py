@@ -89,8 +89,8 @@ class DiversityReport(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityReport",
-            display_name="Diversity Report",
-            category="diversity",
+            display_name="Measure Variety (Diversity Report)",
+            category="diversity/measure",
             description="How different are these pictures? Numbers with what they were computed on, figures, and the "
             "batch without the pictures that repeat another one.",
             inputs=[
@@ -231,7 +231,22 @@ class DiversityReport(io.ComfyNode):
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
             is_input_list=True,
-            **schema_extras(search_aliases=["diversity", "vendi score", "similarity", "duplicates", "filter", "irs"]),
+            **schema_extras(
+                search_aliases=[
+                    "duplicate",
+                    "repeat",
+                    "unique",
+                    "novelty",
+                    "different",
+                    "variety",
+                    "similarity",
+                    "filter",
+                    "vendi score",
+                    "irs",
+                    "mode collapse",
+                    "diversity",
+                ]
+            ),
         )
 
     @classmethod

@@ -27,8 +27,8 @@ class DiversityExemplarSet(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityExemplarSet",
-            display_name="Exemplar Set (Diversity)",
-            category="diversity",
+            display_name="Load Real Examples (Exemplar Set)",
+            category="diversity/memory",
             description="A handful of real pictures of the subject, such as five photographs of the town you mean. "
             "Vendi Guidance keeps what is drawn near to them while it spreads it out.",
             inputs=[
@@ -49,7 +49,7 @@ class DiversityExemplarSet(io.ComfyNode):
                 io.Int.Output("count", display_name="count", tooltip="How many pictures they are."),
             ],
             hidden=[io.Hidden.unique_id],
-            **schema_extras(search_aliases=["diversity", "reference pictures", "real images", "c-vsg", "style set"]),
+            **schema_extras(search_aliases=["reference images", "real images", "style set", "c-vsg", "diversity"]),
         )
 
     @classmethod

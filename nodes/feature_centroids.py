@@ -30,11 +30,11 @@ class DiversityFeatureCentroid(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityFeatureCentroid",
-            display_name="Load Feature Centroid (Diversity)",
-            category="diversity",
+            display_name="Load Feature Centroid",
+            category="diversity/features",
             description="A centroid that a Feature Probe saved under a name. It belongs to the model that was probed.",
             inputs=[io.String.Input("name", default="", tooltip="What the probe's save_as said: a name, not a path.")],
-            outputs=[CentroidSocket.Output("centroid")],
+            outputs=[CentroidSocket.Output("centroid", tooltip="For Feature Guidance, a blend or the map.")],
             hidden=[io.Hidden.unique_id],
             **schema_extras(search_aliases=["diversity", "features", "centroid", "load"]),
         )
@@ -78,7 +78,7 @@ class DiversityFeatureBlend(io.ComfyNode):
         inputs: list[Any] = []
         for place in PLACES[:BLENDED]:
             optional = place in PLACES[2:]
-            inputs.append(CentroidSocket.Input(place, optional=optional))
+            inputs.append(CentroidSocket.Input(place, optional=optional, tooltip=f"The {place} centroid to blend."))
             inputs.append(
                 io.Float.Input(
                     f"weight_{place}",
@@ -86,17 +86,18 @@ class DiversityFeatureBlend(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="Share in the blend; weights are divided by their sum. Below 0 leads away from it.",
+                    tooltip="Share in the blend; weights are divided by their sum. Left out at 0; below 0 leads away from "
+                    "it.",
                 )
             )
         return io.Schema(
             node_id="DiversityFeatureBlend",
-            display_name="Blend Feature Centroids (Diversity)",
-            category="diversity",
+            display_name="Blend Feature Centroids",
+            category="diversity/features",
             description="The weighted mean of centroids. Weights 0.5 and 0.5 are halfway between two groups, 1.5 and "
             "-0.5 lead past the first, away from the second.",
             inputs=inputs,
-            outputs=[CentroidSocket.Output("centroid")],
+            outputs=[CentroidSocket.Output("centroid", tooltip="The blend, for Feature Guidance.")],
             **schema_extras(search_aliases=["diversity", "features", "centroid", "interpolate", "mix", "merge"]),
         )
 
@@ -122,10 +123,13 @@ class DiversityFeatureMap(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityFeatureMap",
-            display_name="Map of Feature Centroids (Diversity)",
-            category="diversity",
+            display_name="Map Feature Centroids",
+            category="diversity/features",
             description="Where groups lie to each other in a model's features: alike close together, unlike far apart.",
-            inputs=[CentroidSocket.Input(place, optional=place in PLACES[1:]) for place in PLACES],
+            inputs=[
+                CentroidSocket.Input(place, optional=place in PLACES[1:], tooltip=f"The {place} group on the map.")
+                for place in PLACES
+            ],
             outputs=[io.Image.Output("map", tooltip="Distances are in units of the spread within the groups.")],
             **schema_extras(search_aliases=["diversity", "features", "centroid", "embedding", "plot"]),
         )

@@ -41,12 +41,14 @@ class DiversityFeatureGuidance(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityFeatureGuidance",
-            display_name="Feature Guidance (Diversity)",
-            category="diversity",
+            display_name="Steer Towards or Away (Feature Guidance)",
+            category="diversity/features",
             description="Steers inside the network: shifts the averages of its layers towards those of exemplars, away "
             "from them, or the pictures of a batch apart.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input(
+                    "model", tooltip="The model to steer, the one that was probed; it stays as it is itself."
+                ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
@@ -84,7 +86,18 @@ class DiversityFeatureGuidance(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
-            **schema_extras(search_aliases=["diversity", "variety", "features", "steering", "activations", "centroid"]),
+            **schema_extras(
+                search_aliases=[
+                    "variety",
+                    "variation",
+                    "different",
+                    "steering",
+                    "activations",
+                    "features",
+                    "centroid",
+                    "diversity",
+                ]
+            ),
         )
 
     @classmethod

@@ -41,12 +41,12 @@ class DiversityFeatureProbe(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityFeatureProbe",
-            display_name="Feature Probe (Diversity)",
-            category="diversity",
+            display_name="Learn From Examples (Feature Probe)",
+            category="diversity/features",
             description="Shows exemplars to a model and records what its layers hold, on average, at several levels of "
             "noise: the centroid of the group, for Feature Guidance.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model to learn about. What steers it is ignored while it looks."),
                 io.Conditioning.Input(
                     "positive", tooltip="What the model is told while it looks: the prompt that is to be guided."
                 ),
@@ -91,7 +91,7 @@ class DiversityFeatureProbe(io.ComfyNode):
             outputs=[CentroidSocket.Output("centroid", tooltip="What the model's layers hold on average.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-            **schema_extras(search_aliases=["diversity", "features", "centroid", "exemplars", "probe", "activations"]),
+            **schema_extras(search_aliases=["activations", "features", "centroid", "exemplars", "probe", "diversity"]),
         )
 
     @classmethod

@@ -25,15 +25,15 @@ class DiversityMemoryBank(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityMemoryBank",
-            display_name="Memory Bank (Diversity)",
-            category="diversity",
+            display_name="Load Memory Bank",
+            category="diversity/memory",
             description="Pictures of the past, kept on disk under a name. What depends on it runs again exactly when "
             "the bank has changed.",
             inputs=[
                 io.String.Input(
                     "name",
                     default=DEFAULT_NAME,
-                    tooltip="A name, not a path. A bank that does not exist yet is empty; Remember makes it.",
+                    tooltip="A name, not a path. Empty until Save to Memory Bank has made it.",
                 ),
                 io.Int.Input(
                     "revision",
@@ -50,7 +50,9 @@ class DiversityMemoryBank(io.ComfyNode):
                 io.Int.Output("current_revision", display_name="revision", tooltip="Which revision it is."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
-            **schema_extras(search_aliases=["diversity", "memory", "history", "past pictures", "duplicates"]),
+            **schema_extras(
+                search_aliases=["memory", "history", "past images", "repeat", "duplicate", "novelty", "diversity"]
+            ),
         )
 
     @classmethod

@@ -25,8 +25,8 @@ class DiversityPick(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityPick",
-            display_name="Pick Representatives (Diversity)",
-            category="diversity",
+            display_name="Pick Representatives",
+            category="diversity/measure",
             description="Chooses the few pictures of a batch that represent it best: what is common in it, and unlike "
             "each other. Images decide where they are wired, else latents.",
             inputs=[
@@ -40,7 +40,18 @@ class DiversityPick(io.ComfyNode):
                 io.String.Output("indices", tooltip="Their places in the batch, counted from 0, such as: 0, 3, 7"),
             ],
             hidden=[io.Hidden.unique_id],
-            **schema_extras(search_aliases=["diversity", "contact sheet", "select", "subset", "cull", "best of"]),
+            **schema_extras(
+                search_aliases=[
+                    "contact sheet",
+                    "select",
+                    "subset",
+                    "cull",
+                    "best of",
+                    "unique",
+                    "different",
+                    "diversity",
+                ]
+            ),
         )
 
     @classmethod

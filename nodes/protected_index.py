@@ -25,8 +25,8 @@ class DiversityProtectedIndex(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityProtectedIndex",
-            display_name="Protected Index (Diversity)",
-            category="diversity",
+            display_name="Load Protected Index",
+            category="diversity/protection",
             description="Pictures that must not be drawn again, up to millions, kept on disk under a name. Sparse "
             "Repellency keeps away from every one of them.",
             inputs=[
@@ -43,7 +43,9 @@ class DiversityProtectedIndex(io.ComfyNode):
                 io.Int.Output("count", display_name="count", tooltip="How many pictures it protects."),
             ],
             hidden=[io.Hidden.unique_id],
-            **schema_extras(search_aliases=["diversity", "privacy", "copyright", "memorization", "shield", "protect"]),
+            **schema_extras(
+                search_aliases=["protect", "shield", "privacy", "copyright", "memorization", "duplicate", "diversity"]
+            ),
         )
 
     @classmethod

@@ -45,8 +45,8 @@ class DiversityRemember(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityRemember",
-            display_name="Remember (Diversity)",
-            category="diversity",
+            display_name="Save to Memory Bank",
+            category="diversity/memory",
             description="Adds finished pictures to a Memory Bank. Remembering the same pictures again changes nothing.",
             inputs=[
                 io.Latent.Input("samples", tooltip="What the sampler finished, before the VAE."),
@@ -110,7 +110,9 @@ class DiversityRemember(io.ComfyNode):
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,
             not_idempotent=True,
-            **schema_extras(search_aliases=["diversity", "memory", "append", "store latent", "save to bank"]),
+            **schema_extras(
+                search_aliases=["memory", "remember", "history", "append", "store latent", "novelty", "diversity"]
+            ),
         )
 
     @classmethod
@@ -182,7 +184,7 @@ class DiversityRemember(io.ComfyNode):
             extended = BankSnapshot.empty().extended(latents, **facts)
         if alikeness_of_neighbours(latents) < LEAST_ALIKE:
             told += NOISE_LIKE
-        logger.info("Remember (node %s): %s", cls.hidden.unique_id, told)
+        logger.info("Save to Memory Bank (node %s): %s", cls.hidden.unique_id, told)
         show(cls.hidden.unique_id, told)
         return io.NodeOutput(samples, extended)
 

@@ -40,13 +40,13 @@ class DiversitySparseRepellency(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversitySparseRepellency",
-            display_name="Sparse Repellency (Diversity)",
-            category="diversity",
+            display_name="Keep Images Apart (Sparse Repellency)",
+            category="diversity/guidance",
             description="Steers sampling so that every picture keeps its distance from those of a Memory Bank or a "
             "Protected Index, from pictures to avoid and from the others of its batch. Pictures that are far enough "
             "away are not touched.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model to steer; the one that comes in stays as it is."),
                 io.Float.Input(
                     "radius",
                     default=DEFAULTS.radius,
@@ -122,7 +122,24 @@ class DiversitySparseRepellency(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
-            **schema_extras(search_aliases=["diversity", "variety", "spell", "repel", "shielded diffusion", "avoid"]),
+            **schema_extras(
+                search_aliases=[
+                    "same face",
+                    "same picture",
+                    "all images look alike",
+                    "variety",
+                    "variation",
+                    "different",
+                    "repeat",
+                    "unique",
+                    "mode collapse",
+                    "seed variance",
+                    "avoid",
+                    "spell",
+                    "shielded diffusion",
+                    "diversity",
+                ]
+            ),
         )
 
     @classmethod

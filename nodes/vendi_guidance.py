@@ -48,12 +48,12 @@ class DiversityVendiGuidance(io.ComfyNode):
         """Sockets and widgets."""
         return io.Schema(
             node_id="DiversityVendiGuidance",
-            display_name="Vendi Guidance (Diversity)",
-            category="diversity",
+            display_name="Spread Out a Batch (Vendi Guidance)",
+            category="diversity/guidance",
             description="Steers sampling so that the pictures of a batch differ from one another and from those of a "
             "Memory Bank, measured in features of your choice, and stay near the pictures of an Exemplar Set.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model to steer; the one that comes in stays as it is."),
                 io.Combo.Input(
                     "preset",
                     options=["custom", PAPER],
@@ -175,15 +175,32 @@ class DiversityVendiGuidance(io.ComfyNode):
                 io.Conditioning.Input(
                     "conditioning",
                     optional=True,
-                    tooltip="As prompt, by what the model's text encoder makes of it instead of by words; Remember "
-                    "must have been given it, too.",
+                    tooltip="As prompt, by what the model's text encoder makes of it instead of by words; it "
+                    "must have been wired into Save to Memory Bank, too.",
                 ),
             ],
             outputs=steered_outputs(),
             hidden=[io.Hidden.unique_id],
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
-            **schema_extras(search_aliases=["diversity", "variety", "c-vsg", "vendi score", "exemplars", "sparke"]),
+            **schema_extras(
+                search_aliases=[
+                    "same face",
+                    "same picture",
+                    "all images look alike",
+                    "variety",
+                    "variation",
+                    "different",
+                    "unique",
+                    "mode collapse",
+                    "seed variance",
+                    "cads",
+                    "c-vsg",
+                    "vendi score",
+                    "sparke",
+                    "diversity",
+                ]
+            ),
         )
 
     @classmethod

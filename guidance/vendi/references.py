@@ -198,7 +198,9 @@ def _notes(*, other_size: int, skipped: int, decoded: int, blank: int, unencoded
     if blank:
         notes.append(f"{_counted(blank)} without contrast and left out.")
     if unencoded:
-        notes.append(f"{_counted(unencoded)} without such a conditioning and left out. Wire it into Remember, too.")
+        notes.append(
+            f"{_counted(unencoded)} without such a conditioning and left out. Wire it into Save to Memory Bank, too."
+        )
     if skipped:
         notes.append(f"{_counted(skipped)} without features and left out beyond the newest {MOST_DECODED}. {advice}")
     elif decoded:

@@ -13,7 +13,7 @@ TraceSocket = io.Custom("DIVERSITY_TRACE")
 ExemplarSocket = io.Custom("DIVERSITY_EXEMPLARS")
 """An ``ExemplarSet``: an immutable value."""
 
-CentroidSocket = io.Custom("FEATURE_CENTROID")
+CentroidSocket = io.Custom("DIVERSITY_CENTROID")
 """A ``FeatureCentroid``: an immutable value."""
 
 IndexSocket = io.Custom("DIVERSITY_INDEX")

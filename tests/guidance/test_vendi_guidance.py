@@ -247,7 +247,7 @@ def test_only_remembered_pictures_of_similar_conditionings_push() -> None:
         guidance = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[row : row + 1], "conditioning"))
         pushes.append(float((steered(guidance, picture) - picture).norm()))
         assert guidance.trace.notes == [
-            "1 remembered picture was without such a conditioning and left out. Wire it into Remember, too."
+            "1 remembered picture was without such a conditioning and left out. Wire it into Save to Memory Bank, too."
         ]
     assert pushes[0] > 20 * pushes[1]
     alone = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[:1], "of another encoder"))

@@ -1,4 +1,4 @@
-"""Memory Bank and Remember in a real server: growth, reproduction, caching."""
+"""Memory Bank and Save to Memory Bank in a real server: growth, reproduction, caching."""
 
 from __future__ import annotations
 

@@ -145,8 +145,9 @@ def growing_bank(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## A memory that grows\n\n"
-        "Queue this several times. The seed stays the same, and still every queue draws something else: **Remember** "
-        "adds what was drawn to the bank, and **Sparse Repellency** keeps the next pictures away from all of it.\n\n"
+        "Queue this several times. The seed stays the same, and still every queue draws something else: **Save to "
+        "Memory Bank** adds what was drawn to the bank, and **Sparse Repellency** keeps the next pictures away from all of "
+        "it.\n\n"
         "Every picture stores in its metadata which revision of the bank it was drawn with. Set **Memory Bank** to "
         "that `revision` to draw it again; -1 is the newest.\n\n"
         "Another `name` begins another bank."

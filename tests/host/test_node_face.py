@@ -1,0 +1,87 @@
+"""What an artist sees of the nodes before anything runs: titles, menu, words to search by, tooltips."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.host_server import PACK, HostServer
+from support.node_ids import node_classes
+from support.workflows import inputs_of
+
+BRANCHES = {"guidance", "memory", "protection", "features", "measure"}
+WORDS = {
+    "same face",
+    "same picture",
+    "all images look alike",
+    "variety",
+    "variation",
+    "different",
+    "repeat",
+    "duplicate",
+    "unique",
+    "novelty",
+    "seed variance",
+    "mode collapse",
+    "cads",
+    "memory",
+}
+"""What people type who have never heard of a method."""
+
+
+@pytest.fixture(scope="module", params=["server", "newer_server"])
+def nodes(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
+    """What a host knows of every node of the pack."""
+    server: HostServer = request.getfixturevalue(request.param)
+    return {name: info for name, info in server.client.object_info().items() if name.startswith("Diversity")}
+
+
+def sockets(info: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name and type of every input and output."""
+    yield from ((name, kind) for name, kind, _ in inputs_of(info))
+    yield from zip(info["output_name"], info["output"], strict=True)
+
+
+def test_every_input_and_output_is_explained(nodes: dict[str, dict[str, Any]]) -> None:
+    unexplained = []
+    for node, info in nodes.items():
+        unexplained += [f"{node}.{name}" for name, _, options in inputs_of(info) if not options.get("tooltip")]
+        tooltips = info["output_tooltips"] or [None] * len(info["output"])
+        named = zip(info["output_name"], tooltips, strict=True)
+        unexplained += [f"{node} -> {name}" for name, tooltip in named if not tooltip]
+    assert unexplained == []
+
+
+def test_titles_and_menu_say_what_a_node_is_for(nodes: dict[str, dict[str, Any]]) -> None:
+    titles = [info["display_name"] for info in nodes.values()]
+    assert len(set(titles)) == len(titles)
+    assert not [title for title in titles if "(Diversity)" in title]
+    assert {info["category"] for info in nodes.values()} == {f"diversity/{branch}" for branch in BRANCHES}
+
+
+def test_our_sockets_share_a_prefix(nodes: dict[str, dict[str, Any]]) -> None:
+    kinds = {kind for info in nodes.values() for _, kind in sockets(info) if isinstance(kind, str)}
+    host = {"MODEL", "LATENT", "IMAGE", "VAE", "CLIP", "CLIP_VISION", "CONDITIONING", "NOISE"}
+    plain = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+    assert all(kind.startswith("DIVERSITY_") for kind in kinds - host - plain)
+
+
+def test_the_help_is_headed_by_the_title(nodes: dict[str, dict[str, Any]]) -> None:
+    for node, info in nodes.items():
+        heading = (PACK / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8").splitlines()[0]
+        assert heading == f"# {info['display_name']}"
+
+
+def test_nodes_are_found_by_plain_words() -> None:
+    """Read from the source: older hosts know no aliases."""
+    aliases = {
+        constant.value
+        for _, node in node_classes().values()
+        for keyword in ast.walk(node)
+        if isinstance(keyword, ast.keyword) and keyword.arg == "search_aliases"
+        for constant in ast.walk(keyword.value)
+        if isinstance(constant, ast.Constant)
+    }
+    assert aliases >= WORDS
