@@ -6,7 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .build_protected_index import DiversityBuildProtectedIndex
 from .demo_model import DiversityDemoModel
-from .diverse_noise import DiversityNoise
+from .diverse_noise import DiversityNoise, DiversityNoiseOptions
 from .diversity_report import DiversityReport
 from .exemplar_set import DiversityExemplarSet
 from .feature_centroids import DiversityFeatureBlend, DiversityFeatureCentroid, DiversityFeatureMap
@@ -19,8 +19,8 @@ from .memory_bank import DiversityMemoryBank
 from .pick import DiversityPick
 from .protected_index import DiversityProtectedIndex
 from .remember import DiversityRemember
-from .sparse_repellency import DiversitySparseRepellency
-from .vendi_guidance import DiversityVendiGuidance
+from .sparse_repellency import DiversitySparseRepellency, DiversitySparseRepellencyOptions
+from .vendi_guidance import DiversityVendiGuidance, DiversityVendiGuidanceOptions, DiversityVendiScoreOptions
 
 
 class DiversityExtension(ComfyExtension):
@@ -34,8 +34,12 @@ class DiversityExtension(ComfyExtension):
         return [
             DiversityDemoModel,
             DiversitySparseRepellency,
+            DiversitySparseRepellencyOptions,
             DiversityVendiGuidance,
+            DiversityVendiGuidanceOptions,
+            DiversityVendiScoreOptions,
             DiversityNoise,
+            DiversityNoiseOptions,
             DiversityMemoryBank,
             DiversityRemember,
             DiversityExemplarSet,

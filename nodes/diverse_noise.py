@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -18,12 +18,12 @@ from ..guidance.noise import (
     NoiseDesign,
 )
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
-from .common.sockets import BankSocket
+from .common.sockets import BankSocket, NoiseOptionsSocket
 from .host.latents import plain_latents
 from .host.messages import logger, show
 from .host.noise import with_initial_noise
 from .host.sampling import latent_format_name
-from .host.schema import advanced, schema_extras
+from .host.schema import schema_extras
 
 DEFAULTS = NoiseDesign(seed=0)
 LARGEST_SEED = 2**64 - 1
@@ -75,24 +75,6 @@ class DiversityNoise(io.ComfyNode):
                     tooltip="Which batch of the design this is. Set it to increment, and every queue goes on where the "
                     "last one ended.",
                 ),
-                advanced(
-                    io.Int.Input,
-                    "designed",
-                    default=DEFAULTS.designed,
-                    min=1,
-                    max=4096,
-                    tooltip="How many of the lowest frequencies' coefficients, over all channels, quantised noise "
-                    "chooses together.",
-                ),
-                advanced(
-                    io.Int.Input,
-                    "part_size",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    tooltip="How many images a part has. 0: as many as the batch. Give it to sample single images of "
-                    "a later part again.",
-                ),
                 io.Model.Input("model", optional=True, tooltip="For samplers without a noise input, such as KSampler."),
                 BankSocket.Input(
                     "bank",
@@ -105,6 +87,7 @@ class DiversityNoise(io.ComfyNode):
                     tooltip="More images whose composition quantised noise stays away from. Two at least, with those "
                     "of the bank.",
                 ),
+                NoiseOptionsSocket.Input("options", optional=True, tooltip="More choices, from Diverse Noise Options."),
             ],
             outputs=[
                 io.Noise.Output("noise", tooltip="For SamplerCustomAdvanced."),
@@ -133,11 +116,10 @@ class DiversityNoise(io.ComfyNode):
         mode: Mode,
         set_size: int,
         part: int,
-        designed: int = DEFAULTS.designed,
-        part_size: int = 0,
         model: Any = None,
         bank: BankSnapshot | None = None,
         avoid: dict[str, Any] | None = None,
+        options: Mapping[str, int] | None = None,
     ) -> io.NodeOutput:
         """Design the noise; it is made when a sampler asks for it.
 
@@ -149,11 +131,51 @@ class DiversityNoise(io.ComfyNode):
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
         if mode != "quantised" and (given is not None or (bank is not None and len(bank))):
             raise ValueError(f'Only quantised noise stays away from images, and the mode is "{mode}": unplug them.')
-        design = NoiseDesign(set_seed, mode, set_size, designed)
-        source = _Source(design, part, part_size, bank, given, cls.hidden.unique_id)
+        chosen = {"designed": DEFAULTS.designed, "part_size": 0, **(options or {})}
+        design = NoiseDesign(set_seed, mode, set_size, chosen["designed"])
+        source = _Source(design, part, chosen["part_size"], bank, given, cls.hidden.unique_id)
         noise = DesignedNoise(source)
         patched = ExecutionBlocker("Diverse Noise has no model to patch: wire one into it.")
         return io.NodeOutput(noise, patched if model is None else with_initial_noise(model, source.make, source.warn))
+
+
+class DiversityNoiseOptions(io.ComfyNode):
+    """The rarer choices of Diverse Noise."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityNoiseOptions",
+            display_name="Diverse Noise Options",
+            category="diversity/guidance",
+            description="For experts: how much of the noise is designed, and how parts are counted.",
+            inputs=[
+                io.Int.Input(
+                    "designed",
+                    default=DEFAULTS.designed,
+                    min=1,
+                    max=4096,
+                    tooltip="How many of the lowest frequencies' coefficients, over all channels, quantised noise "
+                    f"chooses together. Without this node {DEFAULTS.designed}.",
+                ),
+                io.Int.Input(
+                    "part_size",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    tooltip="How many images a part has. 0: as many as the batch. Give it to sample single images of "
+                    "a later part again.",
+                ),
+            ],
+            outputs=[NoiseOptionsSocket.Output("options", tooltip="For the options of Start From Different Noise.")],
+            **schema_extras(search_aliases=["simplex", "initial noise", "diversity"]),
+        )
+
+    @classmethod
+    def execute(cls, designed: int, part_size: int) -> io.NodeOutput:
+        """Hand them on."""
+        return io.NodeOutput({"designed": designed, "part_size": part_size})
 
 
 @dataclass(frozen=True)

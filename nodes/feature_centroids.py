@@ -86,8 +86,8 @@ class DiversityFeatureBlend(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="Share in the blend; weights are divided by their sum. Left out at 0; below 0 leads away from "
-                    "it.",
+                    tooltip="Share in the blend; weights are divided by their sum. Left out at 0; below 0 leads away "
+                    "from it.",
                 )
             )
         return io.Schema(

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from comfy_api.latest import io
 
-from ..guidance.limits import Cap, SigmaInterval
+from ..guidance.limits import SigmaInterval
+from ..guidance.presets import BALANCED, PRESETS, repellency_preset, scaled
 from ..guidance.references import Pictures, ReferenceSource
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ..guidance.repellency.protection import check_latent_space
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from ..stores.protected.index import ProtectedIndex
-from .common.sockets import BankSocket, IndexSocket
+from .common.options import Options, cap, check_replacing, choice, number, replacing
+from .common.sockets import BankSocket, IndexSocket, RepellencyOptionsSocket
 from .common.steering import (
-    cap_inputs,
+    BATCH_AND_BANK,
     check_numbers,
     interval_inputs,
-    limited,
+    keep_apart_input,
     steered,
     steered_outputs,
-    unlimited,
+    strength_input,
 )
 from .common.traces import RunTraces
 from .host.latents import plain_latents
 from .host.messages import show
 from .host.sampling import latent_format_name
-from .host.schema import advanced, schema_extras
+from .host.schema import schema_extras
 
 DEFAULTS = RepellencySettings()
 
@@ -47,68 +49,22 @@ class DiversitySparseRepellency(io.ComfyNode):
             "away are not touched.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to steer; the one that comes in stays as it is."),
-                io.Float.Input(
-                    "radius",
-                    default=DEFAULTS.radius,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="How far pictures keep apart, as a fraction of the typical distance between unrelated "
-                    "pictures, which is measured. Disabled at 0.",
-                ),
-                io.Float.Input(
-                    "strength",
-                    default=DEFAULTS.strength,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Factor on every push. 1 brings an estimate exactly to the radius, more overshoots. "
-                    "Disabled at 0.",
-                ),
-                io.Float.Input(
-                    "relaxation",
-                    default=DEFAULTS.relaxation,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="How far CFG, which narrows a prompt to one picture, is eased while a picture is too close "
-                    "to another, the more the closer it is. Disabled at 0, as published. No difference at CFG 1.",
-                ),
                 io.Combo.Input(
-                    "measure",
-                    options=["conditional", "guided"],
-                    default=DEFAULTS.measure,
-                    tooltip="Where distances are measured: on what the prompt alone predicts, which works while the "
-                    "picture is being decided, or on the guided prediction, as published. No difference at CFG 1.",
+                    "preset",
+                    options=list(PRESETS),
+                    default=BALANCED,
+                    tooltip="How much images keep apart. subtle: only near-repeats. strong: more variety, and more "
+                    "images that look less like the prompt. Fits itself to models with and without CFG.",
                 ),
-                io.Combo.Input(
-                    "overlap",
-                    options=["sum", "clear"],
-                    default=DEFAULTS.overlap,
-                    tooltip="Where shields overlap: add up their pushes, as published, or move out of all of them.",
-                ),
+                strength_input(),
+                keep_apart_input(),
                 *interval_inputs(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
-                io.Boolean.Input(
-                    "in_batch",
-                    default=DEFAULTS.in_batch,
-                    tooltip="Whether the pictures of a batch keep away from one another. No effect on a batch of one.",
-                ),
                 io.Boolean.Input(
                     "ensure_outside",
                     default=DEFAULTS.ensure_outside,
-                    tooltip="Whether finished pictures that are still too close are moved out of every shield, "
-                    "whatever that does to them.",
+                    tooltip="Whether finished images that are still too close are moved out of every shield, whatever "
+                    "that does to them. Disabled when off.",
                 ),
-                advanced(
-                    io.Float.Input,
-                    "absolute_radius",
-                    default=DEFAULTS.absolute_radius,
-                    min=0.0,
-                    max=1e6,
-                    step=0.1,
-                    tooltip="Radius in the units of the model's latents, instead of the fraction above. Off at 0.",
-                ),
-                *cap_inputs(DEFAULTS.cap),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to keep away from."),
                 io.Latent.Input("avoid", optional=True, tooltip="More pictures to keep away from, encoded by the VAE."),
                 IndexSocket.Input(
@@ -116,6 +72,11 @@ class DiversitySparseRepellency(io.ComfyNode):
                     optional=True,
                     tooltip="Pictures that must not be drawn again, up to millions. Switch ensure_outside on: without "
                     "it nothing guarantees that finished pictures are outside their radius.",
+                ),
+                RepellencyOptionsSocket.Input(
+                    "options",
+                    optional=True,
+                    tooltip="Single values instead of the preset's, from Sparse Repellency Options.",
                 ),
             ],
             outputs=steered_outputs(),
@@ -143,65 +104,50 @@ class DiversitySparseRepellency(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        radius: float | None = None,
-        strength: float | None = None,
-        relaxation: float | None = None,
-        absolute_radius: float | None = None,
-    ) -> bool | str:
+    def validate_inputs(cls, strength: float | None = None) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        return check_numbers(
-            DEFAULTS, radius=radius, strength=strength, relaxation=relaxation, absolute_radius=absolute_radius
-        )
+        return check_numbers(DEFAULTS, strength=strength)
 
     @classmethod
     def execute(
         cls,
         model: Any,
-        radius: float,
+        preset: str,
         strength: float,
-        relaxation: float,
-        measure: Literal["conditional", "guided"],
-        overlap: Literal["sum", "clear"],
+        keep_apart: str,
         start_percent: float,
         end_percent: float,
-        in_batch: bool,
         ensure_outside: bool,
-        absolute_radius: float = DEFAULTS.absolute_radius,
-        cap_update: float = limited(DEFAULTS.cap.update),
-        cap_estimate: float = limited(DEFAULTS.cap.estimate),
         bank: BankSnapshot | None = None,
         avoid: dict[str, Any] | None = None,
         protected: ProtectedIndex | None = None,
+        options: Options | None = None,
     ) -> io.NodeOutput:
         """Patch the model, unless there is nothing to keep away from.
 
         Raises:
             ValueError: a number is out of its range, or pictures to keep away from are of another model.
         """
-        settings = RepellencySettings(
-            radius=radius,
-            strength=strength,
-            relaxation=relaxation,
-            measure=measure,
-            overlap=overlap,
-            in_batch=in_batch,
-            ensure_outside=ensure_outside,
-            absolute_radius=absolute_radius,
-            cap=Cap(unlimited(cap_update), unlimited(cap_estimate)),
-        )
+        in_batch = keep_apart == BATCH_AND_BANK
+
+        def chosen(distilled: bool) -> RepellencySettings:
+            settings = replace(repellency_preset(preset, distilled), **(options or {}))
+            return scaled(replace(settings, in_batch=in_batch, ensure_outside=ensure_outside), strength)
+
+        kinds = chosen(distilled=False), chosen(distilled=True)
+        is_off = all(settings.is_off for settings in kinds)
         sources = _sources(model, bank, avoid)
         indexes = [] if protected is None else [protected]
         for index in indexes:
             check_latent_space(index, latent_format_name(model))
-        if settings.is_off and indexes:
+        if is_off and indexes:
             show(cls.hidden.unique_id, "Nothing is protected: radius or strength is 0.")
-        if settings.is_off or not (sources or indexes or in_batch):
+        if is_off or not (sources or indexes or in_batch):
             return io.NodeOutput(model, RunTraces())
 
         def make(interval: SigmaInterval) -> SparseRepellency:
-            return SparseRepellency(replace(settings, interval=interval), sources, indexes)
+            settings, distilled = (replace(kind, interval=interval) for kind in kinds)
+            return SparseRepellency(settings, sources, indexes, distilled)
 
         return io.NodeOutput(
             *steered(
@@ -214,6 +160,91 @@ class DiversitySparseRepellency(io.ComfyNode):
                 protects=any(len(index) for index in indexes),
             )
         )
+
+
+class DiversitySparseRepellencyOptions(io.ComfyNode):
+    """Single values instead of those of a preset of Sparse Repellency."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversitySparseRepellencyOptions",
+            display_name="Sparse Repellency Options",
+            category="diversity/guidance",
+            description="For experts: single values of Sparse Repellency instead of its preset's.",
+            inputs=[
+                number(
+                    "radius",
+                    10.0,
+                    0.01,
+                    "How far images keep apart, as a fraction of the typical distance between unrelated images, which "
+                    "is measured. Disabled at 0.",
+                ),
+                io.Float.Input(
+                    "absolute_radius",
+                    default=DEFAULTS.absolute_radius,
+                    min=0.0,
+                    max=1e6,
+                    step=0.1,
+                    tooltip="Radius in the units of the model's latents, instead of a fraction. Not used at 0.",
+                ),
+                number(
+                    "relaxation",
+                    10.0,
+                    0.05,
+                    "How far CFG, which narrows a prompt to one image, is eased while an image is too close to "
+                    "another, the more the closer it is. Disabled at 0, as published. No difference at CFG 1.",
+                ),
+                choice(
+                    "measure",
+                    ["conditional", "guided"],
+                    "Where distances are measured: on what the prompt alone predicts, which works while the image is "
+                    "being decided, or on the guided prediction, as published. No difference at CFG 1.",
+                ),
+                choice(
+                    "overlap",
+                    ["sum", "clear"],
+                    "Where shields overlap: add up their pushes, as published, or move out of all of them.",
+                ),
+                cap(),
+            ],
+            outputs=[
+                RepellencyOptionsSocket.Output("options", tooltip="For the options of Keep Images Apart."),
+            ],
+            **schema_extras(search_aliases=["radius", "spell", "repel", "diversity"]),
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        radius: float | None = None,
+        absolute_radius: float | None = None,
+        relaxation: float | None = None,
+        cap: float | None = None,
+    ) -> bool | str:
+        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+        return check_replacing(DEFAULTS, radius=radius, absolute_radius=absolute_radius, relaxation=relaxation, cap=cap)
+
+    @classmethod
+    def execute(
+        cls, radius: float, absolute_radius: float, relaxation: float, measure: str, overlap: str, cap: float
+    ) -> io.NodeOutput:
+        """Those that are set.
+
+        Raises:
+            ValueError: a number is out of its range.
+        """
+        options = replacing(
+            radius=radius,
+            absolute_radius=absolute_radius,
+            relaxation=relaxation,
+            measure=measure,
+            overlap=overlap,
+            cap=cap,
+        )
+        replace(DEFAULTS, **options)
+        return io.NodeOutput(options)
 
 
 def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None) -> list[ReferenceSource]:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from comfy_api.latest import io
 
-from ..guidance.limits import Cap, SigmaInterval
+from ..guidance.limits import SigmaInterval
+from ..guidance.presets import BALANCED, PAPER, PRESETS, scaled, vendi_preset
 from ..guidance.repellency.guidance import RECOMMENDED_END
 from ..guidance.vendi.guidance import VendiGuidance
 from ..guidance.vendi.settings import VendiSettings
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from ..stores.exemplar_set import ExemplarSet
-from .common.sockets import BankSocket, ExemplarSocket
+from .common.options import Options, cap, check_replacing, choice, count, number, replacing
+from .common.sockets import BankSocket, ExemplarSocket, VendiOptionsSocket
 from .common.steering import (
+    BATCH_AND_BANK,
     UNLIMITED,
-    cap_inputs,
     check_numbers,
     interval_inputs,
-    limited,
+    keep_apart_input,
     steered,
     steered_outputs,
+    strength_input,
     unlimited,
 )
 from .common.traces import RunTraces
@@ -34,10 +37,10 @@ from .host.encoders import (
     spaces,
 )
 from .host.sampling import latent_format_name
-from .host.schema import advanced, schema_extras
+from .host.schema import schema_extras
 
 DEFAULTS = VendiSettings()
-PAPER = "paper"
+OPTIONS_TOOLTIP = "For the options of Spread Out a Batch."
 
 
 class DiversityVendiGuidance(io.ComfyNode):
@@ -56,111 +59,16 @@ class DiversityVendiGuidance(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model to steer; the one that comes in stays as it is."),
                 io.Combo.Input(
                     "preset",
-                    options=["custom", PAPER],
-                    default="custom",
-                    tooltip="custom: the widgets below. paper: the published algorithm (c-VSG), for comparison; then "
-                    "only features and what is wired count.",
+                    options=[*PRESETS, PAPER],
+                    default=BALANCED,
+                    tooltip="How much images differ. strong: more variety, and more images that look less like the "
+                    "prompt. Fits itself to models with and without CFG. paper: the published algorithm (c-VSG), for "
+                    "comparison, which acts in all steps and away from the bank alone.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=DEFAULTS.strength,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Length of a full push, as a fraction of the typical distance between unrelated pictures. "
-                    "No pushes at 0.",
-                ),
-                io.Float.Input(
-                    "alpha",
-                    default=DEFAULTS.alpha,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Weight of the push away from the bank and from the rest of the batch. Disabled at 0.",
-                ),
-                io.Float.Input(
-                    "beta",
-                    default=DEFAULTS.beta,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Weight of the pull towards the exemplars. Disabled at 0.",
-                ),
-                io.Float.Input(
-                    "relaxation",
-                    default=DEFAULTS.relaxation,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="How far CFG, which narrows a prompt to one picture, is eased for pictures that repeat "
-                    "others. Disabled at 0, as published. No difference at CFG 1.",
-                ),
+                strength_input(),
+                keep_apart_input(),
                 io.Combo.Input("features", options=spaces(), default=LATENTS, tooltip=SPACES_TOOLTIP),
                 *interval_inputs(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
-                io.Int.Input(
-                    "frequency",
-                    default=DEFAULTS.frequency,
-                    min=1,
-                    max=1000,
-                    tooltip="Measure at every how manieth step; in between, what was found holds. 1 is every step; "
-                    "more saves time with costly features.",
-                ),
-                io.Boolean.Input(
-                    "in_batch",
-                    default=DEFAULTS.in_batch,
-                    tooltip="Whether the pictures of a batch are pushed apart. No effect on a batch of one.",
-                ),
-                advanced(
-                    io.Combo.Input,
-                    "kernel",
-                    options=["gaussian", "cosine"],
-                    default=DEFAULTS.kernel,
-                    tooltip="How similar two pictures are: gaussian forgets pictures that are far apart, cosine, as "
-                    "published, sees all of them.",
-                ),
-                advanced(
-                    io.Float.Input,
-                    "bandwidth",
-                    default=DEFAULTS.bandwidth,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Width of the gaussian kernel, as a fraction of the distance of unrelated features. 0 "
-                    "takes the median distance of the pictures themselves.",
-                ),
-                advanced(
-                    io.Float.Input,
-                    "order",
-                    default=DEFAULTS.order,
-                    min=0.1,
-                    max=UNLIMITED,
-                    step=0.1,
-                    tooltip=f"Of the Vendi Score: below 1 counts rare pictures fully, {UNLIMITED:g} (infinity) only "
-                    "the commonest kind. 2 is quickest and compares with every picture of the bank.",
-                ),
-                advanced(
-                    io.Combo.Input,
-                    "measure",
-                    options=["conditional", "guided"],
-                    default=DEFAULTS.measure,
-                    tooltip="Of which prediction features are taken: of what the prompt alone predicts, which works "
-                    "while the picture is being decided, or of the guided one. No difference at CFG 1.",
-                ),
-                advanced(
-                    io.Int.Input,
-                    "neighbours",
-                    default=DEFAULTS.neighbours,
-                    min=1,
-                    max=2000,
-                    tooltip="How many pictures of the bank, the most similar ones, the score is taken of.",
-                ),
-                advanced(
-                    io.Boolean.Input,
-                    "project",
-                    default=DEFAULTS.project,
-                    tooltip="Leave out the part of a push along what the model is doing anyway.",
-                ),
-                *cap_inputs(DEFAULTS.cap),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to differ from."),
                 ExemplarSocket.Input("exemplars", optional=True, tooltip="Real pictures to stay near to."),
                 io.String.Input(
@@ -177,6 +85,12 @@ class DiversityVendiGuidance(io.ComfyNode):
                     optional=True,
                     tooltip="As prompt, by what the model's text encoder makes of it instead of by words; it "
                     "must have been wired into Save to Memory Bank, too.",
+                ),
+                VendiOptionsSocket.Input(
+                    "options",
+                    optional=True,
+                    tooltip="Single values instead of the preset's, from Vendi Guidance Options and Vendi Score "
+                    "Options.",
                 ),
             ],
             outputs=steered_outputs(),
@@ -204,25 +118,9 @@ class DiversityVendiGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        strength: float | None = None,
-        alpha: float | None = None,
-        beta: float | None = None,
-        relaxation: float | None = None,
-        bandwidth: float | None = None,
-        order: float | None = None,
-    ) -> bool | str:
+    def validate_inputs(cls, strength: float | None = None) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        return check_numbers(
-            DEFAULTS,
-            strength=strength,
-            alpha=alpha,
-            beta=beta,
-            relaxation=relaxation,
-            bandwidth=bandwidth,
-            order=order,
-        )
+        return check_numbers(DEFAULTS, strength=strength)
 
     @classmethod
     def execute(
@@ -230,64 +128,196 @@ class DiversityVendiGuidance(io.ComfyNode):
         model: Any,
         preset: str,
         strength: float,
-        alpha: float,
-        beta: float,
-        relaxation: float,
+        keep_apart: str,
         features: str,
         start_percent: float,
         end_percent: float,
-        frequency: int,
-        in_batch: bool,
-        kernel: Literal["gaussian", "cosine"] = DEFAULTS.kernel,
-        bandwidth: float = DEFAULTS.bandwidth,
-        order: float = DEFAULTS.order,
-        measure: Literal["conditional", "guided"] = DEFAULTS.measure,
-        neighbours: int = DEFAULTS.neighbours,
-        project: bool = DEFAULTS.project,
-        cap_update: float = limited(DEFAULTS.cap.update),
-        cap_estimate: float = limited(DEFAULTS.cap.estimate),
         bank: BankSnapshot | None = None,
         exemplars: ExemplarSet | None = None,
         prompt: str | None = None,
         vae: Any = None,
         clip_vision: Any = None,
         conditioning: Any = None,
+        options: Options | None = None,
     ) -> io.NodeOutput:
         """Patch the model, unless there is nothing to differ from and nothing to stay near to.
 
         Raises:
             ValueError: a number is out of its range, what is wired is of another model, or a network is missing.
         """
-        settings = VendiSettings(
-            alpha=alpha,
-            beta=beta,
-            strength=strength,
-            relaxation=relaxation,
-            order=unlimited(order),
-            kernel=kernel,
-            bandwidth=bandwidth,
-            measure=measure,
-            frequency=frequency,
-            neighbours=neighbours,
-            in_batch=in_batch,
-            project=project,
-            cap=Cap(unlimited(cap_update), unlimited(cap_estimate)),
-        )
-        if preset == PAPER:
-            settings = VendiSettings.paper()
+
+        def chosen(distilled: bool) -> VendiSettings:
+            settings = scaled(replace(vendi_preset(preset, distilled), **(options or {})), strength)
+            return settings if preset == PAPER else replace(settings, in_batch=keep_apart == BATCH_AND_BANK)
+
+        kinds = chosen(distilled=False), chosen(distilled=True)
         if bank is not None:
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
             bank = bank if len(bank) else None
-        if settings.is_off or (bank is None and exemplars is None and not settings.in_batch):
+        in_batch = any(settings.in_batch for settings in kinds)
+        if all(settings.is_off for settings in kinds) or (bank is None and exemplars is None and not in_batch):
             return io.NodeOutput(model, RunTraces())
         make_features = choose_features(features, model, HostNetworks(vae, clip_vision))
         drawn_from = prompt if conditioning is None else encoded_prompt(conditioning)
 
         def make(interval: SigmaInterval) -> VendiGuidance:
             # The published algorithm acts all the way.
-            chosen = settings if preset == PAPER else replace(settings, interval=interval)
-            return VendiGuidance(chosen, bank, exemplars, make_features, drawn_from)
+            settings, distilled = (kind if preset == PAPER else replace(kind, interval=interval) for kind in kinds)
+            return VendiGuidance(settings, bank, exemplars, make_features, drawn_from, distilled)
 
         return io.NodeOutput(
             *steered(model, make, start_percent, end_percent, VendiGuidance.name, cls.hidden.unique_id)
         )
+
+
+class DiversityVendiGuidanceOptions(io.ComfyNode):
+    """Single values instead of those of a preset of Vendi Guidance."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityVendiGuidanceOptions",
+            display_name="Vendi Guidance Options",
+            category="diversity/guidance",
+            description="For experts: how Vendi Guidance pushes, by single values instead of its preset's.",
+            inputs=[
+                number(
+                    "alpha",
+                    10.0,
+                    0.05,
+                    "Weight of the push away from the bank and from the rest of the batch. Disabled at 0.",
+                ),
+                number("beta", 10.0, 0.05, "Weight of the pull towards the exemplars. Disabled at 0."),
+                number(
+                    "relaxation",
+                    10.0,
+                    0.05,
+                    "How far CFG, which narrows a prompt to one image, is eased for images that repeat others. "
+                    "Disabled at 0, as published. No difference at CFG 1.",
+                ),
+                count(
+                    "frequency",
+                    1000,
+                    "Re-measure every N steps; in between, what was found holds. 1 is every step; more saves time "
+                    "with costly features.",
+                ),
+                choice(
+                    "measure",
+                    ["conditional", "guided"],
+                    "Of which prediction features are taken: of what the prompt alone predicts, which works while the "
+                    "image is being decided, or of the guided one. No difference at CFG 1.",
+                ),
+                cap(),
+                VendiOptionsSocket.Input(
+                    "options", optional=True, tooltip="More options, such as Vendi Score Options, to add these to."
+                ),
+            ],
+            outputs=[VendiOptionsSocket.Output("all_options", display_name="options", tooltip=OPTIONS_TOOLTIP)],
+            **schema_extras(search_aliases=["alpha", "beta", "c-vsg", "diversity"]),
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        alpha: float | None = None,
+        beta: float | None = None,
+        relaxation: float | None = None,
+        frequency: int | None = None,
+        cap: float | None = None,
+    ) -> bool | str:
+        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+        return check_replacing(DEFAULTS, alpha=alpha, beta=beta, relaxation=relaxation, frequency=frequency, cap=cap)
+
+    @classmethod
+    def execute(
+        cls,
+        alpha: float,
+        beta: float,
+        relaxation: float,
+        frequency: int,
+        measure: str,
+        cap: float,
+        options: Options | None = None,
+    ) -> io.NodeOutput:
+        """Those that are set, and what was wired.
+
+        Raises:
+            ValueError: a number is out of its range.
+        """
+        given = replacing(alpha=alpha, beta=beta, relaxation=relaxation, frequency=frequency, measure=measure, cap=cap)
+        replace(DEFAULTS, **given)
+        return io.NodeOutput({**(options or {}), **given})
+
+
+class DiversityVendiScoreOptions(io.ComfyNode):
+    """What the Vendi Score is taken of, instead of what a preset of Vendi Guidance says."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityVendiScoreOptions",
+            display_name="Vendi Score Options",
+            category="diversity/guidance",
+            description="For experts: how Vendi Guidance scores how alike images are, by single values instead of its "
+            "preset's.",
+            inputs=[
+                choice(
+                    "kernel",
+                    ["gaussian", "cosine"],
+                    "How similar two images are: gaussian forgets images that are far apart, cosine, as published, "
+                    "sees all of them.",
+                ),
+                number(
+                    "bandwidth",
+                    10.0,
+                    0.01,
+                    "Width of the gaussian kernel, as a fraction of the distance of unrelated features. 0 takes the "
+                    "median distance of the images themselves.",
+                ),
+                number(
+                    "order",
+                    UNLIMITED,
+                    0.1,
+                    f"Of the Vendi Score: below 1 counts rare images fully, {UNLIMITED:g} (infinity) only the "
+                    "commonest kind. 2 is quickest and compares with every image of the bank.",
+                ),
+                count("neighbours", 2000, "How many images of the bank, the most similar ones, the score is taken of."),
+                choice("project", ["on", "off"], "Leave out the part of a push along what the model is doing anyway."),
+                VendiOptionsSocket.Input(
+                    "options", optional=True, tooltip="More options, such as Vendi Guidance Options, to add these to."
+                ),
+            ],
+            outputs=[VendiOptionsSocket.Output("all_options", display_name="options", tooltip=OPTIONS_TOOLTIP)],
+            **schema_extras(search_aliases=["vendi score", "kernel", "bandwidth", "diversity"]),
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, bandwidth: float | None = None, order: float | None = None, neighbours: int | None = None
+    ) -> bool | str:
+        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+        return check_replacing(DEFAULTS, bandwidth=bandwidth, order=order, neighbours=neighbours)
+
+    @classmethod
+    def execute(
+        cls,
+        kernel: str,
+        bandwidth: float,
+        order: float,
+        neighbours: int,
+        project: str,
+        options: Options | None = None,
+    ) -> io.NodeOutput:
+        """Those that are set, and what was wired.
+
+        Raises:
+            ValueError: a number is out of its range.
+        """
+        projects = {"on": True, "off": False}.get(project, project)
+        given = replacing(
+            kernel=kernel, bandwidth=bandwidth, order=unlimited(order), neighbours=neighbours, project=projects
+        )
+        replace(DEFAULTS, **given)
+        return io.NodeOutput({**(options or {}), **given})

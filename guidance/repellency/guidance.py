@@ -39,6 +39,7 @@ class SparseRepellency(Guidance):
         settings: how it acts.
         sources: where the references come from: bank snapshots, ``Pictures``.
         protected: indexes of images, too many to be read in every step.
+        distilled: how it acts in runs without classifier-free guidance instead; None for as in all others.
     """
 
     name = "Sparse Repellency"
@@ -48,8 +49,11 @@ class SparseRepellency(Guidance):
         settings: RepellencySettings | None = None,
         sources: Sequence[ReferenceSource] = (),
         protected: Sequence[ProtectedIndex] = (),
+        distilled: RepellencySettings | None = None,
     ) -> None:
         self.settings = settings or RepellencySettings()
+        self._kinds = self.settings, distilled or self.settings
+        self._kind_known = False
         self.sources = tuple(sources)
         self.protected = tuple(protected)
         self._trace = Trace()
@@ -84,6 +88,7 @@ class SparseRepellency(Guidance):
             ValueError: a source holds latents of another format than the model's, or an index those of another format
                 or image size.
         """
+        self.settings, self._kind_known = self._kinds[0], False
         settings = self.settings
         self._run = run
         self._given, self._mask, self._changeable, self._prepared = [], None, None, None
@@ -97,6 +102,8 @@ class SparseRepellency(Guidance):
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), out of the shields; the same tensor where there is nothing to do."""
+        if not self._kind_known:
+            self.settings, self._kind_known = self._kinds[step.conditional is denoised], True
         settings = self.settings
         # Also while inactive: the final latents must keep to the mask whenever the interval was.
         self._follow(step.mask)

@@ -63,6 +63,7 @@ class VendiGuidance(Guidance):
         features: chooses the feature space of a run; latents on a coarse grid where it is None.
         prompt: what the pictures are drawn from, one for all or one each, as text or as a text encoder sees it: then
             only pictures of similar prompts push one another. None for all alike.
+        distilled: how it acts in runs without classifier-free guidance instead; None for as in all others.
     """
 
     name = "Vendi Guidance"
@@ -74,8 +75,11 @@ class VendiGuidance(Guidance):
         exemplars: ExemplarSet | None = None,
         features: MakeFeatures | None = None,
         prompt: Wanted = None,
+        distilled: VendiSettings | None = None,
     ) -> None:
         self.settings = settings or VendiSettings()
+        self._kinds = self.settings, distilled or self.settings
+        self._kind_known = False
         self.bank = bank
         self.exemplars = exemplars
         self.make_features = features or latent_layout()
@@ -97,6 +101,7 @@ class VendiGuidance(Guidance):
             ValueError: the bank is of another latent format, or features, exemplars or prompts do not fit the run.
         """
         self._state, self._seen, self._held, self._trace = None, None, None, Trace()
+        self.settings, self._kind_known = self._kinds[0], False
         settings = self.settings
         spreads = settings.alpha > 0 and (self.bank is not None or (settings.in_batch and run.batch_size > 1))
         pulls = settings.beta > 0 and self.exemplars is not None
@@ -116,6 +121,8 @@ class VendiGuidance(Guidance):
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), apart and towards the exemplars; the same tensor where nothing is done."""
+        if not self._kind_known:
+            self.settings, self._kind_known = self._kinds[step.conditional is denoised], True
         settings, state = self.settings, self._seen_through(step.mask)
         if state is None or step.sigma not in settings.interval:
             return denoised

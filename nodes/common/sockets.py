@@ -16,5 +16,14 @@ ExemplarSocket = io.Custom("DIVERSITY_EXEMPLARS")
 CentroidSocket = io.Custom("DIVERSITY_CENTROID")
 """A ``FeatureCentroid``: an immutable value."""
 
+RepellencyOptionsSocket = io.Custom("DIVERSITY_REPELLENCY_OPTIONS")
+"""Values of ``RepellencySettings`` by name, instead of the preset's."""
+
+VendiOptionsSocket = io.Custom("DIVERSITY_VENDI_OPTIONS")
+"""Values of ``VendiSettings`` by name, instead of the preset's."""
+
+NoiseOptionsSocket = io.Custom("DIVERSITY_NOISE_OPTIONS")
+"""Arguments of Diverse Noise by name."""
+
 IndexSocket = io.Custom("DIVERSITY_INDEX")
 """A ``ProtectedIndex``, opened: read-only, whatever is added to it on disk meanwhile."""

@@ -11,12 +11,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...guidance.base import Guidance
-from ...guidance.limits import Cap, SigmaInterval
+from ...guidance.limits import SigmaInterval
 from ...guidance.trace import Trace
 from ..host.active_run import PercentToSigma
 from ..host.messages import logger, show
 from ..host.sampling import guided, sigma_interval
-from ..host.schema import advanced
 from .sockets import TraceSocket
 from .traces import RunTraces
 
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 UNLIMITED = 100.0
 """Largest value of a widget whose largest value means infinity, such as those of the caps."""
 
-UPDATE, ESTIMATE = "the change that the model makes", "the length of the estimate"
+BATCH_AND_BANK, BANK_ONLY = "batch and bank", "bank only"
+"""What is kept apart."""
 
 
 def unlimited(value: float) -> float:
@@ -34,9 +34,27 @@ def unlimited(value: float) -> float:
     return math.inf if value >= UNLIMITED else value
 
 
-def limited(value: float) -> float:
-    """The widget's value that means a number: its largest one for infinity and all beyond."""
-    return min(value, UNLIMITED)
+def strength_input(default: float = 1.0) -> io.Input:
+    """The widget ``strength``, a factor on a preset."""
+    return io.Float.Input(
+        "strength",
+        default=default,
+        min=0.0,
+        max=10.0,
+        step=0.05,
+        tooltip="Factor on what the preset does: more is stronger, 1 is the preset itself. Disabled at 0.",
+    )
+
+
+def keep_apart_input() -> io.Input:
+    """The widget ``keep_apart``."""
+    return io.Combo.Input(
+        "keep_apart",
+        options=[BATCH_AND_BANK, BANK_ONLY],
+        default=BATCH_AND_BANK,
+        tooltip="batch and bank: the images of a batch keep away from one another and from all that is wired. bank "
+        "only: from what is wired alone, so that nothing happens without any of it.",
+    )
 
 
 def interval_inputs(end: float, why: str = "") -> list[io.Input]:
@@ -63,22 +81,6 @@ def interval_inputs(end: float, why: str = "") -> list[io.Input]:
             step=0.001,
             tooltip=f"Where in the model's schedule it ends. 1 is the end{why}.",
         ),
-    ]
-
-
-def cap_inputs(default: Cap) -> list[io.Input]:
-    """The widgets ``cap_update`` and ``cap_estimate``."""
-    return [
-        advanced(
-            io.Float.Input,
-            name,
-            default=limited(value),
-            min=0.01,
-            max=UNLIMITED,
-            step=0.01,
-            tooltip=f"Longest push, relative to {whole}. {UNLIMITED:g} is no cap.",
-        )
-        for name, value, whole in (("cap_update", default.update, UPDATE), ("cap_estimate", default.estimate, ESTIMATE))
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.graphs import REPELLENCY, SAMPLER, Drawing, Graph
+from support.graphs import SAMPLER, Drawing, Graph, repelled
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
@@ -64,9 +64,9 @@ def test_a_number_out_of_range(client: HostClient, setting: str, value: float) -
 
 def test_a_number_out_of_range_along_a_wire(client: HostClient) -> None:
     graph = Drawing()
-    negative = graph.add("PrimitiveFloat", value=-1.0)
+    negative = graph.add("PrimitiveFloat", value=-2.0)
     graph.latents(graph.sample(graph.repel(radius=negative)))
-    with pytest.raises(RunFailed, match=r"radius must be a number of at least 0, not -1"):
+    with pytest.raises(RunFailed, match=r"radius must be a number of at least 0, not -2"):
         client.run(graph.prompt)
 
 
@@ -75,11 +75,9 @@ def test_a_model_whose_latents_the_bank_does_not_fit(client: HostClient) -> None
     graph = Graph()
     source = graph.add("TestTinyModel", kind="unet")
     bank = graph.add("DiversityMemoryBank", name="of the demo", revision=-1)
-    repelled = graph.add("DiversitySparseRepellency", model=source, bank=bank, **REPELLENCY)
+    model = repelled(graph, source, bank=bank)
     latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)
-    samples = graph.add(
-        "KSampler", model=repelled, positive=source[1], negative=source[2], latent_image=latent, **SAMPLER
-    )
+    samples = graph.add("KSampler", model=model, positive=source[1], negative=source[2], latent_image=latent, **SAMPLER)
     graph.latents(samples)
     with pytest.raises(RunFailed, match=r"'of the demo' holds SD3 latents, but .* are SD15. Use another bank"):
         client.run(graph.prompt)

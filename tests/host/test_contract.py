@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.graphs import REPELLENCY, SAMPLER, Drawing, Graph, Node, latents_of
+from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, repelled
 from support.host_client import HostClient, Run
 
 Record = dict[str, Any]
@@ -265,10 +265,10 @@ def tiny(graph: Graph, kind: str, latent: Node, **sampler: Any) -> tuple[Node, N
     """Source, probe and samples of a tiny model that is repelled within its batch."""
     source = graph.add("TestTinyModel", kind=kind)
     probe = probed(graph, source[0])
-    repelled = graph.add("DiversitySparseRepellency", model=probe, **{**REPELLENCY, "ensure_outside": True})
+    guarded = repelled(graph, probe, ensure_outside=True)
     samples = graph.add(
         "KSampler",
-        model=repelled,
+        model=guarded,
         positive=source[1],
         negative=source[2],
         latent_image=latent,

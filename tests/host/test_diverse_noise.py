@@ -21,6 +21,9 @@ SHAPE = (16, 8, 8)
 
 def noise_node(graph: Drawing, model: Any = None, **settings: Any) -> Node:
     wired = {} if model is False else {"model": model or graph.demo[0]}
+    chosen = {name: settings.pop(name) for name in ("designed", "part_size") if name in settings}
+    if chosen:
+        wired["options"] = graph.add("DiversityNoiseOptions", **{"designed": 48, "part_size": 0, **chosen})
     return graph.add("DiversityNoise", **{**NOISE, **wired, **settings})
 
 

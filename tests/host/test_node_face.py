@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from support.host_server import PACK, HostServer
 from support.node_ids import node_classes
-from support.workflows import inputs_of
+from support.workflows import inputs_of, widget_names
 
+MOST_WIDGETS = 6
 BRANCHES = {"guidance", "memory", "protection", "features", "measure"}
 WORDS = {
     "same face",
@@ -52,6 +53,12 @@ def test_every_input_and_output_is_explained(nodes: dict[str, dict[str, Any]]) -
         named = zip(info["output_name"], tooltips, strict=True)
         unexplained += [f"{node} -> {name}" for name, tooltip in named if not tooltip]
     assert unexplained == []
+
+
+def test_no_node_has_more_than_six_widgets(nodes: dict[str, dict[str, Any]]) -> None:
+    """The usual canvas draws advanced widgets like all others."""
+    many = {node: names for node, info in nodes.items() if len(names := widget_names(info)) > MOST_WIDGETS}
+    assert many == {}
 
 
 def test_titles_and_menu_say_what_a_node_is_for(nodes: dict[str, dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from diversity_guidance.stores.protected.checksummed_json import read_checksumme
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.spaces import latent_space
 from PIL import Image
-from support.graphs import REPELLENCY, SAMPLER, Drawing, Graph, Node, latents_of
+from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, repelled
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
@@ -185,8 +185,8 @@ def test_inpainting_compares_everything_and_says_so(server: HostServer, client: 
 def test_a_video_model_whose_channels_are_scaled_unlike(server: HostServer, client: HostClient) -> None:
     def drawn(graph: Graph, **protected: Node) -> tuple[Node, Node, Node]:
         source = graph.add("TestTinyModel", kind="wan")
-        settings = {**REPELLENCY, "radius": 0.0, "absolute_radius": 20.0, "in_batch": False, "ensure_outside": True}
-        model = graph.add("DiversitySparseRepellency", model=source, **{**settings, **protected})
+        settings: dict[str, Any] = {"radius": 0.0, "absolute_radius": 20.0, "in_batch": False, "ensure_outside": True}
+        model = repelled(graph, source, **settings, **protected)
         latent = graph.add("EmptyHunyuanLatentVideo", width=64, height=64, length=5, batch_size=1)
         samples = graph.add(
             "KSampler", model=model, positive=source[1], negative=source[2], latent_image=latent, **SAMPLER
@@ -226,7 +226,7 @@ def test_another_model_is_refused(client: HostClient) -> None:
     graph = Graph()
     other = graph.add("TestTinyModel", kind="unet")
     index = graph.add("DiversityProtectedIndex", name="of the demo")
-    guarded = graph.add("DiversitySparseRepellency", model=other, protected=index, **REPELLENCY)
+    guarded = repelled(graph, other, protected=index)
     latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)
     graph.latents(
         graph.add("KSampler", model=guarded, positive=other[1], negative=other[2], latent_image=latent, **SAMPLER)

@@ -13,7 +13,7 @@ from support.graphs import Graph, Node, latents_of
 from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_server import HostServer
 from support.open_clip_files import write_open_clip
-from support.spreading import VENDI, Spreading, drawn, visibly_moved
+from support.spreading import Spreading, drawn, spread_out, visibly_moved
 from torch import Tensor
 
 
@@ -119,7 +119,7 @@ def test_it_works_before_and_after_sparse_repellency(client: HostClient, plain: 
 def test_masked_pictures_change_inside_the_mask_alone(client: HostClient) -> None:
     graph = Spreading()
     before = graph.masked()
-    samples = graph.sample(graph.vendi(strength=1.0), latent=before, seed=2)
+    samples = graph.sample(graph.vendi(strength=5.0), latent=before, seed=2)
     saved = [graph.latents(before), graph.latents(samples)]
     run = client.run(graph.prompt)
     old, new = (latents_of(client, run, node) for node in saved)
@@ -134,7 +134,7 @@ def test_videos_and_models_that_predict_noise(client: HostClient, kind: str, lat
     sizes = {"width": 64, "height": 64, "batch_size": 2} | ({"length": 5} if kind == "wan" else {})
     empty = graph.add(latent, **sizes)
     saved = []
-    for patched in (model, graph.add("DiversityVendiGuidance", model=model, **VENDI)):
+    for patched in (model, spread_out(graph, model)):
         samples = graph.add(
             "KSampler",
             model=patched,
@@ -163,7 +163,7 @@ def test_exemplars_draw_a_picture_towards_them(server: HostServer, client: HostC
         Image.new("RGB", (64, 64), (20, shade, 20)).save(folder / f"{shade}.png")
 
     def green(graph: Spreading, exemplars: Node | None) -> Node:
-        settings = {"features": "colour layout", "vae": graph.demo[2], "alpha": 0.0, "strength": 1.0}
+        settings = {"features": "colour layout", "vae": graph.demo[2], "alpha": 0.0, "strength": 5.0}
         model = graph.vendi(**settings, exemplars=exemplars) if exemplars else graph.demo[0]
         return graph.decoded(graph.sample(model, batch=1))
 

@@ -44,7 +44,7 @@ def test_part_of_the_schedule(client: HostClient) -> None:
     first = graph.sample()
     halves = [
         graph.sample(model, latent=first[0], denoise=0.5, steps=4, seed=2)
-        for model in (None, graph.vendi(strength=1.0))
+        for model in (None, graph.vendi(strength=5.0))
     ]
     saved = [graph.latents(half) for half in halves]
     run = client.run(graph.prompt)

@@ -87,6 +87,12 @@ class Sheet:
         )
         return self.put((x + 300, y, width, height), "SaveImage", images=large, filename_prefix=prefix)
 
+    def repelled(self, place: Place, radius: float, **inputs: Any) -> Node:
+        """The model with Sparse Repellency of this radius, which an options node says."""
+        x, y, width, _ = place
+        options = self.put((x, y - 220, width, 180), "DiversitySparseRepellencyOptions", radius=radius)
+        return self.put(place, "DiversitySparseRepellency", options=options, **inputs)
+
     def drawing(self, *savers: Node, of_each: int | None = None) -> Callable[[HostClient], Sequence[Picture]]:
         """Runs the graph once and gives what these nodes saved, all of it or the first few of each."""
 
@@ -106,7 +112,7 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
     common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
     alike = sheet.put((740, 60, 300, 270), "KSampler", model=demo, **common)
     first = sheet.show((1100, 60, 560, 400), alike, demo, "eight alike")
-    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, radius=0.4)
+    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, preset="strong")
     different = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
     second = sheet.show((1100, 580, 560, 400), different, demo, "eight different")
     sheet.places["note"] = (20, 580, 320, 330)
@@ -116,7 +122,7 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
         "One prompt, one seed, one queue. Above, the model as it is: a prompt that leaves skin and hair open still "
         "gives nearly the same picture eight times. Below, **Sparse Repellency** keeps the eight pictures apart while "
         "they are being decided.\n\n"
-        "`radius` is how far apart, as a share of the distance between unrelated pictures. At 0 both are the same.\n\n"
+        "`preset` is how far apart, `strength` a factor on it. At strength 0 both are the same.\n\n"
         "Nothing needs to be downloaded: the model is part of the pack and draws emoji. Wire your own model instead."
     )
     return Example(
@@ -132,7 +138,7 @@ def growing_bank(object_info: Mapping[str, Any]) -> Example:
     bank = sheet.put((20, 260, 300, 130), "DiversityMemoryBank", name="first steps")
     prompts = sheet.prompts(demo, "woman police officer")
     latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=batch)
-    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, bank=bank, radius=0.5)
+    repelled = sheet.repelled((380, 800, 300, 330), 0.5, model=demo, bank=bank)
     common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
     drawn = sheet.put((740, 60, 300, 270), "KSampler", model=repelled, **common)
     remembered = sheet.put((740, 400, 300, 180), "DiversityRemember", samples=drawn, model=demo, name="first steps")
@@ -146,8 +152,8 @@ def growing_bank(object_info: Mapping[str, Any]) -> Example:
     note = (
         "## A memory that grows\n\n"
         "Queue this several times. The seed stays the same, and still every queue draws something else: **Save to "
-        "Memory Bank** adds what was drawn to the bank, and **Sparse Repellency** keeps the next pictures away from all of "
-        "it.\n\n"
+        "Memory Bank** adds what was drawn to the bank, and **Sparse Repellency** keeps the next pictures away from "
+        "all of it.\n\n"
         "Every picture stores in its metadata which revision of the bank it was drawn with. Set **Memory Bank** to "
         "that `revision` to draw it again; -1 is the newest.\n\n"
         "Another `name` begins another bank."

@@ -53,20 +53,31 @@ SAMPLER: dict[str, Any] = {
 """Settings of KSampler that are quick."""
 
 REPELLENCY: dict[str, Any] = {
-    "radius": 1.0,
+    "preset": "balanced",
     "strength": 1.0,
+    "keep_apart": "batch and bank",
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "ensure_outside": False,
+}
+REPELLENCY_OPTIONS: dict[str, Any] = {
+    "radius": 1.0,
+    "absolute_radius": 0.0,
     "relaxation": 0.0,
     "measure": "conditional",
     "overlap": "sum",
-    "start_percent": 0.0,
-    "end_percent": 1.0,
-    "in_batch": True,
-    "ensure_outside": False,
-    "absolute_radius": 0.0,
-    "cap_update": 1.0,
-    "cap_estimate": 1.0,
+    "cap": 1.0,
 }
 """Settings of Sparse Repellency that show."""
+
+
+def repelled(graph: Graph, model: Any, **settings: Any) -> Node:
+    """Patch a model with Sparse Repellency; ``in_batch`` is short for what is kept apart."""
+    if "in_batch" in settings:
+        settings["keep_apart"] = "batch and bank" if settings.pop("in_batch") else "bank only"
+    options = {**REPELLENCY_OPTIONS, **{name: settings.pop(name) for name in REPELLENCY_OPTIONS if name in settings}}
+    chosen = graph.add("DiversitySparseRepellencyOptions", **options)
+    return graph.add("DiversitySparseRepellency", model=model, options=chosen, **{**REPELLENCY, **settings})
 
 
 @dataclass
@@ -80,7 +91,7 @@ class Drawing(Graph):
 
     def repel(self, model: Any = None, **settings: Any) -> Node:
         """Patch the model (default: the plain one) with Sparse Repellency."""
-        return self.add("DiversitySparseRepellency", model=model or self.demo[0], **{**REPELLENCY, **settings})
+        return repelled(self, model or self.demo[0], **settings)
 
     def sample(
         self,

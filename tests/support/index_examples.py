@@ -34,9 +34,8 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
         "DiversitySparseRepellency",
         model=demo,
         protected=built,
-        radius=0.2,
         ensure_outside=True,
-        in_batch=False,
+        keep_apart="bank only",
     )
     kept_away = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
     second = sheet.show((1100, 580, 560, 400), kept_away, demo, "never again")

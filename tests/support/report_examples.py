@@ -20,7 +20,7 @@ def compared(object_info: Mapping[str, Any]) -> Example:
     latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", **EIGHT)
     common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
     alike = sheet.put((740, 60, 300, 270), "KSampler", model=demo, **common)
-    repelled = sheet.put((380, 580, 300, 330), "DiversitySparseRepellency", model=demo, radius=0.3)
+    repelled = sheet.repelled((380, 800, 300, 330), 0.3, model=demo)
     different = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
     unguided, guided = (
         sheet.put((1100, y, 210, 50), "VAEDecode", samples=samples, vae=demo[2])

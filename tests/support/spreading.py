@@ -8,30 +8,38 @@ from typing import Any
 
 from torch import Tensor
 
-from .graphs import Drawing, Node, latents_of
+from .graphs import Drawing, Graph, Node, latents_of
 from .host_client import HostClient
 
 VENDI: dict[str, Any] = {
-    "preset": "custom",
-    "strength": 0.3,
-    "alpha": 1.0,
-    "beta": 1.0,
-    "relaxation": 0.0,
+    "preset": "balanced",
+    "strength": 1.5,
+    "keep_apart": "batch and bank",
     "features": "latents",
     "start_percent": 0.0,
     "end_percent": 1.0,
-    "frequency": 1,
-    "in_batch": True,
-    "kernel": "gaussian",
-    "bandwidth": 0.2,
-    "order": 1.0,
-    "measure": "conditional",
-    "neighbours": 128,
-    "project": True,
-    "cap_update": 1.0,
-    "cap_estimate": 1.0,
 }
+PUSH: dict[str, Any] = {
+    "alpha": 1.0,
+    "beta": 1.0,
+    "relaxation": 0.0,
+    "frequency": 1,
+    "measure": "conditional",
+    "cap": 1.0,
+}
+SCORE: dict[str, Any] = {"kernel": "gaussian", "bandwidth": 0.2, "order": 1.0, "neighbours": 128, "project": "on"}
 """Settings that show."""
+
+
+def spread_out(graph: Graph, model: Any, **settings: Any) -> Node:
+    """Patch a model with Vendi Guidance; ``in_batch`` is short for what is kept apart."""
+    if "in_batch" in settings:
+        settings["keep_apart"] = "batch and bank" if settings.pop("in_batch") else "bank only"
+    push, score = ({name: settings.pop(name, value) for name, value in kind.items()} for kind in (PUSH, SCORE))
+    if settings.get("preset") != "paper":
+        first = graph.add("DiversityVendiScoreOptions", **score)
+        settings["options"] = graph.add("DiversityVendiGuidanceOptions", options=first, **push)
+    return graph.add("DiversityVendiGuidance", model=model, **{**VENDI, **settings})
 
 
 @dataclass
@@ -40,7 +48,7 @@ class Spreading(Drawing):
 
     def vendi(self, model: Any = None, **settings: Any) -> Node:
         """Patch the model (default: the plain one) with Vendi Guidance."""
-        return self.add("DiversityVendiGuidance", model=model or self.demo[0], **{**VENDI, **settings})
+        return spread_out(self, model or self.demo[0], **settings)
 
     def decoded(self, samples: Any) -> Node:
         """Pictures on a wire."""

@@ -75,8 +75,8 @@ def biased_exemplars(object_info: Mapping[str, Any]) -> Example:
         (KINDS[0],) * 4,
         "## What exemplars of one kind do\n\n"
         "All four exemplars show the same skin tone. Above, the model as it is; in the middle, Vendi Guidance without "
-        "exemplars; below, with them. Raise `beta` and everything is drawn towards the kind that was shown: choose "
-        "exemplars as different as the pictures that you want.",
+        "exemplars; below, with them. Raise `beta` of **Vendi Guidance Options** and everything is drawn towards the "
+        "kind that was shown: choose exemplars as different as the pictures that you want.",
     )
 
 
@@ -100,7 +100,7 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
             "DiversityVendiGuidance",
             model=sheet.demo,
             # The seed stays the same: early estimates must already see the finished pictures that they would become.
-            bandwidth=0.25,
+            options=sheet.put((1460, y, 300, 180), "DiversityVendiScoreOptions", bandwidth=0.25),
             prompt=words[number],
             **({} if bank is None else {"bank": bank[1]}),
         )

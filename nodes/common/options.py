@@ -1,0 +1,74 @@
+"""Options nodes: single values that replace those of a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_api.latest import io
+
+from ...guidance.limits import Cap
+from .steering import UNLIMITED, check_numbers, unlimited
+
+AS_PRESET = -1.0
+"""What a number says that leaves the preset's in place."""
+
+PRESET = "preset"
+"""What a choice says that leaves the preset's in place."""
+
+Options = Mapping[str, Any]
+"""Values by the name of the setting that they replace."""
+
+
+def number(name: str, most: float, step: float, tooltip: str) -> io.Input:
+    """A widget for a number from 0 on, or the preset's."""
+    words = f"{tooltip} {AS_PRESET:g} is the preset's."
+    return io.Float.Input(name, default=AS_PRESET, min=AS_PRESET, max=most, step=step, tooltip=words)
+
+
+def count(name: str, most: int, tooltip: str) -> io.Input:
+    """A widget for a whole number from 1 on, or the preset's."""
+    words = f"{tooltip} {AS_PRESET:g} is the preset's."
+    return io.Int.Input(name, default=int(AS_PRESET), min=int(AS_PRESET), max=most, tooltip=words)
+
+
+def choice(name: str, options: list[str], tooltip: str) -> io.Input:
+    """A widget for one of several values, or the preset's."""
+    words = f"{tooltip} {PRESET}: the preset's."
+    return io.Combo.Input(name, options=[PRESET, *options], default=PRESET, tooltip=words)
+
+
+def cap() -> io.Input:
+    """The widget for the longest push."""
+    return number(
+        "cap",
+        UNLIMITED,
+        0.01,
+        "Longest push, relative to the change that the model makes and to the length of the estimate. "
+        f"No cap at {UNLIMITED:g}.",
+    )
+
+
+def replacing(**values: Any) -> Options:
+    """Those of the values that are to replace a preset's."""
+    given = {name: value for name, value in values.items() if value not in (AS_PRESET, PRESET)}
+    if "cap" in given:
+        given["cap"] = Cap(unlimited(given["cap"]), unlimited(given["cap"]))
+    return given
+
+
+def check_replacing(defaults: Any, **values: float | None) -> bool | str:
+    """Say what is wrong with values before anything runs; what comes along a wire is None here.
+
+    Args:
+        defaults: settings that check themselves when made.
+        values: of an options node.
+
+    Returns:
+        True, or the sentence for the user.
+    """
+    try:
+        given = replacing(**{name: value for name, value in values.items() if value is not None})
+    except ValueError as error:
+        return str(error)
+    return check_numbers(defaults, **given)
