@@ -14,7 +14,7 @@ from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, 
 from ..guidance.repellency.protection import check_latent_space
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from ..stores.protected.index import ProtectedIndex
-from .common.options import Options, cap, check_replacing, choice, number, replacing
+from .common.options import AS_PRESET, PRESET, Options, cap, check_replacing, choice, number, replacing
 from .common.sockets import BankSocket, IndexSocket, RepellencyOptionsSocket
 from .common.steering import (
     BATCH_AND_BANK,
@@ -187,6 +187,7 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                     min=0.0,
                     max=1e6,
                     step=0.1,
+                    optional=True,
                     tooltip="Radius in the units of the model's latents, instead of a fraction. Not used at 0.",
                 ),
                 number(
@@ -228,7 +229,13 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, radius: float, absolute_radius: float, relaxation: float, measure: str, overlap: str, cap: float
+        cls,
+        radius: float = AS_PRESET,
+        absolute_radius: float = DEFAULTS.absolute_radius,
+        relaxation: float = AS_PRESET,
+        measure: str = PRESET,
+        overlap: str = PRESET,
+        cap: float = AS_PRESET,
     ) -> io.NodeOutput:
         """Those that are set.
 

@@ -14,7 +14,7 @@ from ..guidance.vendi.guidance import VendiGuidance
 from ..guidance.vendi.settings import VendiSettings
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from ..stores.exemplar_set import ExemplarSet
-from .common.options import Options, cap, check_replacing, choice, count, number, replacing
+from .common.options import AS_PRESET, PRESET, Options, cap, check_replacing, choice, count, number, replacing
 from .common.sockets import BankSocket, ExemplarSocket, VendiOptionsSocket
 from .common.steering import (
     BATCH_AND_BANK,
@@ -232,12 +232,12 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        alpha: float,
-        beta: float,
-        relaxation: float,
-        frequency: int,
-        measure: str,
-        cap: float,
+        alpha: float = AS_PRESET,
+        beta: float = AS_PRESET,
+        relaxation: float = AS_PRESET,
+        frequency: int = int(AS_PRESET),
+        measure: str = PRESET,
+        cap: float = AS_PRESET,
         options: Options | None = None,
     ) -> io.NodeOutput:
         """Those that are set, and what was wired.
@@ -303,11 +303,11 @@ class DiversityVendiScoreOptions(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        kernel: str,
-        bandwidth: float,
-        order: float,
-        neighbours: int,
-        project: str,
+        kernel: str = PRESET,
+        bandwidth: float = AS_PRESET,
+        order: float = AS_PRESET,
+        neighbours: int = int(AS_PRESET),
+        project: str = PRESET,
         options: Options | None = None,
     ) -> io.NodeOutput:
         """Those that are set, and what was wired.

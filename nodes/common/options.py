@@ -23,19 +23,19 @@ Options = Mapping[str, Any]
 def number(name: str, most: float, step: float, tooltip: str) -> io.Input:
     """A widget for a number from 0 on, or the preset's."""
     words = f"{tooltip} {AS_PRESET:g} is the preset's."
-    return io.Float.Input(name, default=AS_PRESET, min=AS_PRESET, max=most, step=step, tooltip=words)
+    return io.Float.Input(name, default=AS_PRESET, min=AS_PRESET, max=most, step=step, tooltip=words, optional=True)
 
 
 def count(name: str, most: int, tooltip: str) -> io.Input:
     """A widget for a whole number from 1 on, or the preset's."""
     words = f"{tooltip} {AS_PRESET:g} is the preset's."
-    return io.Int.Input(name, default=int(AS_PRESET), min=int(AS_PRESET), max=most, tooltip=words)
+    return io.Int.Input(name, default=int(AS_PRESET), min=int(AS_PRESET), max=most, tooltip=words, optional=True)
 
 
 def choice(name: str, options: list[str], tooltip: str) -> io.Input:
     """A widget for one of several values, or the preset's."""
     words = f"{tooltip} {PRESET}: the preset's."
-    return io.Combo.Input(name, options=[PRESET, *options], default=PRESET, tooltip=words)
+    return io.Combo.Input(name, options=[PRESET, *options], default=PRESET, tooltip=words, optional=True)
 
 
 def cap() -> io.Input:

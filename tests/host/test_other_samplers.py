@@ -163,12 +163,13 @@ def test_an_unguided_probe_of_a_guided_model_is_no_such_run(client: HostClient) 
 
 
 def test_the_same_without_the_editors_metadata(client: HostClient) -> None:
-    """A prompt that a script sends: banks are noted with the prompt, and advanced widgets have their defaults."""
+    """A prompt that a script sends: banks are noted with the prompt, and options that are left out are the preset's."""
     graph = Drawing()
     bank = graph.add("DiversityMemoryBank", name="noted with the prompt", revision=-1)
     guided = graph.repel(bank=bank)
-    for name in ("absolute_radius", "cap_update", "cap_estimate"):
-        del graph.prompt[guided.id]["inputs"][name]
+    options = graph.prompt[guided.id]["inputs"]["options"][0]
+    for name in ("absolute_radius", "cap"):
+        del graph.prompt[options]["inputs"][name]
     shown = graph.pictures(graph.sample(guided))
     run = client.wait(client.queue(graph.prompt, extra_data={}))
     assert run.status == "success", run.message
