@@ -1,13 +1,14 @@
 """The host's decoders and image encoders as feature spaces that a run can be steered in.
 
-Whatever a loader node loads is made in inference mode and can take part in no gradient. So networks are copied, outside
-of that mode and in float32, for one run, and the copies are forgotten with it.
+Whatever a loader node loads is made in inference mode and can take part in no gradient. So networks get copies outside
+of that mode and in float32, for one run, which are forgotten with it.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import comfy.model_management
@@ -18,6 +19,7 @@ from torch.nn.functional import interpolate
 from ...features.colour_layout import ColourLayout
 from ...features.encoder import Encoder
 from ...features.latent_preview import LatentPreview
+from ...features.network_copy import network_copy
 from ...features.random_network import RandomNetwork
 from ...features.space import FeatureSpace
 from ...guidance.base import SamplingRun
@@ -51,6 +53,14 @@ DECODED_LATENTS = 64 * 64
 
 HASHED_NUMBERS = 65536
 """Weights of at most so many numbers go into the name of a network: biases and norms tell models apart."""
+
+
+LOADER_STATE = (
+    *("_v", "_v_signature", "_pin_state", "_prefetch", "seed_key", "dynamic_vbars", "dynamic_pins", "dynamic_patchers"),
+    *("comfy_cast_weights", "prev_comfy_cast_weights", "comfy_patched_weights"),
+    *("weight_function", "bias_function", "weight_lowvram_function", "bias_lowvram_function"),
+)
+"""What the host hangs on modules that it has loaded: it says how to bring their weights in, and owns native memory."""
 
 
 class HostNetworks(NamedTuple):
@@ -169,9 +179,8 @@ def _preview(latent_format: Any, pictures: FeatureSpace) -> LatentPreview:
 
 def _decoder(vae: Any, latent_format: Any, device: torch.device) -> Decode:
     vae.throw_exception_if_invalid()
-    comfy.model_management.load_models_gpu([vae.patcher])
-    network = copy.deepcopy(vae.first_stage_model).to(device, torch.float32).eval().requires_grad_(False)
-    to_raw = copy.deepcopy(latent_format).process_out
+    network = _own_copy(vae.first_stage_model, device)
+    to_raw = _own_format(latent_format).process_out
     of_videos = vae.latent_dim == 3
     to_picture = vae.process_output
 
@@ -190,8 +199,8 @@ def _decoder(vae: Any, latent_format: Any, device: torch.device) -> Decode:
 
 
 def _clip_space(clip_vision: Any, device: torch.device) -> FeatureSpace:
-    network = copy.deepcopy(clip_vision.model).to(device, torch.float32).eval().requires_grad_(False)
-    size = clip_vision.image_size
+    network = _own_copy(clip_vision.model, device)
+    size = _input_side(clip_vision)
     mean, spread = (
         torch.tensor(each, device=device)[:, None, None] for each in (clip_vision.image_mean, clip_vision.image_std)
     )
@@ -200,11 +209,46 @@ def _clip_space(clip_vision: Any, device: torch.device) -> FeatureSpace:
         # The host's own preprocessing rounds to 8 bits, through which no gradient flows.
         scaled = interpolate(pictures.to(device), (size, size), mode="bicubic", antialias=True).clamp(0, 1)
         with _saved_apart(network):
-            return network(pixel_values=(scaled - mean) / spread, intermediate_output=-2)[2]
+            features = network(pixel_values=(scaled - mean) / spread, intermediate_output=-2)[2]
+        # Without a class token, as SigLIP's, there is a vector for every patch.
+        return features.mean(1) if features.ndim == 3 else features
 
     with torch.no_grad():
         dimension = encode(torch.full((1, 3, size, size), 0.5)).shape[-1]
     return Encoder(encode, f"clip-vision-v1:{_weights_name(network)}", dimension, differentiable=True)
+
+
+def _own_copy(network: Any, device: torch.device) -> Any:
+    """A float32 copy of a loaded network, for which the host makes room."""
+    weights = [*network.parameters(), *network.buffers()]
+    comfy.model_management.free_memory(sum(4 * weight.numel() for weight in weights), device)
+    return network_copy(network, device, LOADER_STATE)
+
+
+def _own_format(latent_format: Any) -> Any:
+    """A latent format whose own tensors can take part in gradients."""
+    own = copy.copy(latent_format)
+    for name, value in vars(latent_format).items():
+        if isinstance(value, Tensor):
+            setattr(own, name, value.clone())
+    return own
+
+
+def _input_side(clip_vision: Any) -> int:
+    """Side of the square that a CLIP vision model sees, in pixels.
+
+    Raises:
+        ValueError: it sees images of any size, and does not say of how many patches.
+    """
+    if clip_vision.image_size > 0:
+        return int(clip_vision.image_size)
+    config = getattr(clip_vision, "config", {})
+    if not config.get("patch_size") or not config.get("num_patches"):
+        raise ValueError(
+            "This clip_vision names no size of its images, so it has no features to compare by. Choose another one."
+        )
+    # NaFlex takes any shape of at most so many patches.
+    return int(config["patch_size"]) * math.isqrt(int(config["num_patches"]))
 
 
 def _saved_apart(network: torch.nn.Module) -> torch.autograd.graph.saved_tensors_hooks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -144,7 +143,8 @@ class TestOffloaded:
         return {"required": {"model": ("MODEL",)}}
 
     def offload(self, model: Any) -> tuple[Any]:
-        network = copy.deepcopy(model.model)
+        network = model.model.model_config.get_model({}, "")
+        network.load_state_dict(model.model.state_dict())
         return (OffloadedPatcher(network, load_device=model.load_device, offload_device=model.offload_device),)
 
 
