@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.host_checkouts import checkout
 from support.host_client import HostClient
-from support.host_server import HostServer, host_folder
+from support.host_server import DidNotStart, HostServer
 
-OLD_HOST = "COMFYUI_PATH", "~/comfy/ComfyUI"
-NEW_HOST = "COMFYUI_PATH_2", "~/comfy/ComfyUI-newer"
 MOVED_BANKS = "moved:\n  base_path: {base}\n  diversity_banks: elsewhere\n"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--campaign", action="store_true", help="also run long measurements")
+    parser.addoption("--write-definitions", action="store_true", help="write the snapshot of the nodes' definitions")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -26,29 +26,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
-def _started(
-    where: tuple[str, str], base_factory: pytest.TempPathFactory, extra_paths: str = ""
-) -> Iterator[HostServer]:
-    variable, default = where
-    folder = host_folder(variable, default)
-    if folder is None:
-        pytest.skip(f"there is no ComfyUI in {default}; point {variable} at a checkout with its requirements installed")
+def _started(place: int, base_factory: pytest.TempPathFactory, extra_paths: str = "") -> Iterator[HostServer]:
+    host = checkout(place)
     base = base_factory.mktemp("host")
-    with HostServer(folder, base, extra_paths.format(base=base)) as server:
-        server.wait_until_ready()
+    with HostServer(host, base, extra_paths.format(base=base)) as server:
+        try:
+            server.wait_until_ready()
+        except DidNotStart as error:
+            host.refuse(str(error), host.folder / "requirements.txt")
+        loaded = {"DiversityDemoModel", "TestProbe"} & server.client.object_info().keys()
+        assert len(loaded) == 2, f"{host} did not load the pack and the nodes of its tests:\n{server.log[-5000:]}"
         yield server
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostServer]:
     """The host that most tests run on."""
-    yield from _started(OLD_HOST, tmp_path_factory)
+    yield from _started(0, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
-def newer_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostServer]:
-    """A host of another age, whose banks extra_model_paths.yaml has moved."""
-    yield from _started(NEW_HOST, tmp_path_factory, MOVED_BANKS)
+@pytest.fixture(scope="session", params=[1, 2], ids=["second host", "third host"])
+def other_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostServer]:
+    """Each host of another age; extra_model_paths.yaml has moved its banks."""
+    yield from _started(request.param, tmp_path_factory, MOVED_BANKS)
 
 
 @pytest.fixture

@@ -9,11 +9,18 @@ from typing import Any
 
 import pytest
 from support.host_server import HostServer
-from support.missing import library
+from support.missing import library, missing
 
 sync_api = library("playwright.sync_api")
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
+
+SHOWN = {
+    "classic": "window.app.graph.nodes.reduce((sum, node) => sum + (node.imgs?.length ?? 0), 0)",
+    "Nodes 2.0": "Object.values(window.app.nodeOutputs).reduce((sum, shown) => sum + (shown.images?.length ?? 0), 0)"
+    " * Math.min(1, [...document.querySelectorAll('[data-node-id] img')].filter(image => image.naturalWidth).length)",
+}
+"""Expressions of how many images are shown, in either rendering."""
 
 PATIENCE = 200_000  # ms: a busy machine loads the editor slowly
 
@@ -23,13 +30,14 @@ def browser() -> Iterator[Any]:
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     path = next((found for name in names if (found := shutil.which(name))), None)
     if path is None:
-        pytest.skip("there is no Chromium on the path; install one to test the graph editor")
+        missing("There is no Chromium on the path: install one to test the graph editor.")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
+@pytest.mark.parametrize("nodes", ["classic", "Nodes 2.0"])
 @pytest.mark.parametrize(
     ("title", "pictures", "said"),
     [
@@ -42,7 +50,7 @@ def browser() -> Iterator[Any]:
     ],
 )
 def test_a_template_from_the_browser_to_pictures(
-    server: HostServer, browser: Any, tmp_path: Path, title: str, pictures: int, said: list[str]
+    server: HostServer, browser: Any, tmp_path: Path, nodes: str, title: str, pictures: int, said: list[str]
 ) -> None:
     page = browser.new_page(viewport={"width": 1900, "height": 1000})
     page.set_default_timeout(PATIENCE)
@@ -52,6 +60,7 @@ def test_a_template_from_the_browser_to_pictures(
         lambda message: complaints.append(f"{message.text} {message.location}") if message.type == "error" else None,
     )
     server.client.set("Comfy.TutorialCompleted", True)  # or a first visit covers everything with a dialog of its own
+    server.client.set("Comfy.VueNodes.Enabled", nodes == "Nodes 2.0")
     page.goto(server.client.address)
     page.get_by_text("Templates", exact=True).first.click()
     page.get_by_text("diversity-guidance", exact=True).first.click()
@@ -60,10 +69,7 @@ def test_a_template_from_the_browser_to_pictures(
     page.on("pageerror", lambda error: crashes.append(str(error)))
     page.get_by_text(title).first.click()
     page.get_by_text("Run", exact=True).first.click()
-    page.wait_for_function(
-        "count => window.app.graph.nodes.reduce((sum, node) => sum + (node.imgs?.length ?? 0), 0) >= count",
-        arg=pictures,
-    )
+    page.wait_for_function(f"count => {SHOWN[nodes]} >= count", arg=pictures)
     for text in said:
         page.get_by_text(text).first.wait_for()
     page.screenshot(path=tmp_path / "editor.png")

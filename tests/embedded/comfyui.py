@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 from safetensors.torch import load_file, save_file
-from support.host_server import host_folder
+from support.host_checkouts import checkout
 from torch import Tensor
 
 PREAMBLE = """
@@ -22,12 +20,10 @@ comfy.options.enable_args_parsing()
 
 def run_in_comfyui(code: str, folder: Path, weights: Path, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Run code that finds `weights`, `inputs` and `outputs` as paths of safetensors files; returns what it wrote."""
-    comfyui = host_folder("COMFYUI_PATH", "~/comfy/ComfyUI")
-    if comfyui is None:
-        pytest.skip("there is no ComfyUI in ~/comfy/ComfyUI; point COMFYUI_PATH at a checkout")
+    host = checkout(0)
     inputs, outputs = folder / "inputs.safetensors", folder / "outputs.safetensors"
     save_file(given, inputs)
-    command = [sys.executable, "-c", PREAMBLE + code, str(weights), str(inputs), str(outputs)]
-    done = subprocess.run(command, cwd=comfyui, capture_output=True, text=True, check=False)
+    command = [str(host.python), "-c", PREAMBLE + code, str(weights), str(inputs), str(outputs)]
+    done = subprocess.run(command, cwd=host.folder, env=host.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return load_file(outputs)

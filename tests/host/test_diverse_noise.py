@@ -68,13 +68,13 @@ def test_noise_and_patched_model_agree_with_the_loop_without_host(client: HostCl
     assert torch.allclose(patched, alone, atol=0.01)
 
 
-def test_a_host_of_another_age(newer_server: HostServer) -> None:
+def test_hosts_of_other_ages(other_server: HostServer) -> None:
     graph = Drawing()
     node = noise_node(graph)
     one = graph.add("LatentFromBatch", samples=graph.empty(6), batch_index=4, length=1)
     saved = [graph.latents(graph.sample(node[1], latent=one)), graph.latents(custom_sample(graph, node[0], one))]
-    run = newer_server.client.run(graph.prompt)
-    patched, socket = (latents_of(newer_server.client, run, latents) for latents in saved)
+    run = other_server.client.run(graph.prompt)
+    patched, socket = (latents_of(other_server.client, run, latents) for latents in saved)
     assert torch.equal(patched, socket)
 
 

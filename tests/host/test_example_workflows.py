@@ -57,8 +57,16 @@ def test_the_file_is_what_the_editor_reads(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_nodes_are_those_of_the_host(path: Path, client: HostClient) -> None:
-    object_info = client.object_info()
-    workflow = workflow_in(path)
+    check_nodes(workflow_in(path), client.object_info())
+
+
+def test_the_nodes_are_those_of_every_other_host(other_server: HostServer) -> None:
+    object_info = other_server.client.object_info()
+    for path in FILES:
+        check_nodes(workflow_in(path), object_info)
+
+
+def check_nodes(workflow: dict[str, Any], object_info: dict[str, Any]) -> None:
     for node in workflow["nodes"]:
         if node["type"] not in NOTES:
             info = object_info[node["type"]]

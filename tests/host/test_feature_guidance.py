@@ -24,6 +24,8 @@ GUIDANCE: dict[str, Any] = {
     "end_percent": 1.0,
     "layers": "all",
 }
+ARCHITECTURES = ["unet", "wan", "flux", "qwen_image", "lumina2"]
+"""Together with the embedded model (Stable Diffusion 3's architecture) these are six."""
 
 
 def probe(graph: Graph, model: Any, positive: Any, **inputs: Any) -> Node:
@@ -184,11 +186,17 @@ def tiny(graph: Graph, kind: str) -> tuple[Node, Node, dict[str, Any]]:
     return source, latent, {**SAMPLER, "steps": 2, "cfg": 3.0, "positive": source[1], "negative": source[2]}
 
 
-@pytest.mark.parametrize("host", ["server", "newer_server"])
-@pytest.mark.parametrize("kind", ["unet", "wan", "flux", "qwen_image", "lumina2"])
-def test_tiny_models_of_other_architectures(request: pytest.FixtureRequest, kind: str, host: str) -> None:
-    """Together with the embedded model (Stable Diffusion 3's architecture) these are six."""
-    client: HostClient = request.getfixturevalue(host).client
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_tiny_models_of_other_architectures(client: HostClient, kind: str) -> None:
+    check_tiny_model(client, kind)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_tiny_models_of_other_architectures_in_other_hosts(other_server: HostServer, kind: str) -> None:
+    check_tiny_model(other_server.client, kind)
+
+
+def check_tiny_model(client: HostClient, kind: str) -> None:
     graph = Graph()
     source, latent, sampler = tiny(graph, kind)
     first = graph.add("KSampler", model=source, latent_image=latent, **sampler)
@@ -239,12 +247,21 @@ def test_a_centroid_on_disk_is_the_one_along_the_wire(server: HostServer, client
     assert (server.base / "user" / "diversity_centroids" / "dogs.safetensors").is_file()
 
 
-def test_pictures_are_exemplars_too(client: HostClient) -> None:
+def test_pictures_are_exemplars_too(client: HostClient, plain: torch.Tensor) -> None:
+    """Encoded by the VAE they lead to where the same latents lead."""
     graph = Drawing()
     decoded = graph.add("VAEDecode", samples=exemplars(graph), vae=graph.demo[2])
-    centroid = probe(graph, graph.demo[0], graph.encode("dog"), images=decoded, vae=graph.demo[2])
-    graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=centroid)))
-    client.run(graph.prompt)
+    encoded = graph.add("VAEEncode", pixels=decoded, vae=graph.demo[2])
+    prompt = graph.encode("dog")
+    centroids = (
+        probe(graph, graph.demo[0], prompt, images=decoded, vae=graph.demo[2]),
+        probe(graph, graph.demo[0], prompt, latents=encoded),
+    )
+    saved = [graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=centroid))) for centroid in centroids]
+    run = client.run(graph.prompt)
+    by_images, by_latents = (latents_of(client, run, node) for node in saved)
+    assert torch.allclose(by_images, by_latents, atol=1e-3)
+    assert not torch.allclose(by_images, plain, atol=0.05)
 
 
 def test_blends_and_a_map(client: HostClient) -> None:

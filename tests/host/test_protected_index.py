@@ -336,14 +336,14 @@ def test_an_index_that_cannot_be_written(server: HostServer, client: HostClient)
         client.run(graph.prompt)
 
 
-def test_it_is_there_in_a_newer_host(newer_server: HostServer) -> None:
-    client = newer_server.client
+def test_it_is_there_in_other_hosts(other_server: HostServer) -> None:
+    client = other_server.client
     drawn_pictures_protected(client, "newer")
     graph = Building()
     guarded = graph.keep_away(graph.add("DiversityProtectedIndex", name="newer"))
     saved = graph.latents(graph.sample(guarded))
     run = client.run(graph.prompt)
-    protected = to_model_space(opened(newer_server, "newer").sample(2)).double().flatten(1)
+    protected = to_model_space(opened(other_server, "newer").sample(2)).double().flatten(1)
     kept_away = to_model_space(latents_of(client, run, saved)).double().flatten(1)
     assert float(torch.cdist(kept_away, protected).min()) >= RADIUS * (1 - 1e-6)
     assert math.isfinite(float(kept_away.sum()))

@@ -32,13 +32,13 @@ def test_the_node_s_model_denoises_as_host_free(server: HostServer, expected: Te
     assert float((base - expected).abs().max()) > 1000 * TOLERANCE, "the LoRA did next to nothing"
 
 
-def test_the_stock_lora_loader_does_the_same(newer_server: HostServer, expected: Tensor) -> None:
-    folder = newer_server.base / "models" / "loras"
+def test_the_stock_lora_loader_does_the_same(other_server: HostServer, expected: Tensor) -> None:
+    folder = other_server.base / "models" / "loras"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(asset(TURBO_LORA), folder)
     graph = Drawing()
     model = graph.add("LoraLoaderModelOnly", model=graph.demo, lora_name=TURBO_LORA, strength_model=1.0)
     saved = graph.latents(graph.sample(model, **SETTINGS))
-    run = newer_server.client.run(graph.prompt)
-    assert torch.allclose(latents_of(newer_server.client, run, saved), expected, atol=TOLERANCE)
-    assert "lora key not loaded" not in newer_server.log
+    run = other_server.client.run(graph.prompt)
+    assert torch.allclose(latents_of(other_server.client, run, saved), expected, atol=TOLERANCE)
+    assert "lora key not loaded" not in other_server.log

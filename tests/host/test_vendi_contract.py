@@ -95,6 +95,6 @@ def _same_guidance(remembered: Tensor, settings: dict[str, Any]) -> VendiGuidanc
     return VendiGuidance(VendiSettings(**{**shown, **settings}, interval=interval), bank)
 
 
-def test_both_hosts_draw_the_same(server: HostServer, newer_server: HostServer) -> None:
-    old, new = (drawn(host.client, lambda graph: graph.vendi()) for host in (server, newer_server))
-    assert torch.allclose(old, new, atol=1e-4)
+def test_other_hosts_draw_the_same(server: HostServer, other_server: HostServer) -> None:
+    here, there = (drawn(host.client, lambda graph: graph.vendi()) for host in (server, other_server))
+    assert torch.allclose(here, there, atol=1e-4)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from .graphs import Node
+from .host_checkouts import PACK
 from .host_client import HostClient, Prompt
-from .host_server import PACK
 from .workflows import to_api
 
 

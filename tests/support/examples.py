@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .graphs import Graph, Node, pictures_of
+from .host_checkouts import checkouts
 from .host_client import HostClient
-from .host_server import PACK, HostServer, host_folder
+from .host_server import PACK, HostServer
 from .workflows import inputs_of, to_workflow, widget_names
 
 FOLDER = PACK / "example_workflows"
@@ -204,9 +205,9 @@ def main() -> None:
         *FEATURE_EXAMPLES,
         *INDEX_EXAMPLES,
     )
-    host = host_folder("COMFYUI_PATH", "~/comfy/ComfyUI")
+    host = checkouts()[0]
     if host is None:
-        raise SystemExit("There is no ComfyUI in ~/comfy/ComfyUI: point COMFYUI_PATH at a checkout.")
+        raise SystemExit("There is no ComfyUI: point COMFYUI_PATH at a checkout.")
     with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
         server.wait_until_ready()
         write(server.client, examples, sys.argv[1:] or ("",))

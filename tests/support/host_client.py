@@ -36,12 +36,14 @@ class Run:
         cached: nodes whose outputs were not computed again.
         status: "success", "error" or "interrupted".
         message: what went wrong, if anything.
+        error: the type of the exception, by its name with its module unless it is built in.
     """
 
     outputs: dict[str, dict[str, Any]]
     cached: frozenset[str]
     status: str
     message: str = ""
+    error: str = ""
 
 
 class HostClient:
@@ -132,12 +134,12 @@ class HostClient:
 
 def _run(entry: dict[str, Any]) -> Run:
     cached: frozenset[str] = frozenset()
-    status, message = "success", ""
+    status, message, error = "success", "", ""
     for kind, details in entry["status"]["messages"]:
         if kind == "execution_cached":
             cached = frozenset(details["nodes"])
         elif kind == "execution_error":
-            status, message = "error", details["exception_message"]
+            status, message, error = "error", details["exception_message"], details["exception_type"]
         elif kind == "execution_interrupted":
             status = "interrupted"
-    return Run(entry["outputs"], cached, status, message)
+    return Run(entry["outputs"], cached, status, message, error)

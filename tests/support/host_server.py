@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import diversity_guidance
 import requests
 
+from .host_checkouts import PACK, Checkout
 from .host_client import HostClient
 
-PACK = Path(diversity_guidance.__file__).parent
 TEST_NODES = PACK / "tests" / "host" / "custom_node"
 START_SECONDS = 300.0
 
 
-def host_folder(variable: str, default: str) -> Path | None:
-    """A ComfyUI checkout: where the environment variable points, or a usual place; None if there is none."""
-    folder = Path(os.environ.get(variable) or default).expanduser()
-    return folder if (folder / "main.py").is_file() else None
+class DidNotStart(Exception):
+    """The server ended before it answered, or never answered; the text is why."""
 
 
 class HostServer:
     """A running server; a context that starts and ends it.
 
     Args:
-        host: a ComfyUI checkout.
+        host: the ComfyUI.
         base: an empty folder for everything that the server writes.
         extra_paths: what extra_model_paths.yaml says, or nothing.
     """
 
-    def __init__(self, host: Path, base: Path, extra_paths: str = "") -> None:
+    def __init__(self, host: Checkout, base: Path, extra_paths: str = "") -> None:
         self.host = host
         self.base = base
         self.extra_paths = extra_paths
@@ -60,39 +57,48 @@ class HostServer:
 
     def launch(self) -> HostServer:
         """Start the process without waiting for it."""
-        for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
+        for name in ("custom_nodes", "models", "input", "output", "temp", "user", "packages"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
-        for name, folder in (("diversity-guidance", PACK), ("diversity-guidance-tests", TEST_NODES)):
-            link = self.base / "custom_nodes" / name
-            if not link.exists():
-                link.symlink_to(folder, target_is_directory=True)
-        command = [sys.executable, "main.py", "--cpu", "--port", str(self.port), "--base-directory", str(self.base)]
-        command += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
+        links = {
+            "custom_nodes/diversity-guidance": PACK,
+            "custom_nodes/diversity-guidance-tests": TEST_NODES,
+            # The tests' nodes import the pack as a package, which need not be installed where the host runs.
+            "packages/diversity_guidance": PACK,
+        }
+        for name, folder in links.items():
+            if not (self.base / name).exists():
+                (self.base / name).symlink_to(folder, target_is_directory=True)
+        command = [str(self.host.python), "main.py", "--cpu", "--port", str(self.port)]
+        command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
         if self.extra_paths:
             paths = self.base / "extra_paths.yaml"
             paths.write_text(self.extra_paths)
             command += ["--extra-model-paths-config", str(paths)]
+        search = [str(self.base / "packages"), self.host.environment.get("PYTHONPATH", "")]
+        environment = {**self.host.environment, "PYTHONPATH": os.pathsep.join(filter(None, search))}
         with (self.base / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self.host, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command, cwd=self.host.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
         return self
 
     def wait_until_ready(self) -> None:
         """Wait for the first answer.
 
         Raises:
-            RuntimeError: the server ended instead, or needs too long.
+            DidNotStart: it ended instead, or needs too long.
         """
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if self._process is None or self._process.poll() is not None:
-                raise RuntimeError(f"ComfyUI ended before it answered:\n{self.log[-3000:]}")
+                raise DidNotStart(_reason(self.log))
             try:
                 self.client.get("/system_stats")
             except requests.ConnectionError:
                 time.sleep(0.2)
             else:
                 return
-        raise RuntimeError(f"ComfyUI did not answer within {START_SECONDS:g} seconds:\n{self.log[-3000:]}")
+        raise DidNotStart(f"no answer within {START_SECONDS:g} seconds; its log ends with\n{self.log[-3000:]}")
 
     def end(self) -> None:
         """End the process."""
@@ -110,3 +116,8 @@ class HostServer:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def _reason(log: str) -> str:
+    found = re.findall(r"^ModuleNotFoundError: (No module named '[^']+')", log, re.MULTILINE)
+    return found[-1] if found else f"it ended before it answered; its log ends with\n{log[-3000:]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from .host_server import PACK
+from .host_checkouts import PACK
 
 
 def node_classes() -> dict[str, tuple[Path, ast.ClassDef]]:
