@@ -9,14 +9,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..kernels.shields.reference_blocks import smaller_chunks
+from ..kernels.shields.chunk_size import smaller_chunks
 from .base import Guidance, SamplingRun, SamplingStep
 from .trace import Trace
 
 logger = logging.getLogger("diversity_guidance")
 
 CHUNK_DIVISORS = (1, 8, 64)
-"""By how much chunks of references are divided, one try after another, while a step runs out of memory."""
+"""By how much chunks of references and estimates are divided, one try after another, while memory runs out."""
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,7 @@ class Contained(Guidance):
     Args:
         guidance: the method.
         always_raised: exceptions that are no errors, such as those by which a host cancels a run.
-        free_memory: called before a step that ran out of memory is tried again.
+        free_memory: called before what ran out of memory is tried again.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Contained(Guidance):
         """
         self._failed, self._unsteered = False, 0
         try:
-            self.guidance.begin(run)
+            self._with_little_memory(lambda: self.guidance.begin(run))
         except (ValueError, *self._always_raised):
             raise
         except Exception as error:
@@ -80,19 +80,16 @@ class Contained(Guidance):
         """The steered estimate; the very same tensor where the guidance failed."""
         if self._failed:
             return denoised
-        for divisor in CHUNK_DIVISORS:
-            try:
-                with smaller_chunks(divisor):
-                    return self.guidance(denoised, step)
-            except self._always_raised:
-                raise
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    self._give_up(f"failed at noise level {step.sigma:.3g}", error)
-                    return denoised
-            self._free_memory()
-        self._unsteered += 1
-        return denoised
+        try:
+            return self._with_little_memory(lambda: self.guidance(denoised, step))
+        except self._always_raised:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                self._unsteered += 1
+            else:
+                self._give_up(f"failed at noise level {step.sigma:.3g}", error)
+            return denoised
 
     def attempt(self, action: Callable[[], Result], otherwise: Result, what: str) -> Result:
         """What the guidance does elsewhere than in a step, such as in a layer of the network.
@@ -128,7 +125,7 @@ class Contained(Guidance):
 
     def _final(self, correct: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
         try:
-            return correct(samples)
+            return self._with_little_memory(lambda: correct(samples))
         except self._always_raised:
             raise
         except Exception as error:
@@ -136,6 +133,19 @@ class Contained(Guidance):
                 raise
             self._give_up("could not finish its record", error)
             return samples
+
+    def _with_little_memory(self, action: Callable[[], Result]) -> Result:
+        """Try again with smaller chunks while memory runs out."""
+        for divisor in CHUNK_DIVISORS[:-1]:
+            try:
+                with smaller_chunks(divisor):
+                    return action()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._free_memory()
+        with smaller_chunks(CHUNK_DIVISORS[-1]):
+            return action()
 
     def _give_up(self, what: str, error: Exception) -> None:
         self._failed = True

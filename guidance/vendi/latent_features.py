@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...features.pooled_latents import PooledLatents
 from ...features.space import FeatureSpace, unit_vectors
+from ...kernels.shields.chunk_size import chunk_size
 from ..base import SamplingRun
 
 Decode = Callable[[Tensor], Tensor]
@@ -83,7 +84,7 @@ class LatentFeatures:
         if not len(latents):
             return latents.new_zeros((0, self.space.dimension), dtype=torch.float32)
         with torch.no_grad():
-            return torch.cat([self._of(part.float()) for part in latents.split(self.chunk)])
+            return torch.cat([self._of(part.float()) for part in latents.split(chunk_size(self.chunk))])
 
     def pull_back(self, latents: Tensor, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Gradients with respect to features as gradients with respect to the latents.
@@ -97,8 +98,9 @@ class LatentFeatures:
         """
         parts: list[list[Tensor]] = []
         with torch.inference_mode(False), torch.enable_grad():
-            for start in range(0, len(latents), self.chunk):
-                rows = slice(start, start + self.chunk)
+            size = chunk_size(self.chunk)
+            for start in range(0, len(latents), size):
+                rows = slice(start, start + size)
                 # Clones are ordinary tensors even where the original was made in inference mode.
                 moving = latents[rows].detach().float().clone().requires_grad_()
                 features = self._of(moving)

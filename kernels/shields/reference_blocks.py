@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .chunk_size import chunk_size
 
 Blocks = Tensor | Sequence[Tensor]
 """References as one tensor (N, ...) or several, in any floating dtype; rows are numbered through all of them."""
@@ -39,19 +39,6 @@ CPU_CHUNK_ELEMENTS = 1 << 19
 
 DEVICE_CHUNK_ELEMENTS = 1 << 23
 """32 MB of float32: large enough to keep an accelerator busy, small beside any bank."""
-
-
-_divisor: ContextVar[int] = ContextVar("divisor of the size of chunks", default=1)
-
-
-@contextmanager
-def smaller_chunks(divisor: int) -> Iterator[None]:
-    """A context in which chunks are smaller by this factor, for where memory is short."""
-    token = _divisor.set(divisor)
-    try:
-        yield
-    finally:
-        _divisor.reset(token)
 
 
 def count_rows(references: Blocks) -> int:
@@ -116,7 +103,7 @@ def read_rows(
 
 def _chunk_rows(like: Tensor) -> int:
     budget = CPU_CHUNK_ELEMENTS if like.device.type == "cpu" else DEVICE_CHUNK_ELEMENTS
-    return max(1, budget // _divisor.get() // max(like.shape[1], 1))
+    return max(1, chunk_size(budget) // max(like.shape[1], 1))
 
 
 def _as_blocks(references: Blocks) -> Sequence[Tensor]:

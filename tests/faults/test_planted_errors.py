@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diversity_guidance.features.pooled_latents import PooledLatents
 from diversity_guidance.guidance.base import Chain, Guidance, SamplingRun, SamplingStep
 from diversity_guidance.guidance.containment import Contained, is_out_of_memory
 from diversity_guidance.guidance.references import Pictures
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.trace import Trace
+from diversity_guidance.guidance.vendi.guidance import VendiGuidance
+from diversity_guidance.guidance.vendi.settings import VendiSettings
 from diversity_guidance.kernels.shields import reference_blocks
 from diversity_guidance.kernels.shields.reference_blocks import read_chunks
 from torch import Tensor
@@ -65,13 +68,13 @@ class Planted(Guidance):
         return samples + 1
 
 
-def sample(guidance: Guidance) -> Tensor:
-    """A run of three steps that adds up what was done to it, of zeros; and of a second result."""
+def sample(guidance: Guidance, start: Tensor | None = None) -> Tensor:
+    """A run of three steps that adds up what was done to it, from zeros; and to a second result."""
     chain = Chain([Contained(guidance, (Cancelled,))])
     chain.begin(SamplingRun(2, SHAPE, SIGMAS, torch.device("cpu"), "SD3", 7))
-    x = torch.zeros(2, *SHAPE)
+    x = torch.zeros(2, *SHAPE) if start is None else start
     for sigma in SIGMAS[:-1].tolist():
-        x = chain(x, SamplingStep(sigma, sigma / 2, 0.0, x, x))
+        x = chain(x, SamplingStep(sigma, sigma / 2, 0.0, x + 10, x))
     return chain.corrected(chain.finish(x))
 
 
@@ -147,7 +150,9 @@ def test_memory_that_suffices_for_smaller_chunks(monkeypatch: pytest.MonkeyPatch
     references = torch.randn(200, *SHAPE, generator=torch.Generator().manual_seed(1))
     source = Pictures(references)
     settings = RepellencySettings(absolute_radius=100.0, in_batch=False)
-    expected = sample(SparseRepellency(settings, [source]))
+    start = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(2))
+    expected = sample(SparseRepellency(settings, [source]), start)
+    assert not torch.allclose(expected, start, atol=0.1)
     sizes: list[int] = []
 
     def limited(*args: object, **kwargs: object) -> object:
@@ -159,13 +164,45 @@ def test_memory_that_suffices_for_smaller_chunks(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(reference_blocks, "CPU_CHUNK_ELEMENTS", 128 * 64)
     guidance = SparseRepellency(settings, [source])
-    contained = Chain([Contained(guidance)])
-    contained.begin(SamplingRun(2, SHAPE, SIGMAS, torch.device("cpu"), "SD3", 7))
     monkeypatch.setattr("diversity_guidance.kernels.shields.field.read_chunks", limited)
-    x = torch.zeros(2, *SHAPE)
-    for sigma in SIGMAS[:-1].tolist():
-        x = contained(x, SamplingStep(sigma, sigma / 2, 0.0, x, x))
-    monkeypatch.undo()
+    assert torch.allclose(sample(guidance, start), expected, atol=1e-3)
     assert max(sizes) == 128 and min(sizes) <= 16
-    assert torch.allclose(contained.corrected(contained.finish(x)), expected, rtol=1e-5)
     assert guidance.trace.notes == []
+
+
+def test_memory_that_suffices_for_fewer_estimates_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vendi Guidance decodes and measures one estimate after the other, and pushes alike."""
+    start = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1)).repeat(2, 1, 1, 1)
+    start[1] += 0.1 * start.flip(-1)[0]
+    settings = VendiSettings()
+    expected = sample(VendiGuidance(settings), start)
+    assert not torch.allclose(expected, start, atol=0.01)
+    measure = PooledLatents.__call__
+
+    def limited(space: PooledLatents, latents: Tensor) -> Tensor:
+        if len(latents) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return measure(space, latents)
+
+    monkeypatch.setattr(PooledLatents, "__call__", limited)
+    guidance = VendiGuidance(settings)
+    assert torch.allclose(sample(guidance, start), expected, rtol=1e-4)
+    assert guidance.trace.steps and not any("Memory ran out" in note for note in guidance.trace.notes)
+
+
+def test_an_error_in_a_layer_leaves_its_activations_alone() -> None:
+    guidance = Planted("nowhere", RuntimeError())
+    contained = Contained(guidance, (Cancelled,))
+    activations = torch.ones(2, 3)
+
+    def broken() -> Tensor:
+        raise IndexError("planted")
+
+    def cancelled() -> Tensor:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        contained.attempt(cancelled, activations, "failed in a layer")
+    assert contained.attempt(broken, activations, "failed in a layer") is activations
+    assert "it failed in a layer (IndexError: planted)" in guidance.trace.notes[0]
+    assert contained.attempt(lambda: activations + 1, activations, "failed in a layer") is activations
