@@ -23,7 +23,7 @@ from ...guidance.activations.guidance import FeatureGuidance
 from ...guidance.activations.hooks import LayerHooks, Visit
 from ...guidance.activations.layers import COMPILED, Layer, check_readable, find_layers
 from ...guidance.containment import Contained
-from .sampling import APPLY_MODEL, guidances_of_run
+from .sampling import APPLY_MODEL, clone_of, guidances_of_run
 
 KEY = "diversity_guidance_features"
 
@@ -55,7 +55,7 @@ def readable_network(model: Any) -> nn.Module:
 
 def on_one_device(model: Any) -> Any:
     """Clone a MODEL without the copies on other GPUs among which the host would split a batch."""
-    plain = model.clone()
+    plain = clone_of(model)
     plain.remove_additional_models("multigpu")
     return plain
 

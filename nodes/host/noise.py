@@ -13,7 +13,7 @@ import comfy.patcher_extension
 import torch
 from torch import Tensor
 
-from .sampling import OUTER_SAMPLE
+from .sampling import OUTER_SAMPLE, clone_of
 
 KEY = "diversity_guidance_noise"
 
@@ -56,7 +56,7 @@ def with_initial_noise(model: Any, make: MakeNoise, warn: Callable[[str], None])
             return executor(made, *args[1:], **kwargs)
         return executor(**{**kwargs, "noise": made})
 
-    patched = model.clone()
+    patched = clone_of(model)
     kind = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
     patched.remove_wrappers_with_key(kind, KEY)
     patched.add_wrapper_with_key(kind, KEY, sample)

@@ -406,6 +406,22 @@ def test_a_batch_that_is_split_between_two_devices(client: HostClient, mode: Mod
     assert not torch.allclose(split, unguided, atol=0.05)
 
 
+def test_the_host_loses_no_model_after_an_error(server: HostServer, client: HostClient) -> None:
+    """Where a chain of our nodes goes at once, the host goes on with the model that its loader gave."""
+    graph = Drawing()
+    video = graph.add("EmptyHunyuanLatentVideo", width=64, height=64, length=5, batch_size=2)
+    graph.latents(graph.sample(graph.repel(guide(graph, graph.demo[0], mode="spread")), latent=video))
+    with pytest.raises(RunFailed, match="index out of range"):
+        client.run(graph.prompt)
+    for kind in ("wan", "unet"):
+        graph = Drawing()
+        source, latent, sampler = tiny(graph, kind)
+        graph.latents(graph.add("KSampler", model=source, latent_image=latent, **sampler))
+        graph.add("PreviewAny", source=graph.demo[0])
+        client.run(graph.prompt)
+    assert "memory leak" not in server.log
+
+
 def test_the_seed_of_a_probe_stays(client: HostClient) -> None:
     """Centroids that belong together need the same one; the editor would change what is called seed."""
     info = client.object_info()["DiversityFeatureProbe"]["input"]["required"]["seed"]
