@@ -40,12 +40,14 @@ class LatentFolder:
         size: width and height of the pictures in pixels.
         count: pictures of the whole set.
         part: latents of 64-pixel pictures in one part; larger pictures have proportionally smaller parts.
+        encoded: images to encode, rounded up to whole parts; other latents are made from theirs. 0 encodes all.
     """
 
     folder: Path
     size: int
     count: int
     part: int = PART
+    encoded: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -82,7 +84,7 @@ class LatentFolder:
             if not path.is_file():
                 unfinished = path.with_suffix(f".{os.getpid()}.tmp")
                 with unfinished.open("wb") as file:
-                    np.save(file, self._draw(number, pictures, encoder).half().numpy())
+                    np.save(file, self._draw(number, pictures, encoder))
                 unfinished.replace(path)
             yield min((number + 1) * self.part_rows, self.count)
 
@@ -93,11 +95,16 @@ class LatentFolder:
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.size}px-{number:05d}.npy"
 
-    def _draw(self, number: int, pictures: RealPictures, encoder: RawEncoder) -> Tensor:
+    def _draw(self, number: int, pictures: RealPictures, encoder: RawEncoder) -> np.ndarray:
         generator = torch.Generator().manual_seed(number)
         numbers = torch.arange(number * self.part_rows, (number + 1) * self.part_rows)
+        encoded = -(-self.encoded // self.part_rows)
+        if encoded and number >= encoded:
+            source = np.load(self._path(number % encoded), mmap_mode="r")
+            return varied(torch.tensor(source).float(), generator).half().numpy()
         batches = numbers.split(max(1, ENCODED_PIXELS // self.size**2))
-        return torch.cat([encoder(augmented(pictures, batch, self.size, generator)) for batch in batches])
+        latents = [encoder(augmented(pictures, batch, self.size, generator)) for batch in batches]
+        return torch.cat(latents).half().numpy()
 
 
 class RawEncoder:
@@ -135,6 +142,25 @@ def augmented(pictures: RealPictures, numbers: Tensor, size: int, generator: tor
     grid = affine_grid(rows, list(images.shape), align_corners=False)
     images = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return (images * (1 + 0.15 * draws[:, 5:8, None, None])).clamp(0, 1)
+
+
+def varied(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents (n, C, H, W) as if of changed images: moved by up to 5 pixels of 64 and at least up to one cell, mirrored
+    (every other), channels scaled by up to 15 %, by a share that is drawn anew for each.
+    """
+    count, channels, height, width = latents.shape
+    reach = max(1, width * 5 // TILE)
+    moves = torch.randint(-reach, reach + 1, (count, 2), generator=generator)
+    rows, columns = (
+        (torch.arange(length) + moves[:, axis, None]).clamp(0, length - 1)
+        for axis, length in enumerate((height, width))
+    )
+    columns = torch.where(torch.rand((count, 1), generator=generator) < 0.5, width - 1 - columns, columns)
+    moved = latents.gather(2, rows[:, None, :, None].expand_as(latents))
+    moved = moved.gather(3, columns[:, None, None, :].expand_as(latents))
+    draws = 2 * torch.rand((count, channels), generator=generator) - 1
+    share = 0.15 * torch.rand((count, 1), generator=generator)
+    return moved * (1 + share * draws)[:, :, None, None]
 
 
 def resized(images: Tensor, size: int) -> Tensor:

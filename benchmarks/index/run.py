@@ -11,7 +11,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=float, default=5.0, help="scale of classifier-free guidance (default: 5)")
     parser.add_argument("--make", action="store_true", help="only make the latents; goes on where it stopped")
     parser.add_argument(
+        "--encoded", type=int, default=0, help="images to encode; other latents are made from theirs (default: all)"
+    )
+    parser.add_argument(
         "--bfloat16", action="store_true", help="make them in bfloat16, quicker on processors that compute in it"
     )
 
@@ -55,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     case = Case(**{field.name: getattr(arguments, field.name) for field in fields(Case)})
     if arguments.make:
-        for made in case.references.make(torch.bfloat16 if arguments.bfloat16 else torch.float32):
+        references = replace(case.references, encoded=max(0, arguments.encoded))
+        for made in references.make(torch.bfloat16 if arguments.bfloat16 else torch.float32):
             sys.stderr.write(f"\r{made:,} of {case.count:,} latents ")
         return 0
     truth = Truth.found(case.drawn(), case.references)

@@ -81,6 +81,20 @@ def test_making_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
         list(LatentFolder(tmp_path, 256, 20, part=64).parts())
 
 
+def test_latents_beyond_the_encoded_ones_are_made_from_theirs(tmp_path: Path) -> None:
+    latents = LatentFolder(tmp_path, 64, 48, part=16, encoded=10)
+    assert list(latents.make()) == [16, 32, 48]
+    first, second, third = (torch.tensor(part).float() for part in latents.parts())
+    assert first.shape == second.shape and not torch.equal(second, third)
+    for made in (second, third):
+        # Moved, mirrored and scaled by at most 15 %, and mostly nearest to their own image.
+        for latent, source in zip(made, first, strict=True):
+            assert (latent.abs().amax((1, 2)) <= 1.16 * source.abs().amax((1, 2))).all()
+        assert not (made == first).flatten(1).all(1).any()
+        near = torch.cdist(made.flatten(1), first.flatten(1)).argmin(1)
+        assert int((near == torch.arange(16)).sum()) >= 5
+
+
 @pytest.fixture
 def own_threads() -> Iterator[None]:
     """What the command sets for itself does not stay for other tests."""
