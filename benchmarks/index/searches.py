@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ...stores.protected.builder import IndexBuilder
 from ...stores.protected.index import ProtectedIndex
-from ...stores.protected.search.neighbour_list import Watch
+from ...stores.protected.search.neighbour_list import NeighbourList
 from .images import LatentFolder
 from .runs import CAUGHT, Runs
 
@@ -109,18 +109,18 @@ def exact_searches(case: Case, radii: list[float]) -> Searches:
     memory = _anonymous_bytes() - before
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     for caught, radius in zip(CAUGHT, radii, strict=True):
-        watches: dict[int, Watch] = {}
+        lists: dict[int, NeighbourList] = {}
 
         def ask(
-            run: int, step: int, watches: dict[int, Watch] = watches, radius: float = radius
+            run: int, step: int, lists: dict[int, NeighbourList] = lists, radius: float = radius
         ) -> tuple[Tensor, Tensor]:
             if step == 0:
-                watches[run] = Watch(index)
-            hits = watches[run].within(runs[run, step], radius)
+                lists[run] = NeighbourList(index)
+            hits = lists[run].within(runs[run, step], radius)
             return hits.rows, hits.references
 
         pairs = _pairs(runs, ask)
-        searched = sum(watch.searched for watch in watches.values()) / runs[..., 0].numel()
+        searched = sum(listed.searched for listed in lists.values()) / runs[..., 0].numel()
         yield Row(EXACT, caught, radius, searched, memory, disk, build, pairs), partial(_seconds, runs, ask)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...stores.protected.index import ProtectedIndex
-from ...stores.protected.search.neighbour_list import Watch
+from ...stores.protected.search.neighbour_list import NeighbourList
 from ..latent_map import LatentMap
 from .protection_record import NearestHit
 
@@ -27,12 +27,12 @@ CANDIDATES = 64
 
 
 def pictures_inside(
-    watch: Watch | ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float
+    search: NeighbourList | ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float
 ) -> tuple[list[int], Tensor]:
     """The pictures in whose shields points may be, none left out.
 
     Args:
-        watch: asks the index, in every step of a run; or the index itself.
+        search: the neighbour list of a run, or the index itself.
         latent_map: to the model's space, in which distances count.
         raw: the points as raw latents, shape (B, D), float32.
         radius: of the shields, in the model's space.
@@ -41,7 +41,7 @@ def pictures_inside(
         Their numbers in the index, and their raw latents (K, D).
     """
     reach = radius / latent_map.smallest * (1 + SEARCH_MARGIN) + _rounding(raw)
-    hits = watch.within(raw, reach)
+    hits = search.within(raw, reach)
     if latent_map.is_uniform:
         return hits.numbers.tolist(), hits.vectors
     # The search was as wide as the least scaled channel asks for.

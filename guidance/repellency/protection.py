@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...kernels.shields.field import Contacts, shield_field, working_points
 from ...stores.protected.index import ProtectedIndex
-from ...stores.protected.search.neighbour_list import Watch
+from ...stores.protected.search.neighbour_list import NeighbourList
 from ...stores.protected.spaces import latent_space, told
 from ..base import DenoiseMask, SamplingRun
 from ..latent_map import LatentMap
@@ -40,7 +40,7 @@ class Protection:
     def __init__(self, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> None:
         self._indexes = tuple(indexes)
         self._map = LatentMap.of(run.to_model_space, run.latent_shape)
-        self._watches = [Watch(index) for index in self._indexes]
+        self._lists = [NeighbourList(index) for index in self._indexes]
         self._first = 0
         self._reads_all = False
         self._before = [NearestHit("", math.inf)] * run.batch_size
@@ -78,8 +78,8 @@ class Protection:
         if self._reads_all or self._map is None:
             return known
         raw = self._map.to_raw(points)
-        for place, (index, watch) in enumerate(zip(self._indexes, self._watches, strict=True)):
-            numbers, vectors = pictures_inside(watch, self._map, raw, radius)
+        for place, (index, listed) in enumerate(zip(self._indexes, self._lists, strict=True)):
+            numbers, vectors = pictures_inside(listed, self._map, raw, radius)
             new = [row for row, number in enumerate(numbers) if (place, number) not in known.found]
             if new:
                 names = tuple(index.name(numbers[row]) for row in new)
@@ -115,8 +115,8 @@ class Protection:
             SampleProtection(sample, self._before[sample], after[sample], radius > 0 and sample not in inside, radius)
             for sample, radius in enumerate(radii)
         )
-        searches = sum(watch.searched for watch in self._watches)
-        spared = sum(watch.skipped for watch in self._watches)
+        searches = sum(listed.searched for listed in self._lists)
+        spared = sum(listed.skipped for listed in self._lists)
         return ProtectionRecord(sum(len(index) for index in self._indexes), pictures, ensured, searches, spared)
 
     def _nearest(self, points: Tensor, always: References) -> list[NearestHit]:

@@ -37,7 +37,7 @@ from .rows import (
 )
 from .search.filter_file import SUFFIX as FILTER_SUFFIX
 from .search.filter_file import write_filter
-from .search.projection_filter import IndexFilter
+from .search.projection_filter import ProjectionFilter
 from .staging import BuildSpec, Staging, rechunk
 
 SHARD_BYTES = 64 * 2**20
@@ -207,7 +207,7 @@ class IndexBuilder:
                 tell("shards", len(shards), len(shards))
             mapped = MappedRows(self.folder / SHARDS, shards, math.prod(self._spec.shape))
             tell("filter", 0, 1)
-            digest = write_filter(self.folder / SHARDS, IndexFilter.fit(mapped.blocks)) if len(mapped) else ""
+            digest = write_filter(self.folder / SHARDS, ProjectionFilter.fit(mapped.blocks)) if len(mapped) else ""
             tell("filter", 1, 1)
             spec = self._spec
             manifest = Manifest(spec.generation, spec.space, spec.shape, spec.shard_rows, tuple(shards), digest)

@@ -1,7 +1,7 @@
 """Protected Index: pictures that must not be reproduced, by the million, and all of them in a radius, found exactly.
 
 An index is a folder with ``manifest.json`` and ``shards/``: vectors in half precision, memory-mapped, of which only
-candidates are read and checked, tables of names, and a filter in memory that tells the candidates (``index_filter``).
+candidates are read and checked, tables of names, and a filter in memory that tells the candidates (``search``).
 An open index is read-only; any number of processes may have it open, also while another one builds its next state.
 """
 
@@ -33,9 +33,14 @@ from .rows import (
     read_labels,
     rows_path,
 )
-from .search.bounds import Candidates, Floats
 from .search.filter_file import read_filter
-from .search.projection_filter import IndexFilter, evenly_spread
+from .search.projection_filter import (
+    Candidates,
+    Floats,
+    Integers,
+    ProjectionFilter,
+    evenly_spread,
+)
 
 
 class ProtectedIndex:
@@ -56,7 +61,7 @@ class ProtectedIndex:
         self.shape = manifest.shape
         self._shards = folder / "shards"
         self._rows = MappedRows(self._shards, manifest.shards, manifest.width)
-        self._filter = read_filter(self._shards, manifest.filter) if manifest.filter else None
+        self._filter = self._read_filter() if manifest.filter else None
         self._labels = lru_cache(maxsize=4)(self._read_labels)
         self._all_checked = False
 
@@ -79,7 +84,7 @@ class ProtectedIndex:
         return self._rows.nbytes + (self._filter.nbytes if self._filter else 0)
 
     @property
-    def filter(self) -> IndexFilter | None:
+    def filter(self) -> ProjectionFilter | None:
         """What tells candidates; None where the index holds nothing."""
         return self._filter
 
@@ -174,7 +179,7 @@ class ProtectedIndex:
                     found.append(str(error))
         if self.manifest.filter:
             try:
-                read_filter(self._shards, self.manifest.filter)
+                self._read_filter()
             except IndexDamagedError as error:
                 found.append(str(error))
         return found
@@ -196,13 +201,10 @@ class ProtectedIndex:
     def candidates(self, points: NDArray[np.float32], within: Floats) -> Candidates:
         """Every pair that may be closer than ``within``, shape (B,); a query that is not finite is in none."""
         finite = np.flatnonzero(np.isfinite(points).all(1))
-        if self._filter is None or not len(finite):
+        if self._filter is None:
             return Candidates.none()
-        queries = self._filter.project(points[finite])
-        found = self._filter.coarse.scan(queries, within[finite])
-        bounds = self._filter.bounds(queries, found.rows, self._filter.coordinates(found.numbers))
-        rows = finite[found.rows]
-        return Candidates(rows, found.numbers, bounds).picked(bounds < within[rows])
+        found = self._filter.candidates(self._filter.project(points[finite]), within[finite])
+        return Candidates(finite[found.rows], found.numbers, found.bounds)
 
     def read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """References (K, D) of these numbers.
@@ -212,28 +214,28 @@ class ProtectedIndex:
         """
         return from_half(self._rows.read(numbers))
 
-    def _nearest_of(self, point: NDArray[np.float32], k: int) -> tuple[Floats, NDArray[np.int64]]:
+    def _nearest_of(self, point: NDArray[np.float32], k: int) -> tuple[Floats, Integers]:
         if self._filter is None or not np.isfinite(point).all():
             return np.full(k, math.inf), np.full(k, -1)
         query = self._filter.project(point)
-        reach = np.maximum(1e-5 * query.norms, self._filter.likely_reach(query, 8 * k + 32))
-        while True:
-            candidates = self.candidates(point, reach)
-            order = np.argsort(candidates.bounds, kind="stable")
-            distances, numbers = np.empty(0), np.empty(0, np.int64)
-            for start in range(0, len(order), 2 * k + 8):
-                part = order[start : start + 2 * k + 8]
-                if len(distances) == k and candidates.bounds[part[0]] > distances[-1]:
-                    break
-                chosen = candidates.numbers[part]
-                distances = np.concatenate([distances, measured(point, candidates.rows[part], chosen, self.read)])
-                numbers = np.concatenate([numbers, chosen])
-                best = np.lexsort((numbers, distances))[:k]
-                distances, numbers = distances[best], numbers[best]
-            # Nothing beyond the reach was looked at: what is nearer than that is final.
-            if len(distances) == k and distances[-1] < reach[0]:
-                return distances, numbers
-            reach = np.array([distances[-1] * (1 + 1e-6) if len(distances) == k else 2 * reach[0] + 1e-30])
+        bounds = self._filter.candidates(query, np.array([math.inf])).bounds
+        numbers = np.argpartition(bounds, min(8 * k + 32, len(self)) - 1)[: 8 * k + 32]
+        distances = self._distances(point, numbers)
+        # The k-th nearest of all is no farther than the k-th nearest of some.
+        rest = np.setdiff1d(np.flatnonzero(bounds <= np.partition(distances, k - 1)[k - 1]), numbers)
+        rest = rest[np.argsort(bounds[rest])]
+        for part in np.array_split(rest, max(1, len(rest) // (2 * k + 8))):
+            if len(part) and bounds[part[0]] <= np.partition(distances, k - 1)[k - 1]:
+                distances = np.concatenate([distances, self._distances(point, part)])
+                numbers = np.concatenate([numbers, part])
+        best = np.lexsort((numbers, distances))[:k]
+        return distances[best], numbers[best]
+
+    def _distances(self, point: NDArray[np.float32], numbers: Integers) -> Floats:
+        return measured(point, np.zeros(len(numbers), np.int64), numbers, self.read)
+
+    def _read_filter(self) -> ProjectionFilter:
+        return read_filter(self._shards, self.manifest.filter, self.manifest.count, self.manifest.width)
 
     def _read_labels(self, shard: int) -> Labels:
         return read_labels(self._shards, self.manifest.shards[shard])

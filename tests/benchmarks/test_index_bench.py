@@ -16,7 +16,7 @@ from diversity_guidance.embedded.autoencoder import load_autoencoder
 from diversity_guidance.embedded.reals import RealPictures
 from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.index import ProtectedIndex
-from diversity_guidance.stores.protected.search.neighbour_list import Watch
+from diversity_guidance.stores.protected.search.neighbour_list import NeighbourList
 from support.index_data import build, exact_distances
 from support.missing import library
 
@@ -38,16 +38,16 @@ def test_no_step_of_a_sampling_run_skips_a_search_that_is_needed(folder: Path) -
     estimates = Runs.drawn(folder, 64, 2, 12, 4, 5.0).estimates
     index = build(folder / "index", vectors, shape=(16, 8, 8), shard_bytes=1 << 17)
     for run in estimates:
-        watch = Watch(index, listed=40)
+        listed = NeighbourList(index)
         for points in run:
             distances = exact_distances(points, vectors)
             # A radius that many estimates are just inside or just outside of.
             radius = float(distances.amin(1).median())
-            hits = watch.within(points, radius)
+            hits = listed.within(points, radius)
             found = torch.zeros_like(distances, dtype=torch.bool)
             found[hits.rows, hits.references] = True
             assert found[distances < radius].all() and (distances[found] < radius * (1 + 3e-6)).all()
-        assert watch.skipped > 0
+        assert listed.skipped > 0
 
 
 def test_the_quick_encoder_gives_the_embedded_encoders_latents() -> None:

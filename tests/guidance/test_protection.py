@@ -11,6 +11,7 @@ import pytest
 import torch
 from diversity_guidance.guidance.limits import Cap, SigmaInterval
 from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.repellency import protection
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.spaces import feature_space, latent_space
@@ -52,6 +53,14 @@ def nearest(latents: Tensor, references: Tensor) -> Tensor:
     return (latents.double().flatten(1)[:, None] - references.double().flatten(1)).norm(dim=2).min(1).values
 
 
+class EveryStep:
+    """Asks the index in every step, as a neighbour list may not."""
+
+    def __init__(self, index: ProtectedIndex) -> None:
+        self.within = index.within
+        self.searched = self.skipped = 0
+
+
 class TestSameAsReferences:
     """An index pushes as the same pictures do that are given directly, in every latent format and under a mask."""
 
@@ -79,6 +88,26 @@ class TestSameAsReferences:
         assert [record.contact_count for record in guidance.trace.steps[0].samples] == counts
         reads_all = masked or space == "mixed"
         assert ("exact but slow" in guidance.trace.summary()) == reads_all
+
+    @pytest.mark.parametrize("space", ["one scale", "a scale for each channel"])
+    def test_a_neighbour_list_changes_nothing(
+        self, driver: Driver, index_of: MakeIndex, monkeypatch: pytest.MonkeyPatch, space: str
+    ) -> None:
+        """A whole run with it, and one in which every step asks the index."""
+        driver = replace(driver, to_model_space=MAPS[space])
+        pictures, start, end = noise(1, 40).half(), noise(0, 3), noise(2, 3)
+        index, settings = index_of(pictures), replace(PLAIN, absolute_radius=24.0, ensure_outside=True)
+        results = []
+        for search in (protection.NeighbourList, EveryStep):
+            monkeypatch.setattr(protection, "NeighbourList", search)
+            guidance = guarded(driver, settings, index)
+            steps = [torch.lerp(start, end, step / 12) for step in range(13)]
+            moved = [guidance(denoised, driver.step(denoised)) for denoised in steps]
+            results.append((torch.stack([*moved, guidance.finish(moved[-1])]), guidance.trace))
+        (listed, trace), (asked, same) = results
+        assert torch.equal(listed, asked) and not torch.equal(listed[:-1], torch.stack(steps))
+        assert [step.samples for step in trace.steps] == [step.samples for step in same.steps]
+        assert trace.final_nearest == same.final_nearest and trace.records[0].spared > 0
 
     def test_that_everything_is_compared_is_told_once(self, driver: Driver, index_of: MakeIndex) -> None:
         denoised = noise(0, 3)

@@ -9,48 +9,41 @@ import safetensors.numpy
 
 from ....kernels.shields.projection_bounds import Projection
 from ...files import digest_of, write_named
+from ..errors import damaged
 from ..rows import read_whole
-from .coarse import CoarseTable
-from .projection_filter import IndexFilter
+from .projection_filter import ProjectionFilter
 
 SUFFIX = ".filter"
 
 
-def write_filter(folder: Path, values: IndexFilter) -> str:
+def write_filter(folder: Path, values: ProjectionFilter) -> str:
     """Write a filter and return its digest; the same filter makes the same file.
 
     Raises:
         OSError: the file could not be written.
     """
-    data = safetensors.numpy.save(
-        {
-            "centre": values.projection.centre,
-            "basis": values.projection.basis,
-            "numbers": values.coarse.numbers,
-            "first": values.coarse.first,
-            # The last column is one of the first table's.
-            "second": np.ascontiguousarray(values.coarse.second[:, :-1]),
-            "fine": values.fine,
-            "scale_and_reach": np.array([values.scale, values.coarse.reach]),
-        }
-    )
+    projection = values.projection
+    data = safetensors.numpy.save({"centre": projection.centre, "basis": projection.basis, "table": values.table})
     digest = digest_of(data)
     write_named(filter_path(folder, digest), digest, data)
     return digest
 
 
-def read_filter(folder: Path, digest: str) -> IndexFilter:
-    """Read a filter.
+def read_filter(folder: Path, digest: str, count: int, width: int) -> ProjectionFilter:
+    """Read the filter of ``count`` references of ``width`` values.
 
     Raises:
-        IndexDamagedError: the file is missing or not what was written.
+        IndexDamagedError: the file is missing, not what was written, or of other references.
     """
-    tensors = safetensors.numpy.load(read_whole(filter_path(folder, digest), digest))
-    scale, reach = tensors["scale_and_reach"].tolist()
-    projection = Projection(tensors["centre"], tensors["basis"])
-    second = np.concatenate([tensors["second"], tensors["first"][:, -2:-1]], axis=1)
-    coarse = CoarseTable(tensors["numbers"], tensors["first"], second, reach)
-    return IndexFilter(projection, coarse, tensors["fine"], scale)
+    path = filter_path(folder, digest)
+    tensors = safetensors.numpy.load(read_whole(path, digest))
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    m = shapes.get("basis", (0,))[0]
+    if shapes != {"centre": (width,), "basis": (m, width), "table": (count, m + 2)}:
+        raise damaged(path, "is of other references than the index")
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise damaged(path, "holds numbers that are not finite")
+    return ProjectionFilter(Projection(tensors["centre"], tensors["basis"]), tensors["table"])
 
 
 def filter_path(folder: Path, digest: str) -> Path:

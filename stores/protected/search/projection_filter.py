@@ -1,150 +1,153 @@
-"""The filter of a Protected Index: a few numbers of each reference that tell which ones need not be read.
+"""The filter of a Protected Index: a few numbers of each reference tell which references a search must read.
 
-Two bounds in turn, both from ``kernels.projection_bounds``: a coarse one by one matrix product (``index_coarse``), then
-a fine one of those that it leaves. Every rounding (float32 and half precision of the stored coordinates, of the matrix
-product and of the bounds themselves) is part of the bound: what is passed over is farther than was asked for.
+The numbers are coordinates that never lengthen a distance (``kernels.shields.projection_bounds``), and one matrix
+product compares those of all references with those of a batch. Every rounding is part of the bound: no reference closer
+than asked for is passed over.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....kernels.shields.projection_bounds import Projection, fit_projection
 from ...files import from_half
-from .bounds import (
-    FAR,
-    Floats,
-    Integers,
-    Projected,
-    columns,
-    conservative,
-    lengths,
-)
-from .coarse import CoarseTable
 
-COARSE, FINE_SHARE, FINE_MOST = 32, 8, 96
-"""Coordinates of the coarse bound; of the fine one an eighth of the vector's values, 32 to 96."""
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+COORDINATES = 32
+"""Coordinates of a reference; fewer where vectors have fewer than four times as many values."""
+
+ROUNDING = 2e-5
+"""Error of coordinates relative to the distance from the centre: the projection's and float32's, with room."""
+
+PRODUCT_ROUNDING = 1e-5
+"""Error of a float32 product relative to half of both squared norms: some fifty terms, with room."""
+
+FAR = 1e12
+"""Distance from the centre beyond which float32 products may overflow, and float64 ones are taken."""
+
+SCAN_ROWS = 16_384
+"""References that one matrix product compares: the result stays in the processor's cache."""
 
 SAMPLE_VALUES = 1 << 25
-"""Numbers of the vectors from which the projection is fitted: 128 MB of float32."""
+"""Values of the vectors from which the projection is fitted: 128 MB of float32."""
 
 CHUNK_VALUES = 1 << 20
-"""Numbers of the vectors that are projected at once: 8 MB of float64."""
-
-FINE_ROUNDING = 6e-4
-"""Relative error of coordinates in half precision, with room."""
-
-SAMPLE_ROWS, SURE = 4096, 8
-"""References that tell how near others are likely to be, and how many of them it takes to trust that."""
+"""Values of the vectors that are projected at once: 8 MB of float64."""
 
 
 @dataclass(frozen=True)
-class IndexFilter:
+class Candidates:
+    """Pairs (query, reference), and lower bounds of their distances.
+
+    Attributes:
+        rows: number of the query, shape (M,).
+        numbers: number of the reference, shape (M,).
+        bounds: shape (M,), float64.
+    """
+
+    rows: Integers
+    numbers: Integers
+    bounds: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, which: NDArray[np.bool_] | Integers) -> Candidates:
+        """Those where a mask is true, or at some places."""
+        return Candidates(self.rows[which], self.numbers[which], self.bounds[which])
+
+    @classmethod
+    def none(cls) -> Candidates:
+        """No pair."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+
+
+@dataclass(frozen=True)
+class ProjectionFilter:
     """Coordinates of all references.
 
     Attributes:
-        projection: the map.
-        coarse: c coordinates of all references.
-        fine: shape (N, m - c + 1), float16: the other coordinates and the norm of the rest, times ``scale``.
-        scale: power of two that keeps ``fine`` in half precision's range.
+        projection: the map of m coordinates and the norm of the rest.
+        table: of each reference the coordinates and half of their squared norm, shape (N, m + 2), float32.
     """
 
     projection: Projection
-    coarse: CoarseTable
-    fine: NDArray[np.float16]
-    scale: float
+    table: NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.coarse)
+        return len(self.table)
 
     @classmethod
-    def fit(cls, blocks: Sequence[NDArray[np.float16]]) -> IndexFilter:
+    def fit(cls, blocks: Sequence[NDArray[np.float16]]) -> ProjectionFilter:
         """Fit a filter to references in blocks (n, D); the same references give the same filter."""
         count, width = sum(map(len, blocks)), blocks[0].shape[1]
-        projection = fit_projection(_spread(blocks, max(1, SAMPLE_VALUES // width)), fine_dimensions(width))
-        cut = min(COARSE, len(projection.basis))
-        table = CoarseTable.empty(count, cut)
-        rest = np.empty((count, len(projection.basis) - cut + 1), np.float32)
-        done, reach = 0, 0.0
+        projection = fit_projection(_sample(blocks, max(1, SAMPLE_VALUES // width)), min(COORDINATES, -(-width // 4)))
+        table = np.empty((count, len(projection.basis) + 2), np.float32)
+        end = 0
         for block in blocks:
             for chunk in np.array_split(block, max(1, block.size // CHUNK_VALUES)):
-                place = slice(done, done + len(chunk))
+                start, end = end, end + len(chunk)
                 inside = projection.coordinates(from_half(chunk))
-                rest[place] = inside[:, cut:]
-                table.fill(place, inside)
-                reach = max(reach, float(lengths(inside).max(initial=0.0)))
-                done += len(chunk)
-        scale = 2.0 ** float(14 - np.ceil(np.log2(max(float(np.abs(rest).max(initial=0.0)), 1e-9 * reach, 1e-12))))
-        halves = (rest * np.float32(scale)).astype(np.float16)
-        return cls(projection, table.ordered(reach * (1 + 1e-6)), halves, scale)
+                table[start:end] = np.column_stack([inside, np.einsum("nm,nm->n", inside, inside) / 2])
+        return cls(projection, table)
 
     @property
     def nbytes(self) -> int:
-        """Memory of the coordinates."""
-        return self.coarse.nbytes + self.fine.nbytes + self.projection.basis.nbytes
+        """Memory of the table and the basis."""
+        return self.table.nbytes + self.projection.basis.nbytes
 
-    def project(self, queries: Floats) -> Projected:
-        """Queries (B, D), finite, as the filter sees them; of far ones only the norm counts."""
-        coordinates = self.projection.coordinates(queries)
-        norms = lengths(coordinates)
-        return Projected(np.where(norms[:, None] < FAR, coordinates, 0.0), norms)
+    def project(self, points: Floats) -> Floats:
+        """Coordinates (B, m + 1), float64, of finite points (B, D)."""
+        return self.projection.coordinates(points)
 
-    @property
-    def dimensions(self) -> int:
-        """Numbers of a reference's coordinates, m + 1."""
-        return self.coarse.cut + self.fine.shape[1]
+    def candidates(self, coordinates: Floats, within: Floats) -> Candidates:
+        """Every pair that may be closer than ``within``, shape (B,), of queries by their coordinates (B, m + 1).
 
-    def coordinates(self, numbers: Integers) -> NDArray[np.float32]:
-        """All coordinates of some references, shape (n, m + 1), of which most are rounded to half precision."""
-        found = np.empty((len(numbers), self.dimensions), np.float32)
-        found[:, : self.coarse.cut] = self.coarse.joined(numbers)[:, : self.coarse.cut]
-        fine = from_half(self.fine.take(numbers, axis=0))
-        np.divide(fine, np.float32(self.scale), out=found[:, self.coarse.cut :])
-        return found
-
-    def bounds(self, queries: Projected, rows: Integers, coordinates: NDArray[np.float32]) -> Floats:
-        """What distances of pairs (row of the queries, ``coordinates`` of the reference) are at least, shape (M,).
-
-        The coordinates are overwritten.
+        |x - z|^2 < r^2 is x.z - |z|^2 / 2 > (|x|^2 - r^2) / 2: one product, and one comparison.
         """
-        differences = np.subtract(
-            coordinates, queries.coordinates.astype(np.float32).take(rows, axis=0), out=coordinates
-        )
-        computed = np.sqrt(np.einsum("nm,nm->n", differences, differences)).astype(np.float64)
-        # Half precision has no relative accuracy below its smallest normal number, a billionth of the reach.
-        computed = np.maximum(computed - 1e-9 * self.coarse.reach, 0.0)
-        return conservative(computed, queries.norms[rows], FINE_ROUNDING)
+        norms = lengths(coordinates)
+        dtype = np.float32 if norms.max(initial=0) < FAR else np.float64
+        limits, halves = inflate_radius(within, norms), norms * norms / 2 * (1 - 2 * PRODUCT_ROUNDING)
+        least = np.maximum(halves - limits * limits / 2, np.finfo(dtype).min).astype(dtype)[:, None]
+        queries = np.pad(coordinates, ((0, 0), (0, 1)), constant_values=PRODUCT_ROUNDING - 1).astype(dtype)
+        parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+        for start in range(0, len(self), SCAN_ROWS):
+            products = queries @ self.table[start : start + SCAN_ROWS].astype(dtype, copy=False).T
+            rows, places = np.divmod(np.flatnonzero(products >= least), products.shape[1])
+            parts.append((rows, places + start, products[rows, places]))
+        rows, numbers, products = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        computed = np.sqrt(np.maximum(2 * (halves[rows] - products), 0))
+        return Candidates(rows, numbers, lower_bound(computed, norms[rows]))
 
-    def likely_reach(self, queries: Projected, count: int) -> float:
-        """About the bound that ``count`` pairs with references stay below, over all queries; told by a sample."""
-        near = columns(queries.coordinates[queries.near], self.coarse.cut)
-        pairs = len(near) * self._sample.shape[1]
-        if not pairs:
-            return math.inf
-        wanted = min(max(count * self._sample.shape[1] // len(self), SURE), pairs) - 1
-        squares = 2 * (near[:, -1:] + self._sample[-1] - near[:, :-1] @ self._sample[:-1])
-        return math.sqrt(max(float(np.partition(squares, wanted, axis=None)[wanted]), 0.0))
-
-    @cached_property
-    def _sample(self) -> NDArray[np.float32]:
-        return np.ascontiguousarray(self.coarse.joined(evenly_spread(len(self), SAMPLE_ROWS)).T)
+    def bounds(self, coordinates: Floats, rows: Integers, numbers: Integers) -> Floats:
+        """Lower bounds of the distances of pairs (row of the coordinates, reference), shape (M,)."""
+        differences = self.table.take(numbers, axis=0)[:, :-1] - coordinates.take(rows, axis=0)
+        return lower_bound(lengths(differences), lengths(coordinates)[rows])
 
 
-def fine_dimensions(width: int) -> int:
-    """Coordinates of the fine bound for vectors of ``width`` values."""
-    return min(width, max(COARSE, min(width // FINE_SHARE, FINE_MOST)))
+def lower_bound(computed: Floats, norms: Floats) -> Floats:
+    """The least distance of queries, ``norms`` from the centre, to references at ``computed`` ones in coordinates.
+
+    A reference's coordinates err by ROUNDING * |z| at most, and |z| <= |x| + d; solved for d.
+    """
+    return np.maximum((computed * (1 - ROUNDING) - 2 * ROUNDING * norms) / (1 + ROUNDING), 0.0)
 
 
-def _spread(blocks: Sequence[NDArray[np.float16]], count: int) -> NDArray[np.float32]:
-    """At most ``count`` references, evenly spread, float32."""
-    numbers = evenly_spread(sum(map(len, blocks)), count)
-    return from_half(np.concatenate(list(_picked(blocks, numbers))))
+def inflate_radius(within: Floats, norms: Floats) -> Floats:
+    """The radius in coordinates inside which every reference closer than ``within`` is found."""
+    return (within + ROUNDING * (2 * norms + within)) * (1 + ROUNDING)
+
+
+def lengths(vectors: Floats) -> Floats:
+    """Norms of vectors (n, m), shape (n,), summed in float64."""
+    return np.sqrt(np.einsum("nm,nm->n", vectors, vectors, dtype=np.float64))
 
 
 def evenly_spread(total: int, count: int) -> Integers:
@@ -152,7 +155,13 @@ def evenly_spread(total: int, count: int) -> Integers:
     return np.arange(min(total, count), dtype=np.int64) * total // max(1, min(total, count))
 
 
-def _picked(blocks: Sequence[NDArray[np.float16]], numbers: Integers) -> Iterable[NDArray[np.float16]]:
+def _sample(blocks: Sequence[NDArray[np.float16]], count: int) -> NDArray[np.float32]:
+    """At most ``count`` references, evenly spread."""
+    numbers = evenly_spread(sum(map(len, blocks)), count)
+    return from_half(np.concatenate(list(_taken(blocks, numbers))))
+
+
+def _taken(blocks: Sequence[NDArray[np.float16]], numbers: Integers) -> Iterable[NDArray[np.float16]]:
     start = 0
     for block in blocks:
         yield block[numbers[(numbers >= start) & (numbers < start + len(block))] - start]
