@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..assets_path import asset
-from ..lora import BASE, TURBO_LORA, digest_of
+from ..lora import BASE, TURBO_LORA, Lora, digest_of
 from ..pipeline import EmbeddedModel
 from ..reals import RealPictures
 from ..transformer import load_transformer, to_model_space
 from .captions import CaptionSampler
 from .loop import Budget, WeightAverage, cosine_rate, save_checkpoint, save_weights
 from .low_rank import LowRankStudent
-from .piecewise import SEGMENTS, GuidedTeacher, Segments, noisy_segments, straightness_errors, whole_paths
+from .piecewise import SEGMENTS, GuidedTeacher, Segments, noisy_segments, straightness_loss, whole_paths
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Distillation:
         self.optimizer.param_groups[0]["lr"] = cosine_rate(progress, self.settings.rate)
         for _ in range(self.settings.updates):
             rows = torch.randint(len(pool.index), (self.settings.batch,), generator=self.generator)
-            loss = straightness_errors(self.student.velocity, pool.take(rows), self.generator).mean()
+            loss = straightness_loss(self.student.velocity, pool.take(rows), self.generator)
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.student.parameters, self.settings.clip)
@@ -161,7 +161,8 @@ def train(out: Path, settings: Settings, init: Path | None, resume: bool) -> Non
         save_file({"latents": encode_reals(model, reals)}, cache)
     distillation = Distillation(model, reals, load_file(cache)["latents"], settings)
     if init is not None:
-        distillation.student.start_near(load_file(init))
+        base = asset("mmdit.safetensors")
+        distillation.student.start_near(Lora.load(init, base).merged(load_file(base)))
     if resume:
         distillation.resume(out)
     budget = Budget(settings.minutes, distillation.spent)
@@ -187,7 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("rank", "sub_steps", "paths", "reals", "updates", "batch", "rate", "average", "seed"):
         value = getattr(defaults, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default: {value}")
-    parser.add_argument("--init", type=Path, help="weights with native keys to start near (default: the base)")
+    parser.add_argument("--init", type=Path, help="a LoRA to go on from (default: none)")
     parser.add_argument("--resume", action="store_true", help="go on with the checkpoint in --out")
     options = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

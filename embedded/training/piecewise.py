@@ -112,15 +112,19 @@ def noisy_segments(
     return teacher.follow(torch.lerp(latents, noise, _column(level(index, 0.0))), index, tokens)
 
 
-def straightness_errors(student: Velocity, segments: Segments, generator: torch.Generator) -> Tensor:
-    """Mean squared errors (N,) of the velocity at a random point of each segment's straight line."""
+def straightness_loss(student: Velocity, segments: Segments, generator: torch.Generator) -> Tensor:
+    """Mean squared velocity error at a random point of each segment's straight line.
+
+    A segment counts in proportion to its length, as far as an error of its velocity carries a sample.
+    """
     count = len(segments.index)
     kind, share = torch.rand(2, count, generator=generator)
     share = torch.where(kind < AT_START, 0.0, torch.where(kind < AT_START + AT_MIDDLE, 0.5, share))
     start, end, sigma = (level(segments.index, part) for part in (0.0, 1.0, share))
     x = torch.lerp(segments.enter, segments.leave, _column((sigma - start) / (end - start)))
     target = (segments.leave - segments.enter) / _column(end - start)
-    return (student(x, sigma, segments.tokens) - target).square().mean((1, 2, 3))
+    errors = (student(x, sigma, segments.tokens) - target).square().mean((1, 2, 3))
+    return (SEGMENTS * (start - end) * errors).mean()
 
 
 def _column(values: Tensor) -> Tensor:

@@ -18,13 +18,14 @@ from diversity_guidance.embedded.training.piecewise import (
     SEGMENTS,
     GuidedTeacher,
     Segments,
+    Velocity,
     level,
     noisy_segments,
-    straightness_errors,
+    straightness_loss,
     whole_paths,
 )
 from diversity_guidance.embedded.transformer import load_transformer, new_transformer, to_native
-from safetensors.torch import safe_open
+from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
 
 
@@ -89,12 +90,17 @@ def test_a_student_that_knows_the_line_has_no_error(generator: torch.Generator) 
     start, end = (level(index, share).view(-1, 1, 1, 1) for share in (0.0, 1.0))
     line = (leave - enter) / (end - start)
 
-    def knows(x: Tensor, sigma: Tensor, tokens: Tensor) -> Tensor:
-        torch.testing.assert_close(x, enter + (sigma.view(-1, 1, 1, 1) - start) * line, atol=1e-4, rtol=1e-4)
-        return line + 0.5
+    def off_by(error: float) -> Velocity:
+        def student(x: Tensor, sigma: Tensor, tokens: Tensor) -> Tensor:
+            torch.testing.assert_close(x, enter + (sigma.view(-1, 1, 1, 1) - start) * line, atol=1e-4, rtol=1e-4)
+            return line + error
 
-    errors = straightness_errors(knows, segments, generator)
-    torch.testing.assert_close(errors, torch.full((32,), 0.25))
+        return student
+
+    assert float(straightness_loss(off_by(0.0), segments, generator)) == 0
+    # Segments are 0.1, 0.15, 0.25 and 0.5 long, a quarter on average.
+    weights = torch.tensor([0.4, 0.6, 1.0, 2.0])[index]
+    torch.testing.assert_close(straightness_loss(off_by(0.5), segments, generator), 0.25 * weights.mean())
 
 
 def test_the_newest_segments_are_kept() -> None:
@@ -148,6 +154,14 @@ def test_the_script_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     plain = model.sample(["doctor"], 1, steps=1, cfg=1.0)
     changed = EmbeddedModel(load_transformer(lora=path), model.text, model.autoencoder)
     assert not torch.equal(changed.sample(["doctor"], 1, steps=1, cfg=1.0), plain)
+
+
+def test_the_script_goes_on_from_no_lora_of_other_weights(tmp_path: Path) -> None:
+    save_file({"latents": torch.zeros(1, 16, 8, 8)}, tmp_path / "latents.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_file({}, other)
+    with pytest.raises(ValueError, match="other weights"):
+        distil.main(["--out", str(tmp_path), "--init", str(other)])
 
 
 def training(folder: Path) -> str:
