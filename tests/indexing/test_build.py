@@ -137,6 +137,15 @@ def test_a_build_goes_on_where_it_stopped_and_ends_equal(
     assert ProtectedIndex.open(folder).fingerprint() == ProtectedIndex.open(tmp_path / "straight").fingerprint()
 
 
+def test_whatever_ends_a_build_what_was_encoded_is_kept(pictures: Path, tmp_path: Path) -> None:
+    """Though too little for it to be written by itself: a host raises its Cancel inside the encoder."""
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "index", SPACE, files(pictures, Counted(fail_at=7)), silent)
+    counted = Counted()
+    assert build(tmp_path / "index", SPACE, files(pictures, counted), silent).added == 10
+    assert counted.count == 4
+
+
 def test_pictures_at_hand(tmp_path: Path) -> None:
     images = torch.rand((3, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     images = torch.cat([images, images[:1]])
