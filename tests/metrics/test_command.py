@@ -11,7 +11,7 @@ import pytest
 import torch
 from diversity_guidance.cli import main
 from diversity_guidance.features.colour_layout import ColourLayout
-from diversity_guidance.features.image_files import read_image
+from diversity_guidance.features.image_files import as_tensor, read_image
 from diversity_guidance.features.image_folder import find_images
 from diversity_guidance.metrics import measured_folder
 from diversity_guidance.metrics.measured_folder import measure_folder
@@ -133,3 +133,19 @@ def test_a_picture_bomb_is_an_unreadable_file(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     found = measure_folder(find_images(tmp_path).paths, ColourLayout())
     assert "decompression bomb" in found.unreadable[0][1]
+
+
+def test_photographs_are_reduced_before_they_are_measured(tmp_path: Path) -> None:
+    """And measured as nearly the same."""
+    draw(tmp_path / "photo.jpg", 1, (2400, 1600))
+    seen: list[torch.Size] = []
+
+    class Spy(ColourLayout):
+        def __call__(self, items: torch.Tensor) -> torch.Tensor:
+            seen.append(items.shape)
+            return super().__call__(items)
+
+    features = measure_folder([tmp_path / "photo.jpg"], Spy()).features
+    assert [min(shape[-2:]) for shape in seen] == [800]
+    whole = ColourLayout()(as_tensor(read_image(tmp_path / "photo.jpg"))[None])
+    assert float((features - whole).norm()) < ColourLayout().duplicate_distance / 10

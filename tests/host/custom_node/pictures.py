@@ -40,6 +40,8 @@ KINDS: dict[str, Callable[[], list[Tensor]]] = {
     "with copies": lambda: [with_copies()],
     "grey": lambda: [torch.full((3, 48, 48, 3), 0.5)],
     "several sizes": lambda: [smooth(2), smooth(1, 32, 80, seed=1), smooth(1)],
+    "one channel": lambda: [smooth(3)[..., :1]],
+    "two channels": lambda: [smooth(3)[..., :2]],
     "transparent": lambda: [torch.cat([smooth(3), torch.full((3, 48, 48, 1), torch.nan)], 3)],
 }
 
