@@ -34,7 +34,7 @@ DEFAULTS = FeatureSettings()
 
 
 class DiversityFeatureGuidance(io.ComfyNode):
-    """Shifts what a model's layers hold while it draws."""
+    """Shifts what a model's layers hold while it samples."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,7 +44,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
             display_name="Steer Towards or Away (Feature Guidance)",
             category="diversity/features",
             description="Steers inside the network: shifts the averages of its layers towards those of exemplars, away "
-            "from them, or the pictures of a batch apart.",
+            "from them, or the images of a batch apart.",
             inputs=[
                 io.Model.Input(
                     "model", tooltip="The model to steer, the one that was probed; it stays as it is itself."
@@ -62,9 +62,9 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.05,
-                    tooltip="Place on the way from the reference, 0, to the centroid, 1, at which a picture is left "
-                    "alone; 2 is as far again. Without a reference, share of each picture's own way: stay below 1. "
-                    "For spread, the same in standard deviations of the reference's pictures. Disabled at 0.",
+                    tooltip="How far to lead: 0 is the reference, 1 the centroid, 2 as far again. Images that "
+                    "have arrived are left alone. Without a reference, share of each image's own distance: stay below "
+                    "1. For spread, in standard deviations of the reference's images. Disabled at 0.",
                 ),
                 *interval_inputs(RECOMMENDED_END),
                 io.String.Input(
@@ -77,9 +77,9 @@ class DiversityFeatureGuidance(io.ComfyNode):
                 CentroidSocket.Input(
                     "reference",
                     optional=True,
-                    tooltip="The centroid of what the model draws for the prompt by itself, at CFG 1. With it pictures "
-                    "are led along the way between the two alone, and only until they have arrived. For spread, what "
-                    "the pictures of the batch are led apart along: probe at least 16.",
+                    tooltip="The centroid of the model's own samples for the prompt, at CFG 1. With it images are led "
+                    "along the line between the two alone, and only until they have arrived. For spread, what the "
+                    "images of the batch are led apart along: probe at least 16.",
                 ),
             ],
             outputs=steered_outputs(),

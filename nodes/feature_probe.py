@@ -1,4 +1,4 @@
-"""Probing a MODEL for the features of exemplars (arXiv 2410.11646): for each level, some looks at noised pictures."""
+"""Probing a MODEL for the features of exemplars (arXiv 2410.11646): for each level, some looks at noised images."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class DiversityFeatureProbe(io.ComfyNode):
                     default=4,
                     min=1,
                     max=64,
-                    tooltip="Noise draws for each level, the same for every picture, in opposite pairs: best even. "
-                    "One more at each level is the pictures' own.",
+                    tooltip="Noises for each level, the same for every image, in opposite pairs: best even. "
+                    "One more at each level is the image's own.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -85,8 +85,8 @@ class DiversityFeatureProbe(io.ComfyNode):
                     tooltip="Of the noise. The same for all centroids that are to be used together.",
                 ),
                 io.Latent.Input("latents", optional=True, tooltip="The exemplars, as latents."),
-                io.Image.Input("images", optional=True, tooltip="The exemplars, as pictures; wire the VAE too."),
-                io.Vae.Input("vae", optional=True, tooltip="Encodes the pictures."),
+                io.Image.Input("images", optional=True, tooltip="The exemplars, as images; wire the VAE too."),
+                io.Vae.Input("vae", optional=True, tooltip="Encodes the images."),
             ],
             outputs=[CentroidSocket.Output("centroid", tooltip="What the model's layers hold on average.")],
             hidden=[io.Hidden.unique_id],
@@ -151,9 +151,9 @@ class DiversityFeatureProbe(io.ComfyNode):
 
 
 class _Look(comfy.samplers.Sampler):
-    """A sampler that draws nothing: it lets the network look at noised exemplars, and leaves them as they are.
+    """A sampler that changes nothing: it lets the network look at noised exemplars, and leaves them as they are.
 
-    The host then loads the model, maps latents and prepares conditionings as it does for drawing.
+    The host then loads the model, maps latents and prepares conditionings as it does for sampling.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class _Look(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        """Evaluate the model once a level and draw, and once a level through noise of the pictures' own."""
+        """Evaluate the model once a level and draw, and once a level through noise of the images' own."""
         assert latent_image is not None
         sampling = model_wrap.inner_model.model_sampling
         # The network as it is loaded: conditionings with hooks make the host load another one.
@@ -202,7 +202,7 @@ def _encoded(latents: dict[str, Any] | None, images: Tensor | None, vae: Any) ->
     if latents is not None:
         return plain_latents(latents, "The exemplars")
     assert images is not None
-    # One by one: a video's VAE takes a batch of pictures for the frames of one film.
+    # One by one: a video's VAE takes a batch of images for the frames of one film.
     return torch.cat([vae.encode(image[None]) for image in rgb_images(images).movedim(1, -1)])
 
 

@@ -1,4 +1,4 @@
-"""Remembering pictures: an explicit act, on disk and along a wire."""
+"""Remembering images: an explicit act, on disk and along a wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .memory_bank import DEFAULT_NAME
 THUMBNAIL_SIDE = 128
 NO_FEATURES = "none"
 
-LEAST_ALIKE = 0.1
+MIN_ALIKENESS = 0.1
 """Correlation of neighbouring values below which latents are called noise."""
 
 NOISE_LIKE = (
@@ -47,12 +47,12 @@ class DiversityRemember(io.ComfyNode):
             node_id="DiversityRemember",
             display_name="Save to Memory Bank",
             category="diversity/memory",
-            description="Adds finished pictures to a Memory Bank. Remembering the same pictures again changes nothing.",
+            description="Adds finished images to a Memory Bank. Remembering the same images again changes nothing.",
             inputs=[
                 io.Latent.Input("samples", tooltip="What the sampler finished, before the VAE."),
                 io.Model.Input(
                     "model",
-                    tooltip="The model that drew them, steered or not. A latent does not say which model it belongs "
+                    tooltip="The model that made them, steered or not. A latent does not say which model it belongs "
                     "to, and a bank never mixes them.",
                 ),
                 io.String.Input(
@@ -65,8 +65,8 @@ class DiversityRemember(io.ComfyNode):
                     optional=True,
                     tooltip="A bank to go on from. Without one the output is the bank on disk.",
                 ),
-                io.Image.Input("images", optional=True, tooltip="The decoded pictures, kept as small previews."),
-                io.String.Input("prompt", optional=True, force_input=True, tooltip="What they were drawn from."),
+                io.Image.Input("images", optional=True, tooltip="The decoded images, kept as small previews."),
+                io.String.Input("prompt", optional=True, force_input=True, tooltip="What they were made from."),
                 io.Int.Input(
                     "seed",
                     optional=True,
@@ -81,7 +81,7 @@ class DiversityRemember(io.ComfyNode):
                     default=DEFAULT_CAPACITY,
                     min=1,
                     max=10_000_000,
-                    tooltip="How many pictures the bank on disk keeps; the oldest leave first.",
+                    tooltip="How many images the bank on disk keeps; the oldest leave first.",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -89,7 +89,7 @@ class DiversityRemember(io.ComfyNode):
                     options=[NO_FEATURES, *picture_spaces()],
                     default=NO_FEATURES,
                     tooltip="Also remember these features of the images, so that Vendi Guidance need not decode every "
-                    "remembered picture. A bank keeps several kinds side by side.",
+                    "remembered image. A bank keeps several kinds side by side.",
                 ),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
                 io.Conditioning.Input(
@@ -104,7 +104,7 @@ class DiversityRemember(io.ComfyNode):
                 BankSocket.Output(
                     "grown_bank",
                     display_name="bank",
-                    tooltip="The bank with these pictures in it, for a next sampler.",
+                    tooltip="The bank with these images in it, for a next sampler.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
@@ -158,9 +158,7 @@ class DiversityRemember(io.ComfyNode):
         }
         if features != NO_FEATURES:
             if images is None:
-                raise ValueError(
-                    f'The features "{features}" are taken of pictures. Wire the decoded images, or "none".'
-                )
+                raise ValueError(f'The features "{features}" are taken of images. Wire the decoded images, or "none".')
             facts["features"] = picture_features(features, clip_vision, images, len(latents))
         if conditioning is not None:
             encoded = encoded_prompt(conditioning)
@@ -174,7 +172,7 @@ class DiversityRemember(io.ComfyNode):
             stored = open_bank(name, capacity)
             result = stored.append(latents, **facts)
             told = (
-                f"{result.added} pictures remembered, {result.duplicates} were known; {name} is at revision "
+                f"{result.added} images remembered, {result.duplicates} were known; {name} is at revision "
                 f"{result.revision}."
             )
             if result.evicted:
@@ -182,7 +180,7 @@ class DiversityRemember(io.ComfyNode):
             extended = stored.snapshot() if extended is None else extended
         elif extended is None:
             extended = BankSnapshot.empty().extended(latents, **facts)
-        if alikeness_of_neighbours(latents) < LEAST_ALIKE:
+        if alikeness_of_neighbours(latents) < MIN_ALIKENESS:
             told += NOISE_LIKE
         logger.info("Save to Memory Bank (node %s): %s", cls.hidden.unique_id, told)
         show(cls.hidden.unique_id, told)
@@ -190,12 +188,12 @@ class DiversityRemember(io.ComfyNode):
 
 
 def _finished_latents(samples: dict[str, Any], model: Any) -> Tensor:
-    """The latents, if a bank for this model's pictures can hold them."""
+    """The latents, if a bank for this model's images can hold them."""
     latents = plain_latents(samples, "The latents to remember")
     if latents.shape[1] != latent_channels(model):
         raise ValueError(
             f"The latents to remember have {latents.shape[1]} channels and this model's have "
-            f"{latent_channels(model)}. Wire the model that drew them."
+            f"{latent_channels(model)}. Wire the model that made them."
         )
     if not bool(latents.any()):
         raise ValueError("The latents to remember are empty. Wire what the sampler gives, not what goes into it.")

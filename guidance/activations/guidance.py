@@ -5,12 +5,12 @@ the centroid of a class: a <- a + w (centroid - mean(a)). The equation is a reco
 learns w for every channel; here it is one number a layer). Leading away from a centroid and dilating the batch about
 its own mean are the same shift with another sign and another centre.
 
-One picture's features say more than its group: matching them to a centroid also wipes out what is the picture's own.
-With a reference, the centroid of what the model draws by itself, pictures are led along the way from one to the other
-alone (``feature_way``), and each only until it is where it should be: the strength is that place, in units of the way.
+One image's features say more than its group: matching them to a centroid also wipes out what is the image's own.
+With a reference, the centroid of the model's own samples, images are led along the vector from one to the other alone
+(``steering_vector``), each only until it has arrived: the strength is its coordinate there, in lengths of the vector.
 
-Spreading needs no centroid. With a reference every picture is led to another end of an axis in which the model's own
-draws differ (``feature_spread``); without one the batch is dilated.
+Spreading needs no centroid. With a reference every image is led to another end of an axis in which the model's own
+samples differ (``principal_axes``); without one the batch is dilated.
 
 Only the pass of the prompt is shifted: classifier-free guidance then amplifies the difference to the other pass.
 Spreading along axes shifts every pass, which costs less fidelity.
@@ -43,12 +43,12 @@ class FeatureGuidance(Guidance):
         settings: how it acts.
         weights: factor on the shift, by layer.
         centroid: where to or from; not needed to spread.
-        reference: the centroid of what the model draws by itself; without one, every picture's own features are the
+        reference: the centroid of the model's own samples; without one, every image's own features are the
             place to start from, or what is dilated.
 
     Raises:
         ValueError: the centroid is missing, a centroid lacks a layer, the two are not of the same model, or a
-            reference to spread along is of a single picture.
+            reference to spread along is of a single image.
     """
 
     name = "Feature Guidance"
@@ -66,7 +66,7 @@ class FeatureGuidance(Guidance):
             self._centroids[0].check_model(given.fingerprint, given.latent_format)
             if missing := [name for name in weights if name not in given.means]:
                 raise ValueError(
-                    f"The centroid '{given.name}' has no features of {missing[0]}. Probe the pictures with that layer, "
+                    f"The centroid '{given.name}' has no features of {missing[0]}. Probe the images with that layer, "
                     "or leave it out here."
                 )
         self.settings = settings
@@ -107,7 +107,7 @@ class FeatureGuidance(Guidance):
             self._trace.notes.extend(notes)
 
     def at(self, sigma: float | None, rows: Sequence[slice] = ()) -> None:
-        """Say at which noise level the network is about to run, None for that it has.
+        """Open a pass at this noise level; None closes it.
 
         Args:
             sigma: noise level.
@@ -118,28 +118,28 @@ class FeatureGuidance(Guidance):
         self._pass = (sigma, tuple(rows)) if active and sigma is not None else None
         self._shift.open_pass()
 
-    def visit(self, layer: Layer, picture: Tensor) -> Tensor:
+    def visit(self, layer: Layer, image: Tensor) -> Tensor:
         """Shift the features of one layer; the very tensor where there is nothing to do."""
         if self._pass is None or layer.name not in self.weights:
-            return picture
+            return image
         sigma, rows = self._pass
-        shift = torch.zeros_like(means := channel_means(picture, layer.channel_axis))
+        shift = torch.zeros_like(means := channel_means(image, layer.channel_axis))
         for part in rows:
             shift[part] = self._shift(layer.name, means[part], sigma, part.start)
         if not bool(shift.any()):
             self._note(rows, torch.zeros(len(shift)))
-            return picture
-        self._note(rows, _relative(shift, picture))
-        chosen = torch.cat([torch.arange(len(shift))[part] for part in rows]).to(picture.device)
-        changed = shift_channels(picture[chosen], shift[chosen], layer.channel_axis)
-        return picture.index_copy(0, chosen, changed)
+            return image
+        self._note(rows, _relative(shift, image))
+        chosen = torch.cat([torch.arange(len(shift))[part] for part in rows]).to(image.device)
+        changed = shift_channels(image[chosen], shift[chosen], layer.channel_axis)
+        return image.index_copy(0, chosen, changed)
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Record what was shifted at this evaluation; the estimate itself stays the very tensor."""
         if not self._acts_at(step.sigma):
             return denoised
         self._trace.evaluations += 1
-        self._trace.places = list(self._shift.places)
+        self._trace.coordinates = list(self._shift.coordinates)
         shares = {sample: sum(values) / len(values) for sample, values in sorted(self._shares.items())}
         self._shares = {}
         if shares:
@@ -165,7 +165,7 @@ class FeatureGuidance(Guidance):
                 self._shares.setdefault(sample, []).append(share)
 
 
-def _relative(shift: Tensor, picture: Tensor) -> Tensor:
+def _relative(shift: Tensor, image: Tensor) -> Tensor:
     """Norm of the shift at every place relative to the norm of the activations, shape (B,)."""
-    places = picture[0].numel() / shift.shape[1]
-    return shift.norm(dim=1) * math.sqrt(places) / picture.flatten(1).float().norm(dim=1).clamp_min(1e-12)
+    places = image[0].numel() / shift.shape[1]
+    return shift.norm(dim=1) * math.sqrt(places) / image.flatten(1).float().norm(dim=1).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""Hooks on the layers of a denoiser: whoever wants to see or change the picture's activations, for as long as a context
+"""Hooks on the layers of a denoiser: whoever wants to see or change the image's activations, for as long as a context
 is open and not a moment longer."""
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch.utils.hooks import RemovableHandle
 from .layers import Layer
 
 Visit = Callable[[Layer, Tensor], Tensor]
-"""Shown the picture's activations of a layer; what it returns takes their place, the very tensor leaves them alone."""
+"""Shown the image's activations of a layer; what it returns takes their place, the very tensor leaves them alone."""
 
 
 class LayerHooks:
     """A context in which a function visits every layer as it runs.
 
     Args:
-        layers: of the network, all of them: some tell how much of a sequence is the picture.
+        layers: of the network, all of them: some tell how much of a sequence is the image.
         wanted: names of those to be visited.
         visit: called once a wanted layer and evaluation.
     """
@@ -49,14 +49,14 @@ class LayerHooks:
 
         def seen(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             count = None if family.counted_by is None else self._counts.get(family.counted_by)
-            picture = layer.picture(output, count)
-            if picture is None:
+            image = layer.image(output, count)
+            if image is None:
                 return None
             if family.joined is None:
-                self._counts[family.blocks] = picture.shape[1]
+                self._counts[family.blocks] = image.shape[1]
             if layer.name not in self._wanted:
                 return None
-            changed = self._visit(layer, picture)
-            return None if changed is picture else layer.replaced(output, changed)
+            changed = self._visit(layer, image)
+            return None if changed is image else layer.replaced(output, changed)
 
         return seen

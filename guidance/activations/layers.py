@@ -1,7 +1,7 @@
 """The layers of a denoiser whose channel means are features: found in the module tree of any UNet or transformer.
 
-A layer is a block of the network, and of what the block returns the part that belongs to the picture: transformers
-carry the text along, beside the picture or in one sequence with it.
+A layer is a block of the network, and of what the block returns the part that belongs to the image: transformers
+carry the text along, beside the image or in one sequence with it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Family:
 
     Attributes:
         blocks: name of the list in the network.
-        item: which item of a block's tuple is the picture; None where a block returns one tensor.
-        joined: where the picture lies in a sequence shared with the text: "first" or "last"; None where it is alone.
-        counted_by: name of the list whose blocks tell how many tokens are the picture's.
+        item: which item of a block's tuple is the image; None where a block returns one tensor.
+        joined: where the image lies in a sequence shared with the text: "first" or "last"; None where it is alone.
+        counted_by: name of the list whose blocks tell how many tokens are the image's.
     """
 
     blocks: str
@@ -37,14 +37,14 @@ FAMILIES = (
     Family("single_blocks", joined="last", counted_by="double_blocks"),
     Family("double_layers", item=1),  # AuraFlow
     Family("single_layers", joined="last", counted_by="double_layers"),
-    Family("transformer_blocks", item=1),  # Qwen-Image; LTX-Video, which returns the picture alone; diffusers
+    Family("transformer_blocks", item=1),  # Qwen-Image; LTX-Video, which returns the image alone; diffusers
     Family("noise_refiner"),  # Lumina, Z-Image
     Family("layers", joined="last", counted_by="noise_refiner"),
     Family("blocks"),  # Wan, PixArt, HunyuanDiT, Cosmos
 )
 UNET_LISTS = ("input_blocks", "middle_block", "output_blocks")
 TEXT_LAST = ("HunyuanVideo",)
-"""Networks that put the picture before the text where others do the opposite."""
+"""Networks that put the image before the text where others do the opposite."""
 
 COMPILED = (
     "This model is compiled, and a compiled network does not show its layers. Take the compile node out, or put "
@@ -60,7 +60,7 @@ class Layer:
     Attributes:
         name: such as "joint_blocks.2".
         module: whose output it is.
-        family: what of the output belongs to the picture.
+        family: what of the output belongs to the image.
         channel_axis: 1 for maps (B, C, H, W), -1 for tokens (B, N, C).
     """
 
@@ -69,12 +69,12 @@ class Layer:
     family: Family
     channel_axis: int
 
-    def picture(self, output: Any, count: int | None) -> Tensor | None:
-        """What belongs to the picture, shape (B, C, ...) or (B, ..., C); None where the output has another form.
+    def image(self, output: Any, count: int | None) -> Tensor | None:
+        """What belongs to the image, shape (B, C, ...) or (B, ..., C); None where the output has another form.
 
         Args:
             output: of the module.
-            count: how many tokens are the picture's, where the sequence is shared.
+            count: how many tokens are the image's, where the sequence is shared.
         """
         value = output
         if isinstance(output, (tuple, list)):
@@ -88,19 +88,19 @@ class Layer:
             return None
         return value[:, :count] if self.family.joined == "first" else value[:, value.shape[1] - count :]
 
-    def replaced(self, output: Any, picture: Tensor) -> Any:
-        """The output with another picture in it; nothing is changed in place."""
+    def replaced(self, output: Any, image: Tensor) -> Any:
+        """The output with another image in it; nothing is changed in place."""
         if isinstance(output, (tuple, list)):
             place = self.family.item
-            return type(output)(picture if index == place else value for index, value in enumerate(output))
+            return type(output)(image if index == place else value for index, value in enumerate(output))
         if self.family.joined is None:
-            return picture
+            return image
         changed = output.clone()
-        count = picture.shape[1]
+        count = image.shape[1]
         if self.family.joined == "first":
-            changed[:, :count] = picture
+            changed[:, :count] = image
         else:
-            changed[:, changed.shape[1] - count :] = picture
+            changed[:, changed.shape[1] - count :] = image
         return changed
 
 

@@ -1,8 +1,8 @@
-"""Spreading a batch along the axes in which a model's own draws differ, one end of one axis for each picture.
+"""Spreading a batch along the axes in which a model's own samples differ, one end of one axis for each image.
 
-Classifier-free guidance gives up most of what a model draws without it. Its features say what that was: the principal
-axes of the channel means of draws at CFG 1. Pictures are led along them in turn, to and fro, until each is where it
-should be, in standard deviations of those draws. Pictures that are merely pushed from one another only drift along
+Classifier-free guidance gives up most of what a model samples without it. Its features say what that was: the principal
+axes of the channel means of samples at CFG 1. Images are led along them in turn, to and fro, until each is where it
+should be, in standard deviations of those samples. Images that are merely pushed from one another only drift along
 what the batch differs in already (docs/feature_guidance.md).
 """
 
@@ -22,29 +22,29 @@ SHIFT = 0.9
 """Largest shift of a layer, relative to the norm of its mean features. Both passes of classifier-free guidance are
 shifted, so that it does not amplify the shift."""
 
-LARGEST_STEP = 8.0
-"""Largest shift of a layer, as a multiple of how far draws lie from their mean where they differ most: some networks
+MAX_STEP = 8.0
+"""Largest shift of a layer, as a multiple of how far samples lie from their mean where they differ most: some networks
 have channels with enormous means."""
 
-MOST_AXES = 8
-"""Later axes are chance: pictures led along them lose the prompt."""
+MAX_AXES = 8
+"""Later axes are chance: images led along them lose the prompt."""
 
 OWN_EVALUATIONS = 5
-"""Of the model at the end of a run, in which pictures come back from where no picture is (docs/feature_guidance.md)."""
+"""Of the model at the end of a run, in which images come back from where no image is (docs/feature_guidance.md)."""
 
-SMALLEST = 0.01
-"""Share of the deviation at its clearest noise level below which no level's own is taken to be."""
+MIN_DEVIATION = 0.01
+"""Floor for each level's deviation, relative to the clearest level."""
 
 
-class Axes:
-    """What draws differ in, by layer and noise level.
+class PrincipalAxes:
+    """What samples differ in, by layer and noise level.
 
     Args:
-        reference: of what the model draws by itself.
+        reference: of the model's own samples.
         layers: names of layers that it has.
 
     Raises:
-        ValueError: it was probed from a single picture, which differs from nothing.
+        ValueError: it was probed from a single image, which differs from nothing.
     """
 
     def __init__(self, reference: FeatureCentroid, layers: Iterable[str]) -> None:
@@ -57,51 +57,51 @@ class Axes:
             variation = reference.variation(layer)
             if not len(variation):
                 raise ValueError(
-                    f"The reference '{reference.name}' is of a single picture, which does not tell in what pictures "
+                    f"The reference '{reference.name}' is of a single image, which does not tell in what images "
                     "differ. Probe a batch of 16 or more that the model drew at CFG 1."
                 )
-            rows = variation[:MOST_AXES]
+            rows = variation[:MAX_AXES]
             directions = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            # Axes are of all layers together: within one they are not orthogonal, and others count too.
+            # PrincipalAxes are of all layers together: within one they are not orthogonal, and others count too.
             lengths = (variation @ directions.T).norm(dim=0)
             totals = reference.spreads[layer].norm(dim=1)
-            shares = (totals / totals.mean().clamp_min(1e-12)).clamp_min(SMALLEST)
+            shares = (totals / totals.mean().clamp_min(1e-12)).clamp_min(MIN_DEVIATION)
             self._starts[layer] = reference.means[layer]
             self._directions[layer] = directions
             self._deviations[layer] = (shares[:, None] * lengths).clamp_min(1e-12)
             norms = reference.means[layer].norm(dim=1)
-            self._sizes[layer] = (SHIFT * norms).clamp(max=LARGEST_STEP * float(totals.max()))
+            self._sizes[layer] = (SHIFT * norms).clamp(max=MAX_STEP * float(totals.max()))
 
-    def places(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        """How far each picture has come towards its own end, in standard deviations of the draws.
+    def coordinates(self, layer: str, means: Tensor, sigma: float) -> Tensor:
+        """How far each image has come towards its own end, in standard deviations of the samples.
 
         Args:
             layer: where their features are measured.
-            means: channel means of the pictures of one batch, shape (B, C).
+            means: channel means of the images of one batch, shape (B, C).
             sigma: noise level.
 
         Returns:
             Shape (B,).
         """
-        axes, signs = self._ends(layer, len(means))
+        axes, signs = self._axes_and_signs(layer, len(means))
         start = interpolated(self._levels, self._starts[layer], sigma).to(means)
         lengths = interpolated(self._levels, self._deviations[layer], sigma)[axes].to(means)
         along = ((means - start) * self._directions[layer][axes].to(means)).sum(1)
         return signs.to(means) * along / lengths
 
     def shift(self, layer: str, sigma: float, count: int) -> Tensor:
-        """The largest shift of a layer's channel means for each of so many pictures, shape (count, C)."""
-        axes, signs = self._ends(layer, count)
+        """The largest shift of a layer's channel means for each of so many images, shape (count, C)."""
+        axes, signs = self._axes_and_signs(layer, count)
         return interpolated(self._levels, self._sizes[layer], sigma) * signs[:, None] * self._directions[layer][axes]
 
-    def _ends(self, layer: str, count: int) -> tuple[Tensor, Tensor]:
-        """Which axis belongs to each of so many pictures, and which of its ends: 1 or -1."""
+    def _axes_and_signs(self, layer: str, count: int) -> tuple[Tensor, Tensor]:
+        """Which axis belongs to each of so many images, and which of its ends: 1 or -1."""
         numbers = torch.arange(count)
         return numbers // 2 % len(self._directions[layer]), 1.0 - 2.0 * (numbers % 2)
 
 
 def lowest_level(sigmas: Tensor) -> float:
-    """The lowest noise level at which a run's pictures may be shifted, infinite where the run is too short.
+    """The lowest noise level at which a run's images may be shifted, infinite where the run is too short.
 
     Args:
         sigmas: of the run, descending, shape (S,). Where the last is not clean another run goes on: any level is right.

@@ -1,4 +1,4 @@
-"""Reading features: channel means of a denoiser's layers while it looks at noised pictures (arXiv 2410.11646)."""
+"""Reading features: channel means of a denoiser's layers while it looks at noised images (arXiv 2410.11646)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PARAMETERS_SAMPLED = 64
 class FeatureReader:
     """Collects features; its ``visit`` is for ``LayerHooks``.
 
-    Pictures may come in groups, and a group may be looked at several times at a level, with other noise or under
-    another prompt: its features are the mean over all that. Looks through noise of the pictures' own are kept apart.
+    Images may come in groups, and a group may be looked at several times at a level, with other noise or under
+    another prompt: its features are the mean over all that. Looks through noise of the images' own are kept apart.
     """
 
     def __init__(self) -> None:
@@ -30,23 +30,23 @@ class FeatureReader:
         self._place: tuple[bool, int, int] | None = None
 
     def look(self, level: int, group: int, size: int, *, own_noise: bool = False) -> None:
-        """Say at which level of the grid the next evaluation is, at which group of how many pictures, and whether
+        """Say at which level of the grid the next evaluation is, at which group of how many images, and whether
         each is seen through a noise of its own instead of the common one."""
         self._place = own_noise, level, group
         self._sizes[group] = size
 
-    def visit(self, layer: Layer, picture: Tensor) -> Tensor:
+    def visit(self, layer: Layer, image: Tensor) -> Tensor:
         """Note the channel means of one layer; changes nothing."""
         if self._place is not None:
             own_noise, level, group = self._place
-            self._rows[own_noise, level, layer.name][group].append(channel_means(picture, layer.channel_axis).cpu())
-        return picture
+            self._rows[own_noise, level, layer.name][group].append(channel_means(image, layer.channel_axis).cpu())
+        return image
 
     def features(self, *, own_noise: bool = False) -> dict[str, Tensor]:
-        """What was read, by layer, shape (S, N, C): noise levels, pictures, channels.
+        """What was read, by layer, shape (S, N, C): noise levels, images, channels.
 
         Args:
-            own_noise: through noise of the pictures' own, instead of the common one.
+            own_noise: through noise of the images' own, instead of the common one.
 
         Raises:
             ValueError: nothing was read.
@@ -68,13 +68,13 @@ class FeatureReader:
 
 
 def common_noises(shape: Sequence[int], draws: int, seed: int) -> list[Tensor]:
-    """Noise for exemplars to be looked at through: the same for every picture of every group, and in opposite pairs.
+    """Noise for exemplars to be looked at through: the same for every image of every group, and in opposite pairs.
 
     At high noise levels groups differ by far less than two draws of noise do, so that centroids compare only what was
     seen through the same noise.
 
     Args:
-        shape: (C, ...) of one picture's latents.
+        shape: (C, ...) of one image's latents.
         draws: how many.
         seed: of the noise.
 
@@ -87,7 +87,7 @@ def common_noises(shape: Sequence[int], draws: int, seed: int) -> list[Tensor]:
 
 
 def own_noises(shape: Sequence[int], levels: int, seed: int, group: int = 0) -> Iterator[Tensor]:
-    """Noise of the pictures' own, from which a centroid learns how far noise alone moves features.
+    """Noise of the images' own, from which a centroid learns how far noise alone moves features.
 
     Args:
         shape: (N, C, ...) of a group of latents.
@@ -106,13 +106,13 @@ def own_noises(shape: Sequence[int], levels: int, seed: int, group: int = 0) -> 
 def looks(
     reader: FeatureReader, shape: Sequence[int], levels: int, draws: int, seed: int, group: int = 0
 ) -> Iterator[tuple[int, Tensor]]:
-    """What a group of pictures is to be looked at through, each announced to the reader before it is given.
+    """What a group of images is to be looked at through, each announced to the reader before it is given.
 
     Args:
         reader: collects what the network shows.
         shape: (N, C, ...) of the group's latents.
         levels: how many noise levels.
-        draws: of the common noise, for each level; one more is the pictures' own.
+        draws: of the common noise, for each level; one more is the images' own.
         seed: of the noise.
         group: number of the group.
 
@@ -134,7 +134,7 @@ def centroid_of(
     latent_format: str,
     own_noise: Mapping[str, Tensor] | None = None,
 ) -> FeatureCentroid:
-    """The centroid of pictures.
+    """The centroid of images.
 
     Args:
         features: by layer, shape (S, N, C).
@@ -142,7 +142,7 @@ def centroid_of(
         sigmas: noise levels, shape (S,), descending.
         fingerprint: of the model.
         latent_format: of the model.
-        own_noise: the same features through noise of the pictures' own, alike; without it the centroid does not know
+        own_noise: the same features through noise of the images' own, alike; without it the centroid does not know
             what noise does.
     """
     spread = {layer: rows.std(1, correction=1 if rows.shape[1] > 1 else 0) for layer, rows in features.items()}
@@ -171,7 +171,7 @@ def fingerprint_of(network: nn.Module, layers: Sequence[Layer]) -> ModelFingerpr
 
 
 def _deviations(rows: Tensor) -> Tensor:
-    """Rows (N, C), averaged over levels, whose second moments are the covariance of the pictures in (S, N, C)."""
+    """Rows (N, C), averaged over levels, whose second moments are the covariance of the images in (S, N, C)."""
     deviations = (rows - rows.mean(1, keepdim=True)).mean(0)
     return deviations / max(len(deviations) - 1, 1) ** 0.5
 

@@ -10,7 +10,7 @@ from ..limits import SigmaInterval
 
 Mode = Literal["towards", "away", "spread"]
 RECOMMENDED_STRENGTH = 1.5
-"""Place on the way from the reference that brings most pictures to the group (docs/feature_guidance.md)."""
+"""Coordinate along the steering vector that brings most images to the group (docs/feature_guidance.md)."""
 
 RECOMMENDED_END = 0.75
 """Share of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
@@ -24,10 +24,10 @@ class FeatureSettings:
 
     Attributes:
         mode: "towards" the centroid, "away" from it, or "spread" the batch's own features apart.
-        strength: place on the way from the reference to the centroid at which pictures are left alone, 1 for the
-            centroid itself, and behind the reference where it leads away; without a reference, share of each picture's
-            own way, all layers together. To spread, how many standard deviations of the reference's pictures from
-            their mean a picture is left alone; without a reference, by how much the batch is dilated. 0 switches the
+        strength: coordinate along the vector from reference to centroid at which images are left alone, 1 for the
+            centroid itself, and behind the reference where it leads away; without a reference, share of each image's
+            own distance, all layers together. To spread, how many standard deviations of the reference's images from
+            their mean an image is left alone; without a reference, by how much the batch is dilated. 0 switches the
             method off.
         interval: noise levels at which the method acts.
     """

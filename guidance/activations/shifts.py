@@ -1,7 +1,7 @@
 """The shifts of Feature Guidance: what is added to the channel means of a layer in one pass of the network.
 
-With a reference pictures are led along a way or an axis, each only until it is where it should be. Where it is, is read
-in every pass at the first layer, before anything is shifted. Without a reference the strength is divided among the
+With a reference images are led along a vector or an axis, each only until it has arrived. Its coordinate is measured in
+every pass at the first layer, before anything is shifted. Without a reference the strength is divided among the
 layers, which hand on what they were given.
 """
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ...kernels.centroids import apart, interpolated, towards
 from ...stores.centroid.centroid import FeatureCentroid
-from .principal_axes import OWN_EVALUATIONS, Axes, lowest_level
+from .principal_axes import OWN_EVALUATIONS, PrincipalAxes, lowest_level
 from .settings import FeatureSettings
-from .steering_vector import Way
+from .steering_vector import SteeringVector
 
 
 class FeatureShift(ABC):
@@ -26,18 +26,18 @@ class FeatureShift(ABC):
 
     Attributes:
         every_pass: whether the pass of the empty prompt is to be shifted too.
-        lowest: noise level below which the pictures of this run are not to be shifted.
-        places: of the pictures of the last pass on the way to a centroid; none where there is no way.
+        lowest: noise level below which the images of this run are not to be shifted.
+        coordinates: of the images of the last pass along the steering vector; none without one.
     """
 
     every_pass = False
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float]) -> None:
         self.lowest = 0.0
-        self.places: list[float] = []
+        self.coordinates: list[float] = []
         self._settings = settings
         self._weights = weights
-        # What the first layer of a pass tells the others, by copy; only pictures that are led need it.
+        # What the first layer of a pass tells the others, by copy; only images that are led need it.
         self._wanted: dict[int, Tensor] = {}
 
     def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
@@ -50,7 +50,7 @@ class FeatureShift(ABC):
         Returns:
             What the user should know, in sentences.
         """
-        self.places = []
+        self.coordinates = []
         return []
 
     def open_pass(self) -> None:
@@ -63,7 +63,7 @@ class FeatureShift(ABC):
 
         Args:
             layer: its name.
-            means: of the pictures of one copy of the batch, shape (B, C).
+            means: of the images of one copy of the batch, shape (B, C).
             sigma: noise level.
             copy: number that tells this copy of the batch from others in the same pass.
         """
@@ -78,7 +78,7 @@ def shift_of(
     """The shift for what is there.
 
     Raises:
-        ValueError: there is nothing to lead to, or the reference to spread along is of a single picture.
+        ValueError: there is nothing to lead to, or the reference to spread along is of a single image.
     """
     if settings.mode == "spread":
         return _Dilated(settings, weights) if reference is None else _AlongAxes(settings, weights, reference)
@@ -86,7 +86,7 @@ def shift_of(
         raise ValueError(f"Leading {settings.mode} needs a centroid. Wire one, or choose to spread the batch.")
     if reference is None:
         return _Matched(settings, weights, centroid)
-    return _AlongWay(settings, weights, Way(centroid, reference, weights))
+    return _AlongVector(settings, weights, SteeringVector(centroid, reference, weights))
 
 
 class _Dilated(FeatureShift):
@@ -101,7 +101,7 @@ class _Dilated(FeatureShift):
 
 
 class _Matched(FeatureShift):
-    """Each picture's own features, to a centroid or away from it."""
+    """Each image's own features, to a centroid or away from it."""
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], centroid: FeatureCentroid) -> None:
         super().__init__(settings, weights)
@@ -109,65 +109,65 @@ class _Matched(FeatureShift):
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         signed = self._settings.strength if self._settings.mode == "towards" else -self._settings.strength
-        # A picture that is at the centroid has arrived: more would throw it past.
+        # An image that is at the centroid has arrived: more would throw it past.
         share = min(signed * self._weights[layer] / len(self._weights), 1.0)
         return towards(means, interpolated(self._centroid.sigmas, self._centroid.means[layer], sigma), share)
 
 
-class _Led(FeatureShift):
-    """A shift of which the first layer of a pass tells how much every picture needs."""
+class _FeedbackShift(FeatureShift):
+    """A shift of which the first layer of a pass tells how much every image needs."""
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         if copy not in self._wanted:
             self._wanted[copy] = self._wanting(layer, means, sigma).to(means)
         return self._weights[layer] * self._wanted[copy][:, None] * self._largest(layer, sigma, len(means)).to(means)
 
-    def _short(self, places: Tensor) -> Tensor:
-        """Which share of the largest shift pictures need that are at these places and should be at the strength's."""
-        return (self._settings.strength - places).clamp(0, min(self._settings.strength, 1.0))
+    def _short(self, coordinates: Tensor) -> Tensor:
+        """Share of the largest shift that images at these coordinates need to reach the strength's."""
+        return (self._settings.strength - coordinates).clamp(0, min(self._settings.strength, 1.0))
 
     @abstractmethod
     def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        """Which share of the largest shift each picture needs, shape (B,), negative to lead back."""
+        """Which share of the largest shift each image needs, shape (B,), negative to lead back."""
 
     @abstractmethod
     def _largest(self, layer: str, sigma: float, count: int) -> Tensor:
-        """The largest shift for each of so many pictures, shape (count, C), or (C,) for all alike."""
+        """The largest shift for each of so many images, shape (count, C), or (C,) for all alike."""
 
 
-class _AlongWay(_Led):
-    """Along the way from the reference to a centroid, or back and beyond."""
+class _AlongVector(_FeedbackShift):
+    """Along the vector from the reference to a centroid, or back and beyond."""
 
-    def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], way: Way) -> None:
+    def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], vector: SteeringVector) -> None:
         super().__init__(settings, weights)
-        self._way = way
+        self._vector = vector
 
     def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
         notes = super().begin(batch_size, sigmas)
-        if not self._way.knows_noise:
+        if not self._vector.knows_noise:
             notes.append(
-                "The reference does not know what noise does: it is of one picture, or of an earlier version. Probe a "
-                "batch of draws again, and places will be read more surely."
+                "The reference does not know what noise does: it is of one image, or of an earlier version. Probe a "
+                "batch of samples again, and coordinates will be measured more surely."
             )
         return notes
 
     def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        places = self._way.places(layer, means, sigma)
-        self.places = places.tolist()
-        return self._short(places) if self._settings.mode == "towards" else -self._short(-places)
+        coordinates = self._vector.coordinates(layer, means, sigma)
+        self.coordinates = coordinates.tolist()
+        return self._short(coordinates) if self._settings.mode == "towards" else -self._short(-coordinates)
 
     def _largest(self, layer: str, sigma: float, count: int) -> Tensor:
-        return self._way.shift(layer, sigma)
+        return self._vector.shift(layer, sigma)
 
 
-class _AlongAxes(_Led):
-    """Along the axes in which the reference's pictures differ, another end for each picture."""
+class _AlongAxes(_FeedbackShift):
+    """Along the axes in which the reference's images differ, another end for each image."""
 
     every_pass = True
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], reference: FeatureCentroid) -> None:
         super().__init__(settings, weights)
-        self._axes = Axes(reference, weights)
+        self._axes = PrincipalAxes(reference, weights)
 
     def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
         notes = super().begin(batch_size, sigmas) + _of_one(batch_size)
@@ -179,12 +179,12 @@ class _AlongAxes(_Led):
         return notes
 
     def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        # One picture has nothing to be spread from.
-        return self._short(self._axes.places(layer, means, sigma)) if len(means) > 1 else torch.zeros(1)
+        # One image has nothing to be spread from.
+        return self._short(self._axes.coordinates(layer, means, sigma)) if len(means) > 1 else torch.zeros(1)
 
     def _largest(self, layer: str, sigma: float, count: int) -> Tensor:
         return self._axes.shift(layer, sigma, count)
 
 
 def _of_one(batch_size: int) -> list[str]:
-    return ["A batch of one picture has nothing to be spread from."] if batch_size == 1 else []
+    return ["A batch of one image has nothing to be spread from."] if batch_size == 1 else []

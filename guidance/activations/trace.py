@@ -1,4 +1,4 @@
-"""The record of a run that was steered inside the network: pictures are not moved, activations are."""
+"""The record of a run that was steered inside the network: images are not moved, activations are."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class FeatureTrace(Trace):
 
     Attributes:
         evaluations: evaluations of the model at which the method was to act.
-        places: of the pictures on the way from reference to centroid when they were last measured; none without one.
+        coordinates: of the images along the steering vector when they were last measured; none without one.
     """
 
     evaluations: int = 0
-    places: list[float] = field(default_factory=list)
+    coordinates: list[float] = field(default_factory=list)
 
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
@@ -34,10 +34,10 @@ class FeatureTrace(Trace):
         else:
             shares = [record.correction for step in moved for record in step.samples if record.correction > 0]
             sentence = (
-                f"Shifted the features of {len(moved[0].samples)} pictures in {len(moved)} evaluations, by "
+                f"Shifted the features of {len(moved[0].samples)} images in {len(moved)} evaluations, by "
                 f"{sum(shares) / len(shares):.1%} of the activations on average."
             )
-        if places := [place for place in self.places if math.isfinite(place)]:
-            place = sum(places) / len(places)
+        if found := [each for each in self.coordinates if math.isfinite(each)]:
+            place = sum(found) / len(found)
             sentence += f" At the last of them they were at {place:.1f} of the way to the centroid."
         return " ".join([sentence, *self.notes])

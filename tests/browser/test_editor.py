@@ -44,7 +44,7 @@ def browser() -> Iterator[Any]:
         (
             "Memory bank that grows with every queue",
             4,
-            ["pictures at revision", "4 pictures remembered, 0 were known", "Moved"],
+            ["pictures at revision", "4 images remembered, 0 were known", "Moved"],
         ),
         ("Same prompt, eight alike and eight different", 16, ["Moved"]),
     ],

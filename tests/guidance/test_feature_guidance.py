@@ -23,7 +23,7 @@ from diversity_guidance.guidance.activations.probe import (
     own_noises,
 )
 from diversity_guidance.guidance.activations.settings import FeatureSettings
-from diversity_guidance.guidance.activations.steering_vector import LARGEST_NORM, SHIFT, Way
+from diversity_guidance.guidance.activations.steering_vector import MAX_NORM, SHIFT, SteeringVector
 from diversity_guidance.guidance.base import SamplingRun, SamplingStep
 from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.kernels.centroids import channel_means
@@ -241,16 +241,16 @@ def test_pictures_are_led_along_the_way_until_they_are_where_they_should_be() ->
     """Some that are before the reference, at it, just before their aim, and past it."""
     network, layer = network_of(Alone), "blocks.0"
     group, reference = centroid(network, shift=1.0), centroid(network, "plain")
-    way = Way(group, reference, [layer])
+    way = SteeringVector(group, reference, [layer])
     start, aim = reference.means[layer][0], 1.5
     places = torch.tensor([-2.0, 0.0, 1.25, 3.0])
     means = start + places[:, None] * (group.means[layer][0] - start)
-    assert torch.allclose(way.places(layer, means, 1.0), places, atol=1e-4)
+    assert torch.allclose(way.coordinates(layer, means, 1.0), places, atol=1e-4)
     guidance = FeatureGuidance(FeatureSettings(strength=aim), {layer: 1.0}, group, reference)
     shift = guidance._shift(layer, means, 1.0, 0)
     expected = torch.tensor([1.0, 1.0, 0.25, 0.0])[:, None] * way.shift(layer, 1.0)
     assert torch.allclose(shift, expected, atol=1e-4)
-    assert (way.places(layer, means + shift, 1.0)[:3] > places[:3]).all()
+    assert (way.coordinates(layer, means + shift, 1.0)[:3] > places[:3]).all()
     away = FeatureGuidance(FeatureSettings("away", aim), {layer: 1.0}, group, reference)
     back = torch.tensor([0.0, -1.0, -1.0, -1.0])[:, None] * way.shift(layer, 1.0)
     assert torch.allclose(away._shift(layer, means, 1.0, 0), back, atol=1e-4)
@@ -270,13 +270,13 @@ def test_a_place_means_the_same_at_all_noise_levels() -> None:
         return centroid_of({"b": features + shift}, name, levels, fingerprint, "SD3", own_noise)
 
     reference, group = made("plain", torch.zeros(WIDTH), noisy), made("group", 2 * direction, None)
-    way = Way(group, reference, ["b"])
+    way = SteeringVector(group, reference, ["b"])
     for level, sigma in enumerate(levels.tolist()):
-        read = way.places("b", noisy[level], sigma)
+        read = way.coordinates("b", noisy[level], sigma)
         assert float(read.std()) == pytest.approx(0.5, rel=0.1)
         assert float(torch.stack([read, noisy[level][:, 0]]).corrcoef()[0, 1]) > 0.99
-    unaware = Way(group, made("plain", torch.zeros(WIDTH), None), ["b"])
-    assert float(unaware.places("b", noisy[0], 0.9).std()) == pytest.approx(1.6, rel=0.1)
+    unaware = SteeringVector(group, made("plain", torch.zeros(WIDTH), None), ["b"])
+    assert float(unaware.coordinates("b", noisy[0], 0.9).std()) == pytest.approx(1.6, rel=0.1)
 
 
 def test_a_reference_that_does_not_know_noise_is_told_of() -> None:
@@ -296,7 +296,7 @@ def test_draws_that_are_alike_by_chance_do_not_silence_the_place() -> None:
     fingerprint, levels = ModelFingerprint("Net", torch.zeros(0)), torch.tensor([0.5])
     reference = centroid_of({"b": features}, "plain", levels, fingerprint, "SD3", {"b": noisy})
     group = centroid_of({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
-    assert float(Way(group, reference, ["b"]).places("b", group.means["b"], 0.5)) > 0.1
+    assert float(SteeringVector(group, reference, ["b"]).coordinates("b", group.means["b"], 0.5)) > 0.1
 
 
 def test_the_largest_shift_falls_with_the_schedule() -> None:
@@ -304,7 +304,7 @@ def test_the_largest_shift_falls_with_the_schedule() -> None:
     features = torch.ones(4, 3, WIDTH)
     reference = centroid_of({"b": features}, "plain", levels, fingerprint, "SD3")
     group = centroid_of({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
-    sizes = torch.stack([Way(group, reference, ["b"]).shift("b", sigma).norm() for sigma in levels.tolist()])
+    sizes = torch.stack([SteeringVector(group, reference, ["b"]).shift("b", sigma).norm() for sigma in levels.tolist()])
     assert torch.allclose(sizes / sizes[0], (torch.tensor([7.0, 5.0, 3.0, 1.0]) / 7) ** 1.5)
 
 
@@ -352,7 +352,7 @@ def test_channels_of_enormous_mean_do_not_blow_up_the_shift() -> None:
     offset[0] = 1e4
     moved = [replace(c, means={name: mean + offset for name, mean in c.means.items()}) for c in (group, reference)]
     way = group.means[layer] - reference.means[layer]
-    assert Way(*moved, [layer]).shift(layer, 1.0).norm() <= 1.01 * SHIFT * LARGEST_NORM * way.norm(dim=1).max()
+    assert SteeringVector(*moved, [layer]).shift(layer, 1.0).norm() <= 1.01 * SHIFT * MAX_NORM * way.norm(dim=1).max()
 
 
 def test_without_a_reference_no_strength_leads_past_the_centroid() -> None:
@@ -450,7 +450,7 @@ def test_the_trace_says_how_much_was_shifted() -> None:
     (record,) = guidance.trace.steps
     assert [sample.sample for sample in record.samples] == [0, 1, 2]
     assert all(0 < sample.correction < 2 for sample in record.samples)
-    assert "Shifted the features of 3 pictures in 1 evaluations" in guidance.trace.summary()
+    assert "Shifted the features of 3 images in 1 evaluations" in guidance.trace.summary()
     assert guidance.trace.finished
 
 

@@ -9,11 +9,11 @@ import torch
 from diversity_guidance.guidance.activations.guidance import FeatureGuidance
 from diversity_guidance.guidance.activations.layers import Family, Layer
 from diversity_guidance.guidance.activations.principal_axes import (
-    LARGEST_STEP,
-    MOST_AXES,
+    MAX_AXES,
+    MAX_STEP,
     OWN_EVALUATIONS,
     SHIFT,
-    Axes,
+    PrincipalAxes,
     lowest_level,
 )
 from diversity_guidance.guidance.activations.settings import FeatureSettings
@@ -71,14 +71,14 @@ def pictures(means: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_neighbours_go_to_the_two_ends_of_one_axis_and_other_pairs_along_others(name: str) -> None:
-    shift = Axes(reference(), LAYERS).shift(name, 1.0, 6)
+    shift = PrincipalAxes(reference(), LAYERS).shift(name, 1.0, 6)
     assert torch.allclose(shift[0::2], -shift[1::2])
     unit = shift[0::2] / shift[0::2].norm(dim=1, keepdim=True)
     assert torch.allclose(unit @ unit.T, torch.eye(3), atol=1e-4)
 
 
 def test_the_first_pair_goes_where_draws_differ_most() -> None:
-    own, axes = reference(), Axes(reference(), LAYERS)
+    own, axes = reference(), PrincipalAxes(reference(), LAYERS)
     direction = axes.shift("blocks.0", 1.0, 1)[0]
     variation = own.variation("blocks.0")
     most = torch.linalg.eigh((variation.T @ variation).double())[1][:, -1].float()
@@ -86,49 +86,49 @@ def test_the_first_pair_goes_where_draws_differ_most() -> None:
 
 
 def test_the_axes_of_large_batches_are_used_again() -> None:
-    shift = Axes(reference(), LAYERS).shift("blocks.0", 1.0, 2 * MOST_AXES + 2)
+    shift = PrincipalAxes(reference(), LAYERS).shift("blocks.0", 1.0, 2 * MAX_AXES + 2)
     assert torch.equal(shift[:2], shift[-2:])
-    few = Axes(reference(draws=3), LAYERS).shift("blocks.0", 1.0, 6)
+    few = PrincipalAxes(reference(draws=3), LAYERS).shift("blocks.0", 1.0, 6)
     assert torch.equal(few[:2], few[4:])
 
 
 @pytest.mark.parametrize(("sigma", "level"), [(1.0, 0), (0.1, 1)])
 def test_places_are_in_standard_deviations_of_the_draws(sigma: float, level: int) -> None:
-    own, axes = reference(), Axes(reference(), LAYERS)
+    own, axes = reference(), PrincipalAxes(reference(), LAYERS)
     direction = axes.shift("blocks.1", sigma, 2)
     direction = direction / direction.norm(dim=1, keepdim=True)
     deviation = (2 / 3, 4 / 3)[level] * float((own.variation("blocks.1") @ direction[0]).norm())
     means = own.means["blocks.1"][level] + torch.tensor([2.0, -0.5])[:, None] * deviation * direction
-    assert torch.allclose(axes.places("blocks.1", means, sigma), torch.tensor([2.0, -0.5]), atol=1e-4)
+    assert torch.allclose(axes.coordinates("blocks.1", means, sigma), torch.tensor([2.0, -0.5]), atol=1e-4)
 
 
 def test_channels_of_enormous_mean_do_not_blow_up_the_shift() -> None:
     own = reference()
-    near = Axes(own, LAYERS).shift("blocks.0", 0.1, 2)
+    near = PrincipalAxes(own, LAYERS).shift("blocks.0", 0.1, 2)
     assert near[0].norm() == pytest.approx(SHIFT * float(own.means["blocks.0"][1].norm()), rel=1e-5)
     far = replace(own, means={name: mean + 1e4 for name, mean in own.means.items()})
-    shift = Axes(far, LAYERS).shift("blocks.0", 0.1, 2)
-    assert shift[0].norm() == pytest.approx(LARGEST_STEP * float(own.spreads["blocks.0"][1].norm()), rel=1e-5)
+    shift = PrincipalAxes(far, LAYERS).shift("blocks.0", 0.1, 2)
+    assert shift[0].norm() == pytest.approx(MAX_STEP * float(own.spreads["blocks.0"][1].norm()), rel=1e-5)
 
 
 def test_pictures_move_apart_until_they_are_where_they_should_be() -> None:
     made, own = guidance(1.0), reference()
-    axes = Axes(own, LAYERS)
+    axes = PrincipalAxes(own, LAYERS)
     together = own.means["blocks.0"][0].expand(4, -1)
     made.at(1.0, [slice(0, 4)])
     moved = channel_means(made.visit(layer("blocks.0"), pictures(together)), -1)
     assert (torch.pdist(moved) > 1).all()
-    assert (axes.places("blocks.0", moved, 1.0) > 1).all()
+    assert (axes.coordinates("blocks.0", moved, 1.0) > 1).all()
     made.at(1.0, [slice(0, 4)])
     arrived = pictures(together + axes.shift("blocks.0", 1.0, 4))
     assert made.visit(layer("blocks.0"), arrived) is arrived
-    assert not made.trace.places
+    assert not made.trace.coordinates
 
 
 def test_every_pass_is_shifted_and_reads_its_own_places() -> None:
     made, own = guidance(1.0), reference()
     together = own.means["blocks.0"][0].expand(2, -1)
-    arrived = together + Axes(own, LAYERS).shift("blocks.0", 1.0, 2)
+    arrived = together + PrincipalAxes(own, LAYERS).shift("blocks.0", 1.0, 2)
     made.at(1.0, [slice(0, 2), slice(2, 4)])
     before = pictures(torch.cat([together, arrived]))
     after = made.visit(layer("blocks.0"), before)
@@ -164,7 +164,7 @@ def test_a_smaller_strength_shifts_less_down_to_nothing() -> None:
 
 
 def test_a_reference_of_one_picture_or_of_other_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="of a single picture"):
+    with pytest.raises(ValueError, match="of a single image"):
         guidance(of=replace(reference(), variations={}))
     with pytest.raises(ValueError, match=r"has no features of blocks\.7"):
         FeatureGuidance(FeatureSettings("spread"), {"blocks.7": 1.0}, None, reference())
@@ -174,9 +174,9 @@ def test_draws_that_do_not_differ_in_a_layer_leave_it_alone() -> None:
     own = reference()
     flat = {**own.variations, "blocks.1": 0 * own.variations["blocks.1"]}
     still = {**own.spreads, "blocks.1": 0 * own.spreads["blocks.1"]}
-    axes = Axes(replace(own, variations=flat, spreads=still), LAYERS)
+    axes = PrincipalAxes(replace(own, variations=flat, spreads=still), LAYERS)
     assert not axes.shift("blocks.1", 1.0, 4).any()
-    assert axes.places("blocks.1", own.means["blocks.1"][:1].expand(4, -1), 1.0).isfinite().all()
+    assert axes.coordinates("blocks.1", own.means["blocks.1"][:1].expand(4, -1), 1.0).isfinite().all()
 
 
 def test_the_last_evaluations_of_a_run_are_the_models_own() -> None:

@@ -67,7 +67,7 @@ def test_a_batch_of_one(make: Callable[[SigmaInterval], Guidance]) -> None:
 
 
 def test_a_batch_of_one_is_not_spread() -> None:
-    assert "A batch of one picture has nothing to be spread from." in summary(spread(SigmaInterval()), batch=1)
+    assert "A batch of one image has nothing to be spread from." in summary(spread(SigmaInterval()), batch=1)
 
 
 def test_references_of_another_size() -> None:

@@ -100,7 +100,7 @@ def test_remembering_latents_of_another_model(client: HostClient) -> None:
     graph = Drawing()
     other = graph.add("TestTinyModel", kind="unet")
     graph.add("DiversityRemember", samples=graph.sample(), model=other, name="x")
-    with pytest.raises(RunFailed, match=r"16 channels and this model's have 4. Wire the model that drew them"):
+    with pytest.raises(RunFailed, match=r"16 channels and this model's have 4. Wire the model that made them"):
         client.run(graph.prompt)
 
 
