@@ -23,7 +23,8 @@ from .schedule import simple_schedule
 from .text import TextEncoder
 from .transformer import load_transformer, to_model_space, to_raw_latents
 
-LATENT_FORMAT = "SD3"
+LATENT_FORMAT = "SD3Emoji"
+"""Laid out as Stable Diffusion 3's latents and made by another autoencoder: no bank or index holds both."""
 
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all)."""

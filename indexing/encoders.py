@@ -39,13 +39,13 @@ def image_encoder(name: str) -> Encoder:
     if name == LATENTS:
         try:
             # Only here, since features need no diffusers.
-            from ..embedded.autoencoder import load_autoencoder
+            from ..embedded.autoencoder import autoencoder_fingerprint, load_autoencoder
             from ..embedded.pipeline import LATENT_FORMAT
         except ModuleNotFoundError as error:
             raise ValueError(
                 f'{error.name} is not installed: pip install "diversity-guidance[demo]" brings it.'
             ) from error
-        return Encoder(latent_space(LATENT_FORMAT), load_autoencoder().encode)
+        return Encoder(latent_space(LATENT_FORMAT, autoencoder_fingerprint()), load_autoencoder().encode)
     space = picture_space(name)
     return Encoder(feature_space(space.tag), lambda images: _features(space, images))
 

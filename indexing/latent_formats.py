@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 _CHANNELS_2D = {
     **dict.fromkeys(("SD15", "SDXL", "SDXL_Playground_2_5", "SD_X4"), 4),
-    **dict.fromkeys(("SC_Prior", "SD3", "Flux"), 16),
+    **dict.fromkeys(("SC_Prior", "SD3", "SD3Emoji", "Flux"), 16),
     **{"SC_B": 4, "Flux2": 128, "HunyuanImage21": 64},
     **dict.fromkeys(("ChromaRadiance", "ZImagePixelSpace", "HiDreamO1Pixel", "PixelDiTPixel"), 3),
 }

@@ -26,6 +26,7 @@ from .common.images import rgb_images
 from .common.sockets import IndexSocket
 from .host.index_folder import DEFAULT_NAME, index_path, open_index
 from .host.messages import logger, show
+from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name
 from .host.schema import advanced, schema_extras
 
@@ -143,7 +144,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
             sources.append(GivenImages(rgb_images(images), "images", fitted))
         if not sources:
             raise ValueError("There is nothing to protect: name a folder of the input directory, or wire images.")
-        space = latent_space(latent_format_name(model))
+        space = latent_space(latent_format_name(model), known_fingerprint(vae))
         outcomes = [_build(index_path(name), space, source) for source in sources]
         index = open_index(name)
         unreadable, passed_over = (

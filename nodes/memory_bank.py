@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
+from ..stores.bank.errors import RevisionError
 from ..stores.bank.snapshot import BankSnapshot
+from ..stores.encoders import check_encoder
 from ..stores.files import validate_bank_name
 from .common.prompt_graph import noted_with
 from .common.sockets import BankSocket
 from .host.bank_folder import fingerprint_of_all, open_bank
 from .host.messages import show
-from .host.schema import schema_extras
+from .host.networks.vae_fingerprint import known_fingerprint
+from .host.schema import input_extras, schema_extras
 
 NEWEST = -1
 DEFAULT_NAME = "my pictures"
@@ -43,6 +48,20 @@ class DiversityMemoryBank(io.ComfyNode):
                     tooltip="-1 is the newest. Every picture remembers in its metadata which revision it was drawn "
                     "with: give that one, and the same seed draws the same picture again. 0 is the empty bank.",
                 ),
+                io.String.Input(
+                    "digest",
+                    optional=True,
+                    default="",
+                    tooltip="Hash of the revision's content, filled in where an image is saved. With a revision of 0 "
+                    "or more it is compared, so that another bank of the same name is not taken for this one. Empty it "
+                    "to go without.",
+                    **input_extras(io.String.Input, advanced=True),
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The VAE of the model: a bank that is known to be of another one is refused.",
+                ),
             ],
             outputs=[
                 BankSocket.Output("bank", display_name="bank", tooltip="The bank at this revision."),
@@ -65,7 +84,7 @@ class DiversityMemoryBank(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, name: str | None, revision: int | None) -> str:
+    def fingerprint_inputs(cls, name: str | None, revision: int | None, **_: Any) -> str:
         """Changes exactly when the bank does; what comes along a wire is None here."""
         if name is None:
             return fingerprint_of_all()
@@ -74,20 +93,53 @@ class DiversityMemoryBank(io.ComfyNode):
         return open_bank(name).snapshot(revision).digest
 
     @classmethod
-    def execute(cls, name: str, revision: int) -> io.NodeOutput:
+    def execute(cls, name: str, revision: int, digest: str = "", vae: Any = None) -> io.NodeOutput:
         """Read the bank's database.
 
         Raises:
-            ValueError: the name is not fit, there is no such revision, or the bank is damaged.
+            ValueError: the name is not fit, there is no such revision, it is another bank's or another VAE's, or the
+                bank is damaged.
         """
         snapshot = open_bank(name).snapshot(None if revision == NEWEST else revision)
+        if revision != NEWEST:
+            check_digest(snapshot, digest)
+        check_encoder(
+            f"The bank '{name}'",
+            snapshot.encoder,
+            known_fingerprint(vae),
+            "Use a bank of this model, or wire the VAE that made it.",
+        )
         metadata = cls.hidden.extra_pnginfo
         if metadata is None:
             # Prompts that are sent without the editor have none; the prompt itself is saved with images, too.
             metadata = noted_with(cls.hidden.prompt, cls.hidden.unique_id)
         _describe(snapshot, metadata)
-        show(cls.hidden.unique_id, f"{len(snapshot)} pictures at revision {snapshot.revision}.")
+        sentences = [f"{len(snapshot)} images at revision {snapshot.revision}."]
+        if snapshot.passed_over:
+            sentences.append(f"{len(snapshot.passed_over)} are passed over, such as: {snapshot.passed_over[0]}")
+        show(cls.hidden.unique_id, " ".join(sentences))
         return io.NodeOutput(snapshot, len(snapshot), snapshot.revision)
+
+
+def check_digest(snapshot: BankSnapshot, digest: str) -> None:
+    """Refuse a revision whose content is not that which a workflow was saved with.
+
+    Args:
+        snapshot: of this machine's bank.
+        digest: as it was saved; "" for none.
+
+    Raises:
+        RevisionError: it is another one.
+    """
+    if not isinstance(digest, str):
+        raise RevisionError("A bank's digest must be text: the 64 digits that were saved with an image, or nothing.")
+    if digest.strip() not in ("", snapshot.digest):
+        raise RevisionError(
+            f"Revision {snapshot.revision} of the bank '{snapshot.name}' on this machine has other content than the "
+            f"one that this workflow was saved with ({snapshot.digest[:12]} instead of {digest.strip()[:12]}): it is "
+            "another bank of that name, or another revision. Get the bank from where the workflow comes from, or empty "
+            "`digest` to generate with this one."
+        )
 
 
 def _describe(snapshot: BankSnapshot, metadata: dict[str, object] | None) -> None:
@@ -96,5 +148,22 @@ def _describe(snapshot: BankSnapshot, metadata: dict[str, object] | None) -> Non
         return
     banks = metadata.setdefault(METADATA_KEY, {})
     if isinstance(banks, dict):
+        _pin(metadata.get("workflow"), snapshot)
         state = {"revision": snapshot.revision, "pictures": len(snapshot), "digest": snapshot.digest}
         banks[snapshot.name] = state
+
+
+def _pin(workflow: Any, snapshot: BankSnapshot) -> None:
+    """Write the bank's digest into the widgets of this bank's nodes in the workflow that is saved with the images."""
+    if not isinstance(workflow, dict):
+        return
+    definitions = workflow.get("definitions")
+    subgraphs = definitions.get("subgraphs", []) if isinstance(definitions, dict) else []
+    for graph in (workflow, *(found for found in subgraphs if isinstance(found, dict))):
+        for node in graph.get("nodes", []):
+            if not isinstance(node, dict) or node.get("type") != DiversityMemoryBank.__name__:
+                continue
+            widgets = node.get("widgets_values")
+            known = isinstance(widgets, list) and widgets[:1] == [snapshot.name] and len(widgets) > 1
+            if known and widgets[1] in (NEWEST, snapshot.revision):
+                widgets[2:3] = [snapshot.digest]

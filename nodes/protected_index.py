@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
-from ..stores.protected.spaces import told
+from ..stores.encoders import check_encoder
+from ..stores.protected.spaces import encoder_of, latent_format_of, told
 from .common.sockets import IndexSocket
 from .host.index_folder import (
     DEFAULT_NAME,
@@ -14,6 +17,7 @@ from .host.index_folder import (
     open_index,
 )
 from .host.messages import show
+from .host.networks.vae_fingerprint import known_fingerprint
 from .host.schema import schema_extras
 
 
@@ -34,6 +38,12 @@ class DiversityProtectedIndex(io.ComfyNode):
                     "name",
                     default=DEFAULT_NAME,
                     tooltip="A name, not a path: a folder in models/diversity_indexes.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The VAE of the model: an index that was built with another one is refused. Without it the "
+                    "node says that this was not checked.",
                 ),
             ],
             outputs=[
@@ -58,18 +68,30 @@ class DiversityProtectedIndex(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, name: str | None) -> str:
+    def fingerprint_inputs(cls, name: str | None, **_: Any) -> str:
         """Changes exactly when the index does; what comes along a wire is None here."""
         return fingerprint_of_all() if name is None else fingerprint(name)
 
     @classmethod
-    def execute(cls, name: str) -> io.NodeOutput:
+    def execute(cls, name: str, vae: Any = None) -> io.NodeOutput:
         """Open it.
 
         Raises:
-            ValueError: the name is not fit, there is no such index, or it is damaged or of another version.
+            ValueError: the name is not fit, there is no such index, or it is damaged, of another version or of another
+                VAE.
         """
         index = open_index(name)
+        held, given = encoder_of(index.space), known_fingerprint(vae)
+        check_encoder(
+            f"The protected index '{name}'",
+            held,
+            given,
+            "It would protect nothing here. Build an index with this VAE, or wire the one that it was built with.",
+        )
         shape = " x ".join(map(str, index.shape))
-        show(cls.hidden.unique_id, f"{len(index):,} pictures are protected: {told(index.space)} of {shape}.")
+        sentences = [f"{len(index):,} pictures are protected: {told(index.space)} of {shape}."]
+        if latent_format_of(index.space) and not (held and given):
+            unknown = "wire the model's VAE here" if held else "the index does not say which one it was built with"
+            sentences.append(f"It was not checked that the model's VAE is the index's: {unknown}.")
+        show(cls.hidden.unique_id, " ".join(sentences))
         return io.NodeOutput(index, len(index))

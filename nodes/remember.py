@@ -20,6 +20,7 @@ from .host.conditioning import encoded_prompt
 from .host.encoders import picture_features, picture_spaces
 from .host.latents import alikeness_of_neighbours, check_finished, plain_latents
 from .host.messages import logger, show
+from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name
 from .host.schema import advanced, schema_extras
 from .memory_bank import DEFAULT_NAME
@@ -98,6 +99,12 @@ class DiversityRemember(io.ComfyNode):
                     tooltip="The prompt as the model sees it. Remembered, it tells Vendi Guidance which prompts mean "
                     "much the same.",
                 ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The VAE of the model. Its fingerprint is remembered, and latents of another one are "
+                    "refused from then on.",
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent", tooltip="The samples, unchanged."),
@@ -138,6 +145,7 @@ class DiversityRemember(io.ComfyNode):
         features: str = NO_FEATURES,
         clip_vision: Any = None,
         conditioning: Any = None,
+        vae: Any = None,
     ) -> io.NodeOutput:
         """Remember the samples.
 
@@ -154,6 +162,7 @@ class DiversityRemember(io.ComfyNode):
             "latent_format": latent_format_name(model),
             "prompts": prompt,
             "seeds": seed,
+            "encoder": known_fingerprint(vae),
             "thumbnails": None if images is None else _thumbnails(images, len(latents)),
         }
         if features != NO_FEATURES:

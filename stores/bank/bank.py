@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..encoders import check_encoder
 from ..files import validate_bank_name
 from .append import AppendResult, append_entries
 from .database import BankDatabase
@@ -169,6 +170,7 @@ class MemoryBank:
         seeds: int | Sequence[int | None] | None = None,
         thumbnails: Tensor | None = None,
         features: Mapping[str, Tensor] | None = None,
+        encoder: str = "",
     ) -> AppendResult:
         """Remember a batch; arguments as in ``prepare_entries``.
 
@@ -176,6 +178,7 @@ class MemoryBank:
 
         Raises:
             LatentFormatError: the bank holds latents of another format.
+            EncoderError: the bank holds latents of another VAE.
             BankWriteError: the batch could not be stored; the bank keeps what it had.
             ValueError: the batch is not fit to be remembered.
         """
@@ -186,6 +189,7 @@ class MemoryBank:
             seeds=seeds,
             thumbnails=thumbnails,
             features=features,
+            encoder=encoder,
         )
         if not batch:
             return AppendResult(0, 0, 0, 0, self.revision, ())
@@ -195,6 +199,9 @@ class MemoryBank:
                 self._database.shard_folder.mkdir(parents=True, exist_ok=True)
             with self._database.writing() as transaction:
                 check_latent_format(self.name, transaction.latent_format(), latent_format, remembering=True)
+                check_encoder(
+                    f"The bank '{self.name}'", transaction.encoder(), encoder, "Use another bank for this one."
+                )
                 return append_entries(transaction, batch, self.capacity, written)
         except BaseException:
             # What cannot be swept now is ignored by readers and swept by the next vacuum.

@@ -31,7 +31,7 @@ SCHEMA = (
     """CREATE TABLE entries (
         position INTEGER PRIMARY KEY, id TEXT NOT NULL, latent_format TEXT NOT NULL, shape TEXT NOT NULL,
         prompt TEXT, seed TEXT, created TEXT NOT NULL, added INTEGER NOT NULL, removed INTEGER,
-        lost INTEGER NOT NULL DEFAULT 0)""",
+        lost INTEGER NOT NULL DEFAULT 0, encoder TEXT NOT NULL DEFAULT '')""",
     "CREATE UNIQUE INDEX living ON entries (id) WHERE removed IS NULL",
     """CREATE TABLE parts (
         position INTEGER NOT NULL, name TEXT NOT NULL, shard TEXT NOT NULL, row INTEGER NOT NULL,

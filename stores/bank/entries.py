@@ -30,6 +30,7 @@ class BankEntry:
         seed: the sampler's seed, where known.
         created: when it was remembered, ISO 8601 in UTC.
         revision: the bank's revision that added it.
+        encoder: fingerprint of the VAE that decodes it; "" where it is not known.
     """
 
     id: str
@@ -39,6 +40,7 @@ class BankEntry:
     seed: int | None
     created: str
     revision: int
+    encoder: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,7 @@ class NewEntry:
     prompt: str | None
     seed: int | None
     parts: dict[str, Tensor]
+    encoder: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,6 +75,7 @@ def prepare_entries(
     seeds: int | Sequence[int | None] | None = None,
     thumbnails: Tensor | None = None,
     features: Mapping[str, Tensor] | None = None,
+    encoder: str = "",
 ) -> list[NewEntry]:
     """Check a batch and turn it into entries, one a latent and in their order, with tensors of their own.
 
@@ -82,6 +86,7 @@ def prepare_entries(
         seeds: one for all or one each.
         thumbnails: shape (B, H, W, 3), uint8.
         features: by space, shape (B, ...); fp16 stays fp16, everything else becomes float32.
+        encoder: fingerprint of the VAE that decodes them; "" where it is not known.
 
     Raises:
         ValueError: shapes or counts do not fit together, or a value is NaN, infinite or beyond fp16.
@@ -103,7 +108,7 @@ def prepare_entries(
             parts[name] = _finite(values[place], dtype, f"Row {place} of {name}")
         # Half of a surrogate pair can come in through JSON, but is no text that a database takes.
         prompt = None if prompt is None else prompt.encode(errors="replace").decode()
-        entries.append(NewEntry(content_id(parts[LATENTS], latent_format), latent_format, prompt, seed, parts))
+        entries.append(NewEntry(content_id(parts[LATENTS], latent_format), latent_format, prompt, seed, parts, encoder))
     return entries
 
 

@@ -36,20 +36,21 @@ class FlawError(ValueError):
 
 
 def read_entry(row: Sequence[Any]) -> BankEntry:
-    """The entry of a row (id, latent_format, shape, prompt, seed, created, added).
+    """The entry of a row (id, latent_format, shape, prompt, seed, created, added, encoder).
 
     Raises:
         FlawError: it is none.
     """
-    identity, latent_format, shape, prompt, seed, created, added = row
+    identity, latent_format, shape, prompt, seed, created, added, encoder = row
     _require(isinstance(identity, str) and ID.fullmatch(identity), "its identity is none")
     _require(isinstance(latent_format, str) and latent_format, "its latent format is no text")
     _require(prompt is None or isinstance(prompt, str), "its prompt is no text")
     _require(seed is None or (isinstance(seed, str) and re.fullmatch("-?[0-9]{1,20}", seed)), "its seed is no number")
     _require(isinstance(created, str), "its time is no text")
     _require(isinstance(added, int), "its revision is no number")
+    _require(isinstance(encoder, str) and re.fullmatch("[0-9a-f]{0,64}", encoder), "its VAE has no fingerprint")
     number = None if seed is None else int(seed)
-    return BankEntry(identity, latent_format, read_shape(shape), prompt, number, created, added)
+    return BankEntry(identity, latent_format, read_shape(shape), prompt, number, created, added, encoder)
 
 
 def read_part(name: Any, row: Any, shape: Any, dtype: Any, shard: Shard | None) -> StoredRow:

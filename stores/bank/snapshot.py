@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..encoders import check_encoder
 from .entries import (
     FEATURES,
     LATENTS,
@@ -97,6 +98,11 @@ class BankSnapshot:
     def latent_format(self) -> str | None:
         """The one format of all entries, None while there are none."""
         return self.entries[0].latent_format if self.entries else None
+
+    @property
+    def encoder(self) -> str:
+        """Fingerprint of the VAE that decodes the entries, "" where it is known of none."""
+        return next((entry.encoder for entry in self.entries if entry.encoder), "")
 
     @property
     def digest(self) -> str:
@@ -195,6 +201,7 @@ class BankSnapshot:
         seeds: int | Sequence[int | None] | None = None,
         thumbnails: Tensor | None = None,
         features: Mapping[str, Tensor] | None = None,
+        encoder: str = "",
     ) -> BankSnapshot:
         """Return a snapshot that also holds this batch, in memory only; arguments as in ``prepare_entries``.
 
@@ -203,6 +210,7 @@ class BankSnapshot:
 
         Raises:
             LatentFormatError: the entries have another latent format.
+            EncoderError: the entries are of another VAE.
             ValueError: the batch is not fit to be remembered.
         """
         batch = prepare_entries(
@@ -212,8 +220,10 @@ class BankSnapshot:
             seeds=seeds,
             thumbnails=thumbnails,
             features=features,
+            encoder=encoder,
         )
         check_latent_format(self.name, self.latent_format, latent_format, remembering=True)
+        check_encoder(f"The bank '{self.name}'", self.encoder, encoder, "Use another bank for this one.")
         revision, created = self.revision + 1, now()
         entries = {entry.id: entry for entry in self.entries}
         parts = {entry.id: dict(known) for entry, known in zip(self.entries, self.parts, strict=True)}
@@ -241,7 +251,7 @@ class BankSnapshot:
 
 def described(new: NewEntry, created: str, revision: int) -> BankEntry:
     """The entry that a new picture becomes when it is added at ``revision``."""
-    return BankEntry(new.id, new.latent_format, new.shape, new.prompt, new.seed, created, revision)
+    return BankEntry(new.id, new.latent_format, new.shape, new.prompt, new.seed, created, revision, new.encoder)
 
 
 def check_latent_format(name: str, held: str | None, given: str, *, remembering: bool = False) -> None:

@@ -80,6 +80,12 @@ class BankTransaction:
         row = self.connection.execute("SELECT latent_format FROM entries WHERE removed IS NULL LIMIT 1").fetchone()
         return row[0] if row else None
 
+    def encoder(self) -> str:
+        """Fingerprint of the VAE of the newest revision's entries, "" where it is known of none."""
+        query = "SELECT encoder FROM entries WHERE removed IS NULL AND encoder != '' LIMIT 1"
+        row = self.connection.execute(query).fetchone()
+        return str(row[0]) if row else ""
+
     def part_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of the parts of this name in the newest revision, judged by one of them; None where there are none."""
         query = (
@@ -138,7 +144,7 @@ class BankTransaction:
         entries: dict[int, BankEntry] = {}
         parts: dict[int, dict[str, StoredRow]] = {}
         flaws: list[Flaw] = []
-        columns = "position, id, latent_format, shape, prompt, seed, created, added"
+        columns = "position, id, latent_format, shape, prompt, seed, created, added, encoder"
         for position, *row in self.connection.execute(
             f"SELECT {columns} FROM entries WHERE {condition} ORDER BY position", values
         ):
@@ -176,8 +182,18 @@ class BankTransaction:
         # Seeds reach 2^64 - 1, integers of SQLite only 2^63 - 1: seeds are kept as text.
         seed = None if entry.seed is None else str(entry.seed)
         cursor = self.connection.execute(
-            "INSERT INTO entries (id, latent_format, shape, prompt, seed, created, added) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (entry.id, entry.latent_format, shape_text(entry.shape), entry.prompt, seed, created, revision),
+            "INSERT INTO entries (id, latent_format, shape, prompt, seed, created, added, encoder) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                entry.id,
+                entry.latent_format,
+                shape_text(entry.shape),
+                entry.prompt,
+                seed,
+                created,
+                revision,
+                entry.encoder,
+            ),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid

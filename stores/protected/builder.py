@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..encoders import check_encoder
 from ..files import UNFINISHED_SUFFIX, is_digest, is_plain_folder, remove_own, require_storable
 from .errors import IndexSpaceError, damaged, translate_write_errors
 from .key_index import JoinResult, KeyIndex
@@ -38,6 +39,7 @@ from .rows import (
 from .search.filter_file import SUFFIX as FILTER_SUFFIX
 from .search.filter_file import write_filter
 from .search.projection_filter import ProjectionFilter
+from .spaces import encoder_of, latent_format_of, told
 from .staging import BuildSpec, Staging, rechunk
 
 SHARD_BYTES = 64 * 2**20
@@ -227,10 +229,17 @@ class IndexBuilder:
             self._held_keys.add(labels)
 
     def _check(self, space: str, shape: tuple[int, ...]) -> None:
+        if latent_format_of(self._spec.space) == latent_format_of(space) != "":
+            check_encoder(
+                f"The index in {self.folder}",
+                encoder_of(self._spec.space),
+                encoder_of(space),
+                "Choose another folder for the latents of this one.",
+            )
         if (self._spec.space, self._spec.shape) != (space, shape):
             raise IndexSpaceError(
-                f"The index in {self.folder} holds {self._spec.space} of shape {self._spec.shape}, these are "
-                f"{space} of shape {shape}: choose another folder for them."
+                f"The index in {self.folder} holds {told(self._spec.space)} of shape {self._spec.shape}, these are "
+                f"{told(space)} of shape {shape}: choose another folder for them."
             )
 
     def _untouched(self) -> list[IndexShard]:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 LATENT_PREFIX = "latent:"
 FEATURE_PREFIX = "features:"
+ENCODER_MARK = "@"
 
 
-def latent_space(latent_format: str) -> str:
-    """The space of raw VAE latents of a format such as "SD3"."""
-    return LATENT_PREFIX + latent_format
+def latent_space(latent_format: str, encoder: str = "") -> str:
+    """The space of raw VAE latents.
+
+    Args:
+        latent_format: its name, such as "SD3".
+        encoder: fingerprint of the VAE that makes them; "" where it is not known.
+    """
+    return LATENT_PREFIX + latent_format + (ENCODER_MARK + encoder if encoder else "")
+
+
+def latent_format_of(space: str) -> str:
+    """The latent format of a space of latents, "" for any other."""
+    return space.removeprefix(LATENT_PREFIX).partition(ENCODER_MARK)[0] if space.startswith(LATENT_PREFIX) else ""
+
+
+def encoder_of(space: str) -> str:
+    """Fingerprint of the VAE that makes the latents of a space, "" where it is not known."""
+    return space.partition(ENCODER_MARK)[2] if space.startswith(LATENT_PREFIX) else ""
 
 
 def feature_space(tag: str) -> str:
@@ -19,5 +35,6 @@ def feature_space(tag: str) -> str:
 def told(space: str) -> str:
     """The space in words, such as "SD3 latents"."""
     if space.startswith(LATENT_PREFIX):
-        return f"{space.removeprefix(LATENT_PREFIX)} latents"
+        made_by = f" of the VAE {encoder_of(space)}" if encoder_of(space) else ""
+        return f"{latent_format_of(space)} latents{made_by}"
     return f"features of {space.removeprefix(FEATURE_PREFIX)}"

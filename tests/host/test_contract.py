@@ -54,7 +54,7 @@ def test_a_plain_run(client: HostClient) -> None:
     record = record_of(client, seed=7)
     assert record["batch_size"] == 2
     assert record["latent_shape"] == [16, 8, 8]
-    assert record["latent_format"] == "SD3"
+    assert record["latent_format"] == "SD3Emoji"
     assert record["seed"] == 7
     assert record["half"] == pytest.approx(0.75)  # shift 3
     assert record["one_in_model_space"] == pytest.approx((1 - SHIFT) * SCALE)

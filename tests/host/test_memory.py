@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 import torch
 from diversity_guidance.stores.bank.bank import MemoryBank
 from support.graphs import Drawing, Graph, Node, latents_of, pictures_of
-from support.host_client import HostClient, Run
+from support.host_client import HostClient, Run, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
 
@@ -139,7 +140,7 @@ def test_capacity_thumbnails_prompt_and_seed(server: HostServer, client: HostCli
     snapshot = MemoryBank(server.base / "user" / "diversity_banks", "two at most").snapshot()
     assert len(snapshot) == 2
     assert {(entry.prompt, entry.seed, entry.latent_format) for entry in snapshot.entries} == {
-        ("woman running", 2**63 - 1, "SD3")
+        ("woman running", 2**63 - 1, "SD3Emoji")
     }
     thumbnails = snapshot.thumbnails([entry.id for entry in snapshot.entries])
     assert [thumbnail.shape for thumbnail in thumbnails.values()] == [(64, 64, 3)] * 2
@@ -196,3 +197,27 @@ def test_pictures_of_another_size_are_left_out_and_counted(client: HostClient) -
     run = client.run(large.prompt)
     assert torch.equal(*(latents_of(client, run, node) for node in saved))
     assert "2 references of another picture size were left out" in run.outputs[shown.id]["text"][0]
+
+
+def test_a_revision_of_another_bank_of_the_same_name_is_refused(client: HostClient) -> None:
+    """The digest goes along in the saved workflow; a recipient's own bank of that name has other content."""
+    graph = Drawing()
+    vae = graph.demo[2]
+    graph.add("DiversityRemember", samples=graph.sample(batch=1), model=graph.demo, name="shared", vae=vae)
+    client.run(graph.prompt)
+    reading = Drawing()
+    bank = reading.add("DiversityMemoryBank", name="shared", revision=1)
+    saved = reading.pictures(reading.sample(reading.repel(bank=bank), batch=1))
+    workflow = {"nodes": [{"type": "DiversityMemoryBank", "widgets_values": ["shared", -1]}, {"type": "other"}]}
+    run = client.wait(client.queue(reading.prompt, {"extra_pnginfo": {"workflow": workflow}}))
+    info = client.picture_file(run.outputs[saved.id]["images"][0]).info
+    digest = json.loads(info["diversity_banks"])["shared"]["digest"]
+    assert json.loads(info["workflow"])["nodes"][0]["widgets_values"] == ["shared", -1, digest]
+    for given, refused in ((digest, False), ("", False), ("0" * 64, True)):
+        again = Drawing()
+        again.add("PreviewAny", source=again.add("DiversityMemoryBank", name="shared", revision=1, digest=given)[1])
+        if refused:
+            with pytest.raises(RunFailed, match="another bank of that name"):
+                client.run(again.prompt)
+        else:
+            client.run(again.prompt)

@@ -66,3 +66,10 @@ def test_an_inpainting_mask_shaped_by_it(other_server: HostServer) -> None:
     old, new = (latents_of(other_server.client, run, node) for node in saved)
     assert torch.allclose(new[..., 5:], old[..., 5:], atol=1e-5)
     assert not torch.allclose(new[..., :3], old[..., :3], atol=0.1)
+
+
+def test_stores_are_no_models_to_the_host(server: HostServer, other_server: HostServer) -> None:
+    """Wherever they are configured: the model library would list every shard."""
+    for host in (server, other_server):
+        for path in ("/models", "/experiment/models"):
+            assert "checkpoints" in (answer := host.client.get(path).text) and "diversity" not in answer

@@ -347,3 +347,19 @@ def test_it_is_there_in_other_hosts(other_server: HostServer) -> None:
     kept_away = to_model_space(latents_of(client, run, saved)).double().flatten(1)
     assert float(torch.cdist(kept_away, protected).min()) >= RADIUS * (1 - 1e-6)
     assert math.isfinite(float(kept_away.sum()))
+
+
+def test_an_index_of_another_vae_is_refused_and_an_unchecked_one_told(client: HostClient, server: HostServer) -> None:
+    folder = server.base / "models/diversity_indexes"
+    for name, encoder in (("of another vae", "0" * 16), ("of no known vae", "")):
+        built(folder / name, torch.zeros(1, 16, 8, 8), latent_space("SD3Emoji", encoder), ["one.png"])
+    graph = Drawing()
+    graph.add("PreviewAny", source=graph.add("DiversityProtectedIndex", name="of another vae", vae=graph.demo[2])[1])
+    with pytest.raises(RunFailed, match=r"made by another VAE .*would protect nothing"):
+        client.run(graph.prompt)
+    for name, why in (("of another vae", "wire the model's VAE here"), ("of no known vae", "does not say which one")):
+        graph = Drawing()
+        index = graph.add("DiversityProtectedIndex", name=name)
+        graph.add("PreviewAny", source=index[1])
+        texts = [text for node, text in listen(client, graph.prompt).texts if node == index.id]
+        assert len(texts) == 1 and why in texts[0]

@@ -52,7 +52,7 @@ def protect_what_is_drawn(server: HostServer, client: HostClient, name: str) -> 
         graph = Drawing()
         saved = graph.latents(graph.sample())
         latents = latents_of(client, client.run(graph.prompt), saved)
-        built(folder, latents + 0.5, latent_space("SD3"), ["one.png", "two.png"])
+        built(folder, latents + 0.5, latent_space("SD3Emoji"), ["one.png", "two.png"])
     return ProtectedIndex.open(folder)
 
 
@@ -164,12 +164,12 @@ def test_what_does_not_fit_costs_its_part_of_the_report_only(server: HostServer,
     folder = server.base / "models" / "diversity_indexes"
     made = protect_what_is_drawn(server, client, "fits").sample(2)
     built(folder / "another format", torch.zeros(2, 4, 8, 8), latent_space("SD15"))
-    built(folder / "another size, reported", torch.zeros(2, 16, 8, 12), latent_space("SD3"))
-    built(folder / "emptied", made, latent_space("SD3"))
+    built(folder / "another size, reported", torch.zeros(2, 16, 8, 12), latent_space("SD3Emoji"))
+    built(folder / "emptied", made, latent_space("SD3Emoji"))
     with IndexBuilder.opened(folder / "emptied") as builder:
         builder.remove([0, 1])
         builder.finish()
-    built(folder / "damaged, reported", made, latent_space("SD3"))
+    built(folder / "damaged, reported", made, latent_space("SD3Emoji"))
     (rows,) = (folder / "damaged, reported" / "shards").glob("*.f16")
     rows.write_bytes(bytes(rows.stat().st_size))
     graph = Reporting()

@@ -40,7 +40,7 @@ def in_host(client: HostClient, cfg: float, **settings: Any) -> tuple[Tensor, Te
 def in_pipeline(model: EmbeddedModel, cfg: float, avoided: Tensor, **settings: Any) -> Tensor:
     interval = SigmaInterval(low=sigma_at_percent(0.875))
     chosen = RepellencySettings(**{"radius": 1.0, "relaxation": 0.0, "interval": interval, **settings})
-    guidance = SparseRepellency(chosen, [Pictures(avoided, "SD3", "avoid")])
+    guidance = SparseRepellency(chosen, [Pictures(avoided, "SD3Emoji", "avoid")])
     return model.sample([PROMPT] * BATCH, SEED, steps=STEPS, cfg=cfg, guidance=guidance)
 
 

@@ -27,3 +27,11 @@ def vae_fingerprint(vae: Any) -> str:
     if network not in _known:
         _known[network] = encoder_fingerprint(network.state_dict())
     return _known[network]
+
+
+def known_fingerprint(vae: Any) -> str:
+    """The fingerprint of a VAE, "" where it has none to tell, such as one without weights."""
+    try:
+        return "" if vae is None else vae_fingerprint(vae)
+    except ValueError:
+        return ""
