@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -102,7 +104,8 @@ class Contained(Guidance):
         if self._failed:
             return otherwise
         try:
-            return action()
+            with self._timed():
+                return action()
         except self._always_raised:
             raise
         except Exception as error:
@@ -138,17 +141,25 @@ class Contained(Guidance):
         """Try again with smaller chunks while memory runs out."""
         for divisor in CHUNK_DIVISORS[:-1]:
             try:
-                with smaller_chunks(divisor):
+                with smaller_chunks(divisor), self._timed():
                     return action()
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             self._free_memory()
-        with smaller_chunks(CHUNK_DIVISORS[-1]):
+        with smaller_chunks(CHUNK_DIVISORS[-1]), self._timed():
             return action()
 
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.trace.seconds += time.perf_counter() - start
+
     def _give_up(self, what: str, error: Exception) -> None:
-        self._failed = True
+        self._failed = self.trace.failed = True
         logger.error("Guidance %s: the run goes on without it.", what, exc_info=error)
         reason = str(error).strip().splitlines()
         told = type(error).__name__ + (f": {reason[0]}" if reason else "")

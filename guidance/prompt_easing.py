@@ -112,6 +112,7 @@ class PromptEasing(Guidance):
     def finish(self, samples: Tensor) -> Tensor:
         """Close the trace: what the easing cost."""
         self._trace.finished = True
+        self._trace.extra_evaluations = self._evaluated
         if self._evaluated:
             self._trace.notes.append(f"{self._evaluated} of {self._steps} steps evaluated the model twice.")
         return samples

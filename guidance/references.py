@@ -276,4 +276,4 @@ def why_none(batch_size: int, in_batch: bool, notes: Sequence[str]) -> str:
         return "no reference fits this run"
     if in_batch:
         return "a batch of one has nothing to keep away from: wire a Memory Bank, or sample more images at once"
-    return "there are no references, and in_batch is off"
+    return "no bank, and only the bank counts"

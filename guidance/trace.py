@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+VERDICT = 60
+"""Most characters of a verdict: what the narrowest rendering of a node shows whole."""
+
+
+def listed(what: str, samples: Sequence[int]) -> str:
+    """A verdict that names images by their numbers, or counts them where they are too many to name."""
+    *others, last = map(str, samples)
+    told = f"{what}: images {', '.join(others)} and {last}" if others else f"{what}: image {last}"
+    return told if len(told) <= VERDICT else f"{what}: {len(samples)} images"
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,10 @@ class MethodRecord(Protocol):
         """For the face of a node."""
         ...
 
+    def not_outside(self) -> Sequence[int]:
+        """Samples that were compared and ended inside a shield."""
+        ...
+
 
 @dataclass
 class Trace:
@@ -109,6 +124,9 @@ class Trace:
         records: what methods tell of the run beside their steps.
         inactive: why the method does not act in this run, as the end of a sentence; "" where it may.
         not_finite: final samples that hold NaN or infinity.
+        failed: whether an error of the method's own ended it.
+        seconds: time spent in the method, further evaluations of the model included.
+        extra_evaluations: further evaluations of the model that the method asked for.
     """
 
     steps: list[StepRecord] = field(default_factory=list)
@@ -119,6 +137,9 @@ class Trace:
     records: list[MethodRecord] = field(default_factory=list)
     inactive: str = ""
     not_finite: list[int] = field(default_factory=list)
+    failed: bool = False
+    seconds: float = 0.0
+    extra_evaluations: int = 0
 
     @classmethod
     def joined(cls, traces: Sequence[Trace]) -> Trace:
@@ -131,6 +152,9 @@ class Trace:
             joined.final_nearest += trace.final_nearest
             joined.records += trace.records
             joined.not_finite = sorted({*joined.not_finite, *trace.not_finite})
+            joined.failed |= trace.failed
+            joined.seconds += trace.seconds
+            joined.extra_evaluations += trace.extra_evaluations
         joined.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
         return joined
 
@@ -144,6 +168,41 @@ class Trace:
                         seen = closest.get(contact.reference, contact.distance)
                         closest[contact.reference] = min(seen, contact.distance)
         return [Contact(name, distance) for name, distance in sorted(closest.items(), key=lambda item: item[1])]
+
+    def verdict(self) -> str:
+        """The first line on a node, at most ``VERDICT`` characters: what was done, missed or why nothing was done."""
+        inside = {violation.sample for violation in self.violations}
+        if inside := sorted(inside.union(*(record.not_outside() for record in self.records))):
+            return listed("NOT outside", inside)
+        if self.failed:
+            return "Stopped by an error of its own, see below"
+        if self.not_finite:
+            return listed("NaN or infinity from the model", self.not_finite)
+        return self._moved() or f"Did nothing: {self._why_nothing()}"
+
+    def details(self) -> str:
+        """What stands below the verdict: sentences on what was done, and what it cost."""
+        cost = f"It took {self.seconds:.2g} s"
+        if self.extra_evaluations:
+            cost += f" and {self.extra_evaluations} further evaluations of the model"
+        return f"{self.summary()} {cost}."
+
+    def _moved(self) -> str:
+        """Half of the verdict: how many images were moved; "" where none was."""
+        moved = [step for step in self.steps if step.active_share > 0]
+        samples = {record.sample for step in moved for record in step.samples if record.correction > 0}
+        if not samples:
+            return ""
+        return f"Moved {len(samples)} of {len(moved[0].samples)} images in {len(moved)} of {len(self.steps)} steps"
+
+    def _why_nothing(self) -> str:
+        if any(step.radius > 0 for step in self.steps):
+            return "all images were far enough apart"
+        if self.steps:
+            return "no image called for it"
+        # The advice behind a reason stands in the details.
+        reason = re.split(r"[:,(]", self.inactive)[0].strip()
+        return reason if reason and len(reason) <= VERDICT - len("Did nothing: ") else "see the reason below"
 
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""

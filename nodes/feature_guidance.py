@@ -22,10 +22,11 @@ from .common.sockets import CentroidSocket
 from .common.steering import (
     check_numbers,
     interval_inputs,
+    left_alone,
     steered,
+    steered_output,
     steered_outputs,
 )
-from .common.traces import RunTraces
 from .host.layers import readable_network, with_feature_hooks
 from .host.sampling import latent_format_name
 from .host.schema import schema_extras
@@ -87,6 +88,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
             **schema_extras(
+                has_intermediate_output=True,
                 search_aliases=[
                     "variety",
                     "variation",
@@ -96,7 +98,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     "features",
                     "centroid",
                     "diversity",
-                ]
+                ],
             ),
         )
 
@@ -132,10 +134,10 @@ class DiversityFeatureGuidance(io.ComfyNode):
             if given is not None:
                 given.check_model(fingerprint, latent_format_name(model))
         if FeatureGuidance(settings, weights, centroid, reference).is_off:
-            return io.NodeOutput(model, RunTraces())
+            return left_alone(model, "strength is 0, or no layer counts", cls.hidden.unique_id)
 
         def make(interval: SigmaInterval) -> FeatureGuidance:
             return FeatureGuidance(replace(settings, interval=interval), weights, centroid, reference)
 
         patched, traces = steered(model, make, start_percent, end_percent, FeatureGuidance.name, cls.hidden.unique_id)
-        return io.NodeOutput(with_feature_hooks(patched), traces)
+        return steered_output(with_feature_hooks(patched), traces)

@@ -21,13 +21,13 @@ from .common.steering import (
     check_numbers,
     interval_inputs,
     keep_apart_input,
+    left_alone,
     steered,
+    steered_output,
     steered_outputs,
     strength_input,
 )
-from .common.traces import RunTraces
 from .host.latents import plain_latents
-from .host.messages import show
 from .host.sampling import latent_format_name
 from .host.schema import schema_extras
 
@@ -84,6 +84,7 @@ class DiversitySparseRepellency(io.ComfyNode):
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
             **schema_extras(
+                has_intermediate_output=True,
                 search_aliases=[
                     "same face",
                     "same picture",
@@ -99,7 +100,7 @@ class DiversitySparseRepellency(io.ComfyNode):
                     "spell",
                     "shielded diffusion",
                     "diversity",
-                ]
+                ],
             ),
         )
 
@@ -140,16 +141,17 @@ class DiversitySparseRepellency(io.ComfyNode):
         indexes = [] if protected is None else [protected]
         for index in indexes:
             check_latent_space(index, latent_format_name(model))
-        if is_off and indexes:
-            show(cls.hidden.unique_id, "Nothing is protected: radius or strength is 0.")
-        if is_off or not (sources or indexes or in_batch):
-            return io.NodeOutput(model, RunTraces())
+        if is_off:
+            why = "strength or radius is 0" + (", nothing is protected" if indexes else "")
+            return left_alone(model, why, cls.hidden.unique_id)
+        if not (sources or indexes or in_batch):
+            return left_alone(model, "no bank, and only the bank counts", cls.hidden.unique_id)
 
         def make(interval: SigmaInterval) -> SparseRepellency:
             settings, distilled = (replace(kind, interval=interval) for kind in kinds)
             return SparseRepellency(settings, sources, indexes, distilled)
 
-        return io.NodeOutput(
+        return steered_output(
             *steered(
                 model,
                 make,

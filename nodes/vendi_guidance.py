@@ -22,12 +22,13 @@ from .common.steering import (
     check_numbers,
     interval_inputs,
     keep_apart_input,
+    left_alone,
     steered,
+    steered_output,
     steered_outputs,
     strength_input,
     unlimited,
 )
-from .common.traces import RunTraces
 from .host.conditioning import encoded_prompt
 from .host.encoders import (
     LATENTS,
@@ -98,6 +99,7 @@ class DiversityVendiGuidance(io.ComfyNode):
             # Two equal nodes must not share one record of what they did.
             not_idempotent=True,
             **schema_extras(
+                has_intermediate_output=True,
                 search_aliases=[
                     "same face",
                     "same picture",
@@ -113,7 +115,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                     "vendi score",
                     "sparke",
                     "diversity",
-                ]
+                ],
             ),
         )
 
@@ -154,9 +156,10 @@ class DiversityVendiGuidance(io.ComfyNode):
         if bank is not None:
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
             bank = bank if len(bank) else None
-        in_batch = any(settings.in_batch for settings in kinds)
-        if all(settings.is_off for settings in kinds) or (bank is None and exemplars is None and not in_batch):
-            return io.NodeOutput(model, RunTraces())
+        if all(settings.is_off for settings in kinds):
+            return left_alone(model, "strength is 0", cls.hidden.unique_id)
+        if bank is None and exemplars is None and not any(settings.in_batch for settings in kinds):
+            return left_alone(model, "no bank, and only the bank counts", cls.hidden.unique_id)
         make_features = choose_features(features, model, HostNetworks(vae, clip_vision))
         drawn_from = prompt if conditioning is None else encoded_prompt(conditioning)
 
@@ -165,7 +168,7 @@ class DiversityVendiGuidance(io.ComfyNode):
             settings, distilled = (kind if preset == PAPER else replace(kind, interval=interval) for kind in kinds)
             return VendiGuidance(settings, bank, exemplars, make_features, drawn_from, distilled)
 
-        return io.NodeOutput(
+        return steered_output(
             *steered(model, make, start_percent, end_percent, VendiGuidance.name, cls.hidden.unique_id)
         )
 

@@ -20,6 +20,10 @@ class FeatureTrace(Trace):
     evaluations: int = 0
     coordinates: list[float] = field(default_factory=list)
 
+    def _moved(self) -> str:
+        moved = [step for step in self.steps if step.active_share > 0]
+        return f"Steered {len(moved[0].samples)} images in {len(moved)} of {self.evaluations} steps" if moved else ""
+
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
         if not self.evaluations:

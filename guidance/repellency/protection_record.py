@@ -80,6 +80,10 @@ class ProtectionRecord:
         """The largest radius of a shield, in the model's latent space; masks make some samples' smaller."""
         return max((picture.radius for picture in self.pictures), default=0.0)
 
+    def not_outside(self) -> list[int]:
+        """Samples that were compared and ended inside a shield."""
+        return [picture.sample for picture in self.pictures if picture.radius > 0 and not picture.outside]
+
     def sentence(self) -> str:
         """For the face of a node: nearest before and after, whether all are outside, and if not, which are not."""
         compared = [picture for picture in self.pictures if picture.radius > 0]

@@ -14,7 +14,7 @@ from ...guidance.base import Guidance
 from ...guidance.limits import SigmaInterval
 from ...guidance.trace import Trace
 from ..host.active_run import PercentToSigma
-from ..host.messages import logger, show
+from ..host.messages import VERDICT, logger, show, tell
 from ..host.sampling import guided, sigma_interval
 from .sockets import TraceSocket
 from .traces import RunTraces
@@ -144,12 +144,31 @@ def steered(
 
     def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
         traces.record(latents, latent_format, trace)
-        told = trace.summary()
-        logger.info("%s (node %s): %s", name, node_id, told)
-        show(node_id, told)
+        traces.shown.update(text=trace.verdict(), details=trace.details())
+        logger.info("%s (node %s): %s. %s", name, node_id, traces.shown["text"], traces.shown["details"])
+        tell(node_id, traces.shown)
 
     def warn(text: str) -> None:
         logger.warning("%s (node %s): %s", name, node_id, text)
         show(node_id, text)
 
     return guided(model, make_for_run, report, warn=warn, protects=protects), traces
+
+
+def steered_output(model: Any, traces: RunTraces) -> io.NodeOutput:
+    """What a guidance node returns: the guided MODEL, its record, and what the node shows of it."""
+    return io.NodeOutput(model, traces, ui={VERDICT: [traces.shown]})
+
+
+def left_alone(model: Any, why: str, node_id: str | None) -> io.NodeOutput:
+    """The very model that came in, and why.
+
+    Args:
+        model: the MODEL.
+        why: as the end of a sentence.
+        node_id: the node to write on.
+    """
+    traces = RunTraces()
+    traces.shown.update(text=f"Did nothing: {why}", details="The model goes on as it came.")
+    show(node_id, traces.shown["text"])
+    return steered_output(model, traces)

@@ -22,6 +22,9 @@ class RunTraces:
     reads depends on its inputs alone.
     """
 
+    shown: dict[str, str] = field(default_factory=dict)
+    """What the node shows of the last run; the host keeps this very object with the node's output, and sends it again
+    when the node is not run anew."""
     _runs: deque[tuple[tuple[str, ...], Trace]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT), repr=False)
 
     def record(self, latents: Tensor, latent_format: str, trace: Trace) -> None:

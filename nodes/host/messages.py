@@ -7,6 +7,9 @@ import logging
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
+VERDICT = "verdict"
+"""Under which name a node's ``ui`` holds what it did: a list of one {"text", "details"}."""
+
 logger = logging.getLogger("diversity_guidance")
 
 
@@ -15,6 +18,21 @@ def show(node_id: str | None, text: str) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
+
+
+def tell(node_id: str | None, verdict: dict[str, str]) -> None:
+    """Show a verdict on a node that has run already: at once, and kept by the editor like what output nodes show.
+
+    Args:
+        node_id: the node.
+        verdict: "text" and "details".
+    """
+    show(node_id, f"{verdict['text']}\n{verdict['details']}")
+    server, context = getattr(PromptServer, "instance", None), get_executing_context()
+    if server is None or node_id is None or context is None or getattr(server, "client_id", None) is None:
+        return
+    message = {"node": node_id, "display_node": node_id, "output": {VERDICT: [verdict]}, "prompt_id": context.prompt_id}
+    server.send_sync("executed", message, server.client_id)
 
 
 def show_on_executing_node(text: str) -> None:

@@ -123,7 +123,7 @@ def test_off_is_bit_identical_and_says_so(client: HostClient, off: dict[str, flo
     saved = graph.latents(graph.sample(guarded)), graph.latents(graph.sample())
     heard = listen(client, graph.prompt)
     assert torch.equal(*(latents_of(client, heard.run, node) for node in saved))
-    assert (guarded.id, "Nothing is protected: radius or strength is 0.") in heard.texts
+    assert (guarded.id, "Did nothing: strength or radius is 0, nothing is protected") in heard.texts
 
 
 def test_far_away_is_bit_identical(server: HostServer, client: HostClient) -> None:
