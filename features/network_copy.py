@@ -70,6 +70,7 @@ class _Copying:
             made = value.copy()
             made.update((key, self.value(each)) for key, each in value.items())
             return made
-        if type(value) in (list, tuple, set):
-            return type(value)(self.value(each) for each in value)
+        for container in (list, tuple, set):
+            if type(value) is container:
+                return container(self.value(each) for each in value)
         return value

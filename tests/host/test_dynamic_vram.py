@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import diversity_guidance
 import pytest
 from project.tree import ROOT
+from support.host_checkouts import Checkout, checkouts
 
 SCRIPT = ROOT / "tests" / "support" / "dynamic_vram.py"
-HOSTS = [os.environ.get("COMFYUI_PATH"), os.environ.get("COMFYUI_PATH_3"), "~/comfy/ComfyUI-late"]
+
+
+def has_dynamic_vram(host: Checkout) -> bool:
+    command = [str(host.python), "-c", "import comfy_aimdo.model_vbar"]
+    return subprocess.run(command, capture_output=True, env=host.environment).returncode == 0
 
 
 def test_native_buffers_stay_the_hosts() -> None:
-    folders = [Path(host).expanduser() for host in HOSTS if host]
-    folder = next((each for each in folders if (each / ".venv/bin/python").is_file()), None)
-    if folder is None:
-        pytest.skip("there is no ComfyUI of its own environment; point COMFYUI_PATH at one with Dynamic VRAM")
-    package = Path(diversity_guidance.__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(package)}
-    command = [str(folder / ".venv/bin/python"), str(SCRIPT), str(folder)]
+    host = next((each for each in checkouts() if each is not None and has_dynamic_vram(each)), None)
+    if host is None:
+        pytest.skip("no ComfyUI here has Dynamic VRAM: point COMFYUI_PATH at one of 2026")
+    folder = host.folder
+    environment = {**host.environment, "PYTHONPATH": str(Path(diversity_guidance.__file__).parents[1])}
+    command = [str(host.python), str(SCRIPT), str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=300)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == {

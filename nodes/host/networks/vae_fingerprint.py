@@ -21,7 +21,7 @@ def vae_fingerprint(vae: Any) -> str:
     Raises:
         ValueError: it has no network or no weights.
     """
-    network = getattr(vae, "first_stage_model", None)
+    network: Any = getattr(vae, "first_stage_model", None)
     if not isinstance(network, nn.Module):
         raise ValueError("This VAE has no weights to tell its latents by. Load the model's VAE with Load VAE.")
     if network not in _known:
