@@ -29,6 +29,7 @@ from ...metrics.figures.canvas import (
 from ...metrics.measures.early_rejection import EarlyRejection
 from ...metrics.measures.neighbours import ReferenceIndex
 from ...metrics.measures.retrieval import AdjustedScore, adjusted_score, measure_retrieval
+from .approximate import ApproximateIndex
 from .toy import (
     TRAIN_SIZE,
     Loss,
@@ -65,9 +66,11 @@ class Row(NamedTuple):
     coverage: tuple[float, ...]
 
 
-def score_of(references: Tensor, generated: Tensor, real: Tensor, exact: bool = True) -> AdjustedScore:
+def score_of(
+    references: Tensor, generated: Tensor, real: Tensor, kind: type[ReferenceIndex] = ReferenceIndex
+) -> AdjustedScore:
     """IRS_infinity,a of generated features, against as many held-out real ones."""
-    index = ReferenceIndex(references, exact=exact)
+    index = kind(references)
     scores = [measure_retrieval(index.nearest(queries), len(references)) for queries in (generated, real)]
     return adjusted_score(*scores)
 
@@ -179,7 +182,7 @@ def scale_sentences() -> Iterator[str]:
 
     references = draw(IMAGENET, 1000)
     generated, real = draw(IMAGENET_DRAWS, 800), draw(IMAGENET_DRAWS, 1000)
-    score, seconds = _timed(lambda: score_of(references, generated, real, exact=False))
+    score, seconds = _timed(lambda: score_of(references, generated, real, ApproximateIndex))
     yield (
         f"IRS_inf,a of {IMAGENET_DRAWS:,} samples on {IMAGENET:,} x {_FEATURES} features, approximate retrieval: "
         f"{seconds:.1f} processor seconds on {torch.get_num_threads()} threads (goal: 40 s on two cores); "
@@ -187,7 +190,7 @@ def scale_sentences() -> Iterator[str]:
     )
     some = generated[:2000]
     exact = ReferenceIndex(references).nearest(some)
-    share = (ReferenceIndex(references, exact=False).nearest(some) == exact).float().mean()
+    share = (ApproximateIndex(references).nearest(some) == exact).float().mean()
     yield f"Approximate retrieval finds the nearest reference of {share:.1%} of {len(some):,} samples."
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,31 +17,20 @@ _CANDIDATES = 4
 # Queries searched at once, and numbers of one block of distances: 64 MB of float32.
 _QUERY_CHUNK = 4096
 _BLOCK_BUDGET = 1 << 24
-# An approximate search divides N references into this many times sqrt(N) cells, and looks into so many of them.
-_CELLS_PER_ROOT = 2
-_PROBES = 8
-# References a cell from which the cells are learned, and rounds of learning.
-_TRAINING_PER_CELL = 32
-_TRAINING_ROUNDS = 5
 
 
 class ReferenceIndex:
-    """References, prepared for searching.
+    """References, prepared for searching: every query is compared with all of them."""
 
-    Faiss searches where it is installed, PyTorch otherwise. An exact search compares all pairs; an approximate one
-    (Faiss IndexIVFFlat) only looks where neighbours are likely and finds another near neighbour now and then.
-    """
-
-    def __init__(self, references: Tensor, metric: Metric = "euclidean", exact: bool = True) -> None:
+    def __init__(self, references: Tensor, metric: Metric = "euclidean") -> None:
         """Build the index.
 
         Args:
             references: (N, d) features, N at least 1.
             metric: Euclidean distances of the features as they are, or of their directions.
-            exact: compare all pairs.
 
         Raises:
-            ValueError: no references, features that are not finite, or an approximate search without Faiss.
+            ValueError: no references, or features that are not finite.
         """
         references = _checked(references, "references")
         if not len(references):
@@ -50,7 +38,6 @@ class ReferenceIndex:
         self._directions_only = metric == "cosine"
         self._references = unit_rows(references) if self._directions_only else references
         self._candidates = min(_CANDIDATES, len(references))
-        self._index = _faiss_index(self._references, exact)
 
     def nearest(self, queries: Tensor) -> Tensor:
         """Index of the nearest reference of every query.
@@ -78,9 +65,7 @@ class ReferenceIndex:
         return torch.cat(found)
 
     def _near(self, queries: Tensor) -> Tensor:
-        """(n, candidates) indices of near references; -1 where an approximate search found fewer."""
-        if self._index is not None:
-            return torch.from_numpy(self._index.search(np.ascontiguousarray(queries.numpy()), self._candidates)[1])
+        """(n, candidates) indices of near references; -1 where a search found fewer."""
         squares = self._references.square().sum(1)
         step = max(1, _BLOCK_BUDGET // len(self._references))
         return torch.cat(
@@ -96,28 +81,6 @@ class ReferenceIndex:
         distances = (self._references[candidates.clamp_min(0)] - queries[:, None]).square().sum(2)
         best = distances.masked_fill(candidates < 0, math.inf).argmin(1, keepdim=True)
         return candidates.gather(1, best).squeeze(1)
-
-
-def _faiss_index(references: Tensor, exact: bool) -> Any:
-    """A Faiss index that holds the references, None without Faiss."""
-    try:
-        import faiss
-    except ModuleNotFoundError as error:
-        if not exact:
-            raise ValueError(f"An approximate search needs {error.name}: pip install faiss-cpu brings it.") from error
-        return None
-    index: Any = faiss.IndexFlatL2(references.shape[1])
-    base = np.ascontiguousarray(references.numpy())
-    if not exact:
-        cells = max(1, min(_CELLS_PER_ROOT * math.isqrt(len(base)), len(base)))
-        index = faiss.IndexIVFFlat(index, base.shape[1], cells)
-        index.nprobe = _PROBES
-        index.cp.niter = _TRAINING_ROUNDS
-        index.cp.max_points_per_centroid = _TRAINING_PER_CELL
-        index.cp.min_points_per_centroid = 1
-        index.train(base)
-    index.add(base)
-    return index
 
 
 def _checked(features: Tensor, kind: str) -> Tensor:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from diversity_guidance.benchmarks.irs.approximate import ApproximateIndex
 from diversity_guidance.kernels.retrieval import rejection_threshold
 from diversity_guidance.metrics.measures.early_rejection import EarlyRejection
 from diversity_guidance.metrics.measures.neighbours import ReferenceIndex
@@ -29,15 +30,6 @@ def retrieve_distinct(learned: int, draws: int) -> torch.Tensor:
     return torch.arange(draws) % learned
 
 
-@pytest.fixture(params=["faiss", "torch"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "torch":
-        monkeypatch.setitem(sys.modules, "faiss", None)
-    else:
-        library("faiss")
-
-
-@pytest.mark.usefixtures("engine")
 def test_nearest_agrees_with_brute_force() -> None:
     references, queries = rows(300, 0) * torch.linspace(0.1, 3, 300)[:, None], rows(50, 1)
     euclidean = torch.cdist(queries.double(), references.double()).argmin(1)
@@ -47,14 +39,12 @@ def test_nearest_agrees_with_brute_force() -> None:
     assert not torch.equal(euclidean, cosine)
 
 
-@pytest.mark.usefixtures("engine")
 def test_near_ties_are_decided_by_the_difference() -> None:
     # A matrix product of these in float32 rounds differences of 1e-3 away.
     references = 1000 + torch.tensor([[0.0, 0.0], [1e-2, 0.0], [2e-2, 0.0]])
     assert ReferenceIndex(references).nearest(references).tolist() == [0, 1, 2]
 
 
-@pytest.mark.usefixtures("engine")
 def test_of_equal_references_the_first_is_retrieved() -> None:
     references = rows(5, 2)[[0, 1, 1, 2, 1, 3]]
     assert ReferenceIndex(references).nearest(references[4:5]).tolist() == [1]
@@ -64,9 +54,7 @@ def test_approximate_search_finds_nearly_always_the_nearest() -> None:
     library("faiss")
     references, queries = rows(4000, 3), rows(400, 4)
     agreement = (
-        (ReferenceIndex(references).nearest(queries) == ReferenceIndex(references, exact=False).nearest(queries))
-        .float()
-        .mean()
+        (ReferenceIndex(references).nearest(queries) == ApproximateIndex(references).nearest(queries)).float().mean()
     )
     assert agreement > 0.6
 
@@ -81,7 +69,7 @@ def test_bad_sets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ReferenceIndex(rows(3, 0)).nearest(rows(0, 0)).shape == (0,)
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ValueError, match="pip install faiss-cpu"):
-        ReferenceIndex(rows(3, 0), exact=False)
+        ApproximateIndex(rows(3, 0))
 
 
 @pytest.mark.parametrize(
