@@ -164,12 +164,13 @@ def measure(case: Case, repeats: int) -> Cost:
 
 def prepared(latents: Tensor, points: Tensor) -> References:
     """The bank of these latents, prepared a few rows at a time: memory once used would hide what the method needs."""
-    norms = torch.cat([squared_norms(row[None], points) for row in latents])
-    bounds = None
+    norms, bounds = None, None
     if len(latents) >= MIN_BOUNDED and latents.shape[1] >= MIN_VALUES:
         bounds = DistanceBounds.of(latents[:MIN_BOUNDED], points)
-        for part in latents[MIN_BOUNDED:].split(1):
+        for part in latents[MIN_BOUNDED:].split(MIN_BOUNDED):
             bounds = bounds.joined(part, points, None, None)
+    else:
+        norms = torch.cat([squared_norms(row[None], points) for row in latents])
     return References((latents,), range(len(latents)), _same, norms, 0.0, None, bounds)
 
 

@@ -25,6 +25,9 @@ from ..references import References
 ROUNDS = 64
 """How often points that were led outside are searched for further shields, and led out of those too."""
 
+MAX_CHOSEN = 0.25
+"""Where bounds leave more of the references than this share, all are read, in order and without copies."""
+
 Search = Callable[[Tensor, Tensor, References], References]
 """Points (B, D), the radius of each (B,) and the references known so far, to these and all others that may be near."""
 
@@ -95,8 +98,11 @@ class Shields:
         chosen, bound = None, None
         if self.references.bounds is not None:
             chosen, bound = self.references.bounds.near(x, self.radii.fixed)
+            if len(chosen) > MAX_CHOSEN * len(self.references):
+                chosen = None
         for place, z in self._read(x, chosen):
-            parts.append(repellency.distances(x, z, self.references.norms[..., place], self.mask))
+            norms = self.references.norms
+            parts.append(repellency.distances(x, z, None if norms is None else norms[..., place], self.mask))
             delta += repellency.push(x, z, parts[-1], radius, self.mask)
         distances = torch.cat(parts, 1)
         nearest, index = nearest_of(distances)

@@ -103,7 +103,7 @@ class DistanceBounds:
         """Coordinates of rows (n, D), (n, m + 1), and their squared norms, which are those of the rows less c."""
         offsets = rows - self.centre
         inside = offsets @ self.basis.T
-        squares = offsets.square().sum(1)
+        squares = torch.linalg.vector_norm(offsets, dim=1).square()
         rest = (squares - inside.square().sum(1)).clamp_min(0).sqrt()
         return torch.cat([inside, rest[:, None]], 1), squares
 
