@@ -94,7 +94,7 @@ def test_far_into_a_large_batch(client: HostClient, place: int) -> None:
     """The host's own noise tells the place, however far the host had to go for it."""
     graph = Drawing()
     one = graph.add("LatentFromBatch", samples=graph.empty(1001), batch_index=place, length=1)
-    node = noise_node(graph, part_size=1001)
+    node = noise_node(graph, mode="independent", part_size=1001)
     saved = [graph.latents(graph.sample(node[1], latent=one)), graph.latents(custom_sample(graph, node[0], one))]
     run = client.run(graph.prompt)
     patched, socket = (latents_of(client, run, latents) for latents in saved)
