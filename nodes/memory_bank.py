@@ -15,7 +15,7 @@ from .common.sockets import BankSocket
 from .host.bank_folder import fingerprint_of_all, open_bank
 from .host.messages import show
 from .host.networks.vae_fingerprint import known_fingerprint
-from .host.schema import input_extras, schema_extras
+from .host.schema import advanced, schema_extras
 
 NEWEST = -1
 DEFAULT_NAME = "my pictures"
@@ -48,14 +48,13 @@ class DiversityMemoryBank(io.ComfyNode):
                     tooltip="-1 is the newest. Every picture remembers in its metadata which revision it was drawn "
                     "with: give that one, and the same seed draws the same picture again. 0 is the empty bank.",
                 ),
-                io.String.Input(
+                advanced(
+                    io.String.Input,
                     "digest",
-                    optional=True,
                     default="",
                     tooltip="Hash of the revision's content, filled in where an image is saved. With a revision of 0 "
                     "or more it is compared, so that another bank of the same name is not taken for this one. Empty it "
                     "to go without.",
-                    **input_extras(io.String.Input, advanced=True),
                 ),
                 io.Vae.Input(
                     "vae",
