@@ -1,4 +1,4 @@
-"""The command line: ``diversity-guidance demo | bench | index | report``, or ``python cli.py`` in the pack's folder.
+"""The command line: ``diversity-guidance demo | bench | index | bank | report``, or ``python cli.py`` beside this file.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``; only the chosen one is
 imported, so that ``--help`` answers at once and a missing extra is only missed where it is needed.
@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": ("demo.run", "draw the same prompt alike, then different, on the embedded model"),
     "bench": ("benchmarks.command", "measure speed, memory and the gain in diversity"),
     "index": ("indexing.command", "build, change and look into Protected Indexes"),
+    "bank": ("stores.bank.command", "look into Memory Banks, check, repair, shrink, export and delete them"),
     "report": ("metrics.command", "measure the diversity of a folder of images"),
 }
 

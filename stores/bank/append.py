@@ -31,6 +31,7 @@ class AppendResult:
         beyond_capacity: latents that were not added because later ones of the same batch fill the bank.
         revision: the bank's revision afterwards; unchanged where there was nothing to do.
         ids: identity of each latent of the batch, in its order.
+        forgotten: evicted entries that older revisions can no longer show: as many as a full bank holds are kept.
     """
 
     added: int
@@ -39,6 +40,7 @@ class AppendResult:
     beyond_capacity: int
     revision: int
     ids: tuple[str, ...]
+    forgotten: int = 0
 
 
 def append_entries(
@@ -82,7 +84,8 @@ def append_entries(
             transaction.add_part(living[identity], row, revision)
     described = [[new.id, new.prompt, new.seed] for new in fresh]
     transaction.publish(revision, created, ["append", described, evicted, [shard.digest for shard in written]])
-    return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids)
+    forgotten = transaction.forget_beyond(capacity) if evicted else 0
+    return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids, forgotten)
 
 
 def _check_features(transaction: BankTransaction, new: NewEntry) -> None:

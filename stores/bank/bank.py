@@ -37,12 +37,14 @@ from .maintenance import (
     Damage,
     RepairResult,
     VacuumResult,
+    compact,
     drop_damage,
     find_damage,
+    own_files,
     sweep,
     vacuum,
 )
-from .shards import Shard, check_sizes
+from .shards import SHARD_BYTES, Shard, check_sizes
 from .snapshot import (
     BankSnapshot,
     BankView,
@@ -69,6 +71,8 @@ __all__ = [
 ]
 
 DEFAULT_CAPACITY = 10_000
+MERGED_AT = 64
+"""Whenever a bank has as many small files, or a multiple, they are merged."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ class MemoryBank:
     """A named bank under a folder; nothing is made on disk before the first append.
 
     A full bank evicts its oldest entries first, but never one of the batch that is just being remembered, so that
-    remembering the same batch again changes nothing. Evicted entries stay on disk for older revisions until ``vacuum``.
+    remembering the same batch again changes nothing. As many evicted entries as the bank can hold stay on disk for
+    older revisions; earlier ones are forgotten, and so are all by ``vacuum``.
 
     Args:
         root: folder of all banks.
@@ -202,13 +207,21 @@ class MemoryBank:
                 check_encoder(
                     f"The bank '{self.name}'", transaction.encoder(), encoder, "Use another bank for this one."
                 )
-                return append_entries(transaction, batch, self.capacity, written)
+                result = append_entries(transaction, batch, self.capacity, written)
+                small = sum(shard.size < SHARD_BYTES // 2 for shard in transaction.shards().values())
         except BaseException:
             # What cannot be swept now is ignored by readers and swept by the next vacuum.
             if written:
                 with suppress(BankError):
                     sweep(self._database, [shard.path for shard in written])
             raise
+        # The batch is stored: what cannot be tidied up now is so another time.
+        with suppress(BankError, OSError):
+            if result.forgotten:
+                sweep(self._database, own_files(self._database.shard_folder))
+            if small // MERGED_AT > (small - len(written)) // MERGED_AT:
+                compact(self._database)
+        return result
 
     def clear(self) -> int:
         """Forget all entries, as a new revision, and return it; older revisions stay until ``vacuum``.
@@ -258,6 +271,10 @@ class MemoryBank:
     def repair(self) -> RepairResult:
         """Drop the entries of damaged shards and keep all others; see ``maintenance.drop_damage``."""
         return drop_damage(self._database)
+
+    def compact(self) -> int:
+        """Merge the files of small appends, and return how many; see ``maintenance.compact``."""
+        return compact(self._database) if self._database.path.exists() else 0
 
     def vacuum(self, keep_from: int | None = None) -> VacuumResult:
         """Give up revisions before ``keep_from`` (default: all but the newest) and free their space."""

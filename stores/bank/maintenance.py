@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import Tensor
 
 from ..files import UNFINISHED_SUFFIX, remove_own
 from .database import BankDatabase
 from .entries import BankEntry
-from .errors import BankDamagedError
-from .shards import Shard, StoredRow, is_shard_name, read_shard, row_flaw
+from .errors import BankDamagedError, BankError
+from .records import part_bytes
+from .shards import (
+    SHARD_BYTES,
+    Rows,
+    Shard,
+    StoredRow,
+    damaged,
+    gather,
+    grouped_by_size,
+    is_shard_name,
+    read_shard,
+    row_flaw,
+    write_shard,
+)
 from .snapshot import now
-from .transaction import Contents
+from .transaction import BankTransaction, Contents
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,67 @@ def vacuum(database: BankDatabase, keep_from: int | None) -> VacuumResult:
     # Only after the database has forgotten them: a crash here leaves unused files, never a database without its files.
     files, freed = sweep(database, own_files(database.shard_folder))
     return VacuumResult(entries, files, freed, oldest)
+
+
+def small_shards(transaction: BankTransaction) -> tuple[list[Shard], Contents]:
+    """Shards of which much is unused or which are small, where merging them makes fewer, and what lies in all."""
+    contents = transaction.all_entries()
+    used: dict[Shard, int] = {}
+    for parts in contents.parts.values():
+        for row in parts.values():
+            used[row.shard] = used.get(row.shard, 0) + part_bytes(row)
+    small = [shard for shard, count in used.items() if shard.size < SHARD_BYTES // 2 or 2 * count < shard.size]
+    return (small if len(small) > 1 else []), contents
+
+
+def compact(database: BankDatabase) -> int:
+    """Merge small shards into larger ones and return how many; no revision and no content changes.
+
+    Snapshots that are held find their parts again by the database.
+
+    Raises:
+        BankWriteError: the database could not be changed; the bank is as it was.
+        BankDamagedError: a shard is damaged: repair it first.
+    """
+    written: list[Shard] = []
+    try:
+        with database.writing() as transaction:
+            small, contents = small_shards(transaction)
+            for group in _alike(contents, frozenset(small)):
+                names = [name for name, row in contents.parts[group[0]].items() if row.shard in small]
+                columns = {name: [contents.parts[position][name] for position in group] for name in names}
+                tensors = {name: _sound(gather(rows), rows) for name, rows in columns.items()}
+                shard = write_shard(database.shard_folder, tensors)
+                written.append(shard)
+                for rows in columns.values():
+                    for place, (position, row) in enumerate(zip(group, rows, strict=True)):
+                        transaction.move_part(position, replace(row, shard=shard, row=place))
+            transaction.drop_unused_shards()
+    except BaseException:
+        with suppress(BankError):
+            sweep(database, [shard.path for shard in written])
+        raise
+    sweep(database, [shard.path for shard in small])
+    return len(small)
+
+
+def _alike(contents: Contents, small: Set[Shard]) -> Iterator[list[int]]:
+    """Positions of entries whose parts in small shards have the same names, shapes and types, a shard's worth each."""
+    kinds: dict[object, list[tuple[int, int]]] = {}
+    for position, parts in contents.parts.items():
+        moved = {name: row for name, row in parts.items() if row.shard in small}
+        if moved:
+            kind = tuple(sorted((name, row.shape, str(row.dtype)) for name, row in moved.items()))
+            kinds.setdefault(kind, []).append((position, sum(map(part_bytes, moved.values()))))
+    for members in kinds.values():
+        for places in grouped_by_size([size for _, size in members]):
+            yield [members[place][0] for place in places]
+
+
+def _sound(found: Rows, rows: Sequence[StoredRow]) -> Tensor:
+    for place, what in found.flaws.items():
+        raise damaged(rows[place].shard, f"cannot be merged: {what}")
+    return found.values
 
 
 def own_files(folder: Path) -> list[Path]:

@@ -238,6 +238,6 @@ def grouped_by_size(sizes: Sequence[int], limit: int = SHARD_BYTES) -> Iterator[
 
 def _sentence(shard: Shard, what: str) -> str:
     return (
-        f"The bank's file {shard.path} {what}. Restore it from a backup, or call the bank's repair(), which drops "
-        "only the damaged entries."
+        f"The bank's file {shard.path} {what}. Restore it from a backup, or drop only the damaged entries: "
+        f'diversity-guidance bank repair "{shard.folder.parent}".'
     )

@@ -189,7 +189,7 @@ class BankSnapshot:
             for at, what in rows.flaws.items()
         )
         for flaw in flaws:
-            logger.warning("%s The bank's repair() drops it.", flaw)
+            logger.warning("%s diversity-guidance bank repair drops it.", flaw)
         return rows.values, [places[at] for at in rows.places], flaws
 
     def extended(

@@ -123,7 +123,7 @@ class BankTransaction:
         if lost:
             raise RevisionError(
                 f"Revision {revision} cannot be reproduced: {lost} of its entries were damaged and dropped by "
-                "repair(). Ask for a newer revision, or restore a backup of the bank."
+                "a repair. Ask for a newer revision, or restore a backup of the bank."
             )
         return self._entries(ALIVE, at)
 
@@ -235,6 +235,24 @@ class BankTransaction:
         self.connection.executemany(update, [(revision, position) for position in ended])
         self.connection.execute(UNUSED_SHARDS)
         return list(ended.values())
+
+    def move_part(self, position: int, row: StoredRow) -> None:
+        """Say that a part lies elsewhere now; its content is the same."""
+        self.connection.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (row.shard.digest, row.shard.size))
+        self.connection.execute(
+            "UPDATE parts SET shard = ?, row = ? WHERE position = ? AND name = ?",
+            (row.shard.digest, row.row, position, row.tensor),
+        )
+
+    def drop_unused_shards(self) -> None:
+        """Leave out shards that no part lies in any more."""
+        self.connection.execute(UNUSED_SHARDS)
+
+    def forget_beyond(self, count: int) -> int:
+        """Keep at most so many evicted entries for older revisions, and return how many that forgets for good."""
+        query = "SELECT removed FROM entries WHERE removed IS NOT NULL ORDER BY removed DESC LIMIT 1 OFFSET ?"
+        row = self.connection.execute(query, (count,)).fetchone()
+        return self.forget_before(row[0]) if row else 0
 
     def forget_before(self, revision: int) -> int:
         """Make ``revision`` the oldest that can be reproduced and return how many entries that forgets for good."""

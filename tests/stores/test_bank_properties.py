@@ -48,7 +48,14 @@ class BankMachine(RuleBasedStateMachine):
         assert (result.added, result.evicted) == (len(fresh), len(leaving) if fresh else 0)
         assert result.added + result.duplicates + result.beyond_capacity == len(numbers)
         self.expect([number for number in held if number not in leaving] + fresh, bool(fresh))
+        # A full bank forgets what was evicted longest ago, and keeps at most as many as it holds.
+        self.oldest = self.bank.info().oldest_revision
         assert self.bank.append(latents_of(numbers), latent_format="SD3").revision == result.revision
+
+    @rule()
+    def compact(self) -> None:
+        self.bank.compact()
+        assert self.bank.compact() == 0 and self.bank.info().oldest_revision == self.oldest
 
     @rule()
     def clear(self) -> None:

@@ -144,19 +144,19 @@ def test_a_cleared_bank_takes_another_format(bank: MemoryBank, latents: Latents)
 
 
 def test_vacuum_frees_what_no_kept_revision_needs(tmp_path: Path, latents: Latents) -> None:
-    bank = MemoryBank(tmp_path, "small", capacity=1)
-    for seed in range(4):
+    bank = MemoryBank(tmp_path, "small", capacity=3)
+    for seed in range(6):
         bank.append(latents(1, seed=seed), latent_format="SD3")
     fingerprint = bank.fingerprint()
-    kept = bank.vacuum(keep_from=3)
-    assert (kept.entries, kept.files, kept.oldest_revision) == (2, 2, 3) and kept.freed > 0
-    assert torch.equal(bank.snapshot(3).matching("SD3", (4, 3, 2)).latents, latents(1, seed=2).half())
-    with pytest.raises(RevisionError, match="Revision 2 was vacuumed away; the oldest that is left is 3"):
-        bank.snapshot(2)
+    kept = bank.vacuum(keep_from=5)
+    assert (kept.entries, kept.files, kept.oldest_revision) == (2, 2, 5) and kept.freed > 0
+    assert torch.equal(bank.snapshot(5).matching("SD3", (4, 3, 2)).latents[:1], latents(1, seed=2).half())
+    with pytest.raises(RevisionError, match="Revision 4 was vacuumed away; the oldest that is left is 5"):
+        bank.snapshot(4)
     everything = bank.vacuum()
-    assert (everything.entries, everything.files, everything.oldest_revision) == (1, 1, 4)
-    assert len(list((bank.folder / "shards").iterdir())) == 1
-    assert bank.fingerprint() == fingerprint and bank.vacuum(keep_from=0).oldest_revision == 4
+    assert (everything.entries, everything.files, everything.oldest_revision) == (1, 1, 6)
+    assert len(list((bank.folder / "shards").iterdir())) == 3
+    assert bank.fingerprint() == fingerprint and bank.vacuum(keep_from=0).oldest_revision == 6
 
 
 @pytest.mark.parametrize("revision", [2, -1])

@@ -10,7 +10,7 @@ import safetensors.numpy
 from ....kernels.shields.projection_bounds import Projection
 from ...files import digest_of, write_named
 from ..errors import damaged
-from ..rows import read_whole
+from ..rows import HEADER_BYTES, read_tensors
 from .projection_filter import ProjectionFilter
 
 SUFFIX = ".filter"
@@ -36,7 +36,8 @@ def read_filter(folder: Path, digest: str, count: int, width: int) -> Projection
         IndexDamagedError: the file is missing, not what was written, or of other references.
     """
     path = filter_path(folder, digest)
-    tensors = safetensors.numpy.load(read_whole(path, digest))
+    # A reference has about fifty numbers, a value of the vectors as many in the basis.
+    tensors = read_tensors(path, digest, HEADER_BYTES + 512 * (count + width))
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     m = shapes.get("basis", (0,))[0]
     if shapes != {"centre": (width,), "basis": (m, width), "table": (count, m + 2)}:
