@@ -1,4 +1,4 @@
-"""Shapes of the latent formats of images and videos, by the names that ComfyUI gives them."""
+"""Shapes of the latent formats of images and videos, by the names that ComfyUI and the embedded model give them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.cli import main
+from diversity_guidance.embedded.autoencoder import autoencoder_fingerprint
+from diversity_guidance.embedded.pipeline import LATENT_FORMAT
 from diversity_guidance.stores.protected.index import ProtectedIndex
+from diversity_guidance.stores.protected.spaces import latent_space
 from safetensors.torch import save_file
 
 from .conftest import draw
@@ -72,7 +75,8 @@ def test_nearest(index: Path, pictures: Path, tmp_path: Path, capsys: pytest.Cap
 def test_through_the_embedded_autoencoder(pictures: Path, tmp_path: Path) -> None:
     assert main(["index", "build", str(tmp_path / "index"), str(pictures)]) == 0
     index = ProtectedIndex.open(tmp_path / "index")
-    assert (index.space, index.shape, len(index)) == ("latent:SD3", (16, 8, 8), 10)
+    space = latent_space(LATENT_FORMAT, autoencoder_fingerprint())
+    assert (index.space, index.shape, len(index)) == (space, (16, 8, 8), 10)
 
 
 class TestLatents:
@@ -128,6 +132,7 @@ class TestLatents:
             ("Wan21", (1, 16, 1, 8, 8), (16, 1, 8, 8)),
             ("Wan21", (1, 16, 8, 8), (16, 1, 8, 8)),
             ("Flux", (16, 8, 8), (16, 8, 8)),
+            (LATENT_FORMAT, (1, 16, 8, 8), (16, 8, 8)),
             ("SD15", (1, 4, 8, 8), (4, 8, 8)),
         ],
     )
