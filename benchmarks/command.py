@@ -15,6 +15,7 @@ from .features import run as features
 from .features import spread
 from .index import run as index
 from .irs import run as irs
+from .pareto import run as pareto
 from .peers import run as peers
 from .protection import run as protection
 from .vendi import cost as vendi_cost
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "irs": (irs, "what the metrics say of models whose diversity is known"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
     "noise": (noise, "known modes that start noise drawn as a set reaches, and how long drawing takes"),
+    "pareto": (pareto, "modes against fidelity and cost on prompts that no default was tuned on, ours and others"),
     "peers": (peers, "the same for what others do: CADS, Particle Guidance, SPARKE, DiversityBoost and more"),
     "protection": (protection, "training pictures that are drawn again without and with a Protected Index of them"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),

@@ -9,12 +9,14 @@ limited-interval guidance (arXiv 2404.07724); with weight 0 in the first step al
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import Tensor
 
 from ..kernels.shields.field import working_points
 from .base import Guidance, SamplingRun, SamplingStep
+from .limits import SigmaInterval
 from .schedule import ROUNDING
 from .trace import SampleRecord, StepRecord, Trace
 
@@ -28,15 +30,18 @@ class EasingSettings:
     """How the prompt is eased.
 
     Attributes:
-        silent_above: noise level down to which the estimate is that without the prompt; infinity for no such step.
-        eased_above: noise level down to which the prompt comes back in even parts, a part a step.
+        silent_above: noise level; a step that ends above it follows the estimate without the prompt. Infinity for no
+            such step.
+        eased_above: noise level; in the steps that end above it the prompt comes back in even parts, a part a step.
         extra: largest share of a run's steps in which the model is evaluated a second time for it. Only runs without
             classifier-free guidance pay; the silent steps are free, as the host evaluates one prompt for the other.
+        interval: noise levels outside which the prompt always counts in full.
     """
 
     silent_above: float = math.inf
     eased_above: float = math.inf
     extra: float = 0.4
+    interval: SigmaInterval = field(default_factory=SigmaInterval)
 
     def __post_init__(self) -> None:
         if not (self.silent_above >= 0 and self.eased_above >= 0):
@@ -44,28 +49,26 @@ class EasingSettings:
         if not 0 <= self.extra <= 1:
             raise ValueError(f"Prompt easing's share of further evaluations must be in 0..1, not {self.extra}.")
 
-    @property
-    def is_off(self) -> bool:
-        """Whether the prompt always counts in full."""
-        return math.isinf(self.silent_above) and math.isinf(self.eased_above)
-
 
 class PromptEasing(Guidance):
     """Lets the noise decide before the prompt does.
 
     Args:
-        settings: when.
+        settings: when, in runs with classifier-free guidance.
+        distilled: when, in runs without; None for the same.
         alone: whether it acts on a batch of one, as beside a Memory Bank. Without, one image has nothing to differ
             from and is left as it is.
     """
 
     name = "Prompt easing"
 
-    def __init__(self, settings: EasingSettings, alone: bool = False) -> None:
+    def __init__(self, settings: EasingSettings, distilled: EasingSettings | None = None, alone: bool = False) -> None:
         self.settings = settings
+        self.distilled = distilled or settings
         self.alone = alone
         self._trace = Trace()
-        self._weights: dict[float, float] = {}
+        self._guided: dict[float, float] = {}
+        self._unguided: dict[float, float] = {}
         self._evaluated = 0
         self._steps = 0
 
@@ -76,27 +79,22 @@ class PromptEasing(Guidance):
 
     def begin(self, run: SamplingRun) -> None:
         """Weigh the prompt in every step of the run."""
-        self._trace, self._weights, self._evaluated = Trace(), {}, 0
-        levels = run.sigmas[:-1].tolist()
-        self._steps = len(levels)
-        if self.settings.is_off:
-            self._trace.inactive = "its prompt easing is off"
-        elif run.batch_size < 2 and not self.alone:
-            self._trace.inactive = "a batch of one has nothing to differ from (wire a Memory Bank)"
-        else:
-            self._weights = prompt_weights(levels, self.settings)
+        self._trace, self._evaluated, self._steps = Trace(), 0, len(run.sigmas) - 1
+        acts = run.batch_size > 1 or self.alone
+        self._guided = prompt_weights(run.sigmas, self.settings) if acts else {}
+        self._unguided = prompt_weights(run.sigmas, self.distilled) if acts else {}
 
     def replaces_prompt(self, sigma: float) -> bool:
-        """Whether the estimate at this noise level is the one without the prompt."""
-        return self._weight(sigma) == 0
+        """Whether a run without classifier-free guidance follows the estimate without the prompt at a noise level."""
+        return _weight(self._unguided, sigma) == 0
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """The estimate, shape (B, C, ...), with the prompt eased; the very same tensor where it counts in full."""
-        weight = self._weight(step.sigma)
+        free = step.conditional is not denoised
+        weight = _weight(self._guided if free else self._unguided, step.sigma)
         if weight == 1:
             return denoised
-        free = step.conditional is not denoised
-        if weight > 0 and not free and self._evaluated >= math.floor(self.settings.extra * self._steps):
+        if weight > 0 and not free and self._evaluated >= math.floor(self.distilled.extra * self._steps):
             return denoised
         empty = step.unconditional()
         if empty is None:
@@ -110,17 +108,16 @@ class PromptEasing(Guidance):
         return eased
 
     def finish(self, samples: Tensor) -> Tensor:
-        """Close the trace: what the easing cost."""
+        """Close the trace: in how many steps the prompt was eased, and what that cost."""
         self._trace.finished = True
         self._trace.extra_evaluations = self._evaluated
-        if self._evaluated:
-            self._trace.notes.append(f"{self._evaluated} of {self._steps} steps evaluated the model twice.")
+        if self._trace.steps:
+            cost = (
+                f"{self._evaluated} of {self._steps} steps evaluated the model twice" if self._evaluated else "no cost"
+            )
+            eased = len({step.sigma for step in self._trace.steps})
+            self._trace.notes.append(f"Prompt eased in {eased} of {self._steps} steps ({cost}).")
         return samples
-
-    def _weight(self, sigma: float) -> float:
-        """Of the prompt at a noise level, on the schedule or between its levels."""
-        above = [level for level in self._weights if level >= sigma * (1 - ROUNDING)]
-        return self._weights[min(above)] if above else 1.0
 
     def _record(self, denoised: Tensor, eased: Tensor, step: SamplingStep) -> None:
         before = working_points(denoised)
@@ -129,10 +126,17 @@ class PromptEasing(Guidance):
         self._trace.steps.append(StepRecord(self.name, step.sigma, step.progress, 0.0, samples))
 
 
-def prompt_weights(levels: list[float], settings: EasingSettings) -> dict[float, float]:
-    """Weight of the prompt at each noise level of a schedule, descending: 0, then in even parts up to 1."""
-    silent = [level for level in levels if level >= settings.silent_above * (1 - ROUNDING)]
-    eased = [level for level in levels if level >= settings.eased_above * (1 - ROUNDING) and level not in silent]
-    weights = dict.fromkeys(silent, 0.0)
-    weights |= {level: (place + 1) / (len(eased) + 1) for place, level in enumerate(eased)}
-    return weights | {level: 1.0 for level in levels if level not in weights}
+def prompt_weights(sigmas: Tensor, settings: EasingSettings) -> dict[float, float]:
+    """Weight of the prompt at each noise level of a schedule, shape (steps + 1,): 0, then in even parts up to 1."""
+    levels = sigmas.tolist()
+    steps = [(level, end) for level, end in pairwise(levels) if level in settings.interval]
+    silent = [level for level, end in steps if end >= settings.silent_above * (1 - ROUNDING)]
+    eased = [level for level, end in steps if end >= settings.eased_above * (1 - ROUNDING) and level not in silent]
+    weights = dict.fromkeys(levels[:-1], 1.0) | dict.fromkeys(silent, 0.0)
+    return weights | {level: (place + 1) / (len(eased) + 1) for place, level in enumerate(eased)}
+
+
+def _weight(weights: dict[float, float], sigma: float) -> float:
+    """Of the prompt at a noise level, on the schedule or between its levels."""
+    above = [level for level in weights if level >= sigma * (1 - ROUNDING)]
+    return weights[min(above)] if above else 1.0

@@ -27,13 +27,14 @@ FAINT = "#8a8a8a"
 _INCHES = NODE_WIDTH / 100
 
 
-def chart(width: int, aspect: float = 0.75, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def chart(width: int, aspect: float = 0.75, rows: int = 1, *, shared: bool = True) -> tuple[Figure, list[Axes]]:
     """An empty chart that looks the same at every width.
 
     Args:
         width: in pixels.
         aspect: height over width.
-        rows: panels below each other with a common horizontal axis.
+        rows: panels below each other.
+        shared: whether they have a common horizontal axis.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -45,7 +46,7 @@ def chart(width: int, aspect: float = 0.75, rows: int = 1) -> tuple[Figure, list
         raise ValueError(f"The charts need {error.name}: pip install matplotlib brings it.") from error
     figure = Figure(figsize=(_INCHES, _INCHES * aspect), dpi=width / _INCHES, layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    panels = figure.subplots(rows, 1, sharex=shared, squeeze=False)[:, 0]
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=9, colors=INK)

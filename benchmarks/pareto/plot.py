@@ -1,0 +1,49 @@
+"""Modes against fidelity and against cost: one mark a row, a line along the sweep of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from ...metrics.figures.canvas import PALETTE, chart, rendered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .run import Point
+
+WIDTH = 1400
+MARKS = "osD^vP*X<>"
+
+
+def plot(points: Sequence[Point]) -> Image.Image:
+    """Two panels of one figure: fidelity and seconds an image along the axes, modes upwards."""
+    figure, panels = chart(WIDTH, aspect=1.5, rows=2, shared=False)
+    for panel, along, label in zip(panels, ("fidelity", "seconds"), ("fidelity", "seconds an image"), strict=True):
+        for number, (method, found) in enumerate(groupby(points, key=_method)):
+            _line(panel, method, list(found), along, number)
+        panel.set_xlabel(label)
+        panel.set_ylabel("known modes reached")
+    panels[0].legend(fontsize=5, ncols=3, frameon=False, loc="lower left")
+    return rendered(figure)
+
+
+def _method(point: Point) -> str:
+    return point.name.split(",")[0]
+
+
+def _line(panel: Axes, method: str, points: list[Point], along: str, number: int) -> None:
+    colour, mark = PALETTE[number % len(PALETTE)], MARKS[number // len(PALETTE) % len(MARKS)]
+    panel.errorbar(
+        [getattr(point, along) for point in points],
+        [point.modes for point in points],
+        yerr=[point.modes_error for point in points],
+        color=colour,
+        marker=mark,
+        markersize=9 if method == "recommended" else 4,
+        linewidth=0.8,
+        label=method,
+    )

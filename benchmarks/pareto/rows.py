@@ -1,0 +1,236 @@
+"""The rows of ``bench pareto``: every method at several values of its one strength, on one embedded model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...embedded.pipeline import EmbeddedModel
+from ...embedded.schedule import sigma_at_percent, simple_schedule
+from ...features.random_network import RandomNetwork
+from ...guidance.base import Chain, Guidance
+from ...guidance.limits import SigmaInterval
+from ...guidance.prompt_easing import EasingSettings, PromptEasing
+from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from ...guidance.vendi.guidance import VendiGuidance
+from ...kernels.similarity import squared_distances
+from ..modes import WINDOW
+from ..peers.conditioning import (
+    AnnealedConditions,
+    Change,
+    ChangedConditions,
+    IntervalGuidance,
+    VariedConditions,
+)
+from ..peers.initial_noise import contrastive_noise, langevin_noise, one_step
+from ..peers.latents import CompositionPush, EntropyGuidance, ParticleGuidance
+from ..peers.layers import attenuated_means, repelled_context, with_changed_layers
+from ..peers.selection import most_different
+from ..vendi.rows import DEFAULT
+
+CANDIDATES = 4
+"""How many images group inference samples for each that it keeps."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all rows of a table share.
+
+    Attributes:
+        model: that is sampled.
+        base: the model that it was distilled from; the same where it was not.
+        steps: evaluations of the model.
+        cfg: scale of classifier-free guidance, 1 for none.
+    """
+
+    model: EmbeddedModel
+    base: EmbeddedModel
+    steps: int
+    cfg: float
+
+    def sample(self, prompt: str, seed: int, count: int, guidance: Guidance | None = None, **others: Tensor) -> Tensor:
+        """Raw latents (count, 16, 8, 8) of a prompt."""
+        return self.model.sample([prompt] * count, seed, steps=self.steps, cfg=self.cfg, guidance=guidance, **others)
+
+
+Sample = Callable[[Setting, str, int, int], Tensor]
+"""Raw latents for (setting, prompt, seed, count)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one strength.
+
+    Attributes:
+        name: of the method, a comma, and its strength.
+        sample: samples it.
+        cfg: scale of classifier-free guidance; 0 for that of the setting.
+    """
+
+    name: str
+    sample: Sample
+    cfg: float = 0.0
+
+
+def rows(distilled: bool) -> list[Row]:
+    """All rows for a kind of model; "none" and "recommended" first."""
+    found = [
+        Row("none", guided(lambda: None)),
+        Row("recommended", guided(lambda: recommended(distilled))),
+        *ours(distilled),
+        *(Row(f"CADS, scale {scale:g}", conditioned(_annealed(scale))) for scale in (0.25, 0.5, 1.0)),
+        *(Row(f"seed variance in the first steps, {s:g}", conditioned(_varied(s))) for s in (1.0, 2.0, 4.0, 8.0)),
+        *(Row(f"seed variance in all steps, {s:g}", conditioned(_varied(s, 0.0))) for s in (0.5, 1.0, 2.0)),
+        *(Row(f"Particle Guidance, {s:g}", guided(_made(ParticleGuidance, s))) for s in (30.0, 100.0, 300.0, 1000.0)),
+        *(Row(f"SPARKE, {s:g}", guided(_made(EntropyGuidance, s))) for s in (0.03, 0.1, 0.2, 0.4)),
+        *(Row(f"DiversityBoost, {s:g}", guided(_made(CompositionPush, s))) for s in (0.5, 1.0, 2.0)),
+        *(Row(f"DAVE, {s:g}", _attenuated(s)) for s in (0.15, 0.3, 0.6)),
+        *(Row(f"contextual repulsion, {s:g}", _repelled(s)) for s in (0.1, 0.3, 1.0)),
+        *(Row(f"contrastive noise, {s:g}", _contrastive(s)) for s in (3.0, 10.0, 30.0)),
+        *(Row(f"DivIn, {s:g}", _langevin(s)) for s in (0.01, 0.05, 0.2)),
+        Row("group inference, 1 of 4", _selected),
+        Row("CFG 0 on the first step", _silent_first),
+    ]
+    if distilled:
+        found += [Row(f"base model at first, {s} steps", _base_first(s)) for s in (1, 2, 3)]
+    else:
+        found += [Row(f"lower CFG, {s:g}", guided(lambda: None), s) for s in (3.0, 2.0, 1.5, 1.0)]
+        found += [
+            Row(f"interval guidance, below sigma {s:g}", guided(_made(_interval, s))) for s in (0.8, 0.6, 0.4, 0.2)
+        ]
+    return found
+
+
+def ours(distilled: bool) -> Iterator[Row]:
+    """Our methods, each strength of a sweep."""
+    for strength in (0.1, 0.2, 0.3, 0.4):
+        settings = replace(DEFAULT, strength=strength)
+        yield Row(f"Vendi Guidance, {strength:g}", guided(lambda settings=settings: VendiGuidance(settings)))
+    for radius in (0.15, 0.2, 0.3, 0.4):
+        shields = RepellencySettings(radius=radius, interval=WINDOW)
+        yield Row(f"Sparse Repellency, {radius:g}", guided(lambda shields=shields: SparseRepellency(shields)))
+    for silent, eased in ((0.2, 0.2), (0.3, 0.3), (0.2, 0.5), (0.3, 0.6), (0.3, 0.75)):
+        settings = easing(silent, eased)
+        yield Row(f"prompt easing, {silent:g} to {eased:g}", guided(lambda settings=settings: PromptEasing(settings)))
+
+
+def easing(silent: float, eased: float) -> EasingSettings:
+    """Prompt easing by shares of the schedule: no prompt up to ``silent``, all of it from ``eased`` on."""
+    return EasingSettings(sigma_at_percent(silent), sigma_at_percent(eased))
+
+
+def recommended(distilled: bool) -> Guidance:
+    """What Vendi Guidance's node does at its defaults."""
+    vendi = VendiGuidance(DEFAULT)
+    return Chain([PromptEasing(easing(0.3, 0.3)), vendi]) if distilled else vendi
+
+
+class TwoModels(nn.Module):
+    """One denoiser down to a noise level, another below it."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, until: float) -> None:
+        super().__init__()
+        self.first, self.second, self.until = first, second, until
+
+    def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, return_dict: bool = False) -> Any:
+        """The same as the denoisers'."""
+        noisy = float(times[0]) / 1000 >= self.until * (1 - 1e-6)
+        return (self.first if noisy else self.second)(x, tokens, pooled, times, return_dict=return_dict)
+
+
+def guided(make: Callable[[], Guidance | None]) -> Sample:
+    """Sampled with a guidance that is made anew for every batch."""
+    return lambda setting, prompt, seed, count: setting.sample(prompt, seed, count, make())
+
+
+def conditioned(make: Callable[[int], Change]) -> Sample:
+    """Sampled with conditionings that a change, made for a seed, puts in place of the prompt's."""
+
+    def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+        empty = setting.model.text.encode([""])[0][0]
+        changed = replace(setting.model, transformer=ChangedConditions(setting.model.transformer, make(seed), empty))
+        return replace(setting, model=changed).sample(prompt, seed, count)
+
+    return sample
+
+
+def _made(kind: Callable[[float], Guidance], strength: float) -> Callable[[], Guidance]:
+    return lambda: kind(strength)
+
+
+def _interval(high: float) -> Guidance:
+    return IntervalGuidance(SigmaInterval(high=high))
+
+
+def _annealed(scale: float) -> Callable[[int], Change]:
+    return lambda seed: AnnealedConditions(scale, seed)
+
+
+def _varied(strength: float, until: float = 0.8) -> Callable[[int], Change]:
+    return lambda seed: VariedConditions(strength, seed, until=until)
+
+
+def _attenuated(strength: float) -> Sample:
+    def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+        changed = with_changed_layers(setting.model, attenuated_means(strength), range(1, 3), 0.85)
+        return replace(setting, model=changed).sample(prompt, seed, count)
+
+    return sample
+
+
+def _repelled(step: float) -> Sample:
+    def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+        changed = with_changed_layers(setting.model, repelled_context(step), range(4), 0.7)
+        return replace(setting, model=changed).sample(prompt, seed, count)
+
+    return sample
+
+
+def _initial(seed: int, count: int) -> Tensor:
+    """The noise that a batch of 64 x 64 pixels starts from."""
+    return torch.randn((count, 16, 8, 8), generator=torch.Generator().manual_seed(seed))
+
+
+def _contrastive(rate: float) -> Sample:
+    def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+        noise = contrastive_noise(_initial(seed, count), one_step(setting.model, prompt), rate=rate)
+        return setting.sample(prompt, seed, count, noise=noise)
+
+    return sample
+
+
+def _langevin(rate: float) -> Sample:
+    def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+        prompted, empty = one_step(setting.model, prompt), one_step(setting.model, "")
+        generator = torch.Generator().manual_seed(seed + 1)
+        noise = langevin_noise(_initial(seed, count), prompted, empty, rate, 10 * rate, generator)
+        return setting.sample(prompt, seed, count, noise=noise)
+
+    return sample
+
+
+def _selected(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+    latents = torch.cat([setting.sample(prompt, 1000 * seed + part, count) for part in range(CANDIDATES)])
+    features = RandomNetwork()(setting.model.decode(latents))
+    return latents[most_different(squared_distances(features, features).sqrt(), count)]
+
+
+def _silent_first(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+    until = float(simple_schedule(setting.steps)[1])
+    return setting.sample(prompt, seed, count, PromptEasing(EasingSettings(silent_above=until)))
+
+
+def _base_first(steps: int) -> Sample:
+    """Diversity distillation (arXiv 2503.10637): the model that was distilled from makes the first estimates."""
+
+    def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+        until = float(simple_schedule(setting.steps)[steps - 1])
+        networks = TwoModels(setting.base.transformer, setting.model.transformer, until)
+        mixed = replace(setting.model, transformer=networks)
+        return replace(setting, model=mixed).sample(prompt, seed, count)
+
+    return sample

@@ -1,0 +1,211 @@
+"""``diversity-guidance bench pareto``: modes against fidelity and cost, for our methods and what people use instead.
+
+Prompts are ones that no default was tuned on. Every row samples the same prompts from the same seeds; a row that was
+measured already is read from the output file, so that a long run can be stopped and gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from ...embedded.judge import Coverage, Judge
+from ...embedded.pipeline import EmbeddedModel
+from ...stores.files import write_whole
+from ..summary import markdown_table, summarised
+from .plot import plot
+from .rows import Row, Setting, rows
+
+HELD_OUT = Path(__file__).parents[1] / "prompts_held_out.txt"
+FIRST_SEED = 7100
+"""Seeds of the tuned defaults begin at 100."""
+
+ALWAYS = ("none", "recommended")
+QUICK_PROMPTS, QUICK_COUNT = 4, 8
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a row reaches, averaged over prompts and seeds.
+
+    Attributes:
+        name: of the row.
+        model: "base" or "turbo".
+        cfg: scale of classifier-free guidance.
+        steps: evaluations of the model without a method.
+        modes: known modes reached by a faithful image within the quality limit.
+        modes_error: standard error of ``modes`` over the seeds' means; 0 for one seed.
+        known: modes that the prompts leave open.
+        fidelity: share of images that show what the prompt says.
+        rmse: distance to the nearest real image of the prompt, pixels in 0..1.
+        sharpness: relative to that image.
+        seconds: per image, decoding left out.
+        images: how many were sampled.
+    """
+
+    name: str
+    model: str
+    cfg: float
+    steps: int
+    modes: float
+    modes_error: float
+    known: float
+    fidelity: float
+    rmse: float
+    sharpness: float
+    seconds: float
+    images: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    parser.add_argument("--model", choices=("base", "turbo"), default="turbo", help="which embedded model")
+    parser.add_argument("--prompts", type=Path, default=HELD_OUT, help="a file with a prompt a line")
+    parser.add_argument("--rows", nargs="+", metavar="TEXT", help="only rows whose name has one of these in it")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds a prompt (default: 3)")
+    parser.add_argument("--count", type=int, default=16, help="images a prompt and seed (default: 16)")
+    parser.add_argument("--steps", type=int, help="evaluations of the model (default: as the model is meant for)")
+    parser.add_argument("--cfg", type=float, help="scale of CFG (default: as the model is meant for)")
+    parser.add_argument("--output", type=Path, help="write the results to this JSON file, and go on with what is in it")
+    parser.add_argument("--plot", type=Path, help="also draw modes against fidelity and cost into this PNG file")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PROMPTS} prompts, one seed, {QUICK_COUNT} images")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the rows and print the table.
+
+    Raises:
+        ValueError: there is no such file of prompts, a prompt that no real image matches, no row of that name, or an
+            output file of another benchmark.
+    """
+    seeds, count, prompts = arguments.seeds, arguments.count, read_prompts(arguments.prompts)
+    if arguments.quick:
+        seeds, count, prompts = 1, min(count, QUICK_COUNT), prompts[:QUICK_PROMPTS]
+    if seeds < 1 or count < 1:
+        raise ValueError("Give at least one seed and one image.")
+    turbo = arguments.model == "turbo"
+    base = EmbeddedModel.load()
+    model = EmbeddedModel.load(turbo=True) if turbo else base
+    steps = model.sampling.steps if arguments.steps is None else arguments.steps
+    cfg = model.sampling.cfg if arguments.cfg is None else arguments.cfg
+    setting = Setting(model, base, steps, cfg)
+    chosen = wanted(rows(distilled=cfg == 1), arguments.rows)
+    judge = Judge.load()
+    for prompt in prompts:
+        judge.reals.matching(prompt)
+    points = read_points(arguments.output)
+    for row in chosen:
+        scale = row.cfg or cfg
+        key = (row.name, arguments.model, scale, steps, seeds * count * len(prompts))
+        if any((point.name, point.model, point.cfg, point.steps, point.images) == key for point in points):
+            continue
+        points.append(measure(row, arguments.model, setting, judge, prompts, seeds, count))
+        sys.stderr.write(as_markdown(points[-1:]).splitlines()[-1] + "\n")
+        if arguments.output is not None:
+            write_whole(arguments.output, json.dumps([vars(point) for point in points], indent=1).encode())
+    sys.stdout.write(as_markdown(points) + "\n")
+    if arguments.plot is not None:
+        plot(points).save(arguments.plot)
+    return 0
+
+
+def measure(
+    row: Row, name: str, setting: Setting, judge: Judge, prompts: Sequence[str], seeds: int, count: int
+) -> Point:
+    """Sample ``count`` images of every prompt from every seed, and average."""
+    setting = Setting(setting.model, setting.base, setting.steps, row.cfg or setting.cfg)
+    by_seed: list[list[Coverage]] = []
+    seconds = 0.0
+    for number in range(seeds):
+        by_seed.append([])
+        for place, prompt in enumerate(prompts):
+            start = time.perf_counter()
+            latents = row.sample(setting, prompt, FIRST_SEED + 400 * number + place, count)
+            seconds += time.perf_counter() - start
+            verdicts = judge.judge(setting.model.decode(latents), prompt)
+            by_seed[-1].append(judge.coverage(verdicts, prompt))
+    found = summarised(by_seed)
+    images = seeds * count * len(prompts)
+    error = found.modes_spread / seeds**0.5
+    return Point(
+        row.name,
+        name,
+        setting.cfg,
+        setting.steps,
+        found.modes,
+        error,
+        found.known,
+        found.fidelity,
+        found.rmse,
+        found.sharpness,
+        seconds / images,
+        images,
+    )
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file, a line each.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file of prompts {path}.")
+    prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not prompts:
+        raise ValueError(f"{path} holds no prompt: write one a line.")
+    return prompts
+
+
+def read_points(path: Path | None) -> list[Point]:
+    """What was measured before.
+
+    Raises:
+        ValueError: the file is none of this benchmark.
+    """
+    if path is None or not path.is_file():
+        return []
+    try:
+        return [Point(**point) for point in json.loads(path.read_text(encoding="utf-8"))]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no output of this benchmark: name another file.") from error
+
+
+def wanted(found: Sequence[Row], texts: Sequence[str] | None) -> list[Row]:
+    """Rows whose name has one of some texts in it, in either case, and those that are always there.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if texts is None:
+        return list(found)
+    kept = [row for row in found if any(text.lower() in row.name.lower() for text in texts)]
+    if not kept:
+        raise ValueError(f"No row's name has {' or '.join(texts)} in it: {'; '.join(row.name for row in found)}.")
+    return [row for row in found if row.name in ALWAYS or row in kept]
+
+
+def as_markdown(points: Sequence[Point]) -> str:
+    """The points as a table."""
+    known = mean(point.known for point in points)
+    columns = ("row", "CFG", "steps", f"modes of {known:.1f}", "fidelity", "RMSE", "sharpness", "s an image")
+    lines = (
+        (
+            point.name,
+            f"{point.cfg:g}",
+            str(point.steps),
+            f"{point.modes:.2f} ± {point.modes_error:.2f}",
+            f"{point.fidelity:.3f}",
+            f"{point.rmse:.4f}",
+            f"{point.sharpness:.2f}",
+            f"{point.seconds:.3f}",
+        )
+        for point in points
+    )
+    return markdown_table(columns, lines)

@@ -1,0 +1,82 @@
+"""What others do in the network's layers for diversity, from their equations, on the embedded model.
+
+Each is the method and not its product, as in ``conditioning``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...embedded.pipeline import EmbeddedModel
+from ...embedded.schedule import unshifted
+from ...kernels.vendi import log_vendi_gradient
+
+Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Another (text stream (B, T, C), image stream (B, N, C)) of a block for the one that it gave out."""
+
+
+class ChangedLayers(nn.Module):
+    """A denoiser in which a change is applied to what some blocks give out, while the image is noisy.
+
+    Args:
+        transformer: the denoiser; its blocks are hooked during a call only.
+        change: of both streams.
+        blocks: which blocks; the last has no text stream and is left alone.
+        until: time, falling from 1 to 0 in even steps, down to which it acts.
+        empty: tokens of the empty prompt, which is left alone, shape (8, 128).
+    """
+
+    def __init__(self, transformer: nn.Module, change: Change, blocks: range, until: float, empty: Tensor) -> None:
+        super().__init__()
+        self.transformer, self.change, self.blocks, self.until, self.empty = transformer, change, blocks, until, empty
+
+    def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, return_dict: bool = False) -> Any:
+        """The same as the denoiser's."""
+        acts = unshifted(float(times[0]) / 1000) > self.until and not torch.equal(tokens[0], self.empty)
+        blocks = list(self.transformer.get_submodule("transformer_blocks").children()) if acts else []
+        hooks = [blocks[at].register_forward_hook(self._hook) for at in self.blocks if at < len(blocks) - 1]
+        try:
+            return self.transformer(x, tokens, pooled, times, return_dict=return_dict)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _hook(self, _: nn.Module, __: Any, streams: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.change(*streams)
+
+
+def with_changed_layers(model: EmbeddedModel, change: Change, blocks: range, until: float) -> EmbeddedModel:
+    """The model with a change in its layers."""
+    empty = model.text.encode([""])[0][0]
+    return replace(model, transformer=ChangedLayers(model.transformer, change, blocks, until, empty))
+
+
+def attenuated_means(strength: float) -> Change:
+    """DAVE: the image stream loses a share of each channel's mean over places, where class and layout agree."""
+
+    def change(text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        return text, image - strength * image.mean(1, keepdim=True)
+
+    return change
+
+
+def repelled_context(step: float) -> Change:
+    """Contextual-space repulsion (arXiv 2603.28762): the text stream climbs the batch's Vendi entropy.
+
+    The gradient is of the cosine kernel on flattened tokens; each sample moves by ``step`` of its own length.
+    """
+
+    def change(text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        if len(text) < 2:
+            return text, image
+        rows = text.flatten(1)
+        units = torch.nn.functional.normalize(rows, dim=1)
+        uphill = torch.nn.functional.normalize(log_vendi_gradient(units), dim=1)
+        return text + (step * rows.norm(dim=1, keepdim=True) * uphill).view_as(text), image
+
+    return change
