@@ -7,8 +7,8 @@ for each kind of run; a guidance that holds both chooses at the first evaluation
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from .repellency.settings import RepellencySettings
 from .vendi.settings import VendiSettings
@@ -19,21 +19,66 @@ Settings = TypeVar("Settings", RepellencySettings, VendiSettings)
 SUBTLE, BALANCED, STRONG, PAPER = "subtle", "balanced", "strong", "paper"
 PRESETS = (SUBTLE, BALANCED, STRONG)
 
-# With CFG, then distilled. "balanced" is what the pages in docs/ recommend; the others are steps down and up from it.
-_REPELLENCY: Mapping[str, tuple[RepellencySettings, RepellencySettings]] = {
-    SUBTLE: (RepellencySettings(radius=0.1), RepellencySettings(radius=0.1)),
-    BALANCED: (RepellencySettings(), RepellencySettings(radius=0.15)),
-    STRONG: (RepellencySettings(radius=0.4), RepellencySettings(radius=0.3)),
+MAX_SILENT = 0.5
+"""Without the prompt for longer than this share of the schedule, images are of something else."""
+
+
+@dataclass(frozen=True)
+class Preset(Generic[Settings]):
+    """What a method does under a name, in one kind of run.
+
+    Attributes:
+        settings: of the method; its interval is the node's.
+        silent: share of the model's schedule in which the prompt is left out (see ``prompt_easing``).
+        end: share of the schedule at which the method ends, where the node does not end it earlier.
+    """
+
+    settings: Settings
+    silent: float = 0.0
+    end: float = 1.0
+
+    def changed(self, **values: Any) -> Preset[Settings]:
+        """The preset with other settings. Without easing of CFG (``relaxation`` 0) the prompt is not eased either, and
+        the early end, which belongs to a radius, goes with it.
+
+        Raises:
+            ValueError: a value is out of its range.
+        """
+        settings = replace(self.settings, **values)
+        keeps_radius = "radius" not in values and not values.get("absolute_radius")
+        silent = 0.0 if settings.relaxation == 0 else self.silent
+        return Preset(settings, silent, self.end if keeps_radius else 1.0)
+
+    def scaled(self, factor: float) -> Preset[Settings]:
+        """The preset with its pushes, easing of CFG and silence multiplied by a factor; 0 switches the method off.
+
+        Raises:
+            ValueError: the factor is negative or not finite.
+        """
+        settings = replace(
+            self.settings, strength=self.settings.strength * factor, relaxation=self.settings.relaxation * factor
+        )
+        return replace(self, settings=settings, silent=min(self.silent * factor, MAX_SILENT))
+
+
+# With CFG, then distilled; docs/benchmark.md has what each reaches. Wide shields must end early.
+_REPELLENCY: Mapping[str, tuple[Preset[RepellencySettings], Preset[RepellencySettings]]] = {
+    SUBTLE: (Preset(RepellencySettings(radius=0.1)), Preset(RepellencySettings(radius=0.3), 0.25, 0.6)),
+    BALANCED: (Preset(RepellencySettings()), Preset(RepellencySettings(radius=0.35), 0.4, 0.6)),
+    STRONG: (Preset(RepellencySettings(radius=0.4)), Preset(RepellencySettings(radius=0.5), 0.4, 0.6)),
 }
-_VENDI: Mapping[str, tuple[VendiSettings, VendiSettings]] = {
-    SUBTLE: (VendiSettings(strength=0.1, relaxation=0.5), VendiSettings(strength=0.05)),
-    BALANCED: (VendiSettings(), VendiSettings(strength=0.1)),
-    STRONG: (VendiSettings(strength=0.4, relaxation=2.0), VendiSettings(strength=0.2)),
-    PAPER: (VendiSettings.paper(), VendiSettings.paper()),
+_VENDI: Mapping[str, tuple[Preset[VendiSettings], Preset[VendiSettings]]] = {
+    SUBTLE: (
+        Preset(VendiSettings(strength=0.1, relaxation=0.5)),
+        Preset(VendiSettings(strength=0.1), 0.25),
+    ),
+    BALANCED: (Preset(VendiSettings()), Preset(VendiSettings(strength=0.1), 0.4)),
+    STRONG: (Preset(VendiSettings(strength=0.4, relaxation=2.0)), Preset(VendiSettings(strength=0.2), 0.4)),
+    PAPER: (Preset(VendiSettings.paper()), Preset(VendiSettings.paper())),
 }
 
 
-def repellency_preset(name: str, distilled: bool) -> RepellencySettings:
+def repellency_preset(name: str, distilled: bool) -> Preset[RepellencySettings]:
     """How Sparse Repellency acts under a name of ``PRESETS``.
 
     Args:
@@ -46,7 +91,7 @@ def repellency_preset(name: str, distilled: bool) -> RepellencySettings:
     return _row(_REPELLENCY, name)[distilled]
 
 
-def vendi_preset(name: str, distilled: bool) -> VendiSettings:
+def vendi_preset(name: str, distilled: bool) -> Preset[VendiSettings]:
     """How Vendi Guidance acts under a name of ``PRESETS``, or "paper" for the published algorithm.
 
     Args:
@@ -59,16 +104,9 @@ def vendi_preset(name: str, distilled: bool) -> VendiSettings:
     return _row(_VENDI, name)[distilled]
 
 
-def scaled(settings: Settings, factor: float) -> Settings:
-    """Settings whose pushes and easing of CFG are multiplied by a factor; 0 switches the method off.
-
-    Raises:
-        ValueError: the factor is negative or not finite.
-    """
-    return replace(settings, strength=settings.strength * factor, relaxation=settings.relaxation * factor)
-
-
-def _row(table: Mapping[str, tuple[Settings, Settings]], name: str) -> tuple[Settings, Settings]:
+def _row(
+    table: Mapping[str, tuple[Preset[Settings], Preset[Settings]]], name: str
+) -> tuple[Preset[Settings], Preset[Settings]]:
     if name not in table:
         raise ValueError(f'There is no preset "{name}". Choose one of: {", ".join(table)}.')
     return table[name]

@@ -14,11 +14,10 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from ..kernels.shields.field import working_points
 from .base import Guidance, SamplingRun, SamplingStep
 from .limits import SigmaInterval
 from .schedule import ROUNDING
-from .trace import SampleRecord, StepRecord, Trace
+from .trace import Trace
 
 WITHOUT_NEGATIVE = (
     "The prompt was not eased: this sampler has no negative prompt (use KSampler or CFGGuider, with any negative)."
@@ -71,6 +70,7 @@ class PromptEasing(Guidance):
         self._unguided: dict[float, float] = {}
         self._evaluated = 0
         self._steps = 0
+        self._eased: set[float] = set()
 
     @property
     def trace(self) -> Trace:
@@ -79,7 +79,7 @@ class PromptEasing(Guidance):
 
     def begin(self, run: SamplingRun) -> None:
         """Weigh the prompt in every step of the run."""
-        self._trace, self._evaluated, self._steps = Trace(), 0, len(run.sigmas) - 1
+        self._trace, self._evaluated, self._steps, self._eased = Trace(), 0, len(run.sigmas) - 1, set()
         acts = run.batch_size > 1 or self.alone
         self._guided = prompt_weights(run.sigmas, self.settings) if acts else {}
         self._unguided = prompt_weights(run.sigmas, self.distilled) if acts else {}
@@ -103,27 +103,18 @@ class PromptEasing(Guidance):
             return denoised
         if weight > 0 and not free:
             self._evaluated += 1
-        eased = empty if weight == 0 else empty + weight * (denoised - empty)
-        self._record(denoised, eased, step)
-        return eased
+        self._eased.add(step.sigma)
+        return empty if weight == 0 else empty + weight * (denoised - empty)
 
     def finish(self, samples: Tensor) -> Tensor:
         """Close the trace: in how many steps the prompt was eased, and what that cost."""
         self._trace.finished = True
         self._trace.extra_evaluations = self._evaluated
-        if self._trace.steps:
-            cost = (
-                f"{self._evaluated} of {self._steps} steps evaluated the model twice" if self._evaluated else "no cost"
-            )
-            eased = len({step.sigma for step in self._trace.steps})
-            self._trace.notes.append(f"Prompt eased in {eased} of {self._steps} steps ({cost}).")
+        if self._eased:
+            cost = f"{self._evaluated} evaluated the model twice" if self._evaluated else "at no cost"
+            self._trace.eased = f"Prompt eased in {len(self._eased)} of {self._steps} steps"
+            self._trace.notes.append(f"{self._trace.eased} ({cost}).")
         return samples
-
-    def _record(self, denoised: Tensor, eased: Tensor, step: SamplingStep) -> None:
-        before = working_points(denoised)
-        moved = (working_points(eased) - before).norm(dim=1) / before.norm(dim=1).clamp_min(1e-12)
-        samples = tuple(SampleRecord(row, share, math.inf) for row, share in enumerate(moved.tolist()))
-        self._trace.steps.append(StepRecord(self.name, step.sigma, step.progress, 0.0, samples))
 
 
 def prompt_weights(sigmas: Tensor, settings: EasingSettings) -> dict[float, float]:

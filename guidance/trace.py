@@ -127,6 +127,7 @@ class Trace:
         failed: whether an error of the method's own ended it.
         seconds: time spent in the method, further evaluations of the model included.
         extra_evaluations: further evaluations of the model that the method asked for.
+        eased: in how many steps the prompt was eased, in a sentence; "" for none.
     """
 
     steps: list[StepRecord] = field(default_factory=list)
@@ -140,6 +141,7 @@ class Trace:
     failed: bool = False
     seconds: float = 0.0
     extra_evaluations: int = 0
+    eased: str = ""
 
     @classmethod
     def joined(cls, traces: Sequence[Trace]) -> Trace:
@@ -155,6 +157,7 @@ class Trace:
             joined.failed |= trace.failed
             joined.seconds += trace.seconds
             joined.extra_evaluations += trace.extra_evaluations
+            joined.eased = joined.eased or trace.eased
         joined.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
         return joined
 
@@ -178,7 +181,7 @@ class Trace:
             return "Stopped by an error of its own, see below"
         if self.not_finite:
             return listed("NaN or infinity from the model", self.not_finite)
-        return self._moved() or f"Did nothing: {self._why_nothing()}"
+        return self._moved() or self.eased or f"Did nothing: {self._why_nothing()}"
 
     def details(self) -> str:
         """What stands below the verdict: sentences on what was done, and what it cost."""
@@ -207,7 +210,9 @@ class Trace:
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
         moved = [step for step in self.steps if step.active_share > 0]
-        if not self.steps or (self.not_finite and not moved):
+        if self.eased and not moved and not self.not_finite:
+            sentence = "No image was pushed."
+        elif not self.steps or (self.not_finite and not moved):
             sentence = f"Nothing was moved{self.why_inactive()}."
         elif not moved and any(step.radius > 0 for step in self.steps):
             sentence = "Nothing was moved: no estimate came inside a shield while guidance was active."

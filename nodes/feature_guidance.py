@@ -136,7 +136,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
         if FeatureGuidance(settings, weights, centroid, reference).is_off:
             return left_alone(model, "strength is 0, or no layer counts", cls.hidden.unique_id)
 
-        def make(interval: SigmaInterval) -> FeatureGuidance:
+        def make(interval: SigmaInterval, _: SigmaInterval) -> FeatureGuidance:
             return FeatureGuidance(replace(settings, interval=interval), weights, centroid, reference)
 
         patched, traces = steered(model, make, start_percent, end_percent, FeatureGuidance.name, cls.hidden.unique_id)

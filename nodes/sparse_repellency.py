@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..guidance.limits import SigmaInterval
-from ..guidance.presets import BALANCED, PRESETS, repellency_preset, scaled
+from ..guidance.presets import BALANCED, PRESETS, Preset, repellency_preset
 from ..guidance.references import Pictures, ReferenceSource
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ..guidance.repellency.protection import check_latent_space
@@ -131,11 +131,12 @@ class DiversitySparseRepellency(io.ComfyNode):
         """
         in_batch = keep_apart == BATCH_AND_BANK
 
-        def chosen(distilled: bool) -> RepellencySettings:
-            settings = replace(repellency_preset(preset, distilled), **(options or {}))
-            return scaled(replace(settings, in_batch=in_batch, ensure_outside=ensure_outside), strength)
+        def chosen(distilled: bool) -> Preset[RepellencySettings]:
+            named = repellency_preset(preset, distilled).changed(**(options or {}))
+            return named.changed(in_batch=in_batch, ensure_outside=ensure_outside).scaled(strength)
 
-        kinds = chosen(distilled=False), chosen(distilled=True)
+        presets = chosen(distilled=False), chosen(distilled=True)
+        kinds = [each.settings for each in presets]
         is_off = all(settings.is_off for settings in kinds)
         sources = _sources(model, bank, avoid)
         indexes = [] if protected is None else [protected]
@@ -147,8 +148,10 @@ class DiversitySparseRepellency(io.ComfyNode):
         if not (sources or indexes or in_batch):
             return left_alone(model, "no bank, and only the bank counts", cls.hidden.unique_id)
 
-        def make(interval: SigmaInterval) -> SparseRepellency:
-            settings, distilled = (replace(kind, interval=interval) for kind in kinds)
+        def make(*intervals: SigmaInterval) -> SparseRepellency:
+            settings, distilled = (
+                replace(kind, interval=interval) for kind, interval in zip(kinds, intervals, strict=True)
+            )
             return SparseRepellency(settings, sources, indexes, distilled)
 
         return steered_output(
@@ -160,6 +163,8 @@ class DiversitySparseRepellency(io.ComfyNode):
                 SparseRepellency.name,
                 cls.hidden.unique_id,
                 protects=any(len(index) for index in indexes),
+                presets=presets,
+                alone=bool(sources),
             )
         )
 
@@ -197,7 +202,8 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                     10.0,
                     0.05,
                     "How far CFG, which narrows a prompt to one image, is eased while an image is too close to "
-                    "another, the more the closer it is. Disabled at 0, as published. No difference at CFG 1.",
+                    "another, the more the closer it is. At CFG 1, 0 keeps the prompt in the first steps. Disabled at "
+                    "0, as published.",
                 ),
                 choice(
                     "measure",

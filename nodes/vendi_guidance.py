@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..guidance.limits import SigmaInterval
-from ..guidance.presets import BALANCED, PAPER, PRESETS, scaled, vendi_preset
+from ..guidance.presets import BALANCED, PAPER, PRESETS, Preset, vendi_preset
 from ..guidance.repellency.guidance import RECOMMENDED_END
 from ..guidance.vendi.guidance import VendiGuidance
 from ..guidance.vendi.settings import VendiSettings
@@ -148,11 +148,14 @@ class DiversityVendiGuidance(io.ComfyNode):
             ValueError: a number is out of its range, what is wired is of another model, or a network is missing.
         """
 
-        def chosen(distilled: bool) -> VendiSettings:
-            settings = scaled(replace(vendi_preset(preset, distilled), **(options or {})), strength)
-            return settings if preset == PAPER else replace(settings, in_batch=keep_apart == BATCH_AND_BANK)
+        def chosen(distilled: bool) -> Preset[VendiSettings]:
+            named = vendi_preset(preset, distilled).changed(**(options or {}))
+            if preset != PAPER:
+                named = named.changed(in_batch=keep_apart == BATCH_AND_BANK)
+            return named.scaled(strength)
 
-        kinds = chosen(distilled=False), chosen(distilled=True)
+        presets = chosen(distilled=False), chosen(distilled=True)
+        kinds = [each.settings for each in presets]
         if bank is not None:
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
             bank = bank if len(bank) else None
@@ -163,13 +166,25 @@ class DiversityVendiGuidance(io.ComfyNode):
         make_features = choose_features(features, model, HostNetworks(vae, clip_vision))
         drawn_from = prompt if conditioning is None else encoded_prompt(conditioning)
 
-        def make(interval: SigmaInterval) -> VendiGuidance:
-            # The published algorithm acts all the way.
-            settings, distilled = (kind if preset == PAPER else replace(kind, interval=interval) for kind in kinds)
+        def make(*intervals: SigmaInterval) -> VendiGuidance:
+            settings, distilled = (
+                # The published algorithm acts all the way.
+                kind if preset == PAPER else replace(kind, interval=interval)
+                for kind, interval in zip(kinds, intervals, strict=True)
+            )
             return VendiGuidance(settings, bank, exemplars, make_features, drawn_from, distilled)
 
         return steered_output(
-            *steered(model, make, start_percent, end_percent, VendiGuidance.name, cls.hidden.unique_id)
+            *steered(
+                model,
+                make,
+                start_percent,
+                end_percent,
+                VendiGuidance.name,
+                cls.hidden.unique_id,
+                presets=presets,
+                alone=bank is not None,
+            )
         )
 
 
@@ -197,7 +212,7 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
                     10.0,
                     0.05,
                     "How far CFG, which narrows a prompt to one image, is eased for images that repeat others. "
-                    "Disabled at 0, as published. No difference at CFG 1.",
+                    "At CFG 1, 0 keeps the prompt in the first steps. Disabled at 0, as published.",
                 ),
                 count(
                     "frequency",

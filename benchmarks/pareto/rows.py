@@ -14,8 +14,9 @@ from ...embedded.schedule import sigma_at_percent, simple_schedule
 from ...features.random_network import RandomNetwork
 from ...guidance.base import Chain, Guidance
 from ...guidance.limits import SigmaInterval
+from ...guidance.presets import BALANCED, PRESETS, Preset, repellency_preset, vendi_preset
 from ...guidance.prompt_easing import EasingSettings, PromptEasing
-from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from ...guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ...guidance.vendi.guidance import VendiGuidance
 from ...kernels.similarity import squared_distances
 from ..modes import WINDOW
@@ -106,27 +107,53 @@ def rows(distilled: bool) -> list[Row]:
 
 
 def ours(distilled: bool) -> Iterator[Row]:
-    """Our methods, each strength of a sweep."""
+    """Our methods: their nodes' presets, and each strength of a sweep without prompt easing."""
+    for name in PRESETS:
+        yield Row(f"Sparse Repellency with prompt easing, {name}", guided(_made(_repelled_preset, name, distilled)))
+    for name in PRESETS:
+        yield Row(f"Vendi Guidance with prompt easing, {name}", guided(_made(_vendi_preset, name, distilled)))
     for strength in (0.1, 0.2, 0.3, 0.4):
-        settings = replace(DEFAULT, strength=strength)
-        yield Row(f"Vendi Guidance, {strength:g}", guided(lambda settings=settings: VendiGuidance(settings)))
+        yield Row(f"Vendi Guidance, {strength:g}", guided(_made(_vendi, strength)))
     for radius in (0.15, 0.2, 0.3, 0.4):
-        shields = RepellencySettings(radius=radius, interval=WINDOW)
-        yield Row(f"Sparse Repellency, {radius:g}", guided(lambda shields=shields: SparseRepellency(shields)))
-    for silent, eased in ((0.2, 0.2), (0.3, 0.3), (0.2, 0.5), (0.3, 0.6), (0.3, 0.75)):
-        settings = easing(silent, eased)
-        yield Row(f"prompt easing, {silent:g} to {eased:g}", guided(lambda settings=settings: PromptEasing(settings)))
-
-
-def easing(silent: float, eased: float) -> EasingSettings:
-    """Prompt easing by shares of the schedule: no prompt up to ``silent``, all of it from ``eased`` on."""
-    return EasingSettings(sigma_at_percent(silent), sigma_at_percent(eased))
+        yield Row(f"Sparse Repellency, {radius:g}", guided(_made(_shields, radius)))
+    for silent, eased in ((0.15, 0.15), (0.4, 0.4), (0.25, 0.6), (0.4, 0.75)):
+        yield Row(f"prompt easing, {silent:g} to {eased:g}", guided(_made(_eased, silent, eased)))
 
 
 def recommended(distilled: bool) -> Guidance:
-    """What Vendi Guidance's node does at its defaults."""
-    vendi = VendiGuidance(DEFAULT)
-    return Chain([PromptEasing(easing(0.3, 0.3)), vendi]) if distilled else vendi
+    """What Sparse Repellency's node does at its defaults."""
+    return _repelled_preset(BALANCED, distilled)
+
+
+def _repelled_preset(name: str, distilled: bool) -> Guidance:
+    preset = repellency_preset(name, distilled)
+    return _after_easing(preset, SparseRepellency(replace(preset.settings, interval=_until(preset.end))))
+
+
+def _vendi_preset(name: str, distilled: bool) -> Guidance:
+    preset = vendi_preset(name, distilled)
+    return _after_easing(preset, VendiGuidance(replace(preset.settings, interval=_until(preset.end))))
+
+
+def _until(end: float) -> SigmaInterval:
+    return SigmaInterval(low=sigma_at_percent(min(end, RECOMMENDED_END)))
+
+
+def _after_easing(preset: Preset[Any], guidance: Guidance) -> Guidance:
+    return Chain([_eased(preset.silent, preset.silent), guidance]) if preset.silent else guidance
+
+
+def _eased(silent: float, eased: float) -> Guidance:
+    """No prompt up to a share of the schedule, all of it from another on."""
+    return PromptEasing(EasingSettings(sigma_at_percent(silent), sigma_at_percent(eased)))
+
+
+def _vendi(strength: float) -> Guidance:
+    return VendiGuidance(replace(DEFAULT, strength=strength))
+
+
+def _shields(radius: float) -> Guidance:
+    return SparseRepellency(RepellencySettings(radius=radius, interval=WINDOW))
 
 
 class TwoModels(nn.Module):
@@ -158,8 +185,8 @@ def conditioned(make: Callable[[int], Change]) -> Sample:
     return sample
 
 
-def _made(kind: Callable[[float], Guidance], strength: float) -> Callable[[], Guidance]:
-    return lambda: kind(strength)
+def _made(kind: Callable[..., Guidance], *values: Any) -> Callable[[], Guidance]:
+    return lambda: kind(*values)
 
 
 def _interval(high: float) -> Guidance:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...guidance.base import Guidance
+from ...guidance.base import Chain, Guidance
 from ...guidance.limits import SigmaInterval
+from ...guidance.presets import Preset
+from ...guidance.prompt_easing import EasingSettings, PromptEasing
 from ...guidance.trace import Trace
 from ..host.active_run import PercentToSigma
 from ..host.messages import VERDICT, logger, show, tell
@@ -27,6 +29,10 @@ UNLIMITED = 100.0
 
 BATCH_AND_BANK, BANK_ONLY = "batch and bank", "bank only"
 """What is kept apart."""
+
+
+Presets = tuple[Preset[Any], Preset[Any]]
+"""For runs with CFG, and for runs without."""
 
 
 def unlimited(value: float) -> float:
@@ -115,24 +121,28 @@ def check_numbers(defaults: DataclassInstance, **numbers: float | None) -> bool 
 
 def steered(
     model: Any,
-    make: Callable[[SigmaInterval], Guidance],
+    make: Callable[[SigmaInterval, SigmaInterval], Guidance],
     start_percent: float,
     end_percent: float,
     name: str,
     node_id: str | None,
     *,
     protects: bool = False,
+    presets: Presets | None = None,
+    alone: bool = False,
 ) -> tuple[Any, RunTraces]:
     """Guide a MODEL, and tell on the node and in the log what every run did.
 
     Args:
         model: the MODEL; it stays as it is.
-        make: makes the guidance of one run from the noise levels at which it acts.
+        make: makes the guidance of one run from the noise levels at which it acts with CFG, and without.
         start_percent: share of the model's schedule at which it begins.
         end_percent: share at which it ends.
         name: of the method, for the log.
         node_id: the node to write on.
         protects: whether a run that cannot be steered is an error.
+        presets: how the prompt is eased, and when the method ends at the latest, in runs with CFG and in runs without.
+        alone: whether the prompt is eased for a batch of one, too, as beside remembered images.
 
     Returns:
         The guided MODEL and the record of its runs.
@@ -140,7 +150,16 @@ def steered(
     traces = RunTraces()
 
     def make_for_run(percent_to_sigma: PercentToSigma) -> Guidance:
-        return make(sigma_interval(percent_to_sigma, start_percent, end_percent))
+        ends = (1.0, 1.0) if presets is None else [preset.end for preset in presets]
+        intervals = [sigma_interval(percent_to_sigma, start_percent, min(end_percent, end)) for end in ends]
+        guidance = make(*intervals)
+        if presets is None or not any(preset.silent for preset in presets):
+            return guidance
+        easings = [
+            EasingSettings(percent_to_sigma(preset.silent) if preset.silent else math.inf, interval=interval)
+            for preset, interval in zip(presets, intervals, strict=True)
+        ]
+        return Chain([PromptEasing(*easings, alone=alone), guidance])
 
     def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
         traces.record(latents, latent_format, trace)

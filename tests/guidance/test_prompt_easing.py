@@ -79,7 +79,7 @@ def test_guided_runs_have_the_estimate_anyway() -> None:
     moved = [easing(denoised, step(sigma, denoised, empty, noise(2, 2))) is not denoised for sigma in LEVELS]
     assert moved == [True] * 5
     easing.finish(denoised)
-    assert easing.trace.notes == ["Prompt eased in 5 of 5 steps (no cost)."]
+    assert easing.trace.notes == ["Prompt eased in 5 of 5 steps (at no cost)."]
 
 
 def test_without_a_negative_prompt_it_says_so() -> None:
