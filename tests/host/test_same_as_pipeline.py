@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from diversity_guidance.embedded.pipeline import EmbeddedModel
 from diversity_guidance.embedded.schedule import sigma_at_percent
+from diversity_guidance.guidance.base import Chain
 from diversity_guidance.guidance.limits import SigmaInterval
+from diversity_guidance.guidance.presets import repellency_preset
+from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
 from diversity_guidance.guidance.references import Pictures
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
-from support.graphs import Drawing, Node, latents_of
+from support.graphs import REPELLENCY, Drawing, Node, latents_of
 from support.host_client import HostClient
 from torch import Tensor
 
@@ -67,3 +71,24 @@ def test_guided(client: HostClient, model: EmbeddedModel, cfg: float, settings: 
     plain = model.sample([PROMPT] * BATCH, SEED, steps=STEPS, cfg=cfg)
     assert float((expected - plain).abs().max()) > 1000 * TOLERANCE, "the guidance did next to nothing"
     assert torch.allclose(drawn, expected, atol=TOLERANCE), float((drawn - expected).abs().max())
+
+
+@pytest.mark.parametrize("preset", ["subtle", "balanced"])
+def test_a_preset_without_cfg(client: HostClient, model: EmbeddedModel, preset: str) -> None:
+    """The prompt is left out in the first steps: the host evaluates the negative one instead."""
+    graph = Drawing()
+    patched = graph.add("DiversitySparseRepellency", model=graph.demo[0], **{**REPELLENCY, "preset": preset})
+    saved = graph.latents(graph.sample(patched, prompt=PROMPT, batch=BATCH, seed=SEED, steps=STEPS, cfg=1.0))
+    sampled = latents_of(client, client.run(graph.prompt), saved)
+    chosen = repellency_preset(preset, distilled=True)
+    until = SigmaInterval(low=sigma_at_percent(chosen.end))
+    guidance = Chain(
+        [
+            PromptEasing(EasingSettings(sigma_at_percent(chosen.silent))),
+            SparseRepellency(replace(chosen.settings, interval=until)),
+        ]
+    )
+    expected = model.sample([PROMPT] * BATCH, SEED, steps=STEPS, cfg=1.0, guidance=guidance)
+    plain = model.sample([PROMPT] * BATCH, SEED, steps=STEPS, cfg=1.0)
+    assert float((expected - plain).abs().max()) > 1000 * TOLERANCE, "the guidance did next to nothing"
+    assert torch.allclose(sampled, expected, atol=TOLERANCE), float((sampled - expected).abs().max())
