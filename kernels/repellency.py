@@ -66,7 +66,9 @@ def batch_repellency(estimates: Tensor, radius: float) -> Tensor:
     return batch_field(working_points(estimates), radius).delta.view(estimates.shape).to(estimates.dtype)
 
 
-def distances(x: Tensor, z: Tensor, squares: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+def distances(
+    x: Tensor, z: Tensor, squares: Tensor | None = None, mask: Tensor | None = None, own: Tensor | None = None
+) -> Tensor:
     """L2 distances of estimates (B, D) to references (N, D) by one matrix product, shape (B, N).
 
     Args:
@@ -74,10 +76,11 @@ def distances(x: Tensor, z: Tensor, squares: Tensor | None = None, mask: Tensor 
         z: references.
         squares: their squared norms, shape (N,), or (B, N) under a mask; taken here where they are not at hand.
         mask: 1 where values count and 0 elsewhere, shape (B, D). Estimates of which nothing counts are infinitely far.
+        own: squared norms of the estimates, shape (B, 1), where they are at hand.
     """
     if squares is None:
         squares = z.square().sum(1) if mask is None else mask @ z.square().T
-    scale = x.square().sum(1, keepdim=True) + squares
+    scale = (x.square().sum(1, keepdim=True) if own is None else own) + squares
     found = torch.addmm(scale, x, z.T, alpha=-2)
     close = found <= CLOSE * scale
     for row in close.any(1).nonzero().flatten().tolist():

@@ -95,6 +95,7 @@ class Shields:
         """What the references do to the points, as ``kernels.repellency`` computes it: for steps, not for promises."""
         x, radius = working_points(self.points), self.radii.fixed[:, None]
         delta, parts = torch.zeros_like(x), [x.new_empty(len(x), 0)]
+        own = x.square().sum(1, keepdim=True)
         chosen, bound = None, None
         if self.references.bounds is not None:
             chosen, bound = self.references.bounds.near(x, self.radii.fixed)
@@ -102,8 +103,9 @@ class Shields:
                 chosen = None
         for place, z in self._read(x, chosen):
             norms = self.references.norms
-            parts.append(repellency.distances(x, z, None if norms is None else norms[..., place], self.mask))
-            delta += repellency.push(x, z, parts[-1], radius, self.mask)
+            parts.append(repellency.distances(x, z, None if norms is None else norms[..., place], self.mask, own))
+            if bool((parts[-1] < radius).any()):
+                delta += repellency.push(x, z, parts[-1], radius, self.mask)
         distances = torch.cat(parts, 1)
         nearest, index = nearest_of(distances)
         contacts = Contacts.inside(distances, radius)

@@ -347,6 +347,7 @@ class TestMasksOfTheirOwn:
         guidance(samples, driver.step(samples, mask=mask))
         final = guidance.finish(samples)
         assert torch.equal(final[1], samples[1])
+        assert guidance.trace.steps[0].samples[1].nearest == math.inf
         assert float(nearest(final[[0, 2]], samples).min()) >= 15
         assert "Nothing is guaranteed for image 1, where a mask lets nothing change." in guidance.trace.notes
         assert guidance.trace.final_nearest[1] == math.inf
