@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .build_protected_index import DiversityBuildProtectedIndex
+from .common.inputs import checked
 from .demo_model import DiversityDemoModel
 from .diverse_noise import DiversityNoise, DiversityNoiseOptions
 from .diversity_report import DiversityReport
@@ -31,7 +32,7 @@ class DiversityExtension(ComfyExtension):
         register_bank_folder()
         register_centroid_folder()
         register_index_folder()
-        return [
+        nodes = [
             DiversityDemoModel,
             DiversitySparseRepellency,
             DiversitySparseRepellencyOptions,
@@ -53,3 +54,4 @@ class DiversityExtension(ComfyExtension):
             DiversityFeatureMap,
             DiversityPick,
         ]
+        return [checked(node) for node in nodes]

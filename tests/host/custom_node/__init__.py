@@ -20,6 +20,7 @@ from diversity_guidance.guidance.trace import Trace
 from diversity_guidance.nodes.host.sampling import guided
 from torch import Tensor, nn
 
+from .anything import TestAnything
 from .architectures import ARCHITECTURE_NODES
 from .pictures import TestPictures
 from .samplers import SAMPLER_NODES
@@ -227,6 +228,7 @@ TEST_NODES = (
     TestPackedRun,
     TestTrace,
     TestPictures,
+    TestAnything,
     *ARCHITECTURE_NODES,
     *SAMPLER_NODES,
 )

@@ -1,0 +1,254 @@
+"""What comes into a node is what its inputs say; where it is not, a sentence says what to wire instead.
+
+The host compares the types of two sockets, and lets everything through where one of them is ``*``; it hands on numbers
+that are not finite, and what an API prompt gives in place of a wire.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...guidance.repellency.settings import RepellencySettings
+from ...guidance.vendi.settings import VendiSettings
+from ...stores.bank.snapshot import BankSnapshot
+from ...stores.centroid.centroid import FeatureCentroid
+from ...stores.exemplar_set import ExemplarSet
+from ...stores.protected.index import ProtectedIndex
+from .traces import RunTraces
+
+NodeClass = TypeVar("NodeClass", bound=type[io.ComfyNode])
+SHOWN = 40
+"""Characters of a wrong value that a sentence quotes."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One type of socket.
+
+    Attributes:
+        needs: what a sentence calls its values.
+        fits: whether a value is one.
+        remedy: what to wire.
+    """
+
+    needs: str
+    fits: Callable[[Any], bool]
+    remedy: str
+
+
+def _is_latent(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    samples, mask, places = value.get("samples"), value.get("noise_mask"), value.get("batch_index")
+    return (
+        (_is_batch(samples) if isinstance(samples, Tensor) else bool(getattr(samples, "is_nested", False)))
+        and (mask is None or isinstance(mask, Tensor))
+        and (places is None or (isinstance(places, list) and all(isinstance(place, int) for place in places)))
+    )
+
+
+def _is_batch(samples: Tensor) -> bool:
+    """Latents (B, C, ...); several in one, which only newer hosts have in a class of their own, are told elsewhere."""
+    is_filled = samples.is_nested or (samples.ndim > 2 and samples.numel() > 0)
+    return is_filled and samples.is_floating_point()
+
+
+def _is_image(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.ndim == 4
+        and min(value.shape[1:3]) > 0
+        and value.shape[3] in (1, 3, 4)
+    )
+
+
+def _is_conditioning(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(_is_prompt(part) for part in value)
+
+
+def _is_prompt(part: Any) -> bool:
+    is_pair = isinstance(part, (list, tuple)) and len(part) == 2
+    return is_pair and isinstance(part[0], Tensor) and isinstance(part[1], dict)
+
+
+def _is_noise_options(value: Any) -> bool:
+    is_known = isinstance(value, Mapping) and value.keys() <= {"designed", "part_size"}
+    return is_known and all(type(part) is int for part in value.values())
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    """Whether a value has these methods: other packs have classes of their own for what the host calls by a name."""
+    return lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names)
+
+
+def _replaces(defaults: Any) -> Callable[[Any], bool]:
+    """Whether a value is fields of these settings by name, each of the type that it has there."""
+    known = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
+
+    def fits(value: Any) -> bool:
+        return isinstance(value, Mapping) and all(_fits_field(part, known.get(name)) for name, part in value.items())
+
+    return fits
+
+
+def _fits_field(value: Any, kind: type | None) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return kind is not None and type(value) is kind
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+KINDS = {
+    "MODEL": Kind("a model", _has("clone", "model_options", "get_model_object"), "Wire the MODEL of a loader."),
+    "VAE": Kind("a VAE", _has("encode", "decode"), "Wire the VAE of a loader."),
+    "CLIP_VISION": Kind("a CLIP vision model", _has("encode_image"), "Wire what Load CLIP Vision gives."),
+    "CONDITIONING": Kind("a prompt's conditioning", _is_conditioning, "Wire what CLIP Text Encode gives."),
+    "LATENT": Kind("latents (B, C, ...)", _is_latent, "Wire what a sampler or VAE Encode gives."),
+    "IMAGE": Kind("images (B, H, W, 1, 3 or 4)", _is_image, "Wire what VAE Decode or Load Image gives."),
+    "DIVERSITY_BANK": Kind("a bank", _is(BankSnapshot), "Wire the bank of Memory Bank or Remember."),
+    "DIVERSITY_TRACE": Kind("a trace", _is(RunTraces), "Wire the trace of the node that steers the model."),
+    "DIVERSITY_EXEMPLARS": Kind("exemplars", _is(ExemplarSet), "Wire what Exemplar Set gives."),
+    "DIVERSITY_INDEX": Kind("a protected index", _is(ProtectedIndex), "Wire what a Protected Index node gives."),
+    "DIVERSITY_REPELLENCY_OPTIONS": Kind(
+        "options of Sparse Repellency", _replaces(RepellencySettings()), "Wire what its options node gives."
+    ),
+    "DIVERSITY_VENDI_OPTIONS": Kind(
+        "options of Vendi Guidance", _replaces(VendiSettings()), "Wire what its options node gives."
+    ),
+    "DIVERSITY_NOISE_OPTIONS": Kind("options of Diverse Noise", _is_noise_options, "Wire what its options node gives."),
+    "DIVERSITY_CENTROID": Kind("a centroid", _is(FeatureCentroid), "Wire what Feature Probe gives."),
+    "BOOLEAN": Kind("true or false", _is(bool), "Wire a boolean, or set the widget."),
+}
+"""By the type's name; numbers, texts and choices have limits of their own."""
+
+
+def checked(node: NodeClass) -> NodeClass:
+    """The same node, which looks at its inputs before it validates or executes them.
+
+    A sentence names node and input where one of them is not what the schema says: the host shows it before anything
+    runs where the value stands in the prompt, and ``execute`` raises it as ValueError where it comes along a wire. An
+    optional input that gets nothing along its wire is as if it were not wired.
+    """
+    execute = node.execute.__func__  # pyright: ignore[reportFunctionMemberAccess]
+
+    @functools.wraps(execute)
+    def execute_checked(cls: type[io.ComfyNode], **given: Any) -> io.NodeOutput:
+        schema = _schema(node)
+        optional = {socket.id for socket in schema.inputs if socket.optional}
+        given = {name: value for name, value in given.items() if name not in optional or not _is_nothing(value)}
+        if wrong := first_misfit(schema, given):
+            raise ValueError(wrong)
+        return execute(cls, **given)
+
+    node.execute = classmethod(execute_checked)  # pyright: ignore[reportAttributeAccessIssue]
+    if "validate_inputs" in vars(node):
+        validate = node.validate_inputs.__func__  # pyright: ignore[reportFunctionMemberAccess]
+
+        @functools.wraps(validate)
+        def validate_checked(cls: type[io.ComfyNode], **given: Any) -> bool | str:
+            told = {name: value for name, value in given.items() if not _is_nothing(value)}
+            return first_misfit(_schema(node), told) or validate(cls, **given)
+
+        # The host reads in its arguments what it need not look at itself, and does not look through a wrapper.
+        setattr(validate_checked, "__signature__", inspect.signature(validate))  # noqa: B010
+        node.validate_inputs = classmethod(validate_checked)  # pyright: ignore[reportAttributeAccessIssue]
+    return node
+
+
+def _schema(node: type[io.ComfyNode]) -> io.Schema:
+    """Of the registered class: what the host calls is a copy that cannot be written to, as its own getter would."""
+    return node.SCHEMA or node.GET_SCHEMA()
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a wire brings nothing, or the value is not known yet; nodes that take lists get it in one."""
+    return value is None or (isinstance(value, list) and len(value) == 1 and value[0] is None)
+
+
+def first_misfit(schema: io.Schema, given: Mapping[str, Any]) -> str:
+    """What is wrong with the inputs of a node.
+
+    Args:
+        schema: the node's.
+        given: values by input; lists of them where the node takes lists.
+
+    Returns:
+        The sentence on the first input that is not what the schema says; empty where all are.
+    """
+    for socket in schema.inputs:
+        if socket.id in given:
+            for value in given[socket.id] if schema.is_input_list else [given[socket.id]]:
+                if wrong := _wrong(socket, value):
+                    return f'The input "{socket.id}" of {schema.display_name} needs {wrong}'
+    return ""
+
+
+def _wrong(socket: Any, value: Any) -> str:
+    """What a value that does not fit an input lacks, and the remedy; empty where it fits."""
+    kind = socket.io_type
+    if kind in ("INT", "FLOAT"):
+        needs, fits, remedy = _number(kind, socket.min, socket.max)
+    elif kind == "STRING":
+        needs, fits, remedy = "a text", _is_text, "Wire a text, or write it into the widget."
+    elif kind == "COMBO":
+        choices = [str(getattr(option, "value", option)) for option in socket.options]
+        needs, remedy = f"one of {', '.join(choices)}", "Choose it in the widget."
+        fits = lambda value: isinstance(value, str) and value in choices  # noqa: E731
+    elif kind in KINDS:
+        needs, fits, remedy = KINDS[kind].needs, KINDS[kind].fits, KINDS[kind].remedy
+    else:
+        return ""
+    return "" if fits(value) else f"{needs}, not {spelled(value)}. {remedy}"
+
+
+def _number(kind: str, low: float | None, high: float | None) -> tuple[str, Callable[[Any], bool], str]:
+    types = (int,) if kind == "INT" else (int, float)
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+
+    def fits(value: Any) -> bool:
+        # True is an int, and NaN is in no range.
+        return (
+            isinstance(value, types) and not isinstance(value, bool) and low <= value <= high and abs(value) < math.inf
+        )
+
+    called = "a whole number" if kind == "INT" else "a number"
+    return f"{called} from {low} to {high}", fits, "Wire a number, or set the widget."
+
+
+def _is_text(value: Any) -> bool:
+    """A text that can be written to a file: JSON spells half characters, too."""
+    try:
+        return isinstance(value, str) and "\0" not in value and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def spelled(value: Any) -> str:
+    """A value as a sentence quotes it, however long it is."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {value.dtype}".replace("torch.", "")
+    if isinstance(value, (bool, int, float)):
+        return _short(f"{value:.3e}" if isinstance(value, int) and value.bit_length() > 64 else str(value))
+    if isinstance(value, str):
+        return _short(ascii(value))
+    if isinstance(value, Mapping):
+        return f"a dictionary with {_short(', '.join(map(str, value))) or 'nothing in it'}"
+    return f"a value of type {type(value).__name__}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
