@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..files import ForeignFileError, is_plain_folder, open_own, own_size
 from ..locks import require_working_locks
@@ -22,6 +23,7 @@ APPLICATION_ID = 0x44474D42  # "DGMB"
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 4.0
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
+SQLITE_LIMIT_LENGTH = 0  # its number in SQLite, which the module names from Python 3.11 on
 MAX_TEXT_BYTES = 2**24
 """No prompt is longer."""
 
@@ -144,11 +146,11 @@ class BankDatabase:
         return True
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection: Any = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         if hasattr(connection, "setlimit"):  # Python 3.11
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_TEXT_BYTES)
+            connection.setlimit(SQLITE_LIMIT_LENGTH, MAX_TEXT_BYTES)
         return connection
 
     def _is_blank(self, connection: sqlite3.Connection) -> bool:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -70,7 +71,7 @@ class Labels:
         return {**_pack("names", self.names), **_pack("keys", self.keys)}
 
     @classmethod
-    def unpack(cls, tensors: dict[str, NDArray[np.generic]]) -> Labels:
+    def unpack(cls, tensors: dict[str, NDArray[Any]]) -> Labels:
         """Inverse of ``pack``.
 
         Raises:
@@ -148,7 +149,7 @@ def check_whole(path: Path, digest: str) -> None:
         raise damaged(path, "does not hold what was written")
 
 
-def read_tensors(path: Path, digest: str, limit: int = MAX_WHOLE_BYTES) -> dict[str, NDArray[np.generic]]:
+def read_tensors(path: Path, digest: str, limit: int = MAX_WHOLE_BYTES) -> dict[str, NDArray[Any]]:
     """Read a safetensors file that is named by its content.
 
     Raises:
@@ -267,7 +268,7 @@ def _pack(name: str, texts: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     return {name: np.frombuffer(b"".join(encoded), np.uint8), f"{name}_ends": ends}
 
 
-def _unpack(name: str, tensors: dict[str, NDArray[np.generic]]) -> tuple[str, ...]:
+def _unpack(name: str, tensors: dict[str, NDArray[Any]]) -> tuple[str, ...]:
     data, ends = tensors[name], tensors[f"{name}_ends"]
     if data.dtype != np.uint8 or data.ndim != 1 or ends.dtype != np.int64 or ends.ndim != 1:
         raise ValueError(f"its {name} are no text")

@@ -42,7 +42,7 @@ def read_filter(folder: Path, digest: str, count: int, width: int) -> Projection
     m = shapes.get("basis", (0,))[0]
     if shapes != {"centre": (width,), "basis": (m, width), "table": (count, m + 2)}:
         raise damaged(path, "is of other references than the index")
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+    if not all(tensor.dtype.kind == "f" and np.isfinite(tensor).all() for tensor in tensors.values()):
         raise damaged(path, "holds numbers that are not finite")
     return ProjectionFilter(Projection(tensors["centre"], tensors["basis"]), tensors["table"])
 
