@@ -20,8 +20,8 @@ from ...files import from_half
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
-COORDINATES = 32
-"""Coordinates of a reference; fewer where vectors have fewer than four times as many values."""
+MIN_COORDINATES, COORDINATES_SHARE, MAX_COORDINATES = 32, 128, 96
+"""Coordinates of a reference: a 128th of a vector's values, 32 to 96, and at most a quarter of the values."""
 
 ROUNDING = 2e-5
 """Error of coordinates relative to the distance from the centre: the projection's and float32's, with room."""
@@ -88,7 +88,7 @@ class ProjectionFilter:
     def fit(cls, blocks: Sequence[NDArray[np.float16]]) -> ProjectionFilter:
         """Fit a filter to references in blocks (n, D); the same references give the same filter."""
         count, width = sum(map(len, blocks)), blocks[0].shape[1]
-        projection = fit_projection(_sample(blocks, max(1, SAMPLE_VALUES // width)), min(COORDINATES, -(-width // 4)))
+        projection = fit_projection(_sample(blocks, max(1, SAMPLE_VALUES // width)), _coordinate_count(width))
         table = np.empty((count, len(projection.basis) + 2), np.float32)
         end = 0
         for block in blocks:
@@ -153,6 +153,10 @@ def lengths(vectors: Floats) -> Floats:
 def evenly_spread(total: int, count: int) -> Integers:
     """At most ``count`` of ``total`` numbers, ascending."""
     return np.arange(min(total, count), dtype=np.int64) * total // max(1, min(total, count))
+
+
+def _coordinate_count(width: int) -> int:
+    return min(-(-width // 4), max(MIN_COORDINATES, min(width // COORDINATES_SHARE, MAX_COORDINATES)))
 
 
 def _sample(blocks: Sequence[NDArray[np.float16]], count: int) -> NDArray[np.float32]:
