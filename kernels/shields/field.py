@@ -178,7 +178,7 @@ def working_points(estimates: Tensor) -> Tensor:
 
 def check_radius(radius: float | Tensor) -> None:
     """Raise ValueError unless every radius is a finite number of at least zero."""
-    radii = torch.as_tensor(radius)
+    radii = torch.as_tensor(radius, dtype=None if isinstance(radius, Tensor) else torch.float64)
     if not bool((radii.isfinite() & (radii >= 0)).all()):
         raise ValueError(
             f"The shield radius must be a number of at least 0, not {radius}: set it to 0 to switch it off."

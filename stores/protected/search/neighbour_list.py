@@ -62,7 +62,7 @@ class NeighbourList:
             return self._index.within(points, radius)
         check_radius(radius)
         queries = self._index.points(points)
-        finite = np.isfinite(queries).all(axis=1)
+        finite = np.asarray(np.isfinite(queries).all(axis=1))
         now, inside = index_filter.project(np.where(finite[:, None], queries, 0)), surface(radius)
         if len(now) != len(self._anchors) or not (_apart(now, self._anchors)[finite] + inside < self._reach).all():
             # One product serves a batch in hardly more time than one estimate.
