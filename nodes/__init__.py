@@ -20,6 +20,7 @@ from .memory_bank import DiversityMemoryBank
 from .pick import DiversityPick
 from .protected_index import DiversityProtectedIndex
 from .remember import DiversityRemember
+from .report.options import DiversityReportNumbers, DiversityReportOptions, DiversityReportProtectionOptions
 from .sparse_repellency import DiversitySparseRepellency, DiversitySparseRepellencyOptions
 from .vendi_guidance import DiversityVendiGuidance, DiversityVendiGuidanceOptions, DiversityVendiScoreOptions
 
@@ -47,6 +48,9 @@ class DiversityExtension(ComfyExtension):
             DiversityProtectedIndex,
             DiversityBuildProtectedIndex,
             DiversityReport,
+            DiversityReportOptions,
+            DiversityReportProtectionOptions,
+            DiversityReportNumbers,
             DiversityFeatureGuidance,
             DiversityFeatureProbe,
             DiversityFeatureCentroid,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ..guidance.trace import listed
 from ..metrics.batch import Thumbnails
 from ..metrics.comparison import sentences
 from ..metrics.figures.batch_figures import (
@@ -23,21 +24,14 @@ from ..metrics.figures.batch_figures import (
 from ..metrics.figures.canvas import NODE_WIDTH
 from ..metrics.figures.report_sheet import full_width, report_sheet
 from ..metrics.measures.bank_duplicates import novelty
-from ..metrics.measures.protected import GUIDANCE
-from ..metrics.report import NEIGHBOURS, measure
+from ..metrics.measures.protected import GUIDANCE, ProtectedReport
 from ..metrics.report import DiversityReport as Report
+from ..metrics.report import measure
 from ..metrics.serialise import to_csv, to_plain
 from ..metrics.summary import table
 from ..stores.bank.snapshot import BankSnapshot
-from ..stores.exemplar_set import ExemplarSet
-from ..stores.protected.index import ProtectedIndex
 from .common.images import to_host
-from .common.sockets import (
-    BankSocket,
-    ExemplarSocket,
-    IndexSocket,
-    TraceSocket,
-)
+from .common.sockets import BankSocket, NumbersSocket, ReportOptionsSocket, TraceSocket
 from .common.traces import RunTraces
 from .host.encoders import (
     CLIP_VISION,
@@ -45,8 +39,8 @@ from .host.encoders import (
     picture_space,
     picture_spaces,
 )
-from .host.messages import logger, show
-from .host.schema import advanced, schema_extras
+from .host.messages import VERDICT, face, logger, show
+from .host.schema import schema_extras
 from .report.files import check_prefix, write_report
 from .report.inputs import (
     exemplars_of,
@@ -56,6 +50,7 @@ from .report.inputs import (
     pictures_of,
     remembered_features,
 )
+from .report.options import ReportNumbers, ReportOptions
 from .report.progress import ReportProgress
 from .report.protected import (
     Comparison,
@@ -65,7 +60,6 @@ from .report.protected import (
 )
 
 KEY_NUMBERS = (
-    "vendi_1",
     "mean_distance",
     "smallest_distance",
     "precision",
@@ -73,7 +67,11 @@ KEY_NUMBERS = (
     "irs_infinity",
     "irs_infinity_adjusted",
 )
-"""Measures that have a socket of their own."""
+"""Measures that Diversity Report Numbers gives."""
+
+WITHOUT_CLIP_VISION = (
+    'The features "clip vision" need a CLIP vision model. Wire clip_vision into Report Options, or choose others.'
+)
 
 FIGURES = 8
 """Figures of a report at most, for the progress bar."""
@@ -117,63 +115,21 @@ class DiversityReport(io.ComfyNode):
                     default="diversity/report",
                     tooltip="Where JSON and CSV go inside the output folder. No files when empty.",
                 ),
-                advanced(
-                    io.Int.Input,
-                    "neighbours",
-                    default=NEIGHBOURS,
-                    min=1,
-                    max=1000,
-                    tooltip="For precision and recall, which need more pictures and references than this.",
-                ),
                 io.Image.Input("before", optional=True, tooltip="Pictures to compare with, such as without guidance."),
-                io.Image.Input("reference", optional=True, tooltip="Real pictures, such as a training set."),
-                io.Image.Input(
-                    "held_out",
-                    optional=True,
-                    tooltip="Further real pictures that are none of the references: retrieval relative to theirs.",
-                ),
-                ExemplarSocket.Input("exemplars", optional=True, tooltip="Real pictures, added to the references."),
                 BankSocket.Input(
                     "bank",
                     optional=True,
                     tooltip="Remembered pictures: which ones are repeated, and which pushed. The bank that the "
                     "sampler had, before these pictures were remembered.",
                 ),
-                TraceSocket.Input(
-                    "trace", optional=True, tooltip="What guidance did. Wire samples and model along with it."
-                ),
+                TraceSocket.Input("trace", optional=True, tooltip="What guidance did. Wire samples along with it."),
                 io.Latent.Input(
                     "samples", optional=True, tooltip="What the images were decoded from, for the trace and protected."
                 ),
-                io.Model.Input("model", optional=True, tooltip="What drew the samples, for the trace and protected."),
-                io.String.Input(
-                    "groups",
+                ReportOptionsSocket.Input(
+                    "options",
                     optional=True,
-                    force_input=True,
-                    tooltip="For numbers of each group, such as a prompt: one line a picture, or one text a batch.",
-                ),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
-                IndexSocket.Input(
-                    "protected",
-                    optional=True,
-                    tooltip="Pictures that must not be drawn again: which one is nearest to each picture, and which "
-                    "pictures are inside a shield. An index of latents needs samples and model.",
-                ),
-                io.Latent.Input(
-                    "before_samples",
-                    optional=True,
-                    tooltip="What before was decoded from, to be compared with protected pictures too.",
-                ),
-                advanced(
-                    io.Float.Input,
-                    "shield_radius",
-                    default=0.0,
-                    min=0.0,
-                    max=1e6,
-                    step=0.1,
-                    tooltip="Radius around protected pictures, in the units of the model's latents like the "
-                    "absolute_radius of Sparse Repellency. At 0 the one that the trace tells; for an index of "
-                    "features, the distance of near-duplicates.",
+                    tooltip="More to compare with, from Report Options and Report Options for Protected Images.",
                 ),
             ],
             outputs=[
@@ -191,42 +147,13 @@ class DiversityReport(io.ComfyNode):
                     tooltip="Pictures that repeat a kept one, or hold no numbers. What follows is skipped when there "
                     "are none.",
                 ),
-                io.String.Output(
-                    "kept_indices", display_name="kept indices", tooltip="Their places in the batch, from 0: 0, 2, 5."
-                ),
-                io.String.Output(
-                    "rejected_indices", display_name="rejected indices", tooltip="Theirs. Empty when there are none."
-                ),
                 io.String.Output("text", display_name="text", tooltip="The report in words and numbers."),
                 io.Float.Output(
                     "effective_number",
                     display_name="effective number",
                     tooltip="The pictures are as different as so many that have nothing in common (Vendi Score).",
                 ),
-                io.Float.Output(
-                    "mean_distance",
-                    display_name="mean distance",
-                    tooltip="Of two pictures: 0 the same, 1.4 unrelated. Does not grow with the batch. NaN below two.",
-                ),
-                io.Float.Output(
-                    "smallest_distance", display_name="smallest distance", tooltip="Of two pictures. NaN below two."
-                ),
-                io.Float.Output(
-                    "precision", display_name="precision", tooltip="Share that looks real. NaN without references."
-                ),
-                io.Float.Output(
-                    "recall", display_name="recall", tooltip="Share of references in reach. NaN without references."
-                ),
-                io.Float.Output(
-                    "irs_infinity",
-                    display_name="IRS infinity",
-                    tooltip="Share of references that endless sampling would retrieve. NaN without references.",
-                ),
-                io.Float.Output(
-                    "irs_infinity_adjusted",
-                    display_name="IRS infinity adjusted",
-                    tooltip="The same relative to held_out. NaN without it.",
-                ),
+                NumbersSocket.Output("numbers", tooltip="All other numbers and places, for Diversity Report Numbers."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
@@ -256,17 +183,16 @@ class DiversityReport(io.ComfyNode):
         filename_prefix: Sequence[str | None],
         trace: Sequence[None] | None = None,
         samples: Sequence[None] | None = None,
-        model: Sequence[None] | None = None,
-        clip_vision: Sequence[None] | None = None,
+        options: Sequence[None] | None = None,
     ) -> bool | str:
         """Say what is missing before anything is drawn; what comes along a wire is [None] here."""
         kind, prefix = features[0], filename_prefix[0]
         if kind is not None and kind not in (known := picture_spaces()):
             return f'There are no features "{kind}". Choose one of: {", ".join(known)}.'
-        if kind == CLIP_VISION and clip_vision is None:
-            return 'The features "clip vision" need a CLIP vision model. Wire clip_vision, or choose others.'
-        if trace is not None and (samples is None or model is None):
-            return "A trace is looked up by what was drawn. Wire the samples and the model along with it."
+        if kind == CLIP_VISION and options is None:
+            return WITHOUT_CLIP_VISION
+        if trace is not None and samples is None:
+            return "A trace is looked up by what was sampled. Wire the samples along with it."
         try:
             check_prefix(prefix or "report")
         except ValueError as error:
@@ -280,41 +206,35 @@ class DiversityReport(io.ComfyNode):
         features: list[str],
         tolerance: list[float],
         filename_prefix: list[str],
-        neighbours: list[int] | None = None,
         before: list[Tensor] | None = None,
-        reference: list[Tensor] | None = None,
-        held_out: list[Tensor] | None = None,
-        exemplars: list[ExemplarSet] | None = None,
-        bank: list[BankSnapshot] | None = None,
         trace: list[RunTraces] | None = None,
         samples: list[dict[str, Any]] | None = None,
-        model: list[Any] | None = None,
-        groups: list[str] | None = None,
-        clip_vision: list[Any] | None = None,
-        protected: list[ProtectedIndex] | None = None,
-        before_samples: list[dict[str, Any]] | None = None,
-        shield_radius: list[float] | None = None,
+        bank: list[BankSnapshot] | None = None,
+        options: list[Mapping[str, Any]] | None = None,
     ) -> io.NodeOutput:
         """Measure, draw, write and sort; what does not fit becomes a sentence of the report.
 
         Raises:
-            ValueError: the CLIP_VISION is of an unknown kind.
+            ValueError: the features need a CLIP_VISION and there is none, or it is of an unknown kind.
         """
         notes: list[str] = []
-        space = picture_space(features[0], _first(clip_vision), comfy.model_management.get_torch_device())
+        more = ReportOptions(**(_first(options) or {}))
+        if features[0] == CLIP_VISION and not more.clip_vision:
+            raise ValueError(WITHOUT_CLIP_VISION)
+        space = picture_space(features[0], _first(more.clip_vision), comfy.model_management.get_torch_device())
         pictures, earlier = pictures_of(images), pictures_of(before)
-        real = [*pictures_of(reference), *exemplars_of(exemplars)]
-        others = pictures_of(held_out)
+        real = [*pictures_of(more.reference), *exemplars_of(more.exemplars)]
+        others = pictures_of(more.held_out)
         progress = ReportProgress(len(pictures) + len(earlier) + len(real) + len(others) + FIGURES)
-        names = groups_of(groups, images, notes)
+        names = groups_of(more.groups or None, images, notes)
         if others and not real:
             notes.append("The held-out pictures were not used: wire references, from which pictures are retrieved.")
         distance = min(tolerance[0] * space.duplicate_distance, 2.0)
         shared = {
             "duplicate_distance": distance,
-            "references": progress.features(real, space) if reference or exemplars else None,
-            "held_out": progress.features(others, space) if held_out else None,
-            "neighbours": neighbours[0] if neighbours else NEIGHBOURS,
+            "references": progress.features(real, space) if more.reference or more.exemplars else None,
+            "held_out": progress.features(others, space) if more.held_out else None,
+            "neighbours": more.neighbours,
         }
 
         def measured(batch: list[Tensor], groups: list[str] | None = None) -> MeasuredBatch:
@@ -323,13 +243,13 @@ class DiversityReport(io.ComfyNode):
 
         after, former = measured(pictures, names), measured(earlier) if before else None
         memory, run = _first(bank), None
-        if trace and samples and model:
-            run = guided_run(trace[0], samples[0], model[0], pictures_of(images[:1]), memory, notes)
+        if trace and samples:
+            run = guided_run(trace[0], samples[0], pictures_of(images[:1]), memory, notes)
         shields = recorded_reports(run)
-        if protected:
-            reach = radius_of(protected[0], _first(shield_radius) or 0.0, shields, distance)
-            comparison = Comparison(protected[0], _first(model), space, reach)
-            anew = comparison.report(Drawn(pictures, samples or ()), Drawn(earlier, before_samples or ()), notes)
+        if more.protected:
+            reach = radius_of(more.protected[0], more.shield_radius, shields, distance)
+            comparison = Comparison(more.protected[0], _first(more.model), space, reach)
+            anew = comparison.report(Drawn(pictures, samples or ()), Drawn(earlier, more.before_samples), notes)
             shields += [] if anew is None else [anew]
         plates = progress.drawn(batch_plates(after, former, names, run, shields), notes)
         told = sentences(after.report, former.report if former else None)
@@ -355,23 +275,35 @@ class DiversityReport(io.ComfyNode):
             filter(None, ["\n".join(told), table(after.report), *(shield.table() for shield in shields), written])
         )
         logger.info("Diversity Report (node %s): %s", cls.hidden.unique_id, " ".join(told))
-        show(cls.hidden.unique_id, "\n".join(told))
+        verdict = {"text": _verdict(after.report, former and former.report, shields), "details": "\n".join(told)}
+        show(cls.hidden.unique_id, face(verdict))
         opening = opening_plate(after, former, full_width(NODE_WIDTH))
         card = report_sheet(told[:1], [], [replace(opening, wide=True)], NODE_WIDTH)
         return io.NodeOutput(
             to_host(report_sheet(told, number_rows(after, former), plates)),
             _batches(pictures, kept),
             _batches(pictures, rejected),
-            ", ".join(map(str, kept)),
-            ", ".join(map(str, rejected)),
             text,
-            *(_number(after.report, name) for name in KEY_NUMBERS),
-            ui={**ui.PreviewImage(to_host(card), cls=cls).as_dict(), "text": (text,)},
+            _number(after.report, "vendi_1"),
+            ReportNumbers(
+                ", ".join(map(str, kept)),
+                ", ".join(map(str, rejected)),
+                *(_number(after.report, name) for name in KEY_NUMBERS),
+            ),
+            ui={**ui.PreviewImage(to_host(card), cls=cls).as_dict(), "text": (text,), VERDICT: [verdict]},
         )
 
 
 def _first(values: Sequence[Value] | None) -> Value | None:
     return values[0] if values else None
+
+
+def _verdict(after: Report, former: Report | None, shields: Sequence[ProtectedReport]) -> str:
+    """The first line on the node: images that are not outside, or how many differ."""
+    if inside := sorted({near.picture for shield in shields for near in shield.pictures if near.inside}):
+        return listed("NOT outside", inside)
+    told = f"{len(after.duplicates.kept)} of {after.pictures} differ"
+    return told if former is None else f"{told} ({len(former.duplicates.kept)} of {former.pictures} before)"
 
 
 def _sorted_out(report: Report) -> tuple[list[int], list[int]]:

@@ -25,5 +25,11 @@ VendiOptionsSocket = io.Custom("DIVERSITY_VENDI_OPTIONS")
 NoiseOptionsSocket = io.Custom("DIVERSITY_NOISE_OPTIONS")
 """Arguments of Diverse Noise by name."""
 
+ReportOptionsSocket = io.Custom("DIVERSITY_REPORT_OPTIONS")
+"""Fields of ``ReportOptions`` by name."""
+
+NumbersSocket = io.Custom("DIVERSITY_REPORT_NUMBERS")
+"""A ``ReportNumbers``."""
+
 IndexSocket = io.Custom("DIVERSITY_INDEX")
 """A ``ProtectedIndex``, opened: read-only, whatever is added to it on disk meanwhile."""

@@ -25,13 +25,15 @@ class RunTraces:
     shown: dict[str, str] = field(default_factory=dict)
     """What the node shows of the last run; the host keeps this very object with the node's output, and sends it again
     when the node is not run anew."""
-    _runs: deque[tuple[tuple[str, ...], Trace]] = field(default_factory=lambda: deque(maxlen=RUNS_KEPT), repr=False)
+    _runs: deque[tuple[str, tuple[str, ...], Trace]] = field(
+        default_factory=lambda: deque(maxlen=RUNS_KEPT), repr=False
+    )
 
     def record(self, latents: Tensor, latent_format: str, trace: Trace) -> None:
         """Keep the record of the run that made these raw latents (B, C, ...)."""
-        self._runs.append((identities(latents, latent_format), trace))
+        self._runs.append((latent_format, identities(latents, latent_format), trace))
 
-    def of(self, latents: Tensor, latent_format: str) -> Trace | None:
+    def of(self, latents: Tensor) -> Trace | None:
         """The record of the latest run that made exactly these latents; None if none of those kept did."""
-        wanted = identities(latents, latent_format)
-        return next((trace for made, trace in reversed(self._runs) if made == wanted), None)
+        wanted = {name: identities(latents, name) for name in {name for name, _, _ in self._runs}}
+        return next((trace for name, made, trace in reversed(self._runs) if made == wanted[name]), None)

@@ -20,6 +20,11 @@ def show(node_id: str | None, text: str) -> None:
         server.send_progress_text(text, node_id)
 
 
+def face(verdict: dict[str, str]) -> str:
+    """A verdict as it stands on a node; some renderings show its lines as one."""
+    return f"{verdict['text']}.\n{verdict['details']}"
+
+
 def tell(node_id: str | None, verdict: dict[str, str]) -> None:
     """Show a verdict on a node that has run already: at once, and kept by the editor like what output nodes show.
 
@@ -27,7 +32,7 @@ def tell(node_id: str | None, verdict: dict[str, str]) -> None:
         node_id: the node.
         verdict: "text" and "details".
     """
-    show(node_id, f"{verdict['text']}\n{verdict['details']}")
+    show(node_id, face(verdict))
     server, context = getattr(PromptServer, "instance", None), get_executing_context()
     if server is None or node_id is None or context is None or getattr(server, "client_id", None) is None:
         return

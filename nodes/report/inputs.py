@@ -19,7 +19,6 @@ from ...stores.bank.snapshot import BankSnapshot
 from ...stores.exemplar_set import ExemplarSet
 from ..common.traces import RunTraces
 from ..host.latents import plain_latents
-from ..host.sampling import latent_format_name
 
 NEWEST_PREVIEWS = 2000
 """Remembered pictures without features that are measured from their previews at most."""
@@ -65,7 +64,6 @@ def groups_of(texts: Sequence[str] | None, batches: Sequence[Tensor], notes: lis
 def guided_run(
     traces: RunTraces,
     samples: dict[str, Any],
-    model: Any,
     pictures: Sequence[Tensor],
     bank: BankSnapshot | None,
     notes: list[str],
@@ -75,7 +73,6 @@ def guided_run(
     Args:
         traces: of a guided MODEL.
         samples: a LATENT.
-        model: the MODEL, which tells the latents' format.
         pictures: decoded from the samples; the middle frame stands for a video.
         bank: whose previews are shown.
         notes: gets a sentence where something does not fit.
@@ -85,7 +82,7 @@ def guided_run(
     except ValueError as error:
         notes.append(str(error))
         return None
-    trace = traces.of(latents, latent_format_name(model))
+    trace = traces.of(latents)
     if trace is None:
         notes.append("The trace knows nothing of these samples: wire what the guided model made, before any change.")
         return None

@@ -17,16 +17,13 @@ from support.graphs import Drawing, Graph, Node, pictures_of
 from support.host_client import HostClient, PromptRefused, Run
 from support.host_listener import listen
 from support.host_server import HostServer
+from support.reports import reported
 
-SETTINGS: dict[str, Any] = {
-    "features": "random network",
-    "tolerance": 1.0,
-    "filename_prefix": "",
-    "neighbours": 5,
-}
-REPORT, KEPT, REJECTED, KEPT_INDICES, REJECTED_INDICES, TEXT, *NUMBER_SLOTS = range(13)
+REPORT, KEPT, REJECTED, TEXT, EFFECTIVE_NUMBER, ALL_NUMBERS = range(6)
+KEPT_INDICES, REJECTED_INDICES = "kept_indices", "rejected_indices"
 NUMBERS = (
-    "effective_number",
+    KEPT_INDICES,
+    REJECTED_INDICES,
     "mean_distance",
     "smallest_distance",
     "precision",
@@ -44,9 +41,10 @@ class Sockets:
     report: Node
 
     def __post_init__(self) -> None:
-        show = {slot: self.graph.add("PreviewAny", source=self.report[slot]) for slot in (KEPT_INDICES, *NUMBER_SLOTS)}
-        show[REJECTED_INDICES] = self.graph.add("PreviewAny", source=self.report[REJECTED_INDICES])
-        self.shown = show
+        numbers = self.graph.add("DiversityReportNumbers", numbers=self.report[ALL_NUMBERS])
+        sources = {name: numbers[slot] for slot, name in enumerate(NUMBERS)}
+        sources["effective_number"] = self.report[EFFECTIVE_NUMBER]
+        self.shown = {name: self.graph.add("PreviewAny", source=source) for name, source in sources.items()}
         self.saved = {slot: self.save(self.report[slot]) for slot in (REPORT, KEPT, REJECTED)}
 
     def save(self, images: Any) -> Node:
@@ -55,11 +53,11 @@ class Sockets:
 
     def number(self, run: Run, name: str) -> float:
         """What a socket gave in a run."""
-        return float(run.outputs[self.shown[NUMBER_SLOTS[NUMBERS.index(name)]].id]["text"][0])
+        return float(run.outputs[self.shown[name].id]["text"][0])
 
-    def indices(self, run: Run, slot: int) -> list[int]:
+    def indices(self, run: Run, name: str) -> list[int]:
         """The indices of the kept or the rejected pictures."""
-        text = run.outputs[self.shown[slot].id]["text"][0]
+        text = run.outputs[self.shown[name].id]["text"][0]
         return [int(part) for part in text.split(", ")] if text else []
 
     def text(self, run: Run) -> str:
@@ -81,7 +79,7 @@ def report_on(kind: str, **inputs: Any) -> Sockets:
         if name in inputs
     }
     images = graph.add("TestPictures", kind=kind)
-    return Sockets(graph, graph.add("DiversityReport", images=images, **{**SETTINGS, **wired, **inputs}))
+    return Sockets(graph, reported(graph, images, **wired, **inputs))
 
 
 class Guided(Drawing):
@@ -99,11 +97,11 @@ class Guided(Drawing):
 
     def report(self, images: Any, **inputs: Any) -> Sockets:
         """A report on them."""
-        return Sockets(self, self.add("DiversityReport", images=images, **{**SETTINGS, **inputs}))
+        return Sockets(self, reported(self, images, **inputs))
 
     def report_with_trace(self, **inputs: Any) -> Sockets:
         """A report on the guided batch and on what guidance did."""
-        wired = {"trace": self.repelled[1], "samples": self.samples, "model": self.demo}
+        wired = {"trace": self.repelled[1], "samples": self.samples}
         images = inputs.pop("images", None) or self.decode(self.samples)
         return self.report(images, **{**wired, **inputs})
 
@@ -115,7 +113,11 @@ def test_an_unguided_and_a_guided_batch(server: HostServer, client: HostClient) 
     run, text = heard.run, sockets.text(heard.run)
     assert text.startswith("The pictures differ more than before: their mean distance is ")
     assert "\nGuidance: Moved 4 of 4 pictures" in text
-    assert [told for node, told in heard.texts if node == sockets.report.id] == [text.split("\n\n")[0]]
+    (shown,) = [told for node, told in heard.texts if node == sockets.report.id]
+    verdict, details = shown.split(".\n", 1)
+    assert re.fullmatch(r"[1-4] of 4 differ \([1-4] of 4 before\)", verdict)
+    assert details == text.split("\n\n")[0]
+    assert run.outputs[sockets.report.id]["verdict"] == [{"text": verdict, "details": details}]
     (card,) = pictures_of(client, run, sockets.report)
     assert card.shape[1] == 512
     (sheet,) = sockets.pictures(client, run, REPORT)
@@ -228,7 +230,7 @@ def test_exemplars_are_references(client: HostClient) -> None:
     graph = Graph()
     images = graph.add("TestPictures", kind="twelve")
     exemplars = graph.add("DiversityExemplarSet", folder="", images=images)
-    sockets = Sockets(graph, graph.add("DiversityReport", images=images, exemplars=exemplars, **SETTINGS))
+    sockets = Sockets(graph, reported(graph, images, exemplars=exemplars))
     assert sockets.number(client.run(graph.prompt), "recall") == 1
 
 
@@ -257,7 +259,7 @@ def test_a_bank_without_pictures(client: HostClient) -> None:
     graph = Graph()
     bank = graph.add("DiversityMemoryBank", name="nothing yet", revision=-1)
     images = graph.add("TestPictures", kind="three")
-    sockets = Sockets(graph, graph.add("DiversityReport", images=images, bank=bank, **SETTINGS))
+    sockets = Sockets(graph, reported(graph, images, bank=bank))
     assert "nothing remembered to compare" in sockets.text(client.run(graph.prompt))
 
 
@@ -271,7 +273,7 @@ def test_a_damaged_bank_costs_its_part_of_the_report_only(server: HostServer, cl
     again = Graph()
     bank = again.add("DiversityMemoryBank", name="to be cut", revision=-1)
     pictures = again.add("TestPictures", kind="three")
-    sockets = Sockets(again, again.add("DiversityReport", images=pictures, bank=bank, **SETTINGS))
+    sockets = Sockets(again, reported(again, pictures, bank=bank))
     run = client.run(again.prompt)
     assert shard.name[:12] in sockets.text(run)
     assert sockets.indices(run, KEPT_INDICES) == [0, 1, 2]
@@ -290,8 +292,8 @@ def test_a_trace_of_other_samples(client: HostClient) -> None:
 
 def test_a_trace_without_what_it_is_looked_up_by(client: HostClient) -> None:
     graph = Guided(batch=1)
-    graph.report(graph.decode(graph.samples), trace=graph.repelled[1], samples=graph.samples)
-    with pytest.raises(PromptRefused, match="Wire the samples and the model along with it"):
+    graph.report(graph.decode(graph.samples), trace=graph.repelled[1])
+    with pytest.raises(PromptRefused, match="Wire the samples along with it"):
         client.run(graph.prompt)
 
 
@@ -306,7 +308,7 @@ def test_groups(client: HostClient, lines: str, said: str) -> None:
     graph = Graph()
     text = graph.add("PrimitiveStringMultiline", value=lines)
     images = graph.add("TestPictures", kind="with copies")
-    sockets = Sockets(graph, graph.add("DiversityReport", images=images, groups=text, **SETTINGS))
+    sockets = Sockets(graph, reported(graph, images, groups=text))
     told = sockets.text(client.run(graph.prompt))
     assert said in told
     assert ("wild: 3 pictures" in told) == said.startswith("Most")
@@ -319,8 +321,7 @@ def test_clip_vision(client: HostClient) -> None:
     graph = Graph()
     encoder = graph.add("TestTinyClipVision")
     images = graph.add("TestPictures", kind="one not a number")
-    inputs = {**SETTINGS, "features": "clip vision", "clip_vision": encoder}
-    sockets = Sockets(graph, graph.add("DiversityReport", images=images, **inputs))
+    sockets = Sockets(graph, reported(graph, images, features="clip vision", clip_vision=encoder))
     run = client.run(graph.prompt)
     assert "Feature space: clip-vision-v1:" in sockets.text(run)
     assert 1 in sockets.indices(run, REJECTED_INDICES)
@@ -338,7 +339,7 @@ def test_files_stay_in_the_output_folder(server: HostServer, client: HostClient,
     graph = Graph()
     text = graph.add("PrimitiveString", value=prefix)
     images = graph.add("TestPictures", kind="three")
-    sockets = Sockets(graph, graph.add("DiversityReport", **{**SETTINGS, "images": images, "filename_prefix": text}))
+    sockets = Sockets(graph, reported(graph, images, filename_prefix=text))
     told = sockets.text(client.run(graph.prompt))
     assert "No files were written: The prefix" in told
     assert not list(server.base.rglob("outside*"))

@@ -20,10 +20,9 @@ from support.graphs import Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, Run
 from support.host_server import HostServer
 from support.indexes import built
+from support.reports import reported
 
 RADIUS = 30.0
-
-SETTINGS: dict[str, Any] = {"features": "random network", "tolerance": 1.0, "filename_prefix": "", "neighbours": 5}
 
 
 class Reporting(Drawing):
@@ -42,7 +41,7 @@ class Reporting(Drawing):
     def report(self, samples: Node, **inputs: Any) -> Node:
         images = self.decode(samples)
         wired = {"samples": samples, "model": self.demo, "protected": self.index}
-        return self.add("DiversityReport", images=images, **{**SETTINGS, **wired, **inputs})
+        return reported(self, images, **{**wired, **inputs})
 
 
 def protect_what_is_drawn(server: HostServer, client: HostClient, name: str) -> ProtectedIndex:
@@ -105,8 +104,7 @@ def test_guidance_alone_tells_it_too(server: HostServer, client: HostClient) -> 
     graph = Reporting()
     graph.draw("recorded")
     images = graph.decode(graph.samples)
-    wired = {"samples": graph.samples, "model": graph.demo, "trace": graph.guarded[1]}
-    report = graph.add("DiversityReport", images=images, **SETTINGS, **wired)
+    report = reported(graph, images, samples=graph.samples, trace=graph.guarded[1])
     told = text_of(client.run(graph.prompt), report)
     assert re.search(r"Nearest protected pictures \(guidance\):\n  0 before  [\d.]+  INSIDE  (one|two)\.png", told)
     assert "Every image is outside every shield" in told
@@ -148,9 +146,8 @@ def test_an_index_of_features(server: HostServer, client: HostClient) -> None:
     assert ProtectedIndex.open(index).space == feature_space(RandomNetwork().tag)
     protected = graph.add("DiversityProtectedIndex", name="features")
     others = graph.add("TestPictures", kind="one not a number")
-    settings = {**SETTINGS, "protected": protected}
-    report = graph.add("DiversityReport", images=images, before=others, **settings)
-    other_features = graph.add("DiversityReport", images=images, **{**settings, "features": "colour layout"})
+    report = reported(graph, images, before=others, protected=protected)
+    other_features = reported(graph, images, protected=protected, features="colour layout")
     run = client.run(graph.prompt)
     told = text_of(run, report)
     assert "in features, radius 0.12: 4 of 4 pictures are NOT outside every shield: picture 0 (" in told
@@ -185,7 +182,7 @@ def test_what_does_not_fit_costs_its_part_of_the_report_only(server: HostServer,
         expected[graph.report(graph.plain, shield_radius=RADIUS)] = sentence
     graph.index = graph.add("DiversityProtectedIndex", name="fits")
     images = graph.decode(graph.plain)
-    unwired = graph.add("DiversityReport", images=images, protected=graph.index, **SETTINGS)
+    unwired = reported(graph, images, protected=graph.index)
     expected[unwired] = "wire the samples that they were decoded from, and the model."
     run = client.run(graph.prompt)
     for report, sentence in expected.items():

@@ -40,6 +40,13 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
     kept_away = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
     second = sheet.show((1100, 580, 560, 400), kept_away, demo, "never again")
     decoded_away = sheet.graph.prompt[sheet.graph.prompt[second.id]["inputs"]["images"][0]]["inputs"]["image"]
+    compared_with = sheet.put(
+        (1740, 1060, 400, 180),
+        "DiversityReportProtectionOptions",
+        protected=built,
+        model=demo,
+        before_samples=drawn,
+    )
     report = sheet.put(
         (1740, 60, 400, 940),
         "DiversityReport",
@@ -47,9 +54,7 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
         before=images,
         trace=repelled[1],
         samples=kept_away,
-        model=demo,
-        protected=built,
-        before_samples=drawn,
+        options=compared_with,
         filename_prefix="diversity/never again",
     )
     sheet.put((2190, 60, 700, 940), "SaveImage", images=report, filename_prefix="diversity/never again")

@@ -33,7 +33,6 @@ def compared(object_info: Mapping[str, Any]) -> Example:
         before=unguided,
         trace=repelled[1],
         samples=different,
-        model=demo,
         filename_prefix="diversity/unguided and guided",
     )
     report = sheet.put((1810, 580, 700, 1360), "SaveImage", images=both, filename_prefix="diversity/report")

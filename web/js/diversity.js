@@ -40,7 +40,7 @@ function show(node) {
 function keep(node, output) {
   const verdict = output?.verdict?.[0];
   if (!node || !verdict?.text) return;
-  verdicts.set(node, `${verdict.text}\n${verdict.details}`);
+  verdicts.set(node, `${verdict.text}.\n${verdict.details}`);
   show(node);
 }
 

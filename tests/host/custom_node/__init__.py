@@ -216,7 +216,7 @@ class TestTrace:
         return {"required": {"samples": ("LATENT",), "trace": ("DIVERSITY_TRACE",), "model": ("MODEL",)}}
 
     def show(self, samples: Any, trace: Any, model: Any) -> dict[str, Any]:
-        found = trace.of(samples["samples"], type(model.model.latent_format).__name__)
+        found = trace.of(samples["samples"])
         return {"ui": {"text": ["" if found is None else found.summary()]}}
 
 

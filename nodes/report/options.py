@@ -1,0 +1,217 @@
+"""What the Diversity Report takes and gives beside the everyday: real images, protected ones, and all its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...metrics.report import NEIGHBOURS
+from ...stores.exemplar_set import ExemplarSet
+from ...stores.protected.index import ProtectedIndex
+from ..common.sockets import ExemplarSocket, IndexSocket, NumbersSocket, ReportOptionsSocket
+from ..host.schema import schema_extras
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the options nodes say, as lists where sockets take lists."""
+
+    reference: Sequence[Tensor] = ()
+    held_out: Sequence[Tensor] = ()
+    exemplars: Sequence[ExemplarSet] = ()
+    groups: Sequence[str] = ()
+    clip_vision: Sequence[Any] = ()
+    neighbours: int = NEIGHBOURS
+    protected: Sequence[ProtectedIndex] = ()
+    model: Sequence[Any] = ()
+    before_samples: Sequence[dict[str, Any]] = ()
+    shield_radius: float = 0.0
+
+
+@dataclass(frozen=True)
+class ReportNumbers:
+    """Places in the batch and measures of a report; measures that are not defined are NaN."""
+
+    kept_indices: str
+    rejected_indices: str
+    mean_distance: float
+    smallest_distance: float
+    precision: float
+    recall: float
+    irs_infinity: float
+    irs_infinity_adjusted: float
+
+
+class DiversityReportOptions(io.ComfyNode):
+    """Real images, groups and other features for the Diversity Report."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityReportOptions",
+            display_name="Report Options",
+            category="diversity/measure",
+            description="For experts: real images to compare with, groups of images, and a vision model that says what "
+            "alike means.",
+            inputs=[
+                io.Image.Input("reference", optional=True, tooltip="Real images, such as a training set."),
+                io.Image.Input(
+                    "held_out",
+                    optional=True,
+                    tooltip="Further real images that are none of the references: retrieval relative to theirs.",
+                ),
+                ExemplarSocket.Input("exemplars", optional=True, tooltip="Real images, added to the references."),
+                io.String.Input(
+                    "groups",
+                    optional=True,
+                    force_input=True,
+                    tooltip="For numbers of each group, such as a prompt: one line an image, or one text a batch.",
+                ),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+                io.Int.Input(
+                    "neighbours",
+                    optional=True,
+                    default=NEIGHBOURS,
+                    min=1,
+                    max=1000,
+                    tooltip="For precision and recall, which need more images and references than this. Without this "
+                    f"node {NEIGHBOURS}.",
+                ),
+                ReportOptionsSocket.Input(
+                    "options", optional=True, tooltip="More options, such as for protected images, to add these to."
+                ),
+            ],
+            outputs=[_options_output()],
+            is_input_list=True,
+            **schema_extras(search_aliases=["precision", "recall", "clip", "groups", "real images", "diversity"]),
+        )
+
+    @classmethod
+    def execute(cls, neighbours: Sequence[int] = (), options: Any = None, **given: Any) -> io.NodeOutput:
+        """Those that are wired or set."""
+        count = {"neighbours": neighbours[0]} if neighbours else {}
+        return io.NodeOutput({**_first(options), **_wired(given), **count})
+
+
+class DiversityReportProtectionOptions(io.ComfyNode):
+    """Protected images for the Diversity Report."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityReportProtectionOptions",
+            display_name="Report Options for Protected Images",
+            category="diversity/measure",
+            description="For experts: a Protected Index whose images those of the report are compared with.",
+            inputs=[
+                IndexSocket.Input(
+                    "protected",
+                    tooltip="Images that must not be made again: which one is nearest to each image, and which images "
+                    "are inside a shield. An index of latents needs the report's samples and the model.",
+                ),
+                io.Model.Input("model", optional=True, tooltip="What made the samples: for an index of latents."),
+                io.Latent.Input(
+                    "before_samples",
+                    optional=True,
+                    tooltip="What before was decoded from, to be compared with protected images too.",
+                ),
+                io.Float.Input(
+                    "shield_radius",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1e6,
+                    step=0.1,
+                    tooltip="Radius around protected images, in the units of the model's latents like the "
+                    "absolute_radius of Sparse Repellency. At 0 the one that the trace tells; for an index of "
+                    "features, the distance of near-duplicates.",
+                ),
+                ReportOptionsSocket.Input(
+                    "options", optional=True, tooltip="More options, such as real images, to add these to."
+                ),
+            ],
+            outputs=[_options_output()],
+            is_input_list=True,
+            **schema_extras(search_aliases=["protect", "shield", "copyright", "memorization", "diversity"]),
+        )
+
+    @classmethod
+    def execute(cls, shield_radius: Sequence[float] = (), options: Any = None, **given: Any) -> io.NodeOutput:
+        """Those that are wired or set."""
+        radius = {"shield_radius": shield_radius[0]} if shield_radius else {}
+        return io.NodeOutput({**_first(options), **_wired(given), **radius})
+
+
+class DiversityReportNumbers(io.ComfyNode):
+    """The numbers of a Diversity Report, one socket each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Sockets and widgets."""
+        return io.Schema(
+            node_id="DiversityReportNumbers",
+            display_name="Report Numbers",
+            category="diversity/measure",
+            description="Every number of a Diversity Report, and the places of the images that it kept and rejected.",
+            inputs=[NumbersSocket.Input("numbers", tooltip="From Measure Variety.")],
+            outputs=[
+                io.String.Output(
+                    "kept_indices",
+                    display_name="kept indices",
+                    tooltip="Places of the images that were kept, from 0: 0, 2, 5.",
+                ),
+                io.String.Output(
+                    "rejected_indices",
+                    display_name="rejected indices",
+                    tooltip="Places of those that were not. Empty when there are none.",
+                ),
+                io.Float.Output(
+                    "mean_distance",
+                    display_name="mean distance",
+                    tooltip="Of two images: 0 the same, 1.4 unrelated. Does not grow with the batch. NaN below two.",
+                ),
+                io.Float.Output(
+                    "smallest_distance", display_name="smallest distance", tooltip="Of two images. NaN below two."
+                ),
+                io.Float.Output(
+                    "precision", display_name="precision", tooltip="Share that looks real. NaN without references."
+                ),
+                io.Float.Output(
+                    "recall", display_name="recall", tooltip="Share of references in reach. NaN without references."
+                ),
+                io.Float.Output(
+                    "irs_infinity",
+                    display_name="IRS infinity",
+                    tooltip="Share of references that endless sampling would retrieve. NaN without references.",
+                ),
+                io.Float.Output(
+                    "irs_infinity_adjusted",
+                    display_name="IRS infinity adjusted",
+                    tooltip="The same relative to held_out. NaN without it.",
+                ),
+            ],
+            **schema_extras(search_aliases=["indices", "precision", "recall", "irs", "distance", "diversity"]),
+        )
+
+    @classmethod
+    def execute(cls, numbers: ReportNumbers) -> io.NodeOutput:
+        """One after another."""
+        return io.NodeOutput(*(getattr(numbers, field.name) for field in fields(numbers)))
+
+
+def _options_output() -> io.Output:
+    return ReportOptionsSocket.Output("all_options", display_name="options", tooltip="For the options of the report.")
+
+
+def _first(values: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
+    return values[0] if values else {}
+
+
+def _wired(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
