@@ -63,6 +63,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         ".jpg",
         ".safetensors",
         ".avif",
+        ".js",
         "",
     }
 
