@@ -171,7 +171,7 @@ def prepared(latents: Tensor, points: Tensor) -> References:
             bounds = bounds.joined(part, points, None, None)
     else:
         norms = torch.cat([squared_norms(row[None], points) for row in latents])
-    return References((latents,), range(len(latents)), _same, norms, 0.0, None, bounds)
+    return References((latents,), [str(row) for row in range(len(latents))], _same, norms, 0.0, None, bounds)
 
 
 def _same(chunk: Tensor) -> Tensor:

@@ -90,7 +90,6 @@ def measure(
     held_out: Tensor | None = None,
     neighbours: int = NEIGHBOURS,
     metric: Metric = "euclidean",
-    exact_retrieval: bool = True,
 ) -> DiversityReport:
     """Measure a set of pictures.
 
@@ -104,7 +103,6 @@ def measure(
         held_out: (l, d) unit rows of further real pictures that are none of the references, in random order.
         neighbours: k of precision, recall, density and coverage.
         metric: distance by which references are retrieved.
-        exact_retrieval: compare every picture with every reference; else search approximately, with Faiss.
 
     Returns:
         The report. Whatever cannot be computed is a measure without a value and with a reason.
@@ -154,7 +152,7 @@ def measure(
     if references is not None:
         measures += likeness_measures(pictures, reals, space, neighbours)
         if len(reals) and len(pictures):
-            index = ReferenceIndex(reals, metric, exact_retrieval)
+            index = ReferenceIndex(reals, metric)
             retrieved = index.nearest(pictures)
             retrieval = measure_retrieval(retrieved, len(reals))
             if len(others):

@@ -163,6 +163,7 @@ def _pin(workflow: Any, snapshot: BankSnapshot) -> None:
             if not isinstance(node, dict) or node.get("type") != DiversityMemoryBank.__name__:
                 continue
             widgets = node.get("widgets_values")
-            known = isinstance(widgets, list) and widgets[:1] == [snapshot.name] and len(widgets) > 1
-            if known and widgets[1] in (NEWEST, snapshot.revision):
+            if not isinstance(widgets, list) or widgets[:1] != [snapshot.name] or len(widgets) < 2:
+                continue
+            if widgets[1] in (NEWEST, snapshot.revision):
                 widgets[2:3] = [snapshot.digest]

@@ -53,9 +53,11 @@ class Setting:
     steps: int
     cfg: float
 
-    def sample(self, prompt: str, seed: int, count: int, guidance: Guidance | None = None, **others: Tensor) -> Tensor:
+    def sample(
+        self, prompt: str, seed: int, count: int, guidance: Guidance | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         """Raw latents (count, 16, 8, 8) of a prompt."""
-        return self.model.sample([prompt] * count, seed, steps=self.steps, cfg=self.cfg, guidance=guidance, **others)
+        return self.model.sample([prompt] * count, seed, steps=self.steps, cfg=self.cfg, guidance=guidance, noise=noise)
 
 
 Sample = Callable[[Setting, str, int, int], Tensor]

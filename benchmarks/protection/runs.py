@@ -18,6 +18,7 @@ from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
 from ...embedded.reals import TILE, Label, RealPictures
 from ...embedded.transformer import to_model_space
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from ...guidance.repellency.protection_record import ProtectionRecord
 from ...stores.protected.builder import IndexBuilder
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.manifest import NAME as MANIFEST
@@ -97,6 +98,7 @@ def drawn(
             latents = model.sample(prompts, FIRST_SEED + number, steps=order.steps, cfg=order.cfg, guidance=guidance)
             facts: dict[str, float] = {"seconds": time.process_time() - start}
             for record in guidance.trace.records if guidance else ():
+                assert isinstance(record, ProtectionRecord)
                 facts |= {"searches": record.searches, "spared": record.spared}
             save_file({"latents": latents}, path, {name: str(value) for name, value in facts.items()})
             if number % 25 == 24 or number + 1 == count:

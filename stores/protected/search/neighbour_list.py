@@ -64,7 +64,7 @@ class NeighbourList:
         queries = self._index.points(points)
         finite = np.asarray(np.isfinite(queries).all(axis=1))
         now, inside = index_filter.project(np.where(finite[:, None], queries, 0)), surface(radius)
-        if len(now) != len(self._anchors) or not (_apart(now, self._anchors)[finite] + inside < self._reach).all():
+        if len(now) != len(self._anchors) or not np.all(_apart(now, self._anchors)[finite] + inside < self._reach):
             # One product serves a batch in hardly more time than one estimate.
             self._anchors, self._reach = now, inside * (1 + self._skin)
             self._list = index_filter.candidates(now, np.full(len(now), self._reach))
