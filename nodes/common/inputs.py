@@ -117,7 +117,7 @@ KINDS = {
     "CONDITIONING": Kind("a prompt's conditioning", _is_conditioning, "Wire what CLIP Text Encode gives."),
     "LATENT": Kind("latents (B, C, ...)", _is_latent, "Wire what a sampler or VAE Encode gives."),
     "IMAGE": Kind("images (B, H, W, 1, 3 or 4)", _is_image, "Wire what VAE Decode or Load Image gives."),
-    "DIVERSITY_BANK": Kind("a bank", _is(BankSnapshot), "Wire the bank of Memory Bank or Remember."),
+    "DIVERSITY_BANK": Kind("a bank", _is(BankSnapshot), "Wire the bank of Load Memory Bank or Save to Memory Bank."),
     "DIVERSITY_TRACE": Kind("a trace", _is(RunTraces), "Wire the trace of the node that steers the model."),
     "DIVERSITY_EXEMPLARS": Kind("exemplars", _is(ExemplarSet), "Wire what Exemplar Set gives."),
     "DIVERSITY_INDEX": Kind("a protected index", _is(ProtectedIndex), "Wire what a Protected Index node gives."),
@@ -174,7 +174,7 @@ def _schema(node: type[io.ComfyNode]) -> io.Schema:
 
 def _is_nothing(value: Any) -> bool:
     """Whether a wire brings nothing, or the value is not known yet; nodes that take lists get it in one."""
-    return value is None or (isinstance(value, list) and len(value) == 1 and value[0] is None)
+    return value is None or (isinstance(value, (list, tuple)) and len(value) == 1 and value[0] is None)
 
 
 def first_misfit(schema: io.Schema, given: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -32,10 +32,11 @@ WORDS = {
 """What people type who have never heard of a method."""
 
 
-@pytest.fixture(scope="module", params=["server", "newer_server"])
-def nodes(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
+Infos = dict[str, dict[str, Any]]
+
+
+def nodes_of(server: HostServer) -> Infos:
     """What a host knows of every node of the pack."""
-    server: HostServer = request.getfixturevalue(request.param)
     return {name: info for name, info in server.client.object_info().items() if name.startswith("Diversity")}
 
 
@@ -45,7 +46,7 @@ def sockets(info: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from zip(info["output_name"], info["output"], strict=True)
 
 
-def test_every_input_and_output_is_explained(nodes: dict[str, dict[str, Any]]) -> None:
+def check_every_input_and_output_is_explained(nodes: Infos) -> None:
     unexplained = []
     for node, info in nodes.items():
         unexplained += [f"{node}.{name}" for name, _, options in inputs_of(info) if not options.get("tooltip")]
@@ -55,30 +56,49 @@ def test_every_input_and_output_is_explained(nodes: dict[str, dict[str, Any]]) -
     assert unexplained == []
 
 
-def test_no_node_has_more_than_six_widgets(nodes: dict[str, dict[str, Any]]) -> None:
+def check_no_node_has_more_than_six_widgets(nodes: Infos) -> None:
     """The usual canvas draws advanced widgets like all others."""
     many = {node: names for node, info in nodes.items() if len(names := widget_names(info)) > MOST_WIDGETS}
     assert many == {}
 
 
-def test_titles_and_menu_say_what_a_node_is_for(nodes: dict[str, dict[str, Any]]) -> None:
+def check_titles_and_menu_say_what_a_node_is_for(nodes: Infos) -> None:
     titles = [info["display_name"] for info in nodes.values()]
     assert len(set(titles)) == len(titles)
     assert not [title for title in titles if "(Diversity)" in title]
     assert {info["category"] for info in nodes.values()} == {f"diversity/{branch}" for branch in BRANCHES}
 
 
-def test_our_sockets_share_a_prefix(nodes: dict[str, dict[str, Any]]) -> None:
+def check_our_sockets_share_a_prefix(nodes: Infos) -> None:
     kinds = {kind for info in nodes.values() for _, kind in sockets(info) if isinstance(kind, str)}
     host = {"MODEL", "LATENT", "IMAGE", "VAE", "CLIP", "CLIP_VISION", "CONDITIONING", "NOISE"}
     plain = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
     assert all(kind.startswith("DIVERSITY_") for kind in kinds - host - plain)
 
 
-def test_the_help_is_headed_by_the_title(nodes: dict[str, dict[str, Any]]) -> None:
+def check_the_help_is_headed_by_the_title(nodes: Infos) -> None:
     for node, info in nodes.items():
         heading = (PACK / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8").splitlines()[0]
         assert heading == f"# {info['display_name']}"
+
+
+CHECKS = [
+    check_every_input_and_output_is_explained,
+    check_no_node_has_more_than_six_widgets,
+    check_titles_and_menu_say_what_a_node_is_for,
+    check_our_sockets_share_a_prefix,
+    check_the_help_is_headed_by_the_title,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_first_host(check: Callable[[Infos], None], server: HostServer) -> None:
+    check(nodes_of(server))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_other_hosts(check: Callable[[Infos], None], other_server: HostServer) -> None:
+    check(nodes_of(other_server))
 
 
 def test_nodes_are_found_by_plain_words() -> None:
