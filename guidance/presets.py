@@ -38,15 +38,15 @@ class Preset(Generic[Settings]):
     end: float = 1.0
 
     def changed(self, **values: Any) -> Preset[Settings]:
-        """The preset with other settings. Without easing of CFG (``relaxation`` 0) the prompt is not eased either, and
-        the early end, which belongs to a radius, goes with it.
+        """The preset with other settings. A ``relaxation`` takes the place of all easing, that of the prompt included;
+        the early end belongs to the preset's radius.
 
         Raises:
             ValueError: a value is out of its range.
         """
         settings = replace(self.settings, **values)
         keeps_radius = "radius" not in values and not values.get("absolute_radius")
-        silent = 0.0 if settings.relaxation == 0 else self.silent
+        silent = 0.0 if "relaxation" in values else self.silent
         return Preset(settings, silent, self.end if keeps_radius else 1.0)
 
     def scaled(self, factor: float) -> Preset[Settings]:
@@ -63,17 +63,17 @@ class Preset(Generic[Settings]):
 
 # With CFG, then distilled; docs/benchmark.md has what each reaches. Wide shields must end early.
 _REPELLENCY: Mapping[str, tuple[Preset[RepellencySettings], Preset[RepellencySettings]]] = {
-    SUBTLE: (Preset(RepellencySettings(radius=0.1)), Preset(RepellencySettings(radius=0.3), 0.25, 0.6)),
-    BALANCED: (Preset(RepellencySettings()), Preset(RepellencySettings(radius=0.35), 0.4, 0.6)),
-    STRONG: (Preset(RepellencySettings(radius=0.4)), Preset(RepellencySettings(radius=0.5), 0.4, 0.6)),
+    SUBTLE: (Preset(RepellencySettings(radius=0.1), 0.15), Preset(RepellencySettings(radius=0.3), 0.25, 0.6)),
+    BALANCED: (Preset(RepellencySettings(), 0.3), Preset(RepellencySettings(radius=0.35), 0.4, 0.6)),
+    STRONG: (Preset(RepellencySettings(radius=0.4), 0.3), Preset(RepellencySettings(radius=0.5), 0.4, 0.6)),
 }
 _VENDI: Mapping[str, tuple[Preset[VendiSettings], Preset[VendiSettings]]] = {
     SUBTLE: (
-        Preset(VendiSettings(strength=0.1, relaxation=0.5)),
+        Preset(VendiSettings(strength=0.1, relaxation=0.5), 0.15),
         Preset(VendiSettings(strength=0.1), 0.25),
     ),
-    BALANCED: (Preset(VendiSettings()), Preset(VendiSettings(strength=0.1), 0.4)),
-    STRONG: (Preset(VendiSettings(strength=0.4, relaxation=2.0)), Preset(VendiSettings(strength=0.2), 0.4)),
+    BALANCED: (Preset(VendiSettings(), 0.3), Preset(VendiSettings(strength=0.1), 0.4)),
+    STRONG: (Preset(VendiSettings(strength=0.4, relaxation=2.0), 0.3), Preset(VendiSettings(strength=0.2), 0.4)),
     PAPER: (Preset(VendiSettings.paper()), Preset(VendiSettings.paper())),
 }
 

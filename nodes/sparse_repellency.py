@@ -202,8 +202,8 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                     10.0,
                     0.05,
                     "How far CFG, which narrows a prompt to one image, is eased while an image is too close to "
-                    "another, the more the closer it is. At CFG 1, 0 keeps the prompt in the first steps. Disabled at "
-                    "0, as published.",
+                    "another, the more the closer it is. A value here also keeps the prompt in the first steps. "
+                    "Disabled at 0, as published.",
                 ),
                 choice(
                     "measure",

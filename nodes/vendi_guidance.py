@@ -212,7 +212,7 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
                     10.0,
                     0.05,
                     "How far CFG, which narrows a prompt to one image, is eased for images that repeat others. "
-                    "At CFG 1, 0 keeps the prompt in the first steps. Disabled at 0, as published.",
+                    "A value here also keeps the prompt in the first steps. Disabled at 0, as published.",
                 ),
                 count(
                     "frequency",
