@@ -22,6 +22,7 @@ from ...stores.bank.snapshot import BankSnapshot
 from ...stores.centroid.centroid import FeatureCentroid
 from ...stores.exemplar_set import ExemplarSet
 from ...stores.protected.index import ProtectedIndex
+from ..report.options import ReportNumbers, ReportOptions
 from .traces import RunTraces
 
 NodeClass = TypeVar("NodeClass", bound=type[io.ComfyNode])
@@ -62,13 +63,7 @@ def _is_batch(samples: Tensor) -> bool:
 
 
 def _is_image(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.ndim == 4
-        and min(value.shape[1:3]) > 0
-        and value.shape[3] in (1, 3, 4)
-    )
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 4 and min(value.shape[1:]) > 0
 
 
 def _is_conditioning(value: Any) -> bool:
@@ -103,7 +98,7 @@ def _replaces(defaults: Any) -> Callable[[Any], bool]:
 def _fits_field(value: Any, kind: type | None) -> bool:
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return kind is not None and type(value) is kind
+    return kind is not None and isinstance(value, (list, tuple) if kind is tuple else kind)
 
 
 def _is(kind: type) -> Callable[[Any], bool]:
@@ -116,7 +111,7 @@ KINDS = {
     "CLIP_VISION": Kind("a CLIP vision model", _has("encode_image"), "Wire what Load CLIP Vision gives."),
     "CONDITIONING": Kind("a prompt's conditioning", _is_conditioning, "Wire what CLIP Text Encode gives."),
     "LATENT": Kind("latents (B, C, ...)", _is_latent, "Wire what a sampler or VAE Encode gives."),
-    "IMAGE": Kind("images (B, H, W, 1, 3 or 4)", _is_image, "Wire what VAE Decode or Load Image gives."),
+    "IMAGE": Kind("images (B, H, W, C)", _is_image, "Wire what VAE Decode or Load Image gives."),
     "DIVERSITY_BANK": Kind("a bank", _is(BankSnapshot), "Wire the bank of Load Memory Bank or Save to Memory Bank."),
     "DIVERSITY_TRACE": Kind("a trace", _is(RunTraces), "Wire the trace of the node that steers the model."),
     "DIVERSITY_EXEMPLARS": Kind("exemplars", _is(ExemplarSet), "Wire what Exemplar Set gives."),
@@ -128,6 +123,10 @@ KINDS = {
         "options of Vendi Guidance", _replaces(VendiSettings()), "Wire what its options node gives."
     ),
     "DIVERSITY_NOISE_OPTIONS": Kind("options of Diverse Noise", _is_noise_options, "Wire what its options node gives."),
+    "DIVERSITY_REPORT_OPTIONS": Kind(
+        "options of the report", _replaces(ReportOptions()), "Wire what Report Options gives."
+    ),
+    "DIVERSITY_REPORT_NUMBERS": Kind("a report's numbers", _is(ReportNumbers), "Wire the numbers of the report."),
     "DIVERSITY_CENTROID": Kind("a centroid", _is(FeatureCentroid), "Wire what Feature Probe gives."),
     "BOOLEAN": Kind("true or false", _is(bool), "Wire a boolean, or set the widget."),
 }

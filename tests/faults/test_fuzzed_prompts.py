@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.host_server import HostServer
-from support.misfits import SOURCES, Misfitting, complaint, inputs_of, misfits
+from support.misfits import SOURCES, VALUES, Misfitting, complaint, inputs_of, misfits
 from support.node_ids import node_classes
 
 pytestmark = pytest.mark.host
@@ -32,6 +32,15 @@ def test_every_kind_of_socket_has_a_value_that_fits(object_info: dict[str, Any])
 
 
 @pytest.mark.parametrize("node", sorted(node_classes()))
+def test_what_fits_is_taken(server: HostServer, object_info: dict[str, Any], node: str) -> None:
+    if node == "DiversityFeatureCentroid":
+        graph = Misfitting(object_info, "DiversityDemoModel")
+        graph.ours("DiversityFeatureProbe", latents=graph.sample(steps=1)[0], save_as=VALUES["name"])
+        server.client.run(graph.prompt)
+    server.client.run(Misfitting(object_info, node).prompt)
+
+
+@pytest.mark.parametrize("node", sorted(node_classes()))
 def test_some_misfits(server: HostServer, object_info: dict[str, Any], node: str) -> None:
     count = ROUNDS * len(inputs_of(object_info[node]))
     check(server, object_info, node, count)
@@ -46,7 +55,9 @@ def test_all_misfits(server: HostServer, object_info: dict[str, Any], node: str)
 def check(server: HostServer, object_info: dict[str, Any], node: str, count: int | None) -> None:
     tried = list(islice(misfits(object_info, node), count))
     found = [
-        told for misfit in tried if (told := complaint(server.client, misfit, Misfitting(object_info, misfit).prompt))
+        told
+        for misfit in tried
+        if (told := complaint(server.client, misfit, Misfitting(object_info, node, misfit).prompt))
     ]
     assert found == [], "\n".join(found) + f"\n{len(found)} of {len(tried)} answers are unclear"
     server.client.get("/system_stats")

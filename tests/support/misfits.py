@@ -73,16 +73,17 @@ def misfits(object_info: dict[str, Any], node: str) -> Iterator[Misfit]:
 
 
 class Misfitting(Drawing):
-    """A graph that runs one of our nodes on the embedded model, with the misfit in it."""
+    """A graph that runs one of our nodes on the embedded model, with the misfit in it if there is one."""
 
-    def __init__(self, object_info: dict[str, Any], misfit: Misfit) -> None:
+    def __init__(self, object_info: dict[str, Any], class_type: str, misfit: Misfit | None = None) -> None:
         super().__init__()
         self.object_info = object_info
-        node = self.ours(misfit.node, every=True, **{misfit.name: self.value(misfit)})
-        outputs = object_info[misfit.node]["output"]
+        given = {} if misfit is None else {misfit.name: self.value(misfit)}
+        node = self.ours(class_type, every=True, **given)
+        outputs = object_info[class_type]["output"]
         if "MODEL" in outputs:
             self.latents(self.sample(node[outputs.index("MODEL")], steps=1))
-        elif not object_info[misfit.node]["output_node"]:
+        elif not object_info[class_type]["output_node"]:
             self.add("PreviewAny", source=node)
 
     def value(self, misfit: Misfit) -> Any:
@@ -100,6 +101,11 @@ class Misfitting(Drawing):
         }
         return self.add(class_type, **{name: value for name, value in fitting.items() if value is not None}, **given)
 
+    def report_numbers(self) -> list[Any]:
+        """The numbers of a report."""
+        place = self.object_info["DiversityReport"]["output"].index("DIVERSITY_REPORT_NUMBERS")
+        return self.ours("DiversityReport")[place]
+
     def fitting(self, class_type: str, name: str, kind: Any, options: dict[str, Any] | None = None) -> Any:
         """A value that fits an input."""
         options = options or {}
@@ -115,7 +121,7 @@ class Misfitting(Drawing):
         return None if make is None else make(self)
 
 
-VALUES: dict[str, Any] = {"folder": "", "name": "fuzz", "save_as": "", "width": 64, "height": 64}
+VALUES: dict[str, Any] = {"folder": "", "name": "fuzz", "save_as": "", "width": 64, "height": 64, "count": 1}
 """Where a default would cost time or does not run by itself."""
 
 UNFIT_TOGETHER = {"latents", "avoid"}
@@ -131,11 +137,15 @@ SOURCES: dict[str, Any] = {
     "IMAGE": lambda graph: graph.add("VAEDecode", samples=graph.sample(steps=1, batch=2), vae=graph.demo[2])[0],
     "STRING": lambda graph: graph.add("PrimitiveString", value="woman running")[0],
     "DIVERSITY_BANK": lambda graph: graph.ours("DiversityMemoryBank")[0],
-    "DIVERSITY_EXEMPLARS": lambda graph: graph.ours("DiversityExemplarSet", images=SOURCES["IMAGE"](graph))[0],
+    "DIVERSITY_EXEMPLARS": lambda graph: graph.ours(
+        "DiversityExemplarSet", images=SOURCES["IMAGE"](graph), vae=graph.demo[2]
+    )[0],
     "DIVERSITY_INDEX": lambda graph: graph.ours("DiversityBuildProtectedIndex", images=SOURCES["IMAGE"](graph))[0],
     "DIVERSITY_REPELLENCY_OPTIONS": lambda graph: graph.ours("DiversitySparseRepellencyOptions")[0],
     "DIVERSITY_VENDI_OPTIONS": lambda graph: graph.ours("DiversityVendiGuidanceOptions")[0],
     "DIVERSITY_NOISE_OPTIONS": lambda graph: graph.ours("DiversityNoiseOptions")[0],
+    "DIVERSITY_REPORT_OPTIONS": lambda graph: graph.ours("DiversityReportOptions")[0],
+    "DIVERSITY_REPORT_NUMBERS": lambda graph: graph.report_numbers(),
     "DIVERSITY_CENTROID": lambda graph: graph.ours("DiversityFeatureProbe", latents=graph.sample(steps=1)[0])[0],
     "DIVERSITY_TRACE": lambda graph: graph.ours("DiversitySparseRepellency")[1],
 }
