@@ -1,1 +1,11 @@
-"""Pictures or latents to feature vectors."""
+"""Images or latents to feature vectors."""
+
+from .clip import Clip
+from .colour_layout import ColourLayout
+from .encoder import Encoder
+from .latent_preview import LatentPreview
+from .pooled_latents import PooledLatents
+from .random_network import RandomNetwork
+from .space import FeatureSpace
+
+__all__ = ["Clip", "ColourLayout", "Encoder", "FeatureSpace", "LatentPreview", "PooledLatents", "RandomNetwork"]

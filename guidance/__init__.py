@@ -1,1 +1,34 @@
 """The methods as controllers of one sampling run, without a host."""
+
+from .activations.guidance import FeatureGuidance
+from .activations.settings import FeatureSettings
+from .base import Chain, Guidance, SamplingRun, SamplingStep
+from .limits import Cap, SigmaInterval
+from .noise import NoiseDesign
+from .prompt_easing import EasingSettings, PromptEasing
+from .references import Pictures
+from .repellency.guidance import SparseRepellency
+from .repellency.settings import RepellencySettings
+from .trace import Trace
+from .vendi.guidance import VendiGuidance
+from .vendi.settings import VendiSettings
+
+__all__ = [
+    "Cap",
+    "Chain",
+    "EasingSettings",
+    "FeatureGuidance",
+    "FeatureSettings",
+    "Guidance",
+    "NoiseDesign",
+    "Pictures",
+    "PromptEasing",
+    "RepellencySettings",
+    "SamplingRun",
+    "SamplingStep",
+    "SigmaInterval",
+    "SparseRepellency",
+    "Trace",
+    "VendiGuidance",
+    "VendiSettings",
+]
