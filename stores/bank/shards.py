@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .errors import BankDamagedError, ShardMissingError
 SUFFIX = ".safetensors"
 # Reading a shard holds it twice for a moment; small shards keep that far below the size of a bank.
 SHARD_BYTES = 16 * 2**20
+# Values that are looked at together for NaN and infinity.
+SUMMED_AT_ONCE = 1 << 18
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "uint8": torch.uint8}
 
@@ -180,9 +183,10 @@ def row_flaw(tensors: Mapping[str, Tensor], source: StoredRow) -> str | None:
         return f"its {source.tensor} are {found} in the file and {told} in the database"
     if not 0 <= source.row < len(values):
         return f"row {source.row} of {source.tensor} is not in the file"
-    row = values[source.row]
-    # One pass: a sum of finite values of 32 bits is finite in 64.
-    if row.is_floating_point() and not bool(row.sum(dtype=torch.float64).isfinite()):
+    row = values[source.row].flatten()
+    # One pass in pieces, which are copied in 64 bits: there a sum of finite values of 32 is finite.
+    pieces = row.split(SUMMED_AT_ONCE) if row.is_floating_point() else ()
+    if not all(math.isfinite(piece.sum(dtype=torch.float64).item()) for piece in pieces):
         return f"its {source.tensor} hold NaN or infinite values"
     return None
 
@@ -220,6 +224,8 @@ def gather(sources: Sequence[StoredRow | Tensor]) -> Rows:
                     flaws[place] = flaw
                 else:
                     rows[place].copy_(tensors[source.tensor][source.row])
+            # Not beside the next one.
+            del tensors
         sound = tuple(place for place in range(len(sources)) if place not in flaws)
         return Rows(rows[list(sound)] if flaws else rows, sound, flaws)
 
