@@ -140,11 +140,12 @@ def checked(node: NodeClass) -> NodeClass:
     runs where the value stands in the prompt, and ``execute`` raises it as ValueError where it comes along a wire. An
     optional input that gets nothing along its wire is as if it were not wired.
     """
+    # The host calls copies of the class that cannot be written to, as GET_SCHEMA does; choices may change with folders.
     execute = node.execute.__func__  # pyright: ignore[reportFunctionMemberAccess]
 
     @functools.wraps(execute)
     def execute_checked(cls: type[io.ComfyNode], **given: Any) -> io.NodeOutput:
-        schema = _schema(node)
+        schema = node.GET_SCHEMA()
         optional = {socket.id for socket in schema.inputs if socket.optional}
         given = {name: value for name, value in given.items() if name not in optional or not _is_nothing(value)}
         if wrong := first_misfit(schema, given):
@@ -158,17 +159,12 @@ def checked(node: NodeClass) -> NodeClass:
         @functools.wraps(validate)
         def validate_checked(cls: type[io.ComfyNode], **given: Any) -> bool | str:
             told = {name: value for name, value in given.items() if not _is_nothing(value)}
-            return first_misfit(_schema(node), told) or validate(cls, **given)
+            return first_misfit(node.GET_SCHEMA(), told) or validate(cls, **given)
 
         # The host reads in its arguments what it need not look at itself, and does not look through a wrapper.
         setattr(validate_checked, "__signature__", inspect.signature(validate))  # noqa: B010
         node.validate_inputs = classmethod(validate_checked)  # pyright: ignore[reportAttributeAccessIssue]
     return node
-
-
-def _schema(node: type[io.ComfyNode]) -> io.Schema:
-    """Of the registered class: what the host calls is a copy that cannot be written to, as its own getter would."""
-    return node.SCHEMA or node.GET_SCHEMA()
 
 
 def _is_nothing(value: Any) -> bool:

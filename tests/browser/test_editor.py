@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ SHOWN = {
 }
 """Expressions of how many images are shown, in either rendering."""
 
-PATIENCE = 200_000  # ms: a busy machine loads the editor slowly
+PATIENCE = 50_000  # ms: a busy machine loads the editor slowly
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def browser() -> Iterator[Any]:
         (
             "Memory bank that grows with every queue",
             4,
-            ["pictures at revision", "4 images remembered, 0 were known", "Moved"],
+            ["images at revision", "4 images remembered, 0 were known", "Moved"],
         ),
         ("Same prompt, eight alike and eight different", 16, ["Moved"]),
     ],
@@ -74,6 +75,7 @@ def test_a_template_from_the_browser_to_pictures(
         page.get_by_text(text).first.wait_for()
     page.screenshot(path=tmp_path / "editor.png")
     assert crashes == []
-    assert [text for text in complaints[at_start:] if "404" not in text] == []
+    # The editor looks up the models of its own first workflow in the network.
+    assert [text for text in complaints[at_start:] if not re.search("404|huggingface", text)] == []
     assert not [text for text in complaints if "diversity" in text.lower()]
     page.close()

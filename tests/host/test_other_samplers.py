@@ -139,7 +139,7 @@ def test_a_restarting_sampler_is_protected(client: HostClient) -> None:
     guarded = graph.keep_apart(in_batch=False, protected=graph.protected("for other samplers"))
     graph.latents(graph.custom(guarded, sampler="restarted"))
     text = told(listen(client, graph.prompt).texts, guarded)
-    assert text.startswith("Moved 2 of 2") and "Every picture is outside every shield" in text
+    assert text.startswith("Moved 2 of 2") and "Every image is outside every shield" in text
 
 
 @pytest.mark.parametrize("guider", ["without wrappers", "without cfg functions"])

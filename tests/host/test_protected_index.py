@@ -106,7 +106,8 @@ def test_build_pick_and_draw(server: HostServer, client: HostClient) -> None:
     assert "2 images are protected, radius 30" in told
     assert "Every image is outside every shield" in told and "from images:" in told
     (shown,) = (text for node, text in heard.texts if node == picked.id)
-    assert shown == "2 pictures are protected: SD3 latents of 16 x 8 x 8."
+    assert shown.startswith("2 pictures are protected: SD3Emoji latents of the VAE ")
+    assert "wire the model's VAE here" in shown
 
 
 def test_the_report_tells_it_too(client: HostClient) -> None:
@@ -235,7 +236,7 @@ def test_another_model_is_refused(client: HostClient) -> None:
     graph.latents(
         graph.add("KSampler", model=guarded, positive=other[1], negative=other[2], latent_image=latent, **SAMPLER)
     )
-    with pytest.raises(RunFailed, match=r"of the demo holds SD3 latents, and this model draws SD15 latents"):
+    with pytest.raises(RunFailed, match=r"of the demo holds SD3Emoji latents .* and this model draws SD15 latents"):
         client.run(graph.prompt)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,14 +10,14 @@ import torch
 from diversity_guidance.embedded.pipeline import LATENT_FORMAT, EmbeddedModel
 from diversity_guidance.embedded.schedule import sigma_at_percent
 from diversity_guidance.guidance.limits import SigmaInterval
+from diversity_guidance.guidance.presets import vendi_preset
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
-from diversity_guidance.guidance.vendi.settings import VendiSettings
 from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from support.graphs import latents_of
 from support.host_client import HostClient
 from support.host_listener import listen
 from support.host_server import HostServer
-from support.spreading import Spreading, drawn, visibly_moved
+from support.spreading import VENDI, Spreading, drawn, visibly_moved
 from torch import Tensor
 
 STEPS, SEED, BATCH, END = 8, 5, 3, 0.875
@@ -89,10 +90,12 @@ def test_the_same_as_without_a_host(client: HostClient, cfg: float, settings: di
 
 
 def _same_guidance(remembered: Tensor, settings: dict[str, Any]) -> VendiGuidance:
-    shown = {"strength": 0.3, "beta": 1.0, "relaxation": 0.0, "bandwidth": 0.2}
+    shown = {"alpha": 1.0, "beta": 1.0, "relaxation": 0.0, "bandwidth": 0.2, **settings}
     interval = SigmaInterval(low=sigma_at_percent(END))
+    presets = (vendi_preset(VENDI["preset"], is_distilled).changed(**shown) for is_distilled in (False, True))
+    kinds = [replace(preset.scaled(VENDI["strength"]).settings, interval=interval) for preset in presets]
     bank = BankSnapshot.empty().extended(remembered, latent_format=LATENT_FORMAT)
-    return VendiGuidance(VendiSettings(**{**shown, **settings}, interval=interval), bank)
+    return VendiGuidance(kinds[0], bank, distilled=kinds[1])
 
 
 def test_other_hosts_draw_the_same(server: HostServer, other_server: HostServer) -> None:
