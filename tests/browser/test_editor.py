@@ -23,7 +23,7 @@ SHOWN = {
 }
 """Expressions of how many images are shown, in either rendering."""
 
-PATIENCE = 50_000  # ms: a busy machine loads the editor slowly
+PATIENCE = 200_000  # ms: a busy machine loads the editor slowly
 
 
 @pytest.fixture(scope="module")
