@@ -18,11 +18,11 @@ from statistics import mean
 from ...embedded.judge import Coverage, Judge
 from ...embedded.pipeline import EmbeddedModel
 from ...stores.files import write_whole
+from ..prompts import HELD_OUT, read_prompts
 from ..summary import markdown_table, summarised
 from .plot import plot
 from .rows import Row, Setting, rows
 
-HELD_OUT = Path(__file__).parents[1] / "prompts_held_out.txt"
 FIRST_SEED = 7100
 """Seeds of the tuned defaults begin at 100."""
 
@@ -147,20 +147,6 @@ def measure(
         seconds / images,
         images,
     )
-
-
-def read_prompts(path: Path) -> list[str]:
-    """The prompts of a file, a line each.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if not path.is_file():
-        raise ValueError(f"There is no file of prompts {path}.")
-    prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not prompts:
-        raise ValueError(f"{path} holds no prompt: write one a line.")
-    return prompts
 
 
 def read_points(path: Path | None) -> list[Point]:
