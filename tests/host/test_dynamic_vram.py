@@ -6,7 +6,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import diversity_guidance
 import pytest
 from project.tree import ROOT
 from support.host_checkouts import Checkout, checkouts
@@ -19,12 +18,14 @@ def has_dynamic_vram(host: Checkout) -> bool:
     return subprocess.run(command, capture_output=True, env=host.environment).returncode == 0
 
 
-def test_native_buffers_stay_the_hosts() -> None:
+def test_native_buffers_stay_the_hosts(tmp_path: Path) -> None:
     host = next((each for each in checkouts() if each is not None and has_dynamic_vram(each)), None)
     if host is None:
         pytest.skip("no ComfyUI here has Dynamic VRAM: point COMFYUI_PATH at one of 2026")
     folder = host.folder
-    environment = {**host.environment, "PYTHONPATH": str(Path(diversity_guidance.__file__).parents[1])}
+    # The host's Python has the package by its name, whatever the folder of this checkout is called.
+    (tmp_path / "diversity_guidance").symlink_to(ROOT, target_is_directory=True)
+    environment = {**host.environment, "PYTHONPATH": str(tmp_path)}
     command = [str(host.python), str(SCRIPT), str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=300)
     assert result.returncode == 0, result.stderr
