@@ -137,14 +137,8 @@ class NoiseDesign:
 
 
 def _scores(pictures: Tensor | None, shape: tuple[int, ...], count: int) -> Tensor:
-    """Coefficients of pictures as a noise would have them, (N, C * count), float64: centred and of unit variance.
-
-    Where pictures crowd in these numbers, so do the noises from which a model draws such pictures. The newest
-    ``MAX_SET`` count, from ``FEWEST_AVOIDED`` on.
-
-    Raises:
-        ValueError: the pictures have another number of channels or axes.
-    """
+    """Standardised low-frequency coefficients of the images to avoid, (N, C * count), float64."""
+    # Images that crowd in these coefficients come from noises that do.
     dimension = shape[0] * count
     if pictures is None or len(pictures) < FEWEST_AVOIDED:
         return torch.empty((0, dimension), dtype=torch.float64)

@@ -107,19 +107,12 @@ class _Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class _Screen:
-    """Float32 copies of both sets, shifted and scaled alike, and what their distances are worth.
+    """Float32 copies of both sets, shifted by the real mean and scaled alike, with a bound on their errors."""
 
-    Attributes:
-        real: (n, d) rows around the real mean, their entries at most 1.
-        generated: (m, d) rows, shifted and scaled as the real ones.
-        scale: length of 1 in the units of the features.
-        margin: largest error of a squared distance, in squared units of the copies.
-    """
-
-    real: Tensor
-    generated: Tensor
-    scale: float
-    margin: float
+    real: Tensor  # (n, d), entries at most 1
+    generated: Tensor  # (m, d)
+    scale: float  # one unit of the copies in the units of the features
+    margin: float  # largest error of a squared distance, in squared units of the copies
 
     @classmethod
     def of(cls, real: Tensor, generated: Tensor) -> _Screen:
@@ -163,10 +156,7 @@ def _squared_reach(items: Tensor, copies: Tensor, screen: _Screen, neighbours: i
 
 
 def _nearest_copies(copies: Tensor, screen: _Screen, count: int) -> tuple[Tensor, Tensor]:
-    """(n, count) smallest squared distances of copies to others, ascending, and whose they are.
-
-    A block serves its rows and, transposed, its columns.
-    """
+    """(n, count) smallest squared distances of copies to others, ascending, and the indices of these others."""
     nearest = copies.new_full((len(copies), count), torch.inf)
     indices = torch.zeros(nearest.shape, dtype=torch.long, device=copies.device)
 
@@ -180,6 +170,7 @@ def _nearest_copies(copies: Tensor, screen: _Screen, count: int) -> tuple[Tensor
     for rows, columns in _blocks(len(copies), len(copies)):
         if rows.start > columns.start:
             continue
+        # One block serves its rows and, transposed, its columns.
         distances = screen.distances(copies[rows], copies[columns])
         if rows == columns:
             distances.fill_diagonal_(torch.inf)

@@ -157,11 +157,9 @@ def _most_likely_support(learned: int, draws: int, train_size: int) -> int:
 def _last_support(
     count: int, draws: int, low: int, high: int, level: float, exceeds: Callable[[float, float], bool]
 ) -> int:
-    """Largest s in [low, high] at which P(K <= count | s), falling with s, exceeds a level; low - 1 if none does.
-
-    Every probability costs a whole distribution, so the normal approximation, corrected by what the last exact one
-    showed it to be off, says where to look; the bracket is halved every other step should that not settle.
-    """
+    """Largest s in [low, high] at which P(K <= count | s), falling with s, exceeds a level; low - 1 if none does."""
+    # Each probability costs a whole distribution. The normal approximation, corrected by its error at the last exact
+    # one, chooses where to look; after a few steps every other one halves the bracket, in case that does not settle.
     low, high = low - 1, high + 1
     correction, steps = 0.0, 0
     while high - low > 1:

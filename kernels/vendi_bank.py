@@ -112,17 +112,8 @@ def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1
 
 
 def _log_plus_one_action(diagonal: Tensor, inside: Tensor, outside: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Rows Z = [A, diag(s)] times log(C) + I, where C = diag(diagonal, 0) + Z^T Z / n.
-
-    Args:
-        diagonal: eigenvalues of the bank's second moment, (m,).
-        inside: A, (r, m).
-        outside: s^2, (r,), positive.
-        n: number of all rows.
-
-    Returns:
-        P (r, m) and Q (r, r) of the product [P, Q diag(s)].
-    """
+    """P (r, m) and Q (r, r) of Z (log(C) + I) = [P, Q diag(s)]; see the comment below."""
+    # Z = [A, diag(s)] and C = diag(diagonal, 0) + Z^T Z / n: A is ``inside`` (r, m), s^2 ``outside`` (r,), positive.
     r = len(inside)
     t, weights = _quadrature(_log_of_smallest_eigenvalue(diagonal, outside, n))
     t, weights = t.to(inside.device), weights.to(inside.device)
@@ -141,11 +132,9 @@ def _log_plus_one_action(diagonal: Tensor, inside: Tensor, outside: Tensor, n: i
 
 
 def _log_of_smallest_eigenvalue(diagonal: Tensor, outside: Tensor, n: int) -> int:
-    """A lower bound of log l for the non-zero eigenvalues l of diag(diagonal, 0) + Z^T Z / n, Z = [A, diag(s)].
-
-    That matrix is L diag(diagonal, s^2 / n) L^T with L = [[1, A^T / s], [0, 1]], whose inverse has a norm of at most
-    1 + |A| / s, and the rows of A are no longer than 1.
-    """
+    """Lower bound of log l for the non-zero eigenvalues l of diag(diagonal, 0) + Z^T Z / n, Z = [A, diag(s)]."""
+    # That matrix is L diag(diagonal, s^2 / n) L^T with L = [[1, A^T / s], [0, 1]], whose inverse has a norm of at most
+    # 1 + |A| / s, and the rows of A are no longer than 1.
     least = float(outside.amin())
     smallest = min(least / n, float(diagonal.amin()) if len(diagonal) else math.inf)
     return math.floor(math.log(smallest) - 2 * math.log1p(math.sqrt(len(outside) / least)))

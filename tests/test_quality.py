@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from project.architecture import ROOMS, allowed, arrows, diagram, imports, sources
+from project.names import definitions, docstring_lines
 from project.tree import ROOT
 from support.missing import SWITCH, library, program
 
@@ -16,6 +17,9 @@ HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths",
 
 MAX_MODULES = 14
 """Modules in a folder, its ``__init__`` not counted."""
+
+TERSE_ROOMS = ("kernels", "guidance", "metrics", "features")
+"""Rooms in which docstrings of private functions and classes have at most one line."""
 
 
 def check(tool: str, *arguments: str) -> None:
@@ -110,6 +114,29 @@ def test_folders_stay_small() -> None:
         for folder in {path.parent for path in sources(room)}
     }
     assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+@pytest.mark.parametrize("room", TERSE_ROOMS)
+def test_private_docstrings_have_one_line(room: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT).as_posix()}:{node.lineno} {name}"
+        for path in sources(room)
+        for node, name, private in definitions(path)
+        if private and docstring_lines(node) > 1
+    ]
+    assert wrong == []
+
+
+def test_a_long_private_docstring_is_found(tmp_path: Path) -> None:
+    """Of a private name, of a method of one, and of a function in a function; not of a public or dunder method."""
+    long = '"""One line.\n\n    Another.\n    """'
+    (path := tmp_path / "a.py").write_text(
+        f"def _a():\n    {long}\n"
+        f"class B:\n    {long}\n    def __call__(self):\n        {long}\n        def c(): {long}\n"
+        f"class _D:\n    def e(self): {long}\n"
+    )
+    found = [name for node, name, private in definitions(path) if private and docstring_lines(node) > 1]
+    assert found == ["_a", "B.__call__.c", "_D.e"]
 
 
 def test_everything_but_nodes_works_without_a_host() -> None:

@@ -81,10 +81,8 @@ def nearest_pictures(
 
 
 def _rounding(raw: Tensor) -> float:
-    """Bound on what the map to raw latents and their float32 may have moved a point by.
-
-    A power of two, so that the search has the same radius in most steps.
-    """
+    """Bound on the rounding error of a raw latent in float32."""
+    # A power of two, so that the search has the same radius in most steps.
     lengths = raw.norm(dim=1)
     largest = float(lengths.where(lengths.isfinite(), 0.0).amax())
     return 2.0 ** math.ceil(math.log2(largest)) * ROUNDING if largest > 0 else 0.0

@@ -36,17 +36,11 @@ from .trace import step_record
 
 
 class _Held(NamedTuple):
-    """What was found at one step and counts until the next one that measures.
-
-    Attributes:
-        now: the evaluation.
-        away: how alike the pictures are to others; None where that does not count.
-        push: the correction of each estimate before the cap, (b, D).
-    """
+    """What one step measured; it holds until the next step that measures."""
 
     now: Moment
-    away: Direction | None
-    push: Tensor
+    away: Direction | None  # None where alpha is 0
+    push: Tensor  # before the norm clip, (b, D)
 
     def again(self, denoised: Tensor, step: SamplingStep) -> _Held:
         """The same for a later evaluation."""

@@ -230,14 +230,8 @@ def _rays(point: Tensor, shields: _Shields) -> Tensor:
 
 
 def _first_gap(along: np.ndarray, squares: np.ndarray, rates: np.ndarray, radii: np.ndarray) -> float:
-    """Smallest t >= 0 at which x + t u is outside every ball, infinity where there is none.
-
-    Args:
-        along: (x - z).u of every centre z.
-        squares: |x - z|^2.
-        rates: |u|^2 where x and z are compared.
-        radii: of the balls.
-    """
+    """Smallest t >= 0 at which x + t u is outside every ball, infinity where there is none."""
+    # For each centre z: along is (x - z).u, squares |x - z|^2, and rates |u|^2 where x and z are compared.
     still = rates < 1e-12
     if bool((squares[still] < radii[still] ** 2).any()):
         return math.inf
