@@ -23,7 +23,7 @@ from ..embedded.judge import Coverage, Judge
 from ..embedded.pipeline import LATENT_FORMAT, EmbeddedModel
 from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
-from ..guidance.limits import Cap, SigmaInterval
+from ..guidance.limits import NormClip, SigmaInterval
 from ..guidance.references import Pictures
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ..kernels.similarity import cosine_kernel
@@ -65,9 +65,11 @@ class Row:
     settings: RepellencySettings | None = None
 
 
-PUBLISHED = RepellencySettings(radius=0.2, strength=1.0, relaxation=0.0, measure="guided", cap=Cap(math.inf, math.inf))
+PUBLISHED = RepellencySettings(
+    radius=0.2, strength=1.0, cfg_easing=0.0, measure="guided", norm_clip=NormClip(math.inf, math.inf)
+)
 
-"""arXiv 2410.06025: distances on the guided estimate, the sum of pushes, every step, no cap."""
+"""arXiv 2410.06025: distances on the guided estimate, the sum of pushes, every step, no norm clip."""
 
 ROWS = (
     Row("none", 5.0),
@@ -76,7 +78,7 @@ ROWS = (
     Row("none", 1.0),
     Row("as published", 5.0, PUBLISHED),
     Row("as published, radius 0.3, ending early", 5.0, replace(PUBLISHED, radius=0.3, interval=WINDOW)),
-    Row("conditional estimate, no relaxation", 5.0, RepellencySettings(relaxation=0.0, interval=WINDOW)),
+    Row("conditional estimate, no CFG easing", 5.0, RepellencySettings(cfg_easing=0.0, interval=WINDOW)),
     Row("radius 0.15", 1.0, RepellencySettings(radius=0.15, interval=WINDOW)),
     Row("default", 1.0, RepellencySettings(interval=WINDOW)),
 )

@@ -3,7 +3,7 @@
 from .activations.guidance import FeatureGuidance
 from .activations.settings import FeatureSettings
 from .base import Chain, Guidance, SamplingRun, SamplingStep
-from .limits import Cap, SigmaInterval
+from .limits import NormClip, SigmaInterval
 from .noise import NoiseDesign
 from .prompt_easing import EasingSettings, PromptEasing
 from .references import Pictures
@@ -14,13 +14,13 @@ from .vendi.guidance import VendiGuidance
 from .vendi.settings import VendiSettings
 
 __all__ = [
-    "Cap",
     "Chain",
     "EasingSettings",
     "FeatureGuidance",
     "FeatureSettings",
     "Guidance",
     "NoiseDesign",
+    "NormClip",
     "Pictures",
     "PromptEasing",
     "RepellencySettings",

@@ -58,7 +58,7 @@ class SigmaInterval:
 
 
 @dataclass(frozen=True)
-class Cap:
+class NormClip:
     """Largest correction of an estimate, relative to two measures of the model.
 
     Attributes:
@@ -71,10 +71,10 @@ class Cap:
 
     def __post_init__(self) -> None:
         if not (self.update > 0 and self.estimate > 0):
-            raise ValueError(f"A cap must be above 0 (infinity switches it off), not {self}.")
+            raise ValueError(f"A norm clip must be above 0 (infinity switches it off), not {self}.")
 
     def apply(self, delta: Tensor, denoised: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        """Shorten corrections beyond the cap.
+        """Shorten corrections beyond the clip.
 
         Args:
             delta: corrections, shape (B, D).
@@ -90,7 +90,7 @@ class Cap:
             limit = torch.minimum(limit, self.update * (denoised - noisy).norm(dim=1))
         if math.isfinite(self.estimate):
             limit = torch.minimum(limit, self.estimate * denoised.norm(dim=1))
-        capped = length > limit
-        if not bool(capped.any()):
-            return delta, capped
-        return delta * torch.where(capped, limit / length, 1.0)[:, None], capped
+        clipped = length > limit
+        if not bool(clipped.any()):
+            return delta, clipped
+        return delta * torch.where(clipped, limit / length, 1.0)[:, None], clipped

@@ -38,7 +38,7 @@ class Preset(Generic[Settings]):
     end: float = 1.0
 
     def changed(self, **values: Any) -> Preset[Settings]:
-        """The preset with other settings. A ``relaxation`` takes the place of all easing, that of the prompt included;
+        """The preset with other settings. A ``cfg_easing`` takes the place of all easing, that of the prompt included;
         the early end belongs to the preset's radius.
 
         Raises:
@@ -46,7 +46,7 @@ class Preset(Generic[Settings]):
         """
         settings = replace(self.settings, **values)
         keeps_radius = "radius" not in values and not values.get("absolute_radius")
-        silent = 0.0 if "relaxation" in values else self.silent
+        silent = 0.0 if "cfg_easing" in values else self.silent
         return Preset(settings, silent, self.end if keeps_radius else 1.0)
 
     def scaled(self, factor: float) -> Preset[Settings]:
@@ -56,7 +56,7 @@ class Preset(Generic[Settings]):
             ValueError: the factor is negative or not finite.
         """
         settings = replace(
-            self.settings, strength=self.settings.strength * factor, relaxation=self.settings.relaxation * factor
+            self.settings, strength=self.settings.strength * factor, cfg_easing=self.settings.cfg_easing * factor
         )
         return replace(self, settings=settings, silent=min(self.silent * factor, MAX_SILENT))
 
@@ -69,11 +69,11 @@ _REPELLENCY: Mapping[str, tuple[Preset[RepellencySettings], Preset[RepellencySet
 }
 _VENDI: Mapping[str, tuple[Preset[VendiSettings], Preset[VendiSettings]]] = {
     SUBTLE: (
-        Preset(VendiSettings(strength=0.1, relaxation=0.5), 0.15),
+        Preset(VendiSettings(strength=0.1, cfg_easing=0.5), 0.15),
         Preset(VendiSettings(strength=0.1), 0.25),
     ),
     BALANCED: (Preset(VendiSettings(), 0.3), Preset(VendiSettings(strength=0.1), 0.4)),
-    STRONG: (Preset(VendiSettings(strength=0.4, relaxation=2.0), 0.3), Preset(VendiSettings(strength=0.2), 0.4)),
+    STRONG: (Preset(VendiSettings(strength=0.4, cfg_easing=2.0), 0.3), Preset(VendiSettings(strength=0.2), 0.4)),
     PAPER: (Preset(VendiSettings.paper()), Preset(VendiSettings.paper())),
 }
 

@@ -43,7 +43,7 @@ class SampleRecord:
             lower bound of it, never below the radius.
         contacts: the references that pushed, nearest first, at most ``CONTACTS_KEPT``.
         contact_count: how many references pushed in all.
-        capped: whether the safety cap shortened the correction.
+        clipped: whether the norm clip shortened the correction.
     """
 
     sample: int
@@ -51,7 +51,7 @@ class SampleRecord:
     nearest: float
     contacts: tuple[Contact, ...] = ()
     contact_count: int = 0
-    capped: bool = False
+    clipped: bool = False
 
 
 CONTACTS_KEPT = 4
@@ -226,8 +226,8 @@ class Trace:
                 f"Moved {len(samples)} of {len(moved[0].samples)} pictures in {len(moved)} of {len(self.steps)} "
                 f"active steps, by {mean:.1%} of the estimate on average."
             )
-            if capped := sum(record.capped for record in records):
-                sentence += f" The cap shortened {capped} of {len(records)} pushes."
+            if clipped := sum(record.clipped for record in records):
+                sentence += f" The norm clip shortened {clipped} of {len(records)} pushes."
         if self.violations:
             worst = min(self.violations, key=lambda violation: violation.distance / violation.radius)
             sentence += (

@@ -68,7 +68,7 @@ class DiversityFeatureProbe(io.ComfyNode):
                     tooltip="Levels of noise, evenly spaced over the model's schedule.",
                 ),
                 io.Int.Input(
-                    "draws",
+                    "noise_samples",
                     default=4,
                     min=1,
                     max=64,
@@ -112,7 +112,7 @@ class DiversityFeatureProbe(io.ComfyNode):
         save_as: str,
         layers: str,
         levels: int,
-        draws: int,
+        noise_samples: int,
         seed: int,
         latents: dict[str, Any] | None = None,
         images: Tensor | None = None,
@@ -131,12 +131,12 @@ class DiversityFeatureProbe(io.ComfyNode):
         sampling = model.get_model_object("model_sampling")
         sigmas = torch.tensor([float(sampling.percent_to_sigma((level + 0.5) / levels)) for level in range(levels)])
         chunks = exemplars.split(CHUNK)
-        bar = comfy.utils.ProgressBar(len(chunks) * levels * (draws + 1))
+        bar = comfy.utils.ProgressBar(len(chunks) * levels * (noise_samples + 1))
         reader = FeatureReader()
         guider = comfy.samplers.CFGGuider(on_one_device(unguided(model)))
         guider.inner_set_conds({"positive": positive})
         for number, chunk in enumerate(chunks):
-            look = _Look(reader, wanted, number, draws, seed, lambda: bar.update(1))
+            look = _Look(reader, wanted, number, noise_samples, seed, lambda: bar.update(1))
             guider.sample(torch.zeros_like(chunk), chunk, look, sigmas, disable_pbar=True, seed=seed)
         name = save_as or "exemplars"
         fingerprint = fingerprint_of(network, found)
@@ -161,12 +161,12 @@ class _Look(comfy.samplers.Sampler):
         reader: FeatureReader,
         wanted: list[str],
         group: int,
-        draws: int,
+        noise_samples: int,
         seed: int,
         tick: Callable[[], None],
     ) -> None:
         self.reader, self.wanted = reader, wanted
-        self.group, self.draws, self.seed, self.tick = group, draws, seed, tick
+        self.group, self.noise_samples, self.seed, self.tick = group, noise_samples, seed, tick
 
     def sample(
         self,
@@ -185,7 +185,9 @@ class _Look(comfy.samplers.Sampler):
         # The network as it is loaded: conditionings with hooks make the host load another one.
         layers = find_layers(model_wrap.inner_model.diffusion_model)
         with LayerHooks(layers, self.wanted, self.reader.visit):
-            for level, one in looks(self.reader, latent_image.shape, len(sigmas), self.draws, self.seed, self.group):
+            for level, one in looks(
+                self.reader, latent_image.shape, len(sigmas), self.noise_samples, self.seed, self.group
+            ):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 noisy = sampling.noise_scaling(
                     sigmas[level], one.to(latent_image).expand_as(latent_image), latent_image

@@ -14,7 +14,7 @@ from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, 
 from ..guidance.repellency.protection import check_latent_space
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from ..stores.protected.index import ProtectedIndex
-from .common.options import AS_PRESET, PRESET, Options, cap, check_replacing, choice, number, replacing
+from .common.options import AS_PRESET, PRESET, Options, check_replacing, choice, norm_clip, number, replacing
 from .common.sockets import BankSocket, IndexSocket, RepellencyOptionsSocket
 from .common.steering import (
     BATCH_AND_BANK,
@@ -198,7 +198,7 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                     tooltip="Radius in the units of the model's latents, instead of a fraction. Not used at 0.",
                 ),
                 number(
-                    "relaxation",
+                    "cfg_easing",
                     10.0,
                     0.05,
                     "How far CFG, which narrows a prompt to one image, is eased while an image is too close to "
@@ -213,10 +213,10 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                 ),
                 choice(
                     "overlap",
-                    ["sum", "clear"],
+                    ["sum", "outside"],
                     "Where shields overlap: add up their pushes, as published, or move out of all of them.",
                 ),
-                cap(),
+                norm_clip(),
             ],
             outputs=[
                 RepellencyOptionsSocket.Output("options", tooltip="For the options of Keep Images Apart."),
@@ -229,21 +229,23 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
         cls,
         radius: float | None = None,
         absolute_radius: float | None = None,
-        relaxation: float | None = None,
-        cap: float | None = None,
+        cfg_easing: float | None = None,
+        norm_clip: float | None = None,
     ) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        return check_replacing(DEFAULTS, radius=radius, absolute_radius=absolute_radius, relaxation=relaxation, cap=cap)
+        return check_replacing(
+            DEFAULTS, radius=radius, absolute_radius=absolute_radius, cfg_easing=cfg_easing, norm_clip=norm_clip
+        )
 
     @classmethod
     def execute(
         cls,
         radius: float = AS_PRESET,
         absolute_radius: float = DEFAULTS.absolute_radius,
-        relaxation: float = AS_PRESET,
+        cfg_easing: float = AS_PRESET,
         measure: str = PRESET,
         overlap: str = PRESET,
-        cap: float = AS_PRESET,
+        norm_clip: float = AS_PRESET,
     ) -> io.NodeOutput:
         """Those that are set.
 
@@ -253,10 +255,10 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
         options = replacing(
             radius=radius,
             absolute_radius=absolute_radius,
-            relaxation=relaxation,
+            cfg_easing=cfg_easing,
             measure=measure,
             overlap=overlap,
-            cap=cap,
+            norm_clip=norm_clip,
         )
         replace(DEFAULTS, **options)
         return io.NodeOutput(options)

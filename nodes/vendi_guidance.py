@@ -14,7 +14,7 @@ from ..guidance.vendi.guidance import VendiGuidance
 from ..guidance.vendi.settings import VendiSettings
 from ..stores.bank.snapshot import BankSnapshot, check_latent_format
 from ..stores.exemplar_set import ExemplarSet
-from .common.options import AS_PRESET, PRESET, Options, cap, check_replacing, choice, count, number, replacing
+from .common.options import AS_PRESET, PRESET, Options, check_replacing, choice, count, norm_clip, number, replacing
 from .common.sockets import BankSocket, ExemplarSocket, VendiOptionsSocket
 from .common.steering import (
     BATCH_AND_BANK,
@@ -208,7 +208,7 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
                 ),
                 number("beta", 10.0, 0.05, "Weight of the pull towards the exemplars. Disabled at 0."),
                 number(
-                    "relaxation",
+                    "cfg_easing",
                     10.0,
                     0.05,
                     "How far CFG, which narrows a prompt to one image, is eased for images that repeat others. "
@@ -226,7 +226,7 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
                     "Of which prediction features are taken: of what the prompt alone predicts, which works while the "
                     "image is being decided, or of the guided one. No difference at CFG 1.",
                 ),
-                cap(),
+                norm_clip(),
                 VendiOptionsSocket.Input(
                     "options", optional=True, tooltip="More options, such as Vendi Score Options, to add these to."
                 ),
@@ -240,22 +240,24 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
         cls,
         alpha: float | None = None,
         beta: float | None = None,
-        relaxation: float | None = None,
+        cfg_easing: float | None = None,
         frequency: int | None = None,
-        cap: float | None = None,
+        norm_clip: float | None = None,
     ) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        return check_replacing(DEFAULTS, alpha=alpha, beta=beta, relaxation=relaxation, frequency=frequency, cap=cap)
+        return check_replacing(
+            DEFAULTS, alpha=alpha, beta=beta, cfg_easing=cfg_easing, frequency=frequency, norm_clip=norm_clip
+        )
 
     @classmethod
     def execute(
         cls,
         alpha: float = AS_PRESET,
         beta: float = AS_PRESET,
-        relaxation: float = AS_PRESET,
+        cfg_easing: float = AS_PRESET,
         frequency: int = int(AS_PRESET),
         measure: str = PRESET,
-        cap: float = AS_PRESET,
+        norm_clip: float = AS_PRESET,
         options: Options | None = None,
     ) -> io.NodeOutput:
         """Those that are set, and what was wired.
@@ -263,7 +265,9 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
         Raises:
             ValueError: a number is out of its range.
         """
-        given = replacing(alpha=alpha, beta=beta, relaxation=relaxation, frequency=frequency, measure=measure, cap=cap)
+        given = replacing(
+            alpha=alpha, beta=beta, cfg_easing=cfg_easing, frequency=frequency, measure=measure, norm_clip=norm_clip
+        )
         replace(DEFAULTS, **given)
         return io.NodeOutput({**(options or {}), **given})
 

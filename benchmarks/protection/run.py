@@ -26,7 +26,7 @@ from ...embedded.reals import RealPictures
 from ...embedded.schedule import sigma_at_percent
 from ...embedded.transformer import to_model_space
 from ...features.random_network import RandomNetwork
-from ...guidance.limits import Cap, SigmaInterval
+from ...guidance.limits import NormClip, SigmaInterval
 from ...guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings
 from ...kernels.manifold import prdc
 from .page import pushed_page
@@ -51,8 +51,8 @@ CLEARLY = 1 - 1e-3
 
 UNGUIDED = "none"
 DEFAULT = RepellencySettings(in_batch=False, interval=SigmaInterval(low=sigma_at_percent(RECOMMENDED_END)))
-PUBLISHED = RepellencySettings(in_batch=False, relaxation=0.0, measure="guided", cap=Cap(math.inf, math.inf))
-"""arXiv 2410.06025 as it protects ImageNet: every step, no overcompensation, no cap, no correction at the end."""
+PUBLISHED = RepellencySettings(in_batch=False, cfg_easing=0.0, measure="guided", norm_clip=NormClip(math.inf, math.inf))
+"""arXiv 2410.06025 as it protects ImageNet: every step, no overcompensation, no norm clip, no correction at the end."""
 
 WAYS: dict[str, RepellencySettings | None] = {
     UNGUIDED: None,

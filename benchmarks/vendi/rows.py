@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ...embedded.schedule import sigma_at_percent
-from ...guidance.limits import Cap, SigmaInterval
+from ...guidance.limits import NormClip, SigmaInterval
 from ...guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings
 from ...guidance.vendi.settings import VendiSettings
 
@@ -67,10 +67,10 @@ def rows() -> tuple[Row, ...]:
                 ("Vendi Guidance, strength 0.1", GENTLE),
             )
         ),
-        Row("pushes alone, no relaxation", "parts", guidance=replace(DEFAULT, relaxation=0.0)),
-        Row("relaxation alone, no pushes", "parts", guidance=replace(DEFAULT, strength=0.0)),
+        Row("pushes alone, no CFG easing", "parts", guidance=replace(DEFAULT, cfg_easing=0.0)),
+        Row("CFG easing alone, no pushes", "parts", guidance=replace(DEFAULT, strength=0.0)),
         Row("to the last step", "parts", guidance=replace(DEFAULT, interval=SigmaInterval())),
-        Row("no cap", "parts", guidance=replace(DEFAULT, cap=Cap(math.inf, math.inf))),
+        Row("no norm clip", "parts", guidance=replace(DEFAULT, norm_clip=NormClip(math.inf, math.inf))),
         Row("one after another, none", "memory", remembers=True),
         Row("one after another, Vendi Guidance", "memory", guidance=DEFAULT, remembers=True),
         Row("paper preset", "memory", guidance=VendiSettings.paper(), remembers=True),

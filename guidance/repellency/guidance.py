@@ -111,7 +111,7 @@ class SparseRepellency(Guidance):
             return denoised
         shields = self._shields(step.conditional if settings.measure == "conditional" else denoised, self._mask)
         delta = settings.strength * self._push(shields)
-        delta, clipped = settings.cap.apply(delta, working_points(denoised), working_points(step.noisy))
+        delta, clipped = settings.norm_clip.apply(delta, working_points(denoised), working_points(step.noisy))
         delta = delta + self._easing(denoised, step.conditional, shields)
         self._record(delta, clipped, denoised, step, shields)
         if not bool(delta.any()):
@@ -199,9 +199,9 @@ class SparseRepellency(Guidance):
 
     def _easing(self, denoised: Tensor, conditional: Tensor, shields: Shields) -> Tensor | float:
         """The way from the guided towards the conditional estimate, by depth in the deepest shield, shape (B, D)."""
-        if self.settings.relaxation == 0 or conditional is denoised:
+        if self.settings.cfg_easing == 0 or conditional is denoised:
             return 0.0
-        weight = (self.settings.relaxation * shields.depth()).clamp_max(1)
+        weight = (self.settings.cfg_easing * shields.depth()).clamp_max(1)
         way = working_points(conditional) - working_points(denoised)
         return weight[:, None] * (way if shields.mask is None else way * shields.mask)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..limits import Cap, SigmaInterval
+from ..limits import NormClip, SigmaInterval
 
 RECOMMENDED_END = 0.85
 """Share of the model's schedule after which repellency costs quality and wins no further modes (docs/results.md)."""
@@ -21,35 +21,36 @@ class RepellencySettings:
             from the references or, without any, from the batch itself. 0 switches the method off.
         strength: factor on every push (the paper's overcompensation lambda); 1 brings an estimate exactly to the
             surface of a single shield, 0 switches the method off.
-        relaxation: how far classifier-free guidance is eased inside a shield: at depth 1 - distance / radius the
+        cfg_easing: how far classifier-free guidance is eased inside a shield: at depth 1 - distance / radius the
             estimate goes that share (times this factor, at most all) of the way to the conditional one. 0 is the paper.
         measure: which estimate the distances are taken on: the "conditional" one before classifier-free guidance or
             the "guided" one (the paper). Without classifier-free guidance they are the same.
-        overlap: "sum" adds the pushes of all shields (the paper); "clear" moves out of overlapping ones too.
+        overlap: "sum" adds the pushes of all shields (the paper); "outside" moves out of overlapping ones too.
         in_batch: whether the pictures of a batch keep away from one another.
         interval: noise levels at which the method acts.
-        ensure_outside: whether the final latents are moved outside every shield, whatever the interval and the cap.
+        ensure_outside: whether the final latents are moved outside every shield, whatever the interval and the norm
+            clip.
         absolute_radius: radius in the units of the model's latents instead of ``radius``; 0 for none.
-        cap: largest push relative to the model's own doing.
+        norm_clip: largest push relative to the model's own doing.
     """
 
     radius: float = 0.2
     strength: float = 1.0
-    relaxation: float = 2.0
+    cfg_easing: float = 2.0
     measure: Literal["conditional", "guided"] = "conditional"
-    overlap: Literal["sum", "clear"] = "sum"
+    overlap: Literal["sum", "outside"] = "sum"
     in_batch: bool = True
     interval: SigmaInterval = field(default_factory=SigmaInterval)
     ensure_outside: bool = False
     absolute_radius: float = 0.0
-    cap: Cap = field(default_factory=Cap)
+    norm_clip: NormClip = field(default_factory=NormClip)
 
     def __post_init__(self) -> None:
-        for name in ("radius", "strength", "relaxation", "absolute_radius"):
+        for name in ("radius", "strength", "cfg_easing", "absolute_radius"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Sparse Repellency's {name} must be a number of at least 0, not {value}.")
-        if self.measure not in ("conditional", "guided") or self.overlap not in ("sum", "clear"):
+        if self.measure not in ("conditional", "guided") or self.overlap not in ("sum", "outside"):
             raise ValueError(f'"{self.measure}" and "{self.overlap}" are not a measure and an overlap of {__name__}.')
 
     @property

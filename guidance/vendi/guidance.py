@@ -127,13 +127,13 @@ class VendiGuidance(Guidance):
         if self._held is None:
             return denoised
         now, away, push = self._held
-        delta, capped = settings.cap.apply(push, now.estimate, now.sample)
-        if away is not None and settings.relaxation > 0:
+        delta, clipped = settings.norm_clip.apply(push, now.estimate, now.sample)
+        if away is not None and settings.cfg_easing > 0:
             # The way from the guided towards the conditional estimate, by how much a picture repeats another.
-            share = (settings.relaxation * away.share).clamp_max(1)
+            share = (settings.cfg_easing * away.share).clamp_max(1)
             delta = delta + share[:, None] * (now.conditional - now.estimate)
         delta = now.within_mask(delta)
-        self._trace.steps.append(step_record(self.name, now, delta, capped, away, state.past.ids))
+        self._trace.steps.append(step_record(self.name, now, delta, clipped, away, state.past.ids))
         if not bool(delta.any()):
             return denoised
         moved = denoised.clone()
@@ -173,7 +173,7 @@ class VendiGuidance(Guidance):
         return _Held(now, away, self._push(now, away, near, state))
 
     def _push(self, now: Moment, away: Direction | None, near: Direction | None, state: VendiRun) -> Tensor:
-        """The correction of each estimate before the cap, shape (b, D)."""
+        """The correction of each estimate before the norm clip, shape (b, D)."""
         settings = self.settings
         if settings.strength == 0:
             return torch.zeros_like(now.estimate)

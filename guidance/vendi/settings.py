@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..limits import Cap, SigmaInterval
+from ..limits import NormClip, SigmaInterval
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class VendiSettings:
         strength: length of a full push, as a share of the typical distance between unrelated pictures, which is
             measured from the estimates ("estimate"), or of the length of the noisy sample ("noisy", the paper).
             0 switches the method off.
-        relaxation: how far classifier-free guidance is eased for pictures that repeat others: the estimate goes this
+        cfg_easing: how far classifier-free guidance is eased for pictures that repeat others: the estimate goes this
             factor times the redundancy (at most all) of the way to the conditional one. 0 is the paper.
         order: of the Vendi Score, q > 0; small orders count rare pictures fully, 2 needs no spectrum.
         kernel: "gaussian" of the features' distance, or "cosine" (the paper).
@@ -39,13 +39,13 @@ class VendiSettings:
         in_batch: whether the pictures of a batch are pushed apart together; otherwise each only from the bank.
         project: whether the part of the push along the model's own update is left out.
         interval: noise levels at which the method acts.
-        cap: largest push relative to the model's own doing.
+        norm_clip: largest push relative to the model's own doing.
     """
 
     alpha: float = 1.0
     beta: float = 2.0
     strength: float = 0.2
-    relaxation: float = 1.0
+    cfg_easing: float = 1.0
     order: float = 1.0
     kernel: Literal["gaussian", "cosine"] = "gaussian"
     bandwidth: float = 0.15
@@ -58,10 +58,10 @@ class VendiSettings:
     in_batch: bool = True
     project: bool = True
     interval: SigmaInterval = field(default_factory=SigmaInterval)
-    cap: Cap = field(default_factory=Cap)
+    norm_clip: NormClip = field(default_factory=NormClip)
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "strength", "relaxation", "bandwidth"):
+        for name in ("alpha", "beta", "strength", "cfg_easing", "bandwidth"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Vendi Guidance's {name} must be a number of at least 0, not {value}.")
@@ -100,7 +100,7 @@ class VendiSettings:
             alpha=1.0,
             beta=2.0,
             strength=strength,
-            relaxation=0.0,
+            cfg_easing=0.0,
             kernel="cosine",
             balance="together",
             unit="noisy",
@@ -108,10 +108,10 @@ class VendiSettings:
             hold=False,
             in_batch=False,
             project=False,
-            cap=Cap(math.inf, math.inf),
+            norm_clip=NormClip(math.inf, math.inf),
         )
 
     @property
     def is_off(self) -> bool:
         """Whether no estimate can ever be moved."""
-        return self.strength == 0 and self.relaxation == 0
+        return self.strength == 0 and self.cfg_easing == 0

@@ -18,7 +18,7 @@ from .run import Moment
 
 
 def step_record(
-    method: str, now: Moment, delta: Tensor, capped: Tensor, away: Direction | None, ids: Sequence[str]
+    method: str, now: Moment, delta: Tensor, clipped: Tensor, away: Direction | None, ids: Sequence[str]
 ) -> StepRecord:
     """The record of one evaluation.
 
@@ -26,7 +26,7 @@ def step_record(
         method: the guidance's name.
         now: the evaluation.
         delta: corrections, (b, D).
-        capped: which of them were shortened, (b,).
+        clipped: which of them were shortened, (b,).
         away: distances to the bank, then to the batch; None where nothing was to be kept away from.
         ids: identities of the bank's pictures.
     """
@@ -41,7 +41,7 @@ def step_record(
             nearest[place][0].distance if nearest[place] else torch.inf,
             nearest[place],
             len(nearest[place]),
-            bool(capped[place]),
+            bool(clipped[place]),
         )
         for place, row in enumerate(rows)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...guidance.limits import Cap
+from ...guidance.limits import NormClip
 from .steering import UNLIMITED, check_numbers, unlimited
 
 AS_PRESET = -1.0
@@ -38,22 +38,22 @@ def choice(name: str, options: list[str], tooltip: str) -> io.Input:
     return io.Combo.Input(name, options=[PRESET, *options], default=PRESET, tooltip=words, optional=True)
 
 
-def cap() -> io.Input:
+def norm_clip() -> io.Input:
     """The widget for the longest push."""
     return number(
-        "cap",
+        "norm_clip",
         UNLIMITED,
         0.01,
         "Longest push, relative to the change that the model makes and to the length of the estimate. "
-        f"No cap at {UNLIMITED:g}.",
+        f"No limit at {UNLIMITED:g}.",
     )
 
 
 def replacing(**values: Any) -> Options:
     """Those of the values that are to replace a preset's."""
     given = {name: value for name, value in values.items() if value not in (AS_PRESET, PRESET)}
-    if "cap" in given:
-        given["cap"] = Cap(unlimited(given["cap"]), unlimited(given["cap"]))
+    if "norm_clip" in given:
+        given["norm_clip"] = NormClip(unlimited(given["norm_clip"]), unlimited(given["norm_clip"]))
     return given
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 UNLIMITED = 100.0
-"""Largest value of a widget whose largest value means infinity, such as those of the caps."""
+"""Largest value of a widget whose largest value means infinity, such as that of a norm clip."""
 
 BATCH_AND_BANK, BANK_ONLY = "batch and bank", "bank only"
 """What is kept apart."""

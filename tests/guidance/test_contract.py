@@ -1,4 +1,4 @@
-"""The contract's own parts: chains, generators, caps, intervals."""
+"""The contract's own parts: chains, generators, norm clips, intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diversity_guidance.guidance.base import (
     SamplingStep,
     identity,
 )
-from diversity_guidance.guidance.limits import Cap, SigmaInterval
+from diversity_guidance.guidance.limits import NormClip, SigmaInterval
 from diversity_guidance.guidance.trace import (
     Contact,
     SampleRecord,
@@ -99,32 +99,32 @@ class TestCap:
     def test_both_measures_bound(self) -> None:
         delta = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
         denoised, noisy = torch.tensor([[2.0, 0.0]] * 3), torch.tensor([[2.0, 4.0]] * 3)
-        shortened, capped = Cap(update=0.5, estimate=0.5).apply(delta, denoised, noisy)
-        assert capped.tolist() == [True, False, False]
+        shortened, clipped = NormClip(update=0.5, estimate=0.5).apply(delta, denoised, noisy)
+        assert clipped.tolist() == [True, False, False]
         torch.testing.assert_close(shortened, torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]))
-        shortened, capped = Cap(update=0.5, estimate=math.inf).apply(delta, denoised, noisy)
+        shortened, clipped = NormClip(update=0.5, estimate=math.inf).apply(delta, denoised, noisy)
         assert float(shortened[0].norm()) == pytest.approx(2.0)
 
     def test_infinity_switches_off_and_nothing_to_shorten_returns_the_same(self) -> None:
         delta = 1e6 * torch.ones(2, 3)
-        for cap in (Cap(math.inf, math.inf), Cap(1e9, 1e9)):
-            assert cap.apply(delta, torch.ones(2, 3), torch.zeros(2, 3))[0] is delta
+        for clip in (NormClip(math.inf, math.inf), NormClip(1e9, 1e9)):
+            assert clip.apply(delta, torch.ones(2, 3), torch.zeros(2, 3))[0] is delta
 
     def test_a_model_that_does_not_move_is_not_moved(self) -> None:
-        shortened, capped = Cap().apply(torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3))
-        assert not shortened.any() and capped.all()
+        shortened, clipped = NormClip().apply(torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3))
+        assert not shortened.any() and clipped.all()
 
     def test_rows_that_are_not_finite_spoil_no_other(self) -> None:
         delta = torch.tensor([[math.nan, 0.0], [3.0, 4.0]])
-        shortened, capped = Cap().apply(delta, torch.ones(2, 2), torch.zeros(2, 2))
-        assert capped.tolist() == [False, True]
+        shortened, clipped = NormClip().apply(delta, torch.ones(2, 2), torch.zeros(2, 2))
+        assert clipped.tolist() == [False, True]
         assert float(shortened[1].norm()) == pytest.approx(math.sqrt(2))
 
     @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
     def test_numbers_that_are_none(self, value: float) -> None:
-        for cap in ({"update": value}, {"estimate": value}):
+        for clip in ({"update": value}, {"estimate": value}):
             with pytest.raises(ValueError, match="above 0"):
-                Cap(**cap)
+                NormClip(**clip)
 
 
 class TestInterval:

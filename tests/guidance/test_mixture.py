@@ -90,7 +90,7 @@ def likelihood(mixture: Mixture, samples: list[Tensor]) -> float:
     return sum(map(mixture.log_likelihood, samples)) / len(samples)
 
 
-EARLY = RepellencySettings(radius=0.8, relaxation=0.0, interval=SigmaInterval(low=0.5))
+EARLY = RepellencySettings(radius=0.8, cfg_easing=0.0, interval=SigmaInterval(low=0.5))
 """Pushes end while the flow can still make a picture of what they left."""
 
 MARGIN = 0.4

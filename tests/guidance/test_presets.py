@@ -64,16 +64,19 @@ def test_the_factor(method: Any, preset: Any) -> None:
 def test_single_values_take_along_what_belongs_to_them() -> None:
     named = repellency_preset(BALANCED, True)
     assert named.silent > 0 and named.end < 1
-    assert named.changed(relaxation=0.0).silent == 0
+    assert named.changed(cfg_easing=0.0).silent == 0
     assert named.changed(radius=0.1).end == 1
     assert named.changed(absolute_radius=3.0).end == 1
-    assert (named.changed(overlap="clear").silent, named.changed(absolute_radius=0.0).end) == (named.silent, named.end)
+    assert (named.changed(overlap="outside").silent, named.changed(absolute_radius=0.0).end) == (
+        named.silent,
+        named.end,
+    )
 
 
 @by_method
 def test_each_run_takes_the_settings_of_its_kind(method: Any, preset: Any, driver: Driver) -> None:
     with_cfg = preset(BALANCED, False).settings
-    distilled = replace(with_cfg, strength=with_cfg.strength / 2, relaxation=0.0)
+    distilled = replace(with_cfg, strength=with_cfg.strength / 2, cfg_easing=0.0)
     guidance, denoised = method(with_cfg, distilled=distilled), noise(0, 3)
     other = noise(1, 3)
     for conditional, expected in ((other, with_cfg), (denoised, distilled), (other, with_cfg)):

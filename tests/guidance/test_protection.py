@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.guidance.limits import Cap, SigmaInterval
+from diversity_guidance.guidance.limits import NormClip, SigmaInterval
 from diversity_guidance.guidance.references import Pictures
 from diversity_guidance.guidance.repellency import protection
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .conftest import SHAPE, Driver, noise
 
-UNCAPPED = Cap(math.inf, math.inf)
-PLAIN = RepellencySettings(absolute_radius=15.0, cap=UNCAPPED, relaxation=0.0, in_batch=False)
+UNCLIPPED = NormClip(math.inf, math.inf)
+PLAIN = RepellencySettings(absolute_radius=15.0, norm_clip=UNCLIPPED, cfg_easing=0.0, in_batch=False)
 STD = torch.tensor([0.5, 2.0, 3.0, 1.0]).view(-1, 1, 1)
 MAPS: dict[str, Callable[[Tensor], Tensor]] = {
     "as it is": lambda raw: raw,
@@ -65,7 +65,7 @@ class TestSameAsReferences:
     """An index pushes as the same pictures do that are given directly, in every latent format and under a mask."""
 
     @pytest.mark.parametrize("space", MAPS)
-    @pytest.mark.parametrize("overlap", ["sum", "clear"])
+    @pytest.mark.parametrize("overlap", ["sum", "outside"])
     @pytest.mark.parametrize("masked", [False, True])
     def test_same(self, driver: Driver, index_of: MakeIndex, space: str, overlap: str, masked: bool) -> None:
         driver = replace(driver, to_model_space=MAPS[space])

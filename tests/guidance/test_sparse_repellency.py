@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diversity_guidance.guidance.limits import Cap, SigmaInterval
+from diversity_guidance.guidance.limits import NormClip, SigmaInterval
 from diversity_guidance.guidance.references import Pictures
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.kernels.repellency import batch_repellency, repellency
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .conftest import Driver, noise
 
-UNCAPPED = Cap(math.inf, math.inf)
-PLAIN = RepellencySettings(absolute_radius=15.0, cap=UNCAPPED, relaxation=0.0, in_batch=False)
+UNCLIPPED = NormClip(math.inf, math.inf)
+PLAIN = RepellencySettings(absolute_radius=15.0, norm_clip=UNCLIPPED, cfg_easing=0.0, in_batch=False)
 
 
 def started(driver: Driver, settings: RepellencySettings, *sources: Pictures) -> SparseRepellency:
@@ -44,9 +44,9 @@ class TestNothingToDo:
             RepellencySettings(strength=0.0, absolute_radius=1e6, ensure_outside=True),
             RepellencySettings(radius=0.0, ensure_outside=True),
             RepellencySettings(absolute_radius=1e-3),
-            RepellencySettings(absolute_radius=1e-3, overlap="clear", ensure_outside=True),
+            RepellencySettings(absolute_radius=1e-3, overlap="outside", ensure_outside=True),
         ],
-        ids=["strength 0", "radius 0", "nobody inside", "nobody inside, clear"],
+        ids=["strength 0", "radius 0", "nobody inside", "nobody inside, outside"],
     )
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
     def test_settings(self, driver: Driver, settings: RepellencySettings, dtype: torch.dtype) -> None:
@@ -85,7 +85,7 @@ class TestNothingToDo:
 
 
 class TestPush:
-    """One evaluation: the equations with strength, half of every in-batch push, mask, map and cap."""
+    """One evaluation: the equations with strength, half of every in-batch push, mask, map and norm clip."""
 
     @pytest.mark.parametrize("strength", [0.5, 1.0, 1.6])
     def test_equations(self, driver: Driver, strength: float) -> None:
@@ -123,13 +123,13 @@ class TestPush:
             nearest(measured, pictures).tolist(), rel=1e-5
         )
 
-    def test_relaxation_goes_towards_the_conditional_estimate_by_depth(self, driver: Driver) -> None:
+    def test_cfg_easing_goes_towards_the_conditional_estimate_by_depth(self, driver: Driver) -> None:
         conditional = noise(0, 3)
         guided = conditional + 3 * noise(2, 3)
         pictures = conditional.clone()
         pictures[0] += 10 * torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(shape_of(conditional))
         pictures[1:] += 100
-        settings = replace(PLAIN, strength=1e-9, relaxation=1.0, absolute_radius=20.0)
+        settings = replace(PLAIN, strength=1e-9, cfg_easing=1.0, absolute_radius=20.0)
         moved = started(driver, settings, Pictures(pictures))(guided, driver.step(guided, conditional=conditional))
         torch.testing.assert_close(moved[0], (guided[0] + conditional[0]) / 2, rtol=1e-4, atol=1e-4)
         assert torch.equal(moved[1:], guided[1:])
@@ -141,14 +141,14 @@ class TestPush:
         guided = conditional + 3 * noise(2, 3)
         way = torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(shape_of(conditional))
         pictures = conditional + torch.tensor([16.0, 5.0, 0.0]).view(3, 1, 1, 1) * way
-        assert RepellencySettings().relaxation == 2
-        settings = RepellencySettings(strength=1e-9, absolute_radius=20.0, in_batch=False, cap=UNCAPPED)
+        assert RepellencySettings().cfg_easing == 2
+        settings = RepellencySettings(strength=1e-9, absolute_radius=20.0, in_batch=False, norm_clip=UNCLIPPED)
         moved = started(driver, settings, Pictures(pictures))(guided, driver.step(guided, conditional=conditional))
         torch.testing.assert_close(moved[0], guided[0] + 0.4 * (conditional - guided)[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(moved[1:], conditional[1:], rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-    @pytest.mark.parametrize("overlap", ["sum", "clear"])
+    @pytest.mark.parametrize("overlap", ["sum", "outside"])
     def test_dtype_of_the_estimate(self, driver: Driver, dtype: torch.dtype, overlap: str) -> None:
         denoised = noise(0, 3)
         settings = replace(PLAIN, overlap=overlap)
@@ -162,22 +162,24 @@ class TestPush:
     def test_clear_leaves_overlapping_shields(self, driver: Driver) -> None:
         denoised = noise(0, 3)
         pictures = denoised[:1] + 0.5 * noise(1, 6)
-        settings = replace(PLAIN, overlap="clear")
+        settings = replace(PLAIN, overlap="outside")
         moved = started(driver, settings, Pictures(pictures))(denoised, driver.step(denoised))
         assert float(nearest(moved, pictures).min()) >= 15 * (1 - 1e-5)
 
-    @pytest.mark.parametrize("cap", [Cap(update=0.01, estimate=math.inf), Cap(update=math.inf, estimate=0.05)])
-    def test_the_cap_bites_and_says_so(self, driver: Driver, cap: Cap) -> None:
+    @pytest.mark.parametrize(
+        "norm_clip", [NormClip(update=0.01, estimate=math.inf), NormClip(update=math.inf, estimate=0.05)]
+    )
+    def test_the_norm_clip_bites_and_says_so(self, driver: Driver, norm_clip: NormClip) -> None:
         denoised = noise(0, 3)
         far = torch.cat([denoised[:2] + 0.1, denoised[2:] + 100])
-        guidance = started(driver, replace(PLAIN, cap=cap), Pictures(far))
+        guidance = started(driver, replace(PLAIN, norm_clip=norm_clip), Pictures(far))
         step = driver.step(denoised)
         moved = (guidance(denoised, step) - denoised).flatten(1).norm(dim=1)
         update, estimate = (step.noisy - denoised).flatten(1).norm(dim=1), denoised.flatten(1).norm(dim=1)
-        limit = torch.minimum(cap.update * update, cap.estimate * estimate)
+        limit = torch.minimum(norm_clip.update * update, norm_clip.estimate * estimate)
         torch.testing.assert_close(moved[:2], limit[:2], rtol=1e-3, atol=0)
-        assert [record.capped for record in guidance.trace.steps[0].samples] == [True, True, False]
-        assert "The cap shortened 2 of 2 pushes." in guidance.trace.summary()
+        assert [record.clipped for record in guidance.trace.steps[0].samples] == [True, True, False]
+        assert "The norm clip shortened 2 of 2 pushes." in guidance.trace.summary()
 
     def test_a_fraction_of_the_typical_distance(self, driver: Driver) -> None:
         denoised, typical = noise(0, 3), math.sqrt(2 * math.prod(driver.shape))
@@ -189,7 +191,7 @@ class TestPush:
         assert guidance.trace.steps[0].radius == pytest.approx(0.25 * typical, rel=0.1)
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf])
-    @pytest.mark.parametrize("overlap", ["sum", "clear"])
+    @pytest.mark.parametrize("overlap", ["sum", "outside"])
     def test_an_estimate_that_is_not_finite_spoils_no_other(self, driver: Driver, bad: float, overlap: str) -> None:
         denoised = noise(0, 3)
         settings = replace(PLAIN, in_batch=True, overlap=overlap, absolute_radius=24.0, ensure_outside=True)
@@ -237,13 +239,13 @@ class TestMask:
     """An inpainting mask: what is held is neither compared nor moved."""
 
     @pytest.mark.parametrize("name", [name for name in MASKS if name != "none"])
-    @pytest.mark.parametrize("overlap", ["sum", "clear"])
-    @pytest.mark.parametrize("relaxation", [0.0, 1.0])
-    def test_only_what_may_change_moves(self, driver: Driver, name: str, overlap: str, relaxation: float) -> None:
+    @pytest.mark.parametrize("overlap", ["sum", "outside"])
+    @pytest.mark.parametrize("cfg_easing", [0.0, 1.0])
+    def test_only_what_may_change_moves(self, driver: Driver, name: str, overlap: str, cfg_easing: float) -> None:
         guided = noise(0, 3)
         guided[1] = guided[0]
         conditional = 0.5 * guided + noise(2, 3)
-        settings = replace(PLAIN, overlap=overlap, in_batch=True, relaxation=relaxation)
+        settings = replace(PLAIN, overlap=overlap, in_batch=True, cfg_easing=cfg_easing)
         pictures = torch.cat([conditional[:1] + 0.2 * noise(1, 1), conditional[2:]])
         guidance = started(driver, settings, Pictures(pictures))
         moved = guidance(guided, driver.step(guided, conditional=conditional, mask=MASKS[name]))
@@ -255,7 +257,7 @@ class TestMask:
 
     def test_a_mask_that_holds_everything(self, driver: Driver) -> None:
         denoised = noise(0, 3)
-        for overlap in ("sum", "clear"):
+        for overlap in ("sum", "outside"):
             settings = replace(PLAIN, overlap=overlap, in_batch=True, ensure_outside=True)
             guidance = started(driver, settings, Pictures(denoised))
             assert guidance(denoised, driver.step(denoised, mask=torch.zeros(1, 1, 8, 8))) is denoised
@@ -301,7 +303,7 @@ class TestMasksOfTheirOwn:
 
     def test_each_sample_by_its_own(self, driver: Driver) -> None:
         samples = noise(0, 3)
-        settings = RepellencySettings(radius=0.3, in_batch=False, ensure_outside=True, relaxation=0.0)
+        settings = RepellencySettings(radius=0.3, in_batch=False, ensure_outside=True, cfg_easing=0.0)
         guidance = started(driver, settings, Pictures(samples + 0.01 * noise(1, 3)))
         step = driver.step(samples, mask=HALVES)
         moved, final = guidance(samples, step), guidance.finish(samples)
@@ -367,7 +369,7 @@ class TestEnsureOutside:
     """The final latents are outside every shield, in their own dtype, whatever happened on the way."""
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-    @pytest.mark.parametrize("overlap", ["sum", "clear"])
+    @pytest.mark.parametrize("overlap", ["sum", "outside"])
     @pytest.mark.parametrize("mask", list(MASKS))
     @pytest.mark.parametrize("active", [True, False])
     def test_outside(self, driver: Driver, dtype: torch.dtype, overlap: str, mask: str, active: bool) -> None:
@@ -469,7 +471,7 @@ class TestTrace:
 class TestSettings:
     """Numbers that are none are refused with a sentence."""
 
-    @pytest.mark.parametrize("name", ["radius", "strength", "absolute_radius", "relaxation"])
+    @pytest.mark.parametrize("name", ["radius", "strength", "absolute_radius", "cfg_easing"])
     @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
     def test_numbers(self, name: str, value: float) -> None:
         with pytest.raises(ValueError, match=f"{name} must be a number of at least 0"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diversity_guidance.features.encoder import Encoder
 from diversity_guidance.guidance.base import Chain, SamplingRun
-from diversity_guidance.guidance.limits import Cap, SigmaInterval
+from diversity_guidance.guidance.limits import NormClip, SigmaInterval
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
 from diversity_guidance.guidance.vendi.latent_features import LatentFeatures, latent_layout
@@ -100,7 +100,7 @@ def test_exemplars_do_not_drown_in_the_bank() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        VendiSettings(strength=0.0, relaxation=0.0),
+        VendiSettings(strength=0.0, cfg_easing=0.0),
         VendiSettings(interval=SigmaInterval(high=0.5)),
         VendiSettings(in_batch=False),
         VendiSettings(alpha=0.0, beta=1.0),
@@ -148,16 +148,16 @@ def test_frequency_counts_steps_of_the_schedule() -> None:
     assert guidance(batch, driver.step(batch, sigma=0.5)) is batch
 
 
-def test_pushes_are_capped() -> None:
+def test_pushes_are_clipped() -> None:
     batch = alike(4)
-    guidance = VendiGuidance(VendiSettings(strength=10.0, relaxation=0.0, cap=Cap(update=1.0, estimate=0.2)))
+    guidance = VendiGuidance(VendiSettings(strength=10.0, cfg_easing=0.0, norm_clip=NormClip(update=1.0, estimate=0.2)))
     moved = steered(guidance, batch)
     lengths = (moved - batch).flatten(1).norm(dim=1) / batch.flatten(1).norm(dim=1)
     assert lengths.tolist() == pytest.approx([0.2] * 4, rel=1e-4)
-    assert all(record.capped for record in guidance.trace.steps[0].samples)
+    assert all(record.clipped for record in guidance.trace.steps[0].samples)
 
 
-def test_relaxation_goes_to_the_conditional_estimate_by_redundancy() -> None:
+def test_cfg_easing_goes_to_the_conditional_estimate_by_redundancy() -> None:
     conditional = torch.cat([noise(0, 1).repeat(2, 1, 1, 1) + 0.1 * noise(1, 2), noise(9, 1)])
     guided = conditional + 5 * noise(3, 3)
     moved = steered(VendiGuidance(VendiSettings(strength=0.0)), guided, conditional=conditional)

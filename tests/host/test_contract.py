@@ -89,7 +89,7 @@ def check_every_sampler(client: HostClient, cfg: float, steps: int) -> None:
     shown = {}
     for name in names:
         probe = probed(graph, graph.demo[0])
-        repelled = graph.repel(probe[0], overlap="clear", ensure_outside=True)
+        repelled = graph.repel(probe[0], overlap="outside", ensure_outside=True)
         samples = graph.sample(repelled, sampler_name=name, cfg=cfg, steps=steps)
         shown[name] = graph.add("TestProbeReport", samples=samples, records=probe[1]), graph.latents(samples)
     run = client.run(graph.prompt)

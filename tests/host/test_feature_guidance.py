@@ -16,7 +16,7 @@ from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
 
-PROBE: dict[str, Any] = {"save_as": "", "layers": "all", "levels": 2, "draws": 1, "seed": 0}
+PROBE: dict[str, Any] = {"save_as": "", "layers": "all", "levels": 2, "noise_samples": 1, "seed": 0}
 GUIDANCE: dict[str, Any] = {
     "mode": "towards",
     "strength": 2.0,

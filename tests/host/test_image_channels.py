@@ -20,7 +20,7 @@ def test_they_are_taken_as_colours(server: HostServer, client: HostClient, kind:
     graph.add("DiversityBuildProtectedIndex", name=name, images=images, **built)
     features = {"features": "random network", "images": images}
     graph.add("DiversityRemember", samples=sampled, model=graph.demo[0], name=name, **features)
-    looked = {"layers": "all", "levels": 2, "draws": 1, "seed": 0, "save_as": ""}
+    looked = {"layers": "all", "levels": 2, "noise_samples": 1, "seed": 0, "save_as": ""}
     encoded = {"images": images, "vae": graph.demo[2]}
     probed = graph.add("DiversityFeatureProbe", model=graph.demo[0], positive=graph.encode("dog"), **encoded, **looked)
     exemplars = graph.add("DiversityExemplarSet", folder="", **encoded)

@@ -17,7 +17,7 @@ def drawn_twice(client: HostClient) -> list[Tensor]:
     """Two queues of a bank that grows, with every option that touches the host."""
     graph, name = Drawing(), uuid4().hex
     bank = graph.add("DiversityMemoryBank", name=name, revision=-1)
-    repelled = graph.repel(bank=bank, overlap="clear", ensure_outside=True)
+    repelled = graph.repel(bank=bank, overlap="outside", ensure_outside=True)
     samples = graph.sample(repelled, batch=2)
     graph.add("DiversityRemember", samples=samples, model=graph.demo, name=name)
     saved = graph.latents(samples)

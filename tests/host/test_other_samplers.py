@@ -157,7 +157,7 @@ def test_an_unguided_probe_of_a_guided_model_is_no_such_run(client: HostClient) 
     """Feature Probe takes the guidances off the model that it looks at."""
     graph = Custom()
     guarded = graph.keep_apart(in_batch=False, protected=graph.protected("for other samplers"))
-    settings = {"save_as": "", "layers": "all", "levels": 1, "draws": 1, "seed": 0}
+    settings = {"save_as": "", "layers": "all", "levels": 1, "noise_samples": 1, "seed": 0}
     graph.add("DiversityFeatureProbe", model=guarded, positive=graph.encode("dog"), latents=graph.sample(), **settings)
     assert told(listen(client, graph.prompt).texts, guarded) == ""
 
@@ -168,7 +168,7 @@ def test_the_same_without_the_editors_metadata(client: HostClient) -> None:
     bank = graph.add("DiversityMemoryBank", name="noted with the prompt", revision=-1)
     guided = graph.repel(bank=bank)
     options = graph.prompt[guided.id]["inputs"]["options"][0]
-    for name in ("absolute_radius", "cap"):
+    for name in ("absolute_radius", "norm_clip"):
         del graph.prompt[options]["inputs"][name]
     shown = graph.pictures(graph.sample(guided))
     run = client.wait(client.queue(graph.prompt, extra_data={}))

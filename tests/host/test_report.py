@@ -88,7 +88,7 @@ class Guided(Drawing):
     def __init__(self, batch: int = 4, steps: int = 10, **repellency: Any) -> None:
         super().__init__()
         self.plain = self.sample(batch=batch, steps=steps)
-        self.repelled = self.repel(**{"radius": 0.3, "relaxation": 2.0, "end_percent": 0.9, **repellency})
+        self.repelled = self.repel(**{"radius": 0.3, "cfg_easing": 2.0, "end_percent": 0.9, **repellency})
         self.samples = self.sample(self.repelled, batch=batch, steps=steps)
 
     def decode(self, samples: Node) -> Node:

@@ -43,7 +43,7 @@ def in_host(client: HostClient, cfg: float, **settings: Any) -> tuple[Tensor, Te
 
 def in_pipeline(model: EmbeddedModel, cfg: float, avoided: Tensor, **settings: Any) -> Tensor:
     interval = SigmaInterval(low=sigma_at_percent(0.875))
-    chosen = RepellencySettings(**{"radius": 1.0, "relaxation": 0.0, "interval": interval, **settings})
+    chosen = RepellencySettings(**{"radius": 1.0, "cfg_easing": 0.0, "interval": interval, **settings})
     guidance = SparseRepellency(chosen, [Pictures(avoided, "SD3Emoji", "avoid")])
     return model.sample([PROMPT] * BATCH, SEED, steps=STEPS, cfg=cfg, guidance=guidance)
 
@@ -60,10 +60,10 @@ def test_unguided(client: HostClient, model: EmbeddedModel, cfg: float) -> None:
     [
         {},
         {"measure": "guided", "radius": 0.5},
-        {"overlap": "clear", "ensure_outside": True, "radius": 0.3},
-        {"relaxation": 1.0},
+        {"overlap": "outside", "ensure_outside": True, "radius": 0.3},
+        {"cfg_easing": 1.0},
     ],
-    ids=["conditional", "guided", "clear", "relaxed"],
+    ids=["conditional", "guided", "outside", "CFG eased"],
 )
 def test_guided(client: HostClient, model: EmbeddedModel, cfg: float, settings: dict[str, Any]) -> None:
     avoided, drawn = in_host(client, cfg, **settings)

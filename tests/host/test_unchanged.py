@@ -38,7 +38,7 @@ def empty_bank(graph: Drawing) -> Node:
         ("empty bank, not in batch", 2, lambda graph: graph.repel(bank=empty_bank(graph), in_batch=False)),
         ("nothing active", 2, lambda graph: graph.repel(start_percent=1.0, end_percent=1.0)),
         ("tiny radius", 2, lambda graph: graph.repel(radius=0.0, absolute_radius=1e-3)),
-        ("clear, tiny radius", 2, lambda graph: graph.repel(radius=1e-4, overlap="clear", ensure_outside=True)),
+        ("outside, tiny radius", 2, lambda graph: graph.repel(radius=1e-4, overlap="outside", ensure_outside=True)),
     ],
 )
 def test_nothing_to_do(

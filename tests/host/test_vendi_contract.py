@@ -69,8 +69,8 @@ def test_an_interrupt_leaves_the_steered_model_usable(client: HostClient) -> Non
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"kernel": "cosine"}, {"order": 2.0, "relaxation": 1.0}, {"measure": "guided", "frequency": 2}],
-    ids=["gaussian", "cosine", "order 2, relaxed", "guided, every second step"],
+    [{}, {"kernel": "cosine"}, {"order": 2.0, "cfg_easing": 1.0}, {"measure": "guided", "frequency": 2}],
+    ids=["gaussian", "cosine", "order 2, CFG eased", "guided, every second step"],
 )
 def test_the_same_as_without_a_host(client: HostClient, cfg: float, settings: dict[str, Any]) -> None:
     graph = Spreading()
@@ -90,7 +90,7 @@ def test_the_same_as_without_a_host(client: HostClient, cfg: float, settings: di
 
 
 def _same_guidance(remembered: Tensor, settings: dict[str, Any]) -> VendiGuidance:
-    shown = {"alpha": 1.0, "beta": 1.0, "relaxation": 0.0, "bandwidth": 0.2, **settings}
+    shown = {"alpha": 1.0, "beta": 1.0, "cfg_easing": 0.0, "bandwidth": 0.2, **settings}
     interval = SigmaInterval(low=sigma_at_percent(END))
     presets = (vendi_preset(VENDI["preset"], is_distilled).changed(**shown) for is_distilled in (False, True))
     kinds = [replace(preset.scaled(VENDI["strength"]).settings, interval=interval) for preset in presets]

@@ -63,10 +63,10 @@ REPELLENCY: dict[str, Any] = {
 REPELLENCY_OPTIONS: dict[str, Any] = {
     "radius": 1.0,
     "absolute_radius": 0.0,
-    "relaxation": 0.0,
+    "cfg_easing": 0.0,
     "measure": "conditional",
     "overlap": "sum",
-    "cap": 1.0,
+    "norm_clip": 1.0,
 }
 """Settings of Sparse Repellency that show."""
 

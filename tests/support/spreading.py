@@ -22,10 +22,10 @@ VENDI: dict[str, Any] = {
 PUSH: dict[str, Any] = {
     "alpha": 1.0,
     "beta": 1.0,
-    "relaxation": 0.0,
+    "cfg_easing": 0.0,
     "frequency": 1,
     "measure": "conditional",
-    "cap": 1.0,
+    "norm_clip": 1.0,
 }
 SCORE: dict[str, Any] = {"kernel": "gaussian", "bandwidth": 0.2, "order": 1.0, "neighbours": 128, "project": "on"}
 """Settings that show."""
