@@ -1,7 +1,7 @@
 """The command line: ``diversity-guidance demo | bench | index | bank | report``, or ``python cli.py`` beside this file.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``; only the chosen one is
-imported, so that ``--help`` answers at once and a missing extra is only missed where it is needed.
+imported, so that ``--help`` is fast and an extra is required only by the command that needs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 COMMANDS = {
-    "demo": ("demo.run", "draw the same prompt alike, then different, on the embedded model"),
+    "demo": ("demo.run", "sample one prompt without and with guidance, on the embedded model"),
     "bench": ("benchmarks.command", "measure speed, memory and the gain in diversity"),
     "index": ("indexing.command", "build, change and look into Protected Indexes"),
     "bank": ("stores.bank.command", "look into Memory Banks, check, repair, shrink, export and delete them"),
@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; bad input ends in a sentence and exit code 2."""
+    """Run one command; for bad input, print a sentence and return 2."""
     from . import __version__  # Here, since a script has no package until it is made.
 
     _print_every_character()
@@ -35,12 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if word in COMMANDS), None)
     module = None
-    for name, (path, purpose) in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=purpose)
+    for name, (path, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:
             try:
                 module = import_module(f".{path}", __package__)
             except ModuleNotFoundError as error:
+                if error.name == f"{__package__}.benchmarks":
+                    parser.exit(2, "The archive of the Comfy registry has no benchmarks: clone the repository.\n")
                 if error.name is None or error.name.startswith("diversity_guidance"):
                     raise
                 parser.exit(2, f'{error.name} is not installed: pip install "diversity-guidance[demo]" brings it.\n')
@@ -55,16 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_every_character() -> None:
-    """Let escapes stand for what a console or a pipe cannot show, such as a name in another script under cp1252."""
+    """Escape characters that a console or pipe cannot encode, such as a name in another script under cp1252."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _package() -> ModuleType:
-    """The package around this file, under the name that pip would give it: nothing needs to be installed."""
+    """Import the package around this file under its installed name, without an installation."""
     folder = Path(__file__).resolve().parent
-    # Python puts the folder of a script first, where its `nodes` or `metrics` would stand before others' modules.
+    # Python puts a script's folder first on the path, where our `nodes` or `metrics` would shadow other modules.
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != folder]
     spec = spec_from_file_location(
         "diversity_guidance", folder / "__init__.py", submodule_search_locations=[str(folder)]

@@ -1,4 +1,4 @@
-"""The same prompt and seeds drawn twice: as the model draws them, then with Sparse Repellency and a growing bank."""
+"""The same prompt and seeds sampled twice: without guidance, then with Sparse Repellency and a growing bank."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..guidance.trace import Trace
 from ..stores.bank.bank import MemoryBank
 
 SEED_STRIDE = 1000
-"""Seeds of a series' batches are this far apart, so that neighbouring series share none."""
+"""Distance between the seeds of consecutive batches, so that neighbouring series share none."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be drawn.
+    """What to sample.
 
     Attributes:
         prompt: words that the embedded model knows.
-        count: pictures a batch.
-        batches: drawn one after the other.
+        count: images per batch.
+        batches: sampled one after the other.
         seed: of the first batch.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance.
@@ -40,7 +40,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.batches < 1:
-            raise ValueError("Ask for at least one picture and one batch.")
+            raise ValueError("Ask for at least one image and one batch.")
 
     def seeds(self) -> list[int]:
         """The seed of every batch."""
@@ -49,26 +49,26 @@ class Request:
 
 @dataclass
 class Series:
-    """Everything that was drawn one way.
+    """All batches sampled one way.
 
     Attributes:
-        pictures: one tensor (count, 3, H, W) in 0..1 a batch.
+        images: one tensor (count, 3, H, W) in 0..1 per batch.
         latents: raw VAE latents of each batch.
         traces: what the guidance did in each batch; empty for the unguided series.
-        names: identity under which each picture of a batch was remembered; empty for the unguided series.
+        names: bank ids of each batch's images; empty for the unguided series.
     """
 
-    pictures: list[Tensor] = field(default_factory=list)
+    images: list[Tensor] = field(default_factory=list)
     latents: list[Tensor] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     names: list[Sequence[str]] = field(default_factory=list)
 
-    def all_pictures(self) -> Tensor:
-        """Every picture, in the order of drawing."""
-        return torch.cat(self.pictures)
+    def all_images(self) -> Tensor:
+        """All images, in the order they were sampled."""
+        return torch.cat(self.images)
 
     def all_latents(self) -> Tensor:
-        """Every picture's latents, in the order of drawing."""
+        """All images' latents, in the order they were sampled."""
         return torch.cat(self.latents)
 
 
@@ -76,38 +76,37 @@ Tick = Callable[[int, int], None]
 """Told (steps done, steps in all) of a series."""
 
 
-def draw_unguided(model: EmbeddedModel, request: Request, tick: Tick | None = None) -> Series:
-    """Draw every batch as the model draws it."""
+def sample_unguided(model: EmbeddedModel, request: Request, tick: Tick) -> Series:
+    """Sample every batch without guidance."""
     series = Series()
     for batch in range(request.batches):
-        _draw(model, request, batch, None, series, tick)
+        _sample(model, request, batch, None, series, tick)
     return series
 
 
-def draw_guided(
+def sample_guided(
     model: EmbeddedModel,
     request: Request,
     settings: RepellencySettings,
     bank: MemoryBank,
-    tick: Tick | None = None,
+    tick: Tick,
 ) -> Series:
-    """Draw every batch away from itself and from what the bank remembers, then remember it."""
+    """Sample every batch away from itself and from the bank, then add it to the bank."""
     series = Series()
     for batch, seed in enumerate(request.seeds()):
         guidance = SparseRepellency(settings, [bank.snapshot()])
-        latents = _draw(model, request, batch, guidance, series, tick)
+        latents = _sample(model, request, batch, guidance, series, tick)
         remembered = bank.append(latents, latent_format=LATENT_FORMAT, prompts=request.prompt, seeds=seed)
         series.traces.append(guidance.trace)
         series.names.append(remembered.ids)
     return series
 
 
-def _draw(
-    model: EmbeddedModel, request: Request, batch: int, guidance: Guidance | None, series: Series, tick: Tick | None
+def _sample(
+    model: EmbeddedModel, request: Request, batch: int, guidance: Guidance | None, series: Series, tick: Tick
 ) -> Tensor:
     def progress(done: int, steps: int) -> None:
-        if tick is not None:
-            tick(batch * steps + done, request.batches * steps)
+        tick(batch * steps + done, request.batches * steps)
 
     latents = model.sample(
         [request.prompt] * request.count,
@@ -118,5 +117,5 @@ def _draw(
         progress=progress,
     )
     series.latents.append(latents)
-    series.pictures.append(model.decode(latents))
+    series.images.append(model.decode(latents))
     return latents

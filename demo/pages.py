@@ -1,6 +1,6 @@
-"""The demo's picture: both series under one another, every guided picture with what it was pushed away from.
+"""The demo's page: both series, and below each guided image the references that it was pushed away from.
 
-The annotation is that of arXiv 2410.06025, figure 6, in one line below the picture.
+Annotated like figure 6 of arXiv 2410.06025.
 """
 
 from __future__ import annotations
@@ -8,15 +8,7 @@ from __future__ import annotations
 from PIL import Image, ImageDraw
 
 from ..guidance.trace import Trace
-from ..metrics.figures.canvas import (
-    FAINT,
-    INK,
-    PALETTE,
-    letters,
-    sheet,
-    tile,
-    to_images,
-)
+from ..metrics.figures.canvas import FAINT, INK, PALETTE, letters, sheet, tile, to_images
 from .comparison import Request, Series
 
 TILE = 112
@@ -28,31 +20,37 @@ WIDTH_OF_LETTERS = 560
 
 
 def before_after_page(before: Series, after: Series, request: Request) -> Image.Image:
-    """Draw the page.
+    """Lay out the page.
 
     Args:
         before: the unguided series.
         after: the guided series of the same seeds.
-        request: what was drawn.
+        request: what was sampled.
 
     Returns:
-        A row of pictures for every batch; below each guided one, small, the up to four references that came closest.
+        A row of images per batch; below each guided image, small, up to four of its closest references.
     """
     plain = TILE + GAP
     annotated = plain + SMALL + GAP
     width = max(request.count * (TILE + GAP) + GAP, 640)
     page, draw = sheet(width, 2 * HEADER + request.batches * (plain + annotated) + 2 * GAP)
     what = f'"{request.prompt}", CFG {request.cfg:g}, {request.steps} steps'
-    _heading(draw, 0, PALETTE[7], f"{what}: as the model draws it", width)
+    _heading(draw, 0, PALETTE[7], f"{what}: without guidance", width)
     top = HEADER + GAP
-    for images in before.pictures:
+    for images in before.images:
         for column, image in enumerate(to_images(images)):
             page.paste(tile(image, TILE), (GAP + column * plain, top))
         top += plain
-    _heading(draw, top, PALETTE[0], "the same seeds, steered; below each: what it was pushed away from", width)
+    _heading(
+        draw,
+        top,
+        PALETTE[0],
+        "the same seeds with Sparse Repellency; below each image: what it was pushed away from",
+        width,
+    )
     top += HEADER + GAP
     known: dict[str, Image.Image] = {}
-    for images, trace, names in zip(after.pictures, after.traces, after.names, strict=True):
+    for images, trace, names in zip(after.images, after.traces, after.names, strict=True):
         tiles = to_images(images)
         companions = {f"batch:{index}": image for index, image in enumerate(tiles)}
         for column, image in enumerate(tiles):
@@ -74,7 +72,7 @@ def _annotate(
     draw: ImageDraw.ImageDraw,
     trace: Trace,
     sample: int,
-    pictures: dict[str, Image.Image],
+    images: dict[str, Image.Image],
     left: int,
     top: int,
 ) -> None:
@@ -83,5 +81,5 @@ def _annotate(
         draw.text((left, top), "nothing came close", font=letters(WIDTH_OF_LETTERS, 10), fill=FAINT)
     for place, contact in enumerate(contacts):
         corner = (left + place * (SMALL + 4), top)
-        page.paste(tile(pictures[contact.reference], SMALL), corner)
+        page.paste(tile(images[contact.reference], SMALL), corner)
         draw.rectangle((*corner, corner[0] + SMALL, top + SMALL), outline=INK)

@@ -1,4 +1,4 @@
-"""``diversity-guidance demo``: the same prompt alike, then different, with pictures and numbers, without ComfyUI."""
+"""``diversity-guidance demo``: one prompt without and with Sparse Repellency, in images and scores."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
 from ..guidance.limits import SigmaInterval
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings
+from ..metrics.progress import progress_line
 from ..stores.bank.bank import MemoryBank
-from .comparison import (
-    Request,
-    Series,
-    draw_guided,
-    draw_unguided,
-)
+from .comparison import Request, Series, sample_guided, sample_unguided
 from .pages import before_after_page
 from .scores import Scores, measure_series, scores_table
 
@@ -30,10 +26,12 @@ DEFAULTS = RepellencySettings()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help=f'words to draw (default: "{DEFAULT_PROMPT}")')
-    parser.add_argument("--count", type=int, default=8, help="pictures a batch (default: 8)")
-    parser.add_argument("--batches", type=int, default=3, help="batches, each kept away from all before (default: 3)")
-    parser.add_argument("--seed", type=int, default=1, help="of the first batch (default: 1)")
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help=f'what to sample (default: "{DEFAULT_PROMPT}")')
+    parser.add_argument("--count", type=int, default=8, help="images per batch (default: 8)")
+    parser.add_argument(
+        "--batches", type=int, default=3, help="batches, each kept away from all earlier ones (default: 3)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first batch (default: 1)")
     parser.add_argument(
         "--model", choices=("base", "turbo"), default="base", help="turbo: distilled for 4 to 8 steps (default: base)"
     )
@@ -49,19 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--radius",
         type=float,
         default=DEFAULTS.radius,
-        help="shield radius as a share of the typical distance between unrelated pictures, 0 for no guidance "
+        help="shield radius as a share of the typical distance between unrelated images, 0 for no guidance "
         f"(default: {DEFAULTS.radius})",
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("diversity-guidance-demo"),
-        help="folder for pictures, numbers and the Memory Bank (default: diversity-guidance-demo)",
+        help="folder for images, numbers and the Memory Bank (default: diversity-guidance-demo)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw, write and print; the exit code is 0 unless the input is bad."""
+    """Sample, measure, write and print."""
     turbo = arguments.model == "turbo"
     meant = TURBO if turbo else BASE
     request = Request(
@@ -78,12 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     model = EmbeddedModel.load(turbo)
     if unknown := model.text.unknown_words(request.prompt):
-        _say(f"The embedded model was never taught {', '.join(unknown)}: these words are ignored.")
+        _say(f"The embedded model does not know {', '.join(unknown)} and ignores these words.")
     bank = MemoryBank(folder / "banks", "demo")
     bank.clear()
-    before = draw_unguided(model, request, _Bar("as the model draws it"))
-    after = draw_guided(model, request, settings, bank, _Bar("with Sparse Repellency"))
-    judge, space = Judge.load(), RandomNetwork()
+    before = sample_unguided(model, request, progress_line("without guidance", "steps"))
+    after = sample_guided(model, request, settings, bank, progress_line("with Sparse Repellency", "steps"))
+    judge, space = _judge(), RandomNetwork()
     scores = {
         name: measure_series(series, request.prompt, judge, space)
         for name, series in (("before", before), ("after", after))
@@ -96,8 +94,17 @@ def run(arguments: argparse.Namespace) -> int:
     _say(table)
     for batch, trace in enumerate(after.traces):
         _say(f"Batch {batch + 1}: {trace.summary()}")
-    _say(f"Pictures: {page}. Numbers and what pushed what: {folder / 'scores.json'}.")
+    _say(f"Images: {page}. Scores and traces: {folder / 'scores.json'}.")
     return 0
+
+
+def _judge() -> Judge | None:
+    """The judge, where its files are installed and can be read."""
+    try:
+        return Judge.load()
+    except ValueError as error:
+        _say(f"Modes and fidelity are not measured. {error}")
+        return None
 
 
 def _as_json(request: Request, settings: RepellencySettings, scores: dict[str, Scores], after: Series) -> str:
@@ -113,17 +120,3 @@ def _as_json(request: Request, settings: RepellencySettings, scores: dict[str, S
 def _say(sentence: str) -> None:
     sys.stdout.write(sentence + "\n")
     sys.stdout.flush()
-
-
-class _Bar:
-    """A progress line: rewritten in place on a terminal, once a quarter elsewhere."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-
-    def __call__(self, done: int, steps: int) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{self.title}: step {done} of {steps}" + ("\n" if done == steps else ""))
-        elif done == steps or done % max(1, steps // 4) == 0:
-            sys.stderr.write(f"{self.title}: step {done} of {steps}\n")
-        sys.stderr.flush()

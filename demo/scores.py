@@ -1,4 +1,4 @@
-"""The numbers of the demo: diversity always beside quality and fidelity, since spoilt pictures differ too."""
+"""The demo's scores: diversity beside quality and fidelity, since spoiled images differ from one another too."""
 
 from __future__ import annotations
 
@@ -16,49 +16,54 @@ from .comparison import Series
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured on one series of pictures.
+    """Measurements of one series.
 
     Attributes:
-        pictures: how many.
-        coverage: known modes, fidelity and quality.
+        images: how many.
+        coverage: known modes, fidelity and quality; None without a judge.
         vendi: Vendi Score of order 1 in the space ``vendi_space``.
         vendi_space: tag of the feature space.
-        closest_pair: smallest L2 distance between two pictures' latents, raw VAE space.
+        closest_pair: smallest L2 distance between two images' latents, raw VAE space.
     """
 
-    pictures: int
-    coverage: Coverage
+    images: int
+    coverage: Coverage | None
     vendi: float
     vendi_space: str
     closest_pair: float
 
 
-def measure_series(series: Series, prompt: str, judge: Judge, space: RandomNetwork) -> Scores:
-    """Measure every picture of a series together."""
-    pictures = series.all_pictures()
+def measure_series(series: Series, prompt: str, judge: Judge | None, space: RandomNetwork) -> Scores:
+    """Measure all images of a series together."""
+    images = series.all_images()
     latents = series.all_latents().flatten(1)
     return Scores(
-        len(pictures),
-        judge.coverage(judge.judge(pictures, prompt), prompt),
-        float(vendi_score(cosine_kernel(space(pictures)))),
+        len(images),
+        None if judge is None else judge.coverage(judge.judge(images, prompt), prompt),
+        float(vendi_score(cosine_kernel(space(images)))),
         space.tag,
         float(torch.pdist(latents).min()) if len(latents) > 1 else 0.0,
     )
 
 
 def scores_table(scores: Mapping[str, Scores]) -> str:
-    """The numbers as text, one line a measure and one column a series."""
+    """The scores as text, a line per measure and a column per series."""
     some = next(iter(scores.values()))
+    judged = [score.coverage for score in scores.values() if score.coverage is not None]
     rows = {
-        f"known modes reached (of {some.coverage.known})": [str(s.coverage.reached) for s in scores.values()],
-        "  of them faithful and within the quality limit": [str(s.coverage.reached_well) for s in scores.values()],
-        "Vendi Score (random network)": [f"{s.vendi:.2f}" for s in scores.values()],
-        "smallest distance of two pictures (latents)": [f"{s.closest_pair:.2f}" for s in scores.values()],
-        "distance to the nearest real picture (RMSE)": [f"{s.coverage.rmse:.3f}" for s in scores.values()],
-        "share that shows what the prompt says": [f"{s.coverage.fidelity:.0%}" for s in scores.values()],
-        "sharpness (1: as the real picture)": [f"{s.coverage.sharpness:.2f}" for s in scores.values()],
+        "Vendi Score (random network)": [f"{score.vendi:.2f}" for score in scores.values()],
+        "smallest distance between two images (latents)": [f"{score.closest_pair:.2f}" for score in scores.values()],
     }
-    head = f"{some.pictures} pictures"
+    if judged:
+        rows = {
+            f"known modes reached (of {judged[0].known})": [str(coverage.reached) for coverage in judged],
+            "  of them faithful and within the quality limit": [str(coverage.reached_well) for coverage in judged],
+            **rows,
+            "distance to the nearest real image (RMSE)": [f"{coverage.rmse:.3f}" for coverage in judged],
+            "share that shows what the prompt says": [f"{coverage.fidelity:.0%}" for coverage in judged],
+            "sharpness (1: as the real image)": [f"{coverage.sharpness:.2f}" for coverage in judged],
+        }
+    head = f"{some.images} images"
     width = max(len(head), *map(len, rows))
     lines = [head.ljust(width) + "".join(name.rjust(12) for name in scores)]
     lines += [name.ljust(width) + "".join(value.rjust(12) for value in values) for name, values in rows.items()]

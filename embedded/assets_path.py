@@ -15,5 +15,8 @@ def asset(name: str) -> Path:
     """
     path = ASSETS / name
     if not path.is_file():
-        raise ValueError(f"The embedded model's file {name} is missing: install the package again.")
+        raise ValueError(
+            f"The embedded model's file {name} is missing. Install the package again: the Python package and the "
+            "repository have every file; the archive of the Comfy registry leaves out the judge and the real images."
+        )
     return path

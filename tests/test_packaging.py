@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
-import pytest
-from project.tree import ROOT, project_files, pyproject
+from project.tree import ROOT, pyproject
 from support.node_ids import node_classes
 
 PROJECT = pyproject()
@@ -29,57 +22,6 @@ def packages() -> set[str]:
 
 def test_every_package_is_installed() -> None:
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages()
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that ``pip install .`` makes, built beside the project so that nothing is written into it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    for path in project_files():
-        if path.relative_to(ROOT).parts[0] != "tests":
-            (copy := folder / "source" / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "./source"]
-    subprocess.run(build, cwd=folder, check=True)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {
-        f"diversity_guidance/{path.relative_to(ROOT).as_posix()}"
-        for path in project_files()
-        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests"
-    }
-    assert {name for name in found if name.endswith(".py")} == modules
-    assert "diversity_guidance/py.typed" in found
-    assert {Path(name).suffix for name in found} <= {
-        ".py",
-        ".typed",
-        ".md",
-        ".json",
-        ".txt",
-        ".jpg",
-        ".safetensors",
-        ".avif",
-        ".js",
-        "",
-    }
-
-
-def test_the_wheel_works(wheel: Path, tmp_path: Path) -> None:
-    """Unpacked elsewhere and run from there, its help names every command and its weights are found."""
-    zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = (
-        "import diversity_guidance as d, pathlib, sys; from diversity_guidance import cli;"
-        "assert pathlib.Path(d.__file__).parents[1] == pathlib.Path.cwd(), d.__file__;"
-        "from diversity_guidance.embedded.text import TextEncoder; TextEncoder.load(); cli.main(['--help'])"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "bench" in done.stdout
 
 
 def test_what_is_packaged_exists() -> None:

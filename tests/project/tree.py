@@ -30,6 +30,19 @@ def project_files() -> tuple[Path, ...]:
 
 
 @lru_cache
+def archive_files() -> tuple[Path, ...]:
+    """The files of the Comfy registry's archive: those of the project that .comfyignore does not name, sorted.
+
+    Raises:
+        CalledProcessError: the folder is no git checkout.
+    """
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--ignored", "--exclude-from=.comfyignore"]
+    done = subprocess.run(listing, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    left_out = {ROOT / name for name in done.stdout.decode().split("\0") if name}
+    return tuple(path for path in project_files() if path not in left_out)
+
+
+@lru_cache
 def project_texts() -> dict[Path, str]:
     """The project's text files and what they hold; weights and images are passed over."""
     texts = {}

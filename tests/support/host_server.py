@@ -29,12 +29,14 @@ class HostServer:
         host: the ComfyUI.
         base: an empty folder for everything that the server writes.
         extra_paths: what extra_model_paths.yaml says, or nothing.
+        linked: whether the pack of this checkout and the nodes of its tests are linked into the folder.
     """
 
-    def __init__(self, host: Checkout, base: Path, extra_paths: str = "") -> None:
+    def __init__(self, host: Checkout, base: Path, extra_paths: str = "", *, linked: bool = True) -> None:
         self.host = host
         self.base = base
         self.extra_paths = extra_paths
+        self.linked = linked
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -65,7 +67,7 @@ class HostServer:
             # The tests' nodes import the pack as a package, which need not be installed where the host runs.
             "packages/diversity_guidance": PACK,
         }
-        for name, folder in links.items():
+        for name, folder in links.items() if self.linked else ():
             if not (self.base / name).exists():
                 (self.base / name).symlink_to(folder, target_is_directory=True)
         command = [str(self.host.python), "main.py", "--cpu", "--port", str(self.port)]
