@@ -15,6 +15,7 @@ from .features import run as features
 from .features import spread
 from .index import run as index
 from .irs import run as irs
+from .pareto import attributes
 from .pareto import run as pareto
 from .peers import run as peers
 from .protection import run as protection
@@ -23,6 +24,7 @@ from .vendi import gradient as vendi_gradient
 from .vendi import run as vendi
 
 BENCHMARKS = {
+    "attributes": (attributes, "whether gender, skin tone and vendor stay as the prompt says"),
     "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
     "feature-diffusion": (
         feature_diffusion,

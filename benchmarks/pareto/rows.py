@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
 from ...embedded.schedule import sigma_at_percent, simple_schedule
 from ...features.random_network import RandomNetwork
 from ...guidance.base import Chain, Guidance
 from ...guidance.limits import SigmaInterval
 from ...guidance.presets import BALANCED, PRESETS, Preset, repellency_preset, vendi_preset
 from ...guidance.prompt_easing import EasingSettings, PromptEasing
+from ...guidance.references import Pictures, ReferenceSource
 from ...guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ...guidance.vendi.guidance import VendiGuidance
 from ...kernels.similarity import squared_distances
@@ -97,6 +98,7 @@ def rows(distilled: bool) -> list[Row]:
         *(Row(f"DivIn, {s:g}", _langevin(s)) for s in (0.01, 0.05, 0.2)),
         Row("group inference, 1 of 4", _selected),
         Row("CFG 0 on the first step", _silent_first),
+        Row("one image at a time beside a bank", _one_at_a_time),
     ]
     if distilled:
         found += [Row(f"base model at first, {s} steps", _base_first(s)) for s in (1, 2, 3)]
@@ -122,14 +124,15 @@ def ours(distilled: bool) -> Iterator[Row]:
         yield Row(f"prompt easing, {silent:g} to {eased:g}", guided(_made(_eased, silent, eased)))
 
 
-def recommended(distilled: bool) -> Guidance:
+def recommended(distilled: bool, sources: Sequence[ReferenceSource] = ()) -> Guidance:
     """What Sparse Repellency's node does at its defaults."""
-    return _repelled_preset(BALANCED, distilled)
+    return _repelled_preset(BALANCED, distilled, sources)
 
 
-def _repelled_preset(name: str, distilled: bool) -> Guidance:
+def _repelled_preset(name: str, distilled: bool, sources: Sequence[ReferenceSource] = ()) -> Guidance:
     preset = repellency_preset(name, distilled)
-    return _after_easing(preset, SparseRepellency(replace(preset.settings, interval=_until(preset.end))))
+    guidance = SparseRepellency(replace(preset.settings, interval=_until(preset.end)), sources)
+    return _after_easing(preset, guidance, alone=bool(sources))
 
 
 def _vendi_preset(name: str, distilled: bool) -> Guidance:
@@ -141,13 +144,13 @@ def _until(end: float) -> SigmaInterval:
     return SigmaInterval(low=sigma_at_percent(min(end, RECOMMENDED_END)))
 
 
-def _after_easing(preset: Preset[Any], guidance: Guidance) -> Guidance:
-    return Chain([_eased(preset.silent, preset.silent), guidance]) if preset.silent else guidance
+def _after_easing(preset: Preset[Any], guidance: Guidance, alone: bool = False) -> Guidance:
+    return Chain([_eased(preset.silent, preset.silent, alone), guidance]) if preset.silent else guidance
 
 
-def _eased(silent: float, eased: float) -> Guidance:
+def _eased(silent: float, eased: float, alone: bool = False) -> Guidance:
     """No prompt up to a share of the schedule, all of it from another on."""
-    return PromptEasing(EasingSettings(sigma_at_percent(silent), sigma_at_percent(eased)))
+    return PromptEasing(EasingSettings(sigma_at_percent(silent), sigma_at_percent(eased)), alone=alone)
 
 
 def _vendi(strength: float) -> Guidance:
@@ -251,6 +254,15 @@ def _selected(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
 def _silent_first(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
     until = float(simple_schedule(setting.steps)[1])
     return setting.sample(prompt, seed, count, PromptEasing(EasingSettings(silent_above=until)))
+
+
+def _one_at_a_time(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
+    """Every image is a run of its own beside those before it, as artists queue them beside a Memory Bank."""
+    latents = setting.sample(prompt, count * seed, 1)
+    for number in range(1, count):
+        guidance = recommended(setting.cfg == 1, [Pictures(latents, LATENT_FORMAT, name="bank")])
+        latents = torch.cat([latents, setting.sample(prompt, count * seed + number, 1, guidance)])
+    return latents
 
 
 def _base_first(steps: int) -> Sample:

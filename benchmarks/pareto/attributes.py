@@ -1,0 +1,106 @@
+"""``diversity-guidance bench attributes``: whether what a prompt names stays as it says while the rest varies.
+
+A method that raises variety may change what nobody asked to be varied. Every prompt names a gender, a skin tone or a
+vendor; the judge tells how many images keep each, and how many modes of what the prompt leaves open are reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from torch import Tensor
+
+from ...embedded.judge import Judge
+from ...embedded.pipeline import EmbeddedModel
+from ...embedded.reals import Mode
+from ..prompts import read_prompts
+from ..summary import markdown_table
+from .rows import Row, Setting, rows
+from .run import FIRST_SEED, wanted
+
+PROMPTS = Path(__file__).parents[1] / "prompts_attributes.txt"
+ROWS = ("with prompt easing", "CFG 0 on the first step")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the images of one prompt and seed show.
+
+    Attributes:
+        shares: share of images with the attribute that the prompt names, by attribute.
+        modes: known modes that faithful images reach, of those that the prompt leaves open.
+    """
+
+    shares: dict[str, float]
+    modes: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    parser.add_argument("--model", choices=("base", "turbo"), default="turbo", help="which embedded model")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a file with a prompt a line")
+    parser.add_argument("--rows", nargs="+", metavar="TEXT", default=ROWS, help="rows whose name has one of these")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds a prompt (default: 3)")
+    parser.add_argument("--count", type=int, default=16, help="images a prompt and seed (default: 16)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the rows and print the table.
+
+    Raises:
+        ValueError: there is no such file of prompts, no row of that name, or a prompt that no real image matches or
+            that names no attribute.
+    """
+    base = EmbeddedModel.load()
+    model = EmbeddedModel.load(turbo=True) if arguments.model == "turbo" else base
+    setting = Setting(model, base, *model.sampling)
+    judge, prompts = Judge.load(), read_prompts(arguments.prompts)
+    for prompt in prompts:
+        named(judge, prompt)
+    lines = []
+    for row in wanted(rows(distilled=setting.cfg == 1), arguments.rows):
+        found = measure(row, setting, judge, prompts, arguments.seeds, arguments.count)
+        shares = ([each.shares[name] for each in found if name in each.shares] for name in Mode._fields)
+        told = (f"{mean(share):.3f}" if share else "" for share in shares)
+        lines.append((row.name, *told, f"{mean(each.modes for each in found):.2f}"))
+    sys.stdout.write(markdown_table(("row", *Mode._fields, "modes left open"), lines) + "\n")
+    return 0
+
+
+def measure(row: Row, setting: Setting, judge: Judge, prompts: Sequence[str], seeds: int, count: int) -> list[Kept]:
+    """What ``count`` images of every prompt from every seed keep."""
+    return [
+        kept(judge, setting.model.decode(row.sample(setting, prompt, FIRST_SEED + 400 * number + place, count)), prompt)
+        for number in range(seeds)
+        for place, prompt in enumerate(prompts)
+    ]
+
+
+def kept(judge: Judge, images: Tensor, prompt: str) -> Kept:
+    """What the images (B, 3, 64, 64) in 0..1 show of what the prompt names."""
+    logits = judge.network(images)
+    shares = {}
+    for name, value in named(judge, prompt).items():
+        place = judge.network.classes[name].index(value)
+        shares[name] = float((logits[name].argmax(1) == place).float().mean())
+    return Kept(shares, judge.coverage(judge.judge(images, prompt), prompt).reached)
+
+
+def named(judge: Judge, prompt: str) -> dict[str, str]:
+    """The attributes that a prompt names, and what it says of each.
+
+    Raises:
+        ValueError: it fixes none, or no real image matches it.
+    """
+    words = set(prompt.lower().replace("-", " ").split())
+    # The real images tell "dark skin" from "medium dark skin", which has its words, too.
+    values = {name: {getattr(mode, name) for mode in judge.reals.modes(prompt)} for name in Mode._fields}
+    found = {name: only for name, (only, *others) in values.items() if not others and {*only.split("-")} & words}
+    if not found:
+        raise ValueError(f'"{prompt}" names no gender, skin tone or vendor: add one of them.')
+    return found
