@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,13 +18,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-definitions", action="store_true", help="write the snapshot of the nodes' definitions")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for the whole suite, one of which drives the hosts; no further one where tests are named."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    config.option.dist = "loadgroup"
+    return 2
+
+
+def pytest_configure() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--campaign"):
-        return
     skip = pytest.mark.skip(reason="a long measurement: run with --campaign")
     for item in items:
-        if item.get_closest_marker("campaign"):
+        if item.get_closest_marker("campaign") and not config.getoption("--campaign"):
             item.add_marker(skip)
+        if item.path.parent.name in ("host", "browser") or "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("hosts"))
 
 
 def _started(place: int, base_factory: pytest.TempPathFactory, extra_paths: str = "") -> Iterator[HostServer]:
