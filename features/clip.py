@@ -1,4 +1,4 @@
-"""CLIP image features (arXiv 2103.00020) through open_clip, from a folder on disk: what a picture shows."""
+"""CLIP image embeddings (arXiv 2103.00020) by open_clip, from a folder on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .space import as_pictures, unit_vectors
+from .space import as_images, unit_vectors
 
 CONFIG_NAME = "open_clip_config.json"
 """Name that open_clip gives to a saved model's configuration."""
@@ -22,10 +22,10 @@ WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safeten
 
 
 def weights_of(folder: Path) -> Path:
-    """The weights of an open_clip model that was saved to a folder.
+    """The weights file of an open_clip model that was saved to a folder.
 
     Raises:
-        ValueError: there is no configuration, or no weights or several that open_clip has not named.
+        ValueError: the configuration or the weights are missing, or there are several files of other names.
     """
     found = sorted(folder.glob("*.safetensors"))
     named = [folder / name for name in WEIGHTS_NAMES if folder / name in found]
@@ -38,10 +38,10 @@ def weights_of(folder: Path) -> Path:
 
 
 def require_open_clip() -> Any:
-    """The library, imported.
+    """Import open_clip.
 
     Raises:
-        ValueError: it, or something that it needs, is not installed.
+        ValueError: it or one of its dependencies is not installed.
     """
     try:
         import open_clip
@@ -53,8 +53,12 @@ def require_open_clip() -> Any:
 class Clip:
     """The image tower of an open_clip model that was saved to a folder; nothing is ever downloaded.
 
-    A picture is scaled to the model's square, its aspect ratio is not kept: every pixel counts.
+    An image is scaled to the model's square without keeping its aspect ratio: every pixel counts. The tag holds a hash
+    of the weights.
     """
+
+    differentiable = True
+    duplicate_distance = 0.3
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         """Load the model.
@@ -64,13 +68,13 @@ class Clip:
             device: where to compute.
 
         Raises:
-            ValueError: no such model there, one of which a part would be fetched from a model hub, or open_clip is
-                not installed.
+            ValueError: the folder holds no complete model (nothing is fetched from a model hub), or open_clip is not
+                installed.
         """
         weights = weights_of(folder)
         open_clip = require_open_clip()
         _check_complete(folder)
-        # Left to itself open_clip prefers some pickled files to weights of a name that it does not know.
+        # open_clip on its own would prefer some pickled files to weights of an unknown name.
         model: Any = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
         try:
             open_clip.load_checkpoint(model, str(weights))
@@ -83,44 +87,24 @@ class Clip:
         self._size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[1])
         self._mean = torch.tensor(model.visual.image_mean, device=device)[:, None, None]
         self._spread = torch.tensor(model.visual.image_std, device=device)[:, None, None]
-        self._dimension = int(model.visual.output_dim)
+        self.dimension = int(model.visual.output_dim)
         state = weights.stat()
-        self._digest = _file_digest(weights, state.st_size, state.st_mtime_ns)[:12]
-
-    @property
-    def tag(self) -> str:
-        """Name of the space, with a hash of the weights."""
-        return f"clip-v1:{self._digest}"
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self._dimension
-
-    @property
-    def differentiable(self) -> bool:
-        """Gradients flow to the pictures."""
-        return True
-
-    @property
-    def duplicate_distance(self) -> float:
-        """Distance below which two pictures are called near-duplicates."""
-        return 0.3
+        self.tag = f"clip-v1:{_file_digest(weights, state.st_size, state.st_mtime_ns)[:12]}"
 
     def __call__(self, items: Tensor) -> Tensor:
-        """Unit vectors, shape (B, dimension), of pictures (B, 3, H, W) in 0 to 1 of any size, on the pictures' device.
+        """Unit vectors, shape (B, dimension), of images (B, 3, H, W) in 0 to 1 of any size, on the images' device.
 
         Raises:
             ValueError: another shape, or numbers that are not finite.
         """
-        pictures = as_pictures(items).to(self._device)
-        scaled = interpolate(pictures, self._size, mode="bicubic", antialias=True).clamp(0, 1)
+        images = as_images(items).to(self._device)
+        scaled = interpolate(images, self._size, mode="bicubic", antialias=True).clamp(0, 1)
         features = self._model.encode_image((scaled - self._mean) / self._spread)
         return unit_vectors(features).to(items.device)
 
 
 def _check_complete(folder: Path) -> None:
-    """Refuse configurations that name parts elsewhere: nothing is ever downloaded."""
+    """Refuse configurations whose parts would be downloaded."""
     try:
         config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))["model_cfg"]
         elsewhere = "hf_model_name" in config["text_cfg"] or ":" in config["vision_cfg"].get("timm_model_name", "")
@@ -135,7 +119,7 @@ def _check_complete(folder: Path) -> None:
 
 @lru_cache(maxsize=8)
 def _file_digest(path: Path, size: int, modified: int) -> str:
-    """SHA-256 of a file; its size and time make it be read again when it has changed."""
+    """SHA-256 of a file, cached until its size or time changes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

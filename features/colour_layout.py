@@ -1,4 +1,4 @@
-"""Where which colour is: a picture's coarse layout in opponent colours as a feature space."""
+"""Coarse colour layout of an image as a feature space."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .space import as_pictures, unit_vectors
+from .space import as_images, unit_vectors
 
 # Lightness, red against green, yellow against blue: orthonormal rows.
 _OPPONENT_COLOURS = ((3**-0.5,) * 3, (2**-0.5, -(2**-0.5), 0.0), (6**-0.5, 6**-0.5, -2 * 6**-0.5))
 
 
 class ColourLayout:
-    """The picture reduced to a grid of cells, colours as departures from mid-grey.
+    """The image averaged over a grid of cells, in opponent colours relative to mid-grey.
 
-    Cheap, smooth and easy to explain: two pictures are alike where the same colours stand in the same places. A uniform
-    mid-grey picture has no direction: its vector is zero.
+    Two images are similar if the same colours are in the same places. A uniform mid-grey image has the zero vector.
     """
+
+    differentiable = True
+    duplicate_distance = 0.06
 
     def __init__(self, cells: int = 8) -> None:
         """Choose the grid.
@@ -31,33 +33,15 @@ class ColourLayout:
         if cells < 1:
             raise ValueError(f"Expected at least one cell along each side, got {cells}.")
         self.cells = cells
-
-    @property
-    def tag(self) -> str:
-        """Name of the space."""
-        return f"colour-layout-v1:{self.cells}"
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return 3 * self.cells**2
-
-    @property
-    def differentiable(self) -> bool:
-        """Gradients flow to the pictures."""
-        return True
-
-    @property
-    def duplicate_distance(self) -> float:
-        """Distance below which two pictures are called near-duplicates."""
-        return 0.06
+        self.tag = f"colour-layout-v1:{cells}"
+        self.dimension = 3 * cells**2
 
     def __call__(self, items: Tensor) -> Tensor:
-        """Unit vectors, shape (B, 3 cells^2), of pictures (B, 3, H, W) in 0 to 1 of any size.
+        """Unit vectors, shape (B, 3 cells^2), of images (B, 3, H, W) in 0 to 1 of any size.
 
         Raises:
             ValueError: another shape, or numbers that are not finite.
         """
-        grid = interpolate(as_pictures(items), (self.cells, self.cells), mode="bilinear", antialias=True) - 0.5
+        grid = interpolate(as_images(items), (self.cells, self.cells), mode="bilinear", antialias=True) - 0.5
         mixing = torch.tensor(_OPPONENT_COLOURS, device=grid.device)
         return unit_vectors(torch.einsum("oc,bchw->bohw", mixing, grid))

@@ -1,4 +1,4 @@
-"""Any picture encoder, such as a host's CLIP vision model, as a feature space."""
+"""Any image encoder, such as a host's CLIP vision model, as a feature space."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from .space import as_pictures, unit_vectors
+from .space import as_images, unit_vectors
 
 
 class Encoder:
-    """A thin adapter around a callable that maps pictures to vectors."""
+    """A thin adapter around a callable that maps images to vectors."""
 
     def __init__(
         self,
@@ -24,49 +24,27 @@ class Encoder:
         """Wrap an encoder.
 
         Args:
-            encode: pictures (B, 3, H, W) in 0..1, float32, to vectors (B, dimension); it scales and normalises as its
-                network wants.
-            name: of the network and its weights: the tag of the space.
+            encode: images (B, 3, H, W) in 0..1, float32, to vectors (B, dimension); scaling and normalisation are its
+                own.
+            name: the tag of the space: identifies the network and its weights.
             dimension: length of a vector.
             differentiable: whether gradients flow through ``encode``.
-            duplicate_distance: distance of unit vectors below which two pictures are near-duplicates.
+            duplicate_distance: distance of unit vectors below which two images are near-duplicates.
         """
         self._encode = encode
-        self._name = name
-        self._dimension = dimension
-        self._differentiable = differentiable
-        self._duplicate_distance = duplicate_distance
-
-    @property
-    def tag(self) -> str:
-        """Name of the space."""
-        return self._name
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self._dimension
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether gradients flow to the pictures."""
-        return self._differentiable
-
-    @property
-    def duplicate_distance(self) -> float:
-        """Distance below which two pictures are called near-duplicates."""
-        return self._duplicate_distance
+        self.tag = name
+        self.dimension = dimension
+        self.differentiable = differentiable
+        self.duplicate_distance = duplicate_distance
 
     def __call__(self, items: Tensor) -> Tensor:
-        """Unit vectors, shape (B, dimension), of pictures (B, 3, H, W) in 0 to 1 of any size.
+        """Unit vectors, shape (B, dimension), of images (B, 3, H, W) in 0 to 1 of any size.
 
         Raises:
             ValueError: another shape, numbers that are not finite, or an encoder that returns something else.
         """
-        features = self._encode(as_pictures(items))
-        if features.shape != (len(items), self._dimension):
-            raise ValueError(
-                f"{self._name} returned features of shape {tuple(features.shape)} instead of "
-                f"{(len(items), self._dimension)}."
-            )
+        features = self._encode(as_images(items))
+        expected = (len(items), self.dimension)
+        if features.shape != expected:
+            raise ValueError(f"{self.tag} returned features of shape {tuple(features.shape)} instead of {expected}.")
         return unit_vectors(features)

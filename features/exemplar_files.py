@@ -1,4 +1,4 @@
-"""Exemplars from a folder: all of its images, or an error that names the one at fault."""
+"""Read all images of a folder as exemplars, or raise an error that names the unreadable one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .image_files import ImageFileError, read_ahead, read_image
 from .image_folder import FoundFiles, find_images, folder_below
 
 LONGEST_SIDE = 1024
-"""Larger images are scaled down to this: no feature space sees more."""
+"""Larger images are scaled down to this; feature spaces use less."""
 
 
-def find_exemplars(root: Path, name: str, most: int) -> FoundFiles:
-    """The images of the folder ``name`` below ``root``, in the order of their names; subfolders are not entered.
+def find_exemplars(root: Path, name: str, max_count: int) -> FoundFiles:
+    """The images of the folder ``name`` below ``root``, sorted by name, without those of subfolders.
 
     Raises:
-        ValueError: the folder is not below the root, does not exist, or holds no image or more than ``most``.
+        ValueError: the folder is not below the root, does not exist, or holds no image or more than ``max_count``.
     """
     found = find_images(folder_below(root, name), within=root, subfolders=False)
-    if len(found.paths) > most:
+    if len(found.paths) > max_count:
         raise ValueError(
-            f'The exemplar folder "{name}" holds {len(found.paths)} images, and {most} are the most: move some.'
+            f'The exemplar folder "{name}" holds {len(found.paths)} images, and {max_count} are the most: move some.'
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The name of a latent space: a fingerprint of the encoder that makes its latents."""
+"""Fingerprint of a VAE's encoder: the name of its latent space."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _DECODER_PARTS = ("decoder", "post_quant")
 
 
 def encoder_fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Sixteen hexadecimal digits that tell VAEs with different encoders apart.
+    """Sixteen hexadecimal digits that differ between VAEs with different encoders.
 
-    Copies in float32, float16 and bfloat16 have the same fingerprint: of every tensor it reads the shape and the signs
-    of evenly spaced values, which no cast changes, and of single numbers two digits. It reads no names, so that a host
-    may rename the layers, and no decoder: VAEs that differ in nothing else share their latents.
+    Copies in float32, float16 and bfloat16 share a fingerprint: it reads each tensor's shape and the signs of evenly
+    spaced values, which no cast changes, and two digits of single numbers. It ignores names, so a host may rename the
+    layers, and the decoder, since VAEs that differ only there share their latents.
 
     Args:
-        weights: the state dict of a VAE, on any device; a VAE without an encoder is named by all of its weights.
+        weights: the state dict of a VAE, on any device; without an encoder, all weights count.
 
     Raises:
         ValueError: there are no weights.
@@ -35,7 +35,7 @@ def encoder_fingerprint(weights: Mapping[str, Tensor]) -> str:
 
 
 def _described(weight: Tensor) -> bytes:
-    """A tensor's digest: that of its shape without axes of length one, and of signs or, for one number, its value."""
+    """Digest of a tensor: its shape without axes of length one and its signs, or the value of a single number."""
     flat = weight.detach().flatten()
     if len(flat) == 1:
         return hashlib.sha256(f"{float(flat):.1e}".encode()).digest()

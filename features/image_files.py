@@ -1,4 +1,4 @@
-"""Image files decoded as a viewer shows them: the only place that opens one."""
+"""Decode image files as a viewer shows them. No other module opens one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "PPM", "JPEG2000", "QOI", "PSD"),
     *("HEIF", "JXL"),
 )
-"""Formats that are decoded; never those for which Pillow starts another program, such as EPS."""
+"""Formats that are decoded. Those for which Pillow starts another program, such as EPS, are not."""
 
 Progress = Callable[[int, int], None]
-"""Told (images done, images in all)."""
+"""Called with (images done, images in total)."""
 
 _T = TypeVar("_T")
 _ORIENTATION = 0x0112
@@ -36,13 +36,13 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What white may be in files whose type does not say it: 8 bits, 16 bits, all bits.
+# Possible white levels of files whose type does not define one: 8 bits, 16 bits, all bits.
 _WHITE = {"I": (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1), "F": (1.0, 255.0, 65535.0)}
 _WORKERS = 4
 
 
 class ImageFileError(ValueError):
-    """A file cannot be read as an image; the message is the reason, without the file's name."""
+    """A file cannot be read as an image. The message is the reason, without the file name."""
 
 
 def read_image(path: Path, shorter_side: int | None = None) -> Image.Image:
@@ -50,11 +50,11 @@ def read_image(path: Path, shorter_side: int | None = None) -> Image.Image:
 
     Args:
         path: of the file.
-        shorter_side: in pixels; what is at least twice as large is averaged over whole blocks of pixels, to no less
-            than this, which saves most of the time that a photograph takes.
+        shorter_side: in pixels; images at least twice as large are averaged over whole blocks of pixels, down to no
+            less than this, which makes photographs much faster.
 
     Raises:
-        ImageFileError: it is missing, damaged, of no known format or too large to be an image.
+        ImageFileError: the file is missing, damaged, of an unknown format or too large.
     """
     try:
         return _decoded(path, shorter_side)
@@ -63,21 +63,21 @@ def read_image(path: Path, shorter_side: int | None = None) -> Image.Image:
 
 
 def as_tensor(image: Image.Image) -> Tensor:
-    """An RGB image as values in 0..1, shape (3, H, W)."""
+    """Convert an RGB image to values in 0..1, shape (3, H, W)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32) / 255
 
 
 def read_ahead(
     paths: Sequence[Path], read: Callable[[Path], _T], workers: int | None = None
 ) -> Iterator[tuple[Path, _T | ImageFileError]]:
-    """Read files in threads, some ahead of who asks, and give the results in the order of the paths.
+    """Read files in threads, some in advance, and yield the results in the order of the paths.
 
     Args:
         paths: of the files.
-        read: called with each, in any thread.
-        workers: threads; as many as there are processors, and at most four, where it is not given.
+        read: called with each path, in any thread.
+        workers: number of threads; by default one per processor, at most four.
 
-    Returns:
+    Yields:
         Each path and its result, or the ``ImageFileError`` that reading it raised.
     """
     count = workers or min(_WORKERS, os.cpu_count() or 1)
@@ -120,7 +120,7 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _register_plugins() -> None:
-    """Decoders that users may have installed for formats that Pillow itself cannot read."""
+    """Register installed decoders for formats that Pillow cannot read."""
     if "HEIF" not in Image.OPEN:
         try:
             import pillow_heif  # pyright: ignore[reportMissingImports]
@@ -130,7 +130,7 @@ def _register_plugins() -> None:
 
 
 def _orientation(file: Image.Image) -> int:
-    """As EXIF says; a damaged EXIF block says nothing."""
+    """The EXIF orientation; 1 if the EXIF block is damaged."""
     try:
         return int(file.getexif().get(_ORIENTATION, 1))
     except Exception:
@@ -138,7 +138,7 @@ def _orientation(file: Image.Image) -> int:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 or 32 bits and floating-point greys as 8 bits, which Pillow would cut off instead of scaling."""
+    """Scale greys of 16 or 32 bits and floating-point greys to 8 bits; Pillow would clip them."""
     if not image.mode.startswith("I") and image.mode != "F":
         return image
     levels = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
@@ -147,9 +147,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _white(image: Image.Image, levels: np.ndarray) -> float:
-    """The level of white: the least of the usual ones that no level exceeds."""
+    """The white level: the smallest of the usual ones that no pixel exceeds."""
     if image.mode == "I" and _is_unsigned(image):
-        # Pillow takes the upper half of unsigned numbers for negative ones.
+        # Pillow reads the upper half of unsigned numbers as negative.
         levels[levels < 0] += 2.0**32
     brightest = float(levels.max(initial=0.0))
     return next((white for white in _WHITE[image.mode] if brightest <= white), brightest)
@@ -161,7 +161,7 @@ def _is_unsigned(image: Image.Image) -> bool:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """What is transparent becomes white."""
+    """Composite a transparent image on white."""
     if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
         return image
     coloured = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")

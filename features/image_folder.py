@@ -1,4 +1,4 @@
-"""Files of one kind in a folder, and what else lies there: nothing is left out without a word."""
+"""Find the files of one kind in a folder, and report everything that was passed over."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SHOWN = 300
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
         root: the folder.
-        paths: of the files that were looked for, sorted; whether they can be read is not known yet.
-        passed_over: everything else by its name, and why; a folder's name ends in "/".
+        paths: of the files of the kind, sorted; they have not been read yet.
+        passed_over: names of all other entries, and why each was passed over; names of folders end in "/".
     """
 
     root: Path
@@ -27,28 +27,28 @@ class FoundFiles:
     passed_over: tuple[tuple[str, str], ...]
 
     def name(self, path: Path) -> str:
-        """A file's path below the root, in characters that can be printed and stored everywhere."""
+        """Path of a file relative to the root, printable in every encoding."""
         return printable(path.relative_to(self.root).as_posix())
 
     def names(self) -> list[str]:
-        """Those of all files."""
+        """Names of all files."""
         return [self.name(path) for path in self.paths]
 
     def passed_over_below(self) -> list[tuple[str, str]]:
-        """What was passed over, by its path with the root."""
+        """``passed_over`` with paths that include the root."""
         return [(f"{printable(self.root.as_posix())}/{name}", reason) for name, reason in self.passed_over]
 
 
 def find_images(root: Path, within: Path | None = None, subfolders: bool = True) -> FoundFiles:
-    """The images of a folder: by their contents, or by their endings where the contents are damaged.
+    """Find the images of a folder by their first bytes, or by their endings if they are damaged.
 
     Args:
         root: the folder.
-        within: links that lead out of this folder are not followed; None follows all.
-        subfolders: whether these are entered.
+        within: links out of this folder are not followed; None follows all links.
+        subfolders: whether to search subfolders.
 
     Raises:
-        ValueError: there is no such folder, it cannot be opened, or it holds no image.
+        ValueError: the folder does not exist, cannot be opened, or holds no image.
     """
     return find_files(root, "image", _is_image, within, subfolders)
 
@@ -56,17 +56,17 @@ def find_images(root: Path, within: Path | None = None, subfolders: bool = True)
 def find_files(
     root: Path, kind: str, is_wanted: Callable[[Path], bool], within: Path | None = None, subfolders: bool = True
 ) -> FoundFiles:
-    """The files of a kind; links are followed, each folder is entered once, and hidden files are passed over.
+    """Find the files of a kind. Links are followed, each folder is searched once, and hidden files are passed over.
 
     Args:
         root: the folder.
-        kind: what the files are, in one word.
-        is_wanted: whether a path is one of them.
-        within: links that lead out of this folder are not followed; None follows all.
-        subfolders: whether these are entered.
+        kind: one word for the files, such as "image".
+        is_wanted: whether a path is of the kind.
+        within: links out of this folder are not followed; None follows all links.
+        subfolders: whether to search subfolders.
 
     Raises:
-        ValueError: there is no such folder, it cannot be opened, or it holds no such file.
+        ValueError: the folder does not exist, cannot be opened, or holds no such file.
     """
     if not _is_folder(root):
         raise ValueError(f"There is no folder {printable(str(root))[:_SHOWN]}.")
@@ -79,10 +79,10 @@ def find_files(
 
 
 def folder_below(base: Path, name: str) -> Path:
-    """The folder of a name below another one, such as the host's input directory.
+    """The folder of a name below another folder, such as the host's input directory.
 
     Raises:
-        ValueError: it is not below it.
+        ValueError: the name does not lead below ``base``.
     """
     base = base.resolve()
     try:
@@ -100,12 +100,12 @@ def folder_below(base: Path, name: str) -> Path:
 
 
 def printable(text: str) -> str:
-    """Text that every encoding of Unicode can hold: bytes of a name that is not UTF-8 become escapes."""
+    """Replace what UTF-8 cannot encode, such as other bytes in file names, by escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def summary(passed_over: tuple[tuple[str, str], ...]) -> str:
-    """How many entries were passed over, and why, in one sentence; empty without any."""
+    """One sentence that counts passed-over entries by reason; "" for none."""
     if not passed_over:
         return ""
     reasons = [reason for _, reason in passed_over]
@@ -129,12 +129,12 @@ class _Search:
         self.is_wanted = is_wanted
         self.within = within
         self.subfolders = subfolders
-        # A link to a folder around the root would lead through everything else there.
+        # A link to a parent of the root would lead to everything else in it.
         self.entered = {_identity(folder) for folder in root.resolve().parents}
         self.passed_over: list[tuple[str, str]] = []
 
     def files(self) -> Iterator[Path]:
-        """All files of the kind: those that lie below the root first, so that they are known by their own names."""
+        """All files of the kind, links last: files below the root are known by their own names."""
         links: list[Path] = []
         yield from self._walk(self.root, links)
         while links:
@@ -163,7 +163,7 @@ class _Search:
             yield path
 
     def _obstacle(self, path: Path) -> str:
-        """Why a path is neither a file of the kind nor a folder to be entered; empty if it is one."""
+        """Why a path is neither a file of the kind nor a folder to search; "" if it is one."""
         if path.name.startswith("."):
             return "hidden"
         try:
@@ -192,6 +192,6 @@ def _is_image(path: Path) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int] | str:
-    """What two ways to the same folder share; some file systems number nothing."""
+    """Identity of a folder across paths; some file systems have no inode numbers."""
     state = folder.stat()
     return (state.st_dev, state.st_ino) if state.st_ino else str(folder.resolve())

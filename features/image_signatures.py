@@ -1,4 +1,4 @@
-"""What kind of image a file is by its first bytes, whatever its name says."""
+"""Image formats by the first bytes of a file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ENDINGS = frozenset(
         *(".jpg", ".jxl", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".tif", ".tiff", ".webp"),
     }
 )
-"""Endings of image files in lower case: a file with one of these that cannot be read is worth a word."""
+"""File endings of images in lower case: unreadable files with one of these are reported."""
 
 DECODER_PACKAGES = {"HEIF": "pillow-heif", "JPEG XL": "pillow-jxl-plugin"}
-"""What reads the kinds that Pillow does not."""
+"""Packages that read the formats that Pillow does not."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -40,7 +40,7 @@ _HEAD_BYTES = 32
 
 
 def image_kind(path: Path) -> str:
-    """The kind of image, such as "JPEG", or "" if the file begins like none.
+    """The format of an image file, such as "JPEG"; "" if its first bytes match none.
 
     Raises:
         OSError: it cannot be opened.

@@ -1,4 +1,4 @@
-"""Latents seen through a linear map to colours, the way hosts draw previews: picture features without a decoder."""
+"""Image embeddings of latents by the linear previews of hosts, without a decoder."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from .space import FeatureSpace, as_latents, unit_vectors
 
 
 class LatentPreview:
-    """A feature space of pictures, applied to linear previews of latents.
+    """A feature space of images, applied to linear previews of latents.
 
-    A preview has the resolution of the latent and roughly the right colours; gradients through it cost next to nothing.
+    A preview has the resolution of the latent and roughly the right colours. Its gradient is nearly free.
     """
 
-    def __init__(self, latent_format: str, factors: Tensor, bias: Tensor | None, pictures: FeatureSpace) -> None:
-        """Take the host's preview of a latent format.
+    def __init__(self, latent_format: str, factors: Tensor, bias: Tensor | None, image_space: FeatureSpace) -> None:
+        """Set up the preview.
 
         Args:
             latent_format: name of the latent format, part of the tag.
             factors: (C, 3) contribution of each latent channel to red, green and blue in -1..1.
             bias: (3,) added to each colour, or None.
-            pictures: what measures the previews.
+            image_space: measures the previews.
 
         Raises:
             ValueError: factors or bias of another shape.
@@ -33,31 +33,14 @@ class LatentPreview:
                 f"Expected preview factors of shape (C, 3) and a bias of shape (3,), got {tuple(self.factors.shape)} "
                 f"and {tuple(self.bias.shape)}."
             )
-        self.latent_format = latent_format
-        self.pictures = pictures
-
-    @property
-    def tag(self) -> str:
-        """Name of the space."""
-        return f"latent-preview-v1:{self.latent_format}:{self.pictures.tag}"
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self.pictures.dimension
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether gradients flow to the latents."""
-        return self.pictures.differentiable
-
-    @property
-    def duplicate_distance(self) -> float:
-        """Distance below which two latents are called near-duplicates."""
-        return self.pictures.duplicate_distance
+        self._space = image_space
+        self.tag = f"latent-preview-v1:{latent_format}:{image_space.tag}"
+        self.dimension = image_space.dimension
+        self.differentiable = image_space.differentiable
+        self.duplicate_distance = image_space.duplicate_distance
 
     def preview(self, latents: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in 0 to 1 of latents (B, C, H, W).
+        """Images (B, 3, H, W) in 0 to 1 of latents (B, C, H, W).
 
         Raises:
             ValueError: another shape or number of channels, or numbers that are not finite.
@@ -75,4 +58,4 @@ class LatentPreview:
         Raises:
             ValueError: another shape or number of channels, or numbers that are not finite.
         """
-        return unit_vectors(self.pictures(self.preview(items)))
+        return unit_vectors(self._space(self.preview(items)))

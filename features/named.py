@@ -1,4 +1,4 @@
-"""Feature spaces of pictures by the names that the command line and the nodes offer."""
+"""Feature spaces of images by name, as the command line and the nodes offer them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CLIP_PREFIX = "clip:"
 """Followed by the folder of an open_clip model."""
 
 SPACE_NAMES = ("random", "layout")
-"""Spaces that need no weights; the first is the default."""
+"""Spaces that need no weights file; the first is the default."""
 
 
-def picture_space(name: str) -> FeatureSpace:
+def image_space(name: str) -> FeatureSpace:
     """The space of a name: ``random``, ``layout`` or ``clip:<folder>``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Copies of networks that someone else has loaded: weights of their own in float32, and nothing else that is owned."""
+"""Copy a network that a host has loaded, with float32 weights of its own."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 def network_copy(network: _Network, device: torch.device | str, left_out: Collection[str] = ()) -> _Network:
-    """A network of the same structure with its own frozen float32 weights, for evaluation.
+    """Copy a network for evaluation, with frozen float32 weights.
 
-    ``copy.deepcopy`` also copies what a host hangs on modules, such as handles of native memory; two owners then free
-    it twice. Here only modules, tensors and plain containers are made anew, and all other objects are shared.
+    ``copy.deepcopy`` also copies what a host attaches to modules, such as handles of native memory, which two owners
+    would free twice. Here only modules, tensors and plain containers are copied; all other objects are shared.
 
     Args:
-        network: a network on any device, in any precision, made in inference mode or not; it stays as it is.
+        network: on any device, in any precision, made in inference mode or not; it is not changed.
         device: of the copy's weights.
-        left_out: names of attributes of modules that the copy does without.
+        left_out: module attributes that are not copied.
     """
     with torch.inference_mode(False):
         copied: _Network = _Copying(device, frozenset(left_out)).module(network)
@@ -29,7 +29,7 @@ def network_copy(network: _Network, device: torch.device | str, left_out: Collec
 
 
 class _Copying:
-    """One copy in the making: what was shared in the network is shared in the copy."""
+    """One copy in progress: what is shared in the network is shared in the copy."""
 
     def __init__(self, device: torch.device | str, left_out: frozenset[str]) -> None:
         self.device = device
@@ -50,7 +50,7 @@ class _Copying:
         if weight is None:
             return None
         if id(weight) not in self.made:
-            # A host may leave weights that a file does not hold on the meta device, and takes them for zeros.
+            # A host may leave weights that are missing from a file on the meta device, and treats them as zeros.
             plain = torch.zeros_like(weight, device=self.device) if weight.is_meta else weight.detach()
             dtype = torch.float32 if weight.is_floating_point() else weight.dtype
             values = plain.to(self.device, dtype, copy=True)
@@ -59,7 +59,7 @@ class _Copying:
         return self.made[id(weight)]
 
     def value(self, value: Any) -> Any:
-        """What an attribute of a module becomes."""
+        """Copy an attribute of a module."""
         if isinstance(value, nn.Module):
             return self.module(value)
         if isinstance(value, Tensor):

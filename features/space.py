@@ -1,4 +1,4 @@
-"""What a feature space is: pictures or latents in, unit vectors out, under a name that never mixes with another's."""
+"""The feature space protocol: images or latents to unit vectors."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..kernels.similarity import unit_rows
 
 @runtime_checkable
 class FeatureSpace(Protocol):
-    """A map from pictures, or from latents, to vectors of unit length.
+    """A map from images, or from latents, to vectors of unit length.
 
-    Two items are compared by the Euclidean distance of their vectors: 0 for the same, sqrt(2) for unrelated, 2 for
-    opposite ones.
+    Two items are compared by the Euclidean distance of their vectors: 0 for equal items, sqrt(2) for unrelated ones, 2
+    for opposite ones.
     """
 
     @property
     def tag(self) -> str:
-        """Names the space and everything that its vectors depend on: equal tags, comparable vectors."""
+        """Identifies everything that the vectors depend on; vectors are comparable only under equal tags."""
         ...
 
     @property
@@ -30,19 +30,19 @@ class FeatureSpace(Protocol):
 
     @property
     def differentiable(self) -> bool:
-        """Whether gradients flow from the vectors to the input."""
+        """Whether gradients flow from the vectors back to the input."""
         ...
 
     @property
     def duplicate_distance(self) -> float:
-        """Distance below which most people call two pictures near-duplicates; a starting value, to be looked at."""
+        """Distance below which two items count as near-duplicates by default."""
         ...
 
     def __call__(self, items: Tensor) -> Tensor:
         """Unit vectors, shape (B, dimension), float32.
 
         Args:
-            items: pictures (B, 3, H, W) in 0 to 1 of any size, or latents (B, C, ...): the space says which.
+            items: images (B, 3, H, W) in 0 to 1 of any size, or latents (B, C, ...): the space says which.
 
         Raises:
             ValueError: another shape, or numbers that are not finite.
@@ -50,25 +50,25 @@ class FeatureSpace(Protocol):
         ...
 
 
-def as_pictures(items: Tensor) -> Tensor:
-    """Pictures ready to be measured: float32, three colour channels, clipped to 0..1.
+def as_images(items: Tensor) -> Tensor:
+    """Convert images to float32 RGB, clipped to 0..1.
 
     Args:
-        items: (B, 3, H, W) colour or (B, 1, H, W) grey pictures; a fourth channel (alpha) is left out.
+        items: (B, 3, H, W) colour or (B, 1, H, W) grey images; a fourth channel (alpha) is dropped.
 
     Raises:
-        ValueError: another shape, an empty picture, or numbers that are not finite.
+        ValueError: another shape, an empty image, or numbers that are not finite.
     """
     if items.ndim != 4 or items.shape[1] not in (1, 3, 4):
-        raise ValueError(f"Expected pictures of shape (B, 3, H, W), got {tuple(items.shape)}.")
+        raise ValueError(f"Expected images of shape (B, 3, H, W), got {tuple(items.shape)}.")
     if not items.shape[2] * items.shape[3]:
-        raise ValueError(f"Expected pictures with at least one pixel, got shape {tuple(items.shape)}.")
-    pictures = _finite(items[:, :3].to(torch.float32), "pictures")
-    return pictures.expand(-1, 3, -1, -1).clamp(0, 1)
+        raise ValueError(f"Expected images with at least one pixel, got shape {tuple(items.shape)}.")
+    images = _finite(items[:, :3].to(torch.float32), "images")
+    return images.expand(-1, 3, -1, -1).clamp(0, 1)
 
 
 def as_latents(items: Tensor) -> Tensor:
-    """Latents ready to be measured: float32, and the frames of a video as pictures of more channels.
+    """Convert latents to float32, the frames of a video to channels.
 
     Args:
         items: (B, C, H, W) latents, or (B, C, T, H, W) of videos.
@@ -85,7 +85,7 @@ def as_latents(items: Tensor) -> Tensor:
 
 
 def unit_vectors(features: Tensor) -> Tensor:
-    """Rows of unit length in float32; a row of zeros has no direction and stays zero.
+    """Scale rows to unit length in float32; a row of zeros stays zero.
 
     Args:
         features: (B, ...) numbers.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..features.named import CLIP_PREFIX, SPACE_NAMES, picture_space
+from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
 from ..features.space import FeatureSpace
 from ..stores.protected.spaces import feature_space, latent_space
 from .sources import Encode
@@ -46,7 +46,7 @@ def image_encoder(name: str) -> Encoder:
                 f'{error.name} is not installed: pip install "diversity-guidance[demo]" brings it.'
             ) from error
         return Encoder(latent_space(LATENT_FORMAT, autoencoder_fingerprint()), load_autoencoder().encode)
-    space = picture_space(name)
+    space = image_space(name)
     return Encoder(feature_space(space.tag), lambda images: _features(space, images))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..features.image_folder import FoundFiles, find_images, printable
-from ..features.named import CLIP_PREFIX, SPACE_NAMES, picture_space
+from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
 from .figures.folder_figures import folder_plates
 from .measured_folder import measure_folder
 from .page import html_page
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write what was asked for and print the numbers."""
-    space = picture_space(arguments.space)
+    space = image_space(arguments.space)
     given = (arguments.folder, arguments.reference, arguments.held_out)
     folders = [None if folder is None else find_images(folder) for folder in given]
     images, reference, held_out = (

@@ -18,14 +18,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_open_clip(tmp_path_factory.mktemp("clip"))
 
 
-def test_clip_measures_pictures_of_any_size(folder: Path) -> None:
+def test_clip_measures_images_of_any_size(folder: Path) -> None:
     space = Clip(folder)
-    pictures = torch.rand(3, 3, 50, 70, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    vectors = space(pictures)
+    images = torch.rand(3, 3, 50, 70, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    vectors = space(images)
     assert vectors.shape == (3, DIMENSION) == (3, space.dimension)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
     vectors[:, 0].sum().backward()
-    assert pictures.grad is not None and pictures.grad.any()
+    assert images.grad is not None and images.grad.any()
     assert Clip(folder).tag == space.tag
 
 

@@ -23,15 +23,15 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     saved(tmp_path / "town", "b.png", (0, 255, 0))
     saved(tmp_path / "town", "a.jpg", (0, 0, 0), size=(9, 3))
     saved(tmp_path / "town", "C.WEBP".lower(), (0, 0, 0, 0))
-    (tmp_path / "town" / "notes.txt").write_text("no picture")
+    (tmp_path / "town" / "notes.txt").write_text("no image")
     saved(tmp_path / "town" / "deeper", "d.png")
     exemplars = exemplars_of(tmp_path, "town")
-    assert [tuple(picture.shape) for picture in exemplars] == [(3, 3, 9), (3, 4, 6), (3, 4, 6)]
+    assert [tuple(image.shape) for image in exemplars] == [(3, 3, 9), (3, 4, 6), (3, 4, 6)]
     assert exemplars[1][:, 0, 0].tolist() == [0, 255, 0]
     assert exemplars[2][:, 0, 0].tolist() == [255, 255, 255]  # transparent on white
 
 
-def test_large_pictures_are_scaled_down(tmp_path: Path) -> None:
+def test_large_images_are_scaled_down(tmp_path: Path) -> None:
     saved(tmp_path / "town", "a.png", size=(2 * LONGEST_SIDE, 10))
     assert exemplars_of(tmp_path, "town")[0].shape == (3, 5, LONGEST_SIDE)
 
@@ -61,7 +61,7 @@ def test_bad_folders_are_a_sentence_each(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no images"):
         find_exemplars(tmp_path, "empty", 2)
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "broken" / "a.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"a\.png cannot be read"):
         exemplars_of(tmp_path, "broken")
     (tmp_path / "many").mkdir()

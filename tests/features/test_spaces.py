@@ -1,4 +1,4 @@
-"""What every feature space promises: unit vectors of a stated length, any picture size, sentences for bad input."""
+"""What every feature space promises: unit vectors of a stated length, any image size, sentences for bad input."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import torch
 from diversity_guidance.features.colour_layout import ColourLayout
 from diversity_guidance.features.encoder import Encoder
 from diversity_guidance.features.latent_preview import LatentPreview
-from diversity_guidance.features.named import picture_space
+from diversity_guidance.features.named import image_space
 from diversity_guidance.features.pooled_latents import PooledLatents
 from diversity_guidance.features.random_network import RandomNetwork
 from diversity_guidance.features.space import FeatureSpace
 from torch.nn.functional import interpolate
 
 
-def channel_means(pictures: torch.Tensor) -> torch.Tensor:
-    return pictures.mean((2, 3)) - 0.5
+def channel_means(images: torch.Tensor) -> torch.Tensor:
+    return images.mean((2, 3)) - 0.5
 
 
-PICTURE_SPACES = [
+IMAGE_SPACES = [
     RandomNetwork(),
     ColourLayout(),
     Encoder(channel_means, "means", 3, differentiable=True),
@@ -29,7 +29,7 @@ LATENT_SPACES = [
 ]
 
 
-def pictures(count: int, height: int = 40, width: int = 56) -> torch.Tensor:
+def images(count: int, height: int = 40, width: int = 56) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
@@ -38,7 +38,7 @@ def latents(count: int) -> torch.Tensor:
 
 
 def examples() -> list[tuple[FeatureSpace, torch.Tensor]]:
-    return [(space, pictures(4)) for space in PICTURE_SPACES] + [(space, latents(4)) for space in LATENT_SPACES]
+    return [(space, images(4)) for space in IMAGE_SPACES] + [(space, latents(4)) for space in LATENT_SPACES]
 
 
 @pytest.mark.parametrize(("space", "items"), examples(), ids=lambda value: getattr(value, "tag", ""))
@@ -84,19 +84,19 @@ def test_other_shapes_are_refused(space: FeatureSpace, items: torch.Tensor) -> N
         space(items[:, :2])
 
 
-@pytest.mark.parametrize("space", PICTURE_SPACES, ids=lambda space: space.tag)
-def test_constant_and_grey_and_transparent_pictures_are_defined(space: FeatureSpace) -> None:
+@pytest.mark.parametrize("space", IMAGE_SPACES, ids=lambda space: space.tag)
+def test_constant_and_grey_and_transparent_images_are_defined(space: FeatureSpace) -> None:
     for level in (0.0, 0.3, 0.5, 1.0):
         assert torch.isfinite(space(torch.full((2, 3, 9, 9), level))).all()
-    grey = pictures(2)[:, :1]
+    grey = images(2)[:, :1]
     torch.testing.assert_close(space(grey), space(grey.expand(-1, 3, -1, -1)))
-    colour = pictures(2)
+    colour = images(2)
     torch.testing.assert_close(space(torch.cat([colour, colour[:, :1]], 1)), space(colour))
 
 
-@pytest.mark.parametrize("space", PICTURE_SPACES, ids=lambda space: space.tag)
-def test_the_same_picture_at_another_size_stays_close(space: FeatureSpace) -> None:
-    coarse = pictures(6, 8, 8)
+@pytest.mark.parametrize("space", IMAGE_SPACES, ids=lambda space: space.tag)
+def test_the_same_image_at_another_size_stays_close(space: FeatureSpace) -> None:
+    coarse = images(6, 8, 8)
     small = interpolate(coarse, (64, 64), mode="bicubic").clamp(0, 1)
     large = interpolate(coarse, (192, 160), mode="bicubic").clamp(0, 1)
     assert (space(small) - space(large)).norm(dim=1).max() < space.duplicate_distance
@@ -116,7 +116,7 @@ def test_random_network_is_the_same_everywhere_and_another_seed_another_space() 
 EXPECTED_RANDOM_NETWORK = [0.046731, 0.016423, 0.046731, 0.016423]
 
 
-def test_colour_layout_orders_pictures_by_where_the_colours_are() -> None:
+def test_colour_layout_orders_images_by_where_the_colours_are() -> None:
     space = ColourLayout()
     red_left = torch.zeros(1, 3, 32, 32)
     red_left[:, 0, :, :16] = 1
@@ -154,16 +154,16 @@ def test_an_encoder_that_returns_something_else_is_named() -> None:
     space = Encoder(lambda items: items.mean((2, 3)), "host-clip", 768)
     assert not space.differentiable
     with pytest.raises(ValueError, match="host-clip returned features of shape"):
-        space(pictures(2))
+        space(images(2))
 
 
 def test_spaces_have_names() -> None:
-    assert picture_space("random").tag == RandomNetwork().tag
-    assert picture_space("layout").tag == ColourLayout().tag
+    assert image_space("random").tag == RandomNetwork().tag
+    assert image_space("layout").tag == ColourLayout().tag
     with pytest.raises(ValueError, match="choose one of random, layout or clip:FOLDER"):
-        picture_space("inception")
+        image_space("inception")
     with pytest.raises(ValueError, match="holds no open_clip model"):
-        picture_space("clip:/nowhere")
+        image_space("clip:/nowhere")
 
 
 @pytest.mark.parametrize("build", [lambda: ColourLayout(0), lambda: PooledLatents("SD3", 0)])
