@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ..kernels.quantization import quantize_gaussian, quantize_samples, stratified_lengths
+from ..kernels.quantization import quantize_gaussian, stratified_chi_radii
+from .sample_quantization import quantize_samples
 
 LATENTS = 10
 PIXELS = 64
@@ -97,8 +98,8 @@ def methods(encoded: Tensor) -> dict[str, Draw]:
 
     def exact(generator: torch.Generator) -> Tensor:
         start = independent(generator)
-        lengths = stratified_lengths(LATENTS, dimension, generator)
-        return quantize_gaussian(start * (lengths / start.norm(dim=1))[:, None], keep_norms=True)
+        radii = stratified_chi_radii(LATENTS, dimension, generator)
+        return quantize_gaussian(start * (radii / start.norm(dim=1))[:, None], keep_norms=True)
 
     return {
         "independent": independent,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.low_frequency import coefficients, cosine_basis, with_coefficients
-from ..kernels.quantization import quantize_gaussian, simplex_noise, stratified_lengths
+from ..kernels.quantization import quantize_gaussian, simplex_noise, stratified_chi_radii
 
 Mode = Literal["quantised", "simplex", "independent"]
 
@@ -120,8 +120,8 @@ class NoiseDesign:
         while first + len(drawn) <= last:
             generator = self._generator(f"set from {first + len(drawn)}")
             start = torch.randn((self.set_size, dimension), generator=generator, dtype=torch.float64)
-            lengths = stratified_lengths(self.set_size, dimension, generator)
-            start *= (lengths / start.norm(dim=1))[:, None]
+            radii = stratified_chi_radii(self.set_size, dimension, generator)
+            start *= (radii / start.norm(dim=1))[:, None]
             drawn = torch.cat([drawn, quantize_gaussian(start, torch.cat([known, drawn]), keep_norms=True)])
         return drawn
 

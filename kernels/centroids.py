@@ -1,7 +1,7 @@
-"""Channel means, centroids and their Euclidean map: feature-guided score diffusion (arXiv 2410.11646), reconstructed.
+"""Activation means, centroids and their map: feature-guided score diffusion (arXiv 2410.11646), reconstructed.
 
-A feature is the spatial mean of one channel of a layer of the denoiser. Shifting a channel by a constant moves its
-mean and leaves everything else of it alone: spatial pattern, variance, differences between places.
+An activation mean is the spatial mean of one channel of a denoiser layer. Shifting a channel by a constant moves its
+mean and keeps its spatial pattern and variance.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 NEGLIGIBLE = 1e-3
-"""Rows shorter than this share of the longest are roundings of single precision, or say nothing."""
+"""Rows shorter than this fraction of the longest are dropped: they are at float32 rounding or carry no information."""
 
 
 def channel_means(activations: Tensor, channel_axis: int) -> Tensor:
@@ -29,9 +29,9 @@ def channel_means(activations: Tensor, channel_axis: int) -> Tensor:
 
 
 def shift_channels(activations: Tensor, shift: Tensor, channel_axis: int) -> Tensor:
-    """Add a constant to every channel, and bring each sample back to the norm that it had.
+    """Add a constant to every channel, then rescale each sample to its norm before.
 
-    Without the second step an unknown network could be driven out of the range of activations that it knows.
+    The rescaling keeps activations within the range that the network knows.
 
     Args:
         activations: shape (B, C, ...) or (B, ..., C).
@@ -39,7 +39,7 @@ def shift_channels(activations: Tensor, shift: Tensor, channel_axis: int) -> Ten
         channel_axis: 1 or -1.
 
     Returns:
-        Shape and dtype of ``activations``; samples that are zero everywhere stay so.
+        Shape and dtype of ``activations``; all-zero samples stay zero.
     """
     shape = [len(activations)] + [1] * (activations.ndim - 1)
     shape[channel_axis] = shift.shape[1]
@@ -50,71 +50,69 @@ def shift_channels(activations: Tensor, shift: Tensor, channel_axis: int) -> Ten
     return (after * scale.view([-1] + [1] * (after.ndim - 1))).to(activations.dtype)
 
 
-def towards(means: Tensor, target: Tensor, weight: float) -> Tensor:
-    """Shift of channel means (B, C) by a share of the way to a target (C,); a negative weight leads away from it."""
+def target_shift(means: Tensor, target: Tensor, weight: float) -> Tensor:
+    """Shift of channel means (B, C) towards a target (C,): weight (target - mean); a negative weight leads away."""
     return weight * (target.to(means) - means)
 
 
-def apart(means: Tensor, weight: float) -> Tensor:
-    """Shift of channel means (B, C) that dilates the batch about its own mean by 1 + weight; zero for one sample.
+def dilation_shift(means: Tensor, weight: float) -> Tensor:
+    """Shift of channel means (B, C) that dilates the batch about its mean by 1 + weight; zero for one sample.
 
-    The mean is that of the finite samples: one that has become NaN stays alone with it.
+    The mean is over finite samples, so that a NaN sample affects no other.
     """
     finite = means[means.isfinite().all(1)]
     return weight * (means - finite.mean(0, keepdim=True)) if len(finite) else torch.zeros_like(means)
 
 
-def principal_rows(rows: Tensor, most: int) -> Tensor:
-    """Few rows with the second moments of many: their sum of squares in every direction is the largest possible.
+def principal_rows(rows: Tensor, max_rows: int) -> Tensor:
+    """Principal components of rows as rows: a low-rank factor of their second moment.
 
     Args:
         rows: shape (N, C).
-        most: how many to keep at most.
+        max_rows: how many to keep at most.
 
     Returns:
-        Shape (K, C), K of at most ``most``, the longest first; negligible ones are left out.
+        R, shape (K, C), the longest first, with R^T R closest to rows^T rows; negligible rows are dropped.
     """
     _, sizes, axes = torch.linalg.svd(rows.double(), full_matrices=False)
-    count = int((sizes > NEGLIGIBLE * sizes.max()).sum()) if len(sizes) else 0
-    return (sizes[:, None] * axes)[: min(count, most)].float()
+    return (sizes[:, None] * axes)[: min(_rank(sizes), max_rows)].float()
 
 
-def joint_principal_rows(rows: Mapping[str, Tensor], most: int) -> dict[str, Tensor]:
-    """Few rows in place of many in every layer, the k-th of them the same mixture of the same items in all layers.
+def joint_principal_rows(rows: Mapping[str, Tensor], max_rows: int) -> dict[str, Tensor]:
+    """Principal components of rows that are shared by layers: row k is the same mixture of items in every layer.
 
-    All rows together keep each layer's second moments exactly. Layers weigh alike in the order.
+    Without a limit they keep each layer's second moment exactly. Layers have equal weight in the order.
 
     Args:
         rows: by layer, shape (N, C): the same N items in each.
-        most: how many to keep at most.
+        max_rows: how many to keep at most.
 
     Returns:
-        By layer, shape (K, C), K of at most ``most``, those that matter most first; negligible ones are left out.
+        By layer, shape (K, C), the longest first; negligible rows are dropped.
     """
     tiny = torch.finfo(torch.float64).tiny
     scaled = [values.double() / values.double().norm().clamp_min(tiny) for values in rows.values()]
     mixtures, sizes, _ = torch.linalg.svd(torch.cat(scaled, 1), full_matrices=False)
-    count = min(int((sizes > NEGLIGIBLE * sizes.max()).sum()) if len(sizes) else 0, most)
-    # A decomposition leaves the signs open. Uneven weights settle them, whatever is rounded, also of a pair's (1, -1).
-    kept = mixtures[:, :count].T
+    # A decomposition leaves the signs open. Uneven weights fix them despite rounding, even those of (1, -1).
+    kept = mixtures[:, : min(_rank(sizes), max_rows)].T
     lean = kept @ torch.arange(1, kept.shape[1] + 1, dtype=kept.dtype, device=kept.device).sqrt()
     kept = torch.where(lean < 0, -1.0, 1.0)[:, None] * kept
     return {name: (kept @ values.double()).float() for name, values in rows.items()}
 
 
 def shared_direction(difference: Tensor, variation: Tensor, damping: float) -> Tensor:
-    """The direction in which a group differs, without that in which its members differ from one another.
+    """Direction from the rest to a group, with the directions in which its members vary suppressed.
 
     (I + V^T V / k)^-1 d, of unit length, with k the damping times the mean square of a row: eight women of many skin
-    tones and with long dark hair lie darker than the rest, but darkness is not what they share.
+    tones, most with dark hair, are darker than the rest on average, but darkness is not what they share.
 
     Args:
-        difference: d, shape (C,), of the group from the rest.
-        variation: V, shape (K, C), whose V^T V is the covariance of the members.
-        damping: above 0; the larger, the less is taken away.
+        difference: d, shape (C,), of the group's mean from that of the rest.
+        variation: V, shape (K, C); V^T V is the covariance of the members.
+        damping: above 0; larger values suppress less.
 
     Returns:
-        Shape (C,), float32; zero where there is no difference.
+        Shape (C,), float32; zero if the difference is zero.
     """
     direction = difference.double()
     if bool(variation.any()):
@@ -124,13 +122,13 @@ def shared_direction(difference: Tensor, variation: Tensor, damping: float) -> T
     return (direction / direction.norm().clamp_min(torch.finfo(torch.float64).tiny)).float()
 
 
-def interpolated(levels: Tensor, values: Tensor, level: float) -> Tensor:
-    """A feature between the noise levels at which it was recorded, linear in the logarithm of the level.
+def interpolate(levels: Tensor, values: Tensor, level: float) -> Tensor:
+    """Interpolate values recorded at some noise levels, linearly in the logarithm of the level.
 
     Args:
         levels: shape (S,), descending, above 0.
         values: shape (S, ...).
-        level: where; beyond the ends the nearest recorded value holds.
+        level: where to interpolate; beyond the ends the value at the end holds.
 
     Returns:
         Shape (...).
@@ -141,20 +139,20 @@ def interpolated(levels: Tensor, values: Tensor, level: float) -> Tensor:
         return values[-1]
     below = int((levels > level).sum())
     logs = levels[below - 1 : below + 1].log()
-    share = float((logs[0] - torch.tensor(level).log()) / (logs[0] - logs[1]))
-    return torch.lerp(values[below - 1], values[below], share)
+    weight = float((logs[0] - torch.tensor(level).log()) / (logs[0] - logs[1]))
+    return torch.lerp(values[below - 1], values[below], weight)
 
 
 def squared_separations(means: Sequence[Tensor], spreads: Sequence[Tensor]) -> Tensor:
-    """Squared distances of centroids in units of the spread of their own exemplars.
+    """Squared distances between centroids in units of the spread of their exemplars.
 
     Args:
-        means: one tensor (N, S, C) a layer: N centroids at S noise levels.
-        spreads: standard deviations of the exemplars about them, alike.
+        means: one tensor (N, S, C) for each layer: N centroids at S noise levels.
+        spreads: standard deviations of the exemplars, in the same shapes.
 
     Returns:
         Shape (N, N), float64: the mean over layers and noise levels of |mean_i - mean_j|^2 / |spread|^2, the spread
-        pooled over the centroids. Where no centroid has a spread, in units of the mean squared centroid instead.
+        pooled over the centroids. Where that is zero, the unit is the mean squared centroid instead.
     """
     total = torch.zeros(means[0].shape[0], means[0].shape[0], dtype=torch.float64)
     for mean, spread in zip(means, spreads, strict=True):
@@ -173,8 +171,8 @@ def classical_scaling(squared: Tensor) -> tuple[Tensor, Tensor]:
         squared: squared distances, shape (N, N), float64.
 
     Returns:
-        Coordinates, shape (N, N - 1), axes by falling variance, centred; and each axis' share of the variance,
-        (N - 1,). Signs are fixed: the largest coordinate of an axis is positive.
+        Coordinates, shape (N, N - 1), centred, by falling variance; and the fraction of the variance along each axis,
+        (N - 1,). Signs are fixed: the largest coordinate along an axis is positive.
     """
     count = len(squared)
     centring = torch.eye(count, dtype=squared.dtype) - 1 / count
@@ -185,3 +183,7 @@ def classical_scaling(squared: Tensor) -> tuple[Tensor, Tensor]:
         largest = coordinates.gather(0, coordinates.abs().argmax(0, keepdim=True))
         coordinates = coordinates * torch.where(largest < 0, -1.0, 1.0)
     return coordinates, values / values.sum().clamp_min(torch.finfo(squared.dtype).tiny)
+
+
+def _rank(sizes: Tensor) -> int:
+    return int((sizes > NEGLIGIBLE * sizes.max()).sum()) if len(sizes) else 0

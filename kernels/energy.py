@@ -1,4 +1,4 @@
-"""Huber-energy distance and its gradients of measure quantization (Turinici, arXiv 2202.09573).
+"""Energy distances of measure quantization (Turinici, arXiv 2202.09573).
 
 With h(x) = sqrt(|x|^2 + a^2) - a, the squared distance of two measures is E h(X - Z) - E h(X - X') / 2 -
 E h(Z - Z') / 2; some authors call twice this the energy distance. To a standard Gaussian and for a = 0 it has a closed
@@ -19,13 +19,21 @@ from torch import Tensor
 from .precision import require_finite, to_float64
 from .similarity import as_rows, squared_distances
 
+Array = NDArray[np.float64]
+
 SMOOTHING = 1e-6
 """The published a."""
 
-# Squared distances below this share of the squared norms are rounding.
+# Squared distances below this fraction of the squared norms are rounding.
 _ROUNDING = 1e-14
-# Rows of the larger set that are compared at once: 32 MB against a thousand points.
+# Rows of the larger set compared at once: 32 MB against a thousand points.
 _BLOCK = 4096
+# From this dimension on the squared distance is concentrated: its moments give every digit, and SciPy's hypergeometric
+# function fails where its methods meet (NaN at L = 16384, r = 0.9483 sqrt(L)).
+_CONCENTRATED = 1024
+_MOMENTS = 10
+_MAX_ITERATIONS = 60
+_SLOPE_TOLERANCE = 1e-14
 
 
 def huber_energy_distance(points: Tensor, samples: Tensor, smoothing: float = SMOOTHING) -> float:
@@ -40,23 +48,12 @@ def huber_energy_distance(points: Tensor, samples: Tensor, smoothing: float = SM
         At least 0 up to rounding, and 0 for equal sets.
 
     Raises:
-        ValueError: an empty set, members of different sizes or that are not finite, a negative smoothing.
+        ValueError: an empty set, members of different sizes, numbers that are not finite, or a negative smoothing.
     """
     x, z = working_rows(points, "points"), working_rows(samples, "samples")
-    check_smoothing(smoothing)
+    if not 0 <= smoothing < math.inf:
+        raise ValueError(f"The smoothing must be 0 or a positive number, got {smoothing}.")
     return _mean_huber(x, z, smoothing) - (_mean_huber(x, x, smoothing) + _mean_huber(z, z, smoothing)) / 2
-
-
-def huber_energy_gradient(points: Tensor, samples: Tensor, smoothing: float = SMOOTHING) -> Tensor:
-    """Gradient of ``huber_energy_distance`` in the points; arguments as there.
-
-    Returns:
-        Shape of the points, float64. Points that coincide do not push each other.
-    """
-    x, z = working_rows(points, "points"), working_rows(samples, "samples")
-    check_smoothing(smoothing)
-    pull = _mean_direction(x, z, smoothing) / len(x)
-    return (pull - mean_direction(x, x, smoothing) / len(x)).view(points.shape)
 
 
 def gaussian_energy_distance(points: Tensor) -> float:
@@ -77,19 +74,6 @@ def gaussian_energy_distance(points: Tensor) -> float:
     return float(attraction) - _mean_huber(x, x, 0.0) / 2 - mean_length(dimension) / math.sqrt(2)
 
 
-def gaussian_energy_gradient(points: Tensor) -> Tensor:
-    """Gradient of ``gaussian_energy_distance`` in the points; arguments as there.
-
-    Returns:
-        Shape of the points, float64. Points that coincide do not push each other.
-    """
-    x = working_rows(points, "points")
-    radius = x.norm(dim=1)
-    slope = torch.from_numpy(mean_distance_slope(radius.cpu().numpy(), x.shape[1])).to(x)
-    outwards = x / radius.clamp_min(torch.finfo(x.dtype).tiny)[:, None]
-    return ((slope[:, None] * outwards - mean_direction(x, x, 0.0)) / len(x)).view(points.shape)
-
-
 def mean_direction(points: Tensor, others: Tensor, smoothing: float) -> Tensor:
     """Mean over the others of the gradient of h(x - other), about the direction away from it.
 
@@ -106,7 +90,7 @@ def mean_direction(points: Tensor, others: Tensor, smoothing: float) -> Tensor:
 
 
 def inverse_distances(points: Tensor, others: Tensor, smoothing: float) -> Tensor:
-    """(J, N) numbers 1 / sqrt(|x - y|^2 + a^2) of float64 rows, 0 where that divides by no more than rounding."""
+    """1 / sqrt(|x - y|^2 + a^2) of float64 rows, shape (J, N); 0 where the root is at rounding."""
     scale = points.square().sum(1, keepdim=True) + others.square().sum(1)
     squares = (scale - 2 * points @ others.T).clamp_min(0)
     far = squares + smoothing**2 > _ROUNDING * scale
@@ -117,7 +101,7 @@ def working_rows(items: Tensor, name: str) -> Tensor:
     """Items as a matrix of float64.
 
     Raises:
-        ValueError: there is none, or some are not finite; ``name`` says what they are, in the plural.
+        ValueError: there are none, or some are not finite; ``name`` is their name in the message, in the plural.
     """
     rows = to_float64(as_rows(items))
     if not rows.numel():
@@ -125,39 +109,11 @@ def working_rows(items: Tensor, name: str) -> Tensor:
     return require_finite(rows, name.capitalize())
 
 
-def check_smoothing(smoothing: float) -> None:
-    """Refuse a smoothing that is none.
-
-    Raises:
-        ValueError: it is negative or not finite.
-    """
-    if not 0 <= smoothing < math.inf:
-        raise ValueError(f"The smoothing must be 0 or a positive number, got {smoothing}.")
-
-
 def _mean_huber(x: Tensor, y: Tensor, smoothing: float) -> float:
     total = 0.0
     for block in y.split(_BLOCK):
         total += float(((squared_distances(x, block) + smoothing**2).sqrt() - smoothing).sum())
     return total / (len(x) * len(y))
-
-
-def _mean_direction(x: Tensor, z: Tensor, smoothing: float) -> Tensor:
-    total = torch.zeros_like(x)
-    for block in z.split(_BLOCK):
-        total += mean_direction(x, block, smoothing) * len(block)
-    return total / len(z)
-
-
-Array = NDArray[np.float64]
-
-# From this dimension on the squared distance is so concentrated that its moments give every digit, and SciPy's
-# hypergeometric function has holes where its methods meet (NaN at L = 16384, r = 0.9483 sqrt(L)).
-_CONCENTRATED = 1024
-_MOMENTS = 10
-
-_SEARCH_TURNS = 60
-_SLOPE_TOLERANCE = 1e-14
 
 
 def mean_length(dimension: int) -> float:
@@ -207,13 +163,13 @@ def radius_of_slope(slope: Array, dimension: int) -> Array:
     low = slope * dimension / mean_length(dimension)
     high = low / np.sqrt(1 - np.square(slope))
     radius = high
-    for _ in range(_SEARCH_TURNS):
+    for _ in range(_MAX_ITERATIONS):
         error = mean_distance_slope(radius, dimension) - slope
         if np.abs(error).max(initial=0.0) <= _SLOPE_TOLERANCE:
             break
         low, high = np.where(error < 0, radius, low), np.where(error > 0, radius, high)
-        bend = _mean_power(-1, radius, dimension + 2) - np.square(radius) * _mean_power(-3, radius, dimension + 4)
-        newton = radius - np.divide(error, bend, out=np.full_like(error, np.inf), where=bend > 0)
+        curvature = _mean_power(-1, radius, dimension + 2) - np.square(radius) * _mean_power(-3, radius, dimension + 4)
+        newton = radius - np.divide(error, curvature, out=np.full_like(error, np.inf), where=curvature > 0)
         radius = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
     return radius
 
@@ -221,9 +177,9 @@ def radius_of_slope(slope: Array, dimension: int) -> Array:
 def _mean_power(power: int, radius: Array, dimension: int) -> Array:
     """E|x - z|^q with |x| = r, for q = 1 in dimensions from ``_CONCENTRATED`` on, or for negative q."""
     if dimension < _CONCENTRATED:
-        half, share = dimension / 2, power / 2
-        scale = np.exp(share * np.log(2) + gammaln(half + share) - gammaln(half))
-        return scale * hyp1f1(-share, half, -np.square(radius) / 2)
+        half, p = dimension / 2, power / 2
+        scale = np.exp(p * np.log(2) + gammaln(half + p) - gammaln(half))
+        return scale * hyp1f1(-p, half, -np.square(radius) / 2)
     # Taylor expansion about the mean of the squared distance, a noncentral chi-square variable of known cumulants.
     mean = dimension + np.square(radius)
     cumulants, factorial = [np.zeros_like(mean), np.zeros_like(mean)], 1.0

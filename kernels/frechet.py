@@ -1,7 +1,7 @@
 """Fréchet distance between Gaussians (arXiv 1706.08500): |m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1 C2)^(1/2).
 
 The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2), or of X1 X2^T where the covariances come
-from centred features: real and non-negative always, without the complex noise of a general matrix root.
+from centred features: always real and non-negative, unlike a general matrix root.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def feature_moments(features: Tensor) -> Moments:
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """Squared Fréchet distance between the Gaussians of two sets of features, such as FID in Inception's.
+    """Squared Fréchet distance between the Gaussians of two sets of features; FID with Inception's.
 
-    Fewer items than features are handled through the items, at a cost that does not grow with d^3.
+    With fewer items than features it works on the items, so that the cost does not grow with d^3.
 
     Args:
         x: (n, ...) features.
@@ -51,7 +51,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
         Non-negative distance, in squared units of the features.
 
     Raises:
-        ValueError: fewer than two items in a set, features of different sizes or not finite.
+        ValueError: fewer than two items in a set, or features of different sizes or that are not finite.
     """
     (x, x_mean), (y, y_mean) = _centred(x), _centred(y)
     if len(x_mean) != len(y_mean):

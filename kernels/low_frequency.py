@@ -1,7 +1,7 @@
-"""The lowest frequencies of a latent: the few numbers of a start noise that carry composition.
+"""The lowest frequencies of a latent: the few coefficients of initial noise that carry composition.
 
-The basis is that of the orthonormal discrete cosine transform, so the coefficients of white noise are independent
-standard Gaussian numbers, and exchanging them for others leaves the rest as it was.
+The basis is the orthonormal discrete cosine transform. The coefficients of white noise are independent standard
+Gaussians, and replacing them leaves all other coefficients unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def lowest_frequencies(sizes: tuple[int, ...], count: int) -> list[tuple[int, ..
 
     Args:
         sizes: of the axes.
-        count: how many; fewer come where the grid has fewer.
+        count: how many; a small grid has fewer.
     """
     reach = [range(min(size, count)) for size in sizes]
     waves = sorted(itertools.product(*reach), key=lambda wave: (sum(k * k for k in wave), wave))
@@ -28,13 +28,13 @@ def lowest_frequencies(sizes: tuple[int, ...], count: int) -> list[tuple[int, ..
 
 
 def cosine_basis(sizes: tuple[int, ...], count: int) -> Tensor:
-    """Waves of the lowest frequencies, orthonormal, shape (count, prod(sizes)), float32; see ``lowest_frequencies``."""
+    """Orthonormal cosine waves of the lowest frequencies, shape (count, prod(sizes)), float32."""
     rows = []
     for wave in lowest_frequencies(sizes, count):
         row = torch.ones(1, dtype=torch.float64)
         for size, k in zip(sizes, wave, strict=True):
-            place = torch.arange(size, dtype=torch.float64) + 0.5
-            along = torch.cos(math.pi * k / size * place) * math.sqrt((1 if k == 0 else 2) / size)
+            centres = torch.arange(size, dtype=torch.float64) + 0.5
+            along = torch.cos(math.pi * k / size * centres) * math.sqrt((1 if k == 0 else 2) / size)
             row = torch.outer(row, along).flatten()
         rows.append(row)
     return torch.stack(rows).float()
@@ -51,6 +51,6 @@ def coefficients(latents: Tensor, basis: Tensor) -> Tensor:
 
 
 def with_coefficients(latents: Tensor, basis: Tensor, new: Tensor) -> Tensor:
-    """The latents (B, C, ...) with these coefficients (B, C, count) and all else as it was, float32."""
+    """Replace the coefficients (B, C, count) of latents (B, C, ...) in the basis; float32."""
     change = (new.float() - coefficients(latents, basis)) @ basis
     return latents.float() + change.view(latents.shape)

@@ -1,8 +1,8 @@
 """Precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797) of generated among real items.
 
-Every item has an open ball that reaches to its k-th nearest neighbour of the same set. Whether a pair lies within a
-ball is decided by float64 differences, as exact as the features; a float32 matrix product with a rigorous bound on its
-error only sorts out the pairs of which there is no doubt. Distances exist one block at a time.
+Every item has an open ball that reaches to its k-th nearest neighbour in the same set. Float64 differences decide
+whether a pair lies within a ball; a float32 matrix product with a rigorous error bound only sorts out the clear cases.
+Distances are computed one block at a time.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from .similarity import as_rows
 
 # Rows and columns of one block of distances: 4 MB of float32.
 _BLOCK = 1024
-# Numbers held at once while pairs are decided: few enough for a processor's cache.
+# Numbers held at once while pairs are measured exactly: few enough for a processor's cache.
 _PAIR_BUDGET = 1 << 16
 # Neighbours kept beyond the k-th, so that float32 errors among the first k rarely matter.
 _SPARE = 3
 
 
 class ManifoldScores(NamedTuple):
-    """How two sets of items cover each other.
+    """PRDC scores.
 
     Attributes:
-        precision: share of generated items within the ball of a real one.
-        recall: share of real items within the ball of a generated one.
+        precision: fraction of generated items within the ball of a real one.
+        recall: fraction of real items within the ball of a generated one.
         density: mean number of real balls around a generated item, divided by k; 1 for equal distributions.
-        coverage: share of real items whose ball holds a generated one.
+        coverage: fraction of real items whose ball contains a generated one.
     """
 
     precision: float
@@ -50,13 +50,13 @@ def prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> ManifoldScores
     Args:
         real: (n, ...) features of real items.
         generated: (m, ...) features of generated items.
-        neighbours: k, the number of neighbours of its own set to which an item's ball reaches.
+        neighbours: k; an item's ball reaches to its k-th nearest neighbour in its own set.
 
     Returns:
         The four scores.
 
     Raises:
-        ValueError: fewer than k + 1 items in a set, k below 1, features of different sizes or not finite.
+        ValueError: fewer than k + 1 items in a set, k below 1, or features of different sizes or that are not finite.
     """
     real, generated = _prepared(real, "real"), _prepared(generated, "generated")
     if neighbours < 1:
@@ -70,14 +70,14 @@ def prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> ManifoldScores
         raise ValueError(
             f"Real items have {real.shape[1]} features and generated ones {generated.shape[1]}: extract both alike."
         )
-    screen = _Screen.of(real, generated)
+    screen = _Screen.from_features(real, generated)
     real_reach = _squared_reach(real, screen.real, screen, neighbours)
     generated_reach = _squared_reach(generated, screen.generated, screen, neighbours)
 
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     recalled = torch.zeros_like(covered)
     precise = torch.zeros(len(generated), dtype=torch.bool, device=real.device)
-    holdings = 0
+    contained = 0
     for rows, columns in _blocks(len(real), len(generated)):
         distances = screen.distances(screen.real[rows], screen.generated[columns])
         in_real = screen.closer(distances, real_reach[rows, None])
@@ -86,20 +86,20 @@ def prdc(real: Tensor, generated: Tensor, neighbours: int = 5) -> ManifoldScores
         exact = _pair_distances(real[rows], generated[columns], i, j)
         in_real.certain[i, j] = exact < real_reach[rows][i]
         in_generated.certain[i, j] = exact < generated_reach[columns][j]
-        holdings += int(torch.count_nonzero(in_real.certain))
+        contained += int(torch.count_nonzero(in_real.certain))
         precise[columns] |= in_real.certain.any(0)
         covered[rows] |= in_real.certain.any(1)
         recalled[rows] |= in_generated.certain.any(1)
     return ManifoldScores(
-        precision=_share(precise),
-        recall=_share(recalled),
-        density=holdings / (neighbours * len(generated)),
-        coverage=_share(covered),
+        precision=_fraction(precise),
+        recall=_fraction(recalled),
+        density=contained / (neighbours * len(generated)),
+        coverage=_fraction(covered),
     )
 
 
-class _Verdict(NamedTuple):
-    """Which pairs of a block are certainly closer than a reach, and of which float32 cannot tell."""
+class _Comparison(NamedTuple):
+    """Which pairs of a block are certainly closer than a reach, and which float32 cannot decide."""
 
     certain: Tensor
     doubtful: Tensor
@@ -115,7 +115,7 @@ class _Screen:
     margin: float  # largest error of a squared distance, in squared units of the copies
 
     @classmethod
-    def of(cls, real: Tensor, generated: Tensor) -> _Screen:
+    def from_features(cls, real: Tensor, generated: Tensor) -> _Screen:
         centre = real.mean(0, dtype=torch.float64)
         scale = max(float((rows - centre).abs().amax()) for rows in (real, generated)) or 1.0
         copies = [((rows - centre) / scale).float() for rows in (real, generated)]
@@ -128,13 +128,13 @@ class _Screen:
         """(n, m) squared distances of copies, each off by less than the margin."""
         return (x.square().sum(1)[:, None] + y.square().sum(1)).addmm_(x, y.T, alpha=-2)
 
-    def closer(self, distances: Tensor, squared_reach: Tensor) -> _Verdict:
+    def closer(self, distances: Tensor, squared_reach: Tensor) -> _Comparison:
         """Compare squared distances of copies with float64 squared reaches in the units of the features."""
         reach = squared_reach / self.scale**2
         certain = distances < (reach - self.margin).float()
-        # Nothing is closer than zero: the balls of items with k copies need no second look.
+        # Nothing is closer than zero: empty balls need no exact distances.
         possible = distances < torch.where(reach > 0, reach + self.margin, -torch.inf).float()
-        return _Verdict(certain, certain ^ possible)
+        return _Comparison(certain, certain ^ possible)
 
 
 def _squared_reach(items: Tensor, copies: Tensor, screen: _Screen, neighbours: int) -> Tensor:
@@ -145,7 +145,7 @@ def _squared_reach(items: Tensor, copies: Tensor, screen: _Screen, neighbours: i
     exact = _pair_distances(items, items, own, indices.flatten()).view(-1, count)
     reach = exact.kthvalue(neighbours, dim=1).values
     if count < len(items) - 1:
-        # A neighbour that was not kept is at least as far as the last one kept, but for the error of both.
+        # Up to the error of both, a neighbour that was not kept is at least as far as the last one kept.
         doubtful = (reach > 0) & (reach / screen.scale**2 > nearest[:, -1].double() - 2 * screen.margin)
         for item in torch.nonzero(doubtful).flatten().tolist():
             everyone = torch.arange(len(items), device=items.device)
@@ -200,5 +200,5 @@ def _prepared(items: Tensor, name: str) -> Tensor:
     return require_finite(rows.to(float64_device(rows.device)), f"Features of {name} items")
 
 
-def _share(flags: Tensor) -> float:
+def _fraction(flags: Tensor) -> float:
     return int(torch.count_nonzero(flags)) / len(flags)

@@ -1,145 +1,82 @@
-"""Huber-energy measure quantization (Turinici, arXiv 2202.09573): a few points that stand for a measure together.
+"""Measure quantization (Turinici, arXiv 2202.09573): a few points that together represent the standard Gaussian.
 
-The points X_1..X_J minimise their Huber-energy distance to the measure: a standard Gaussian (algorithm A1) or a set of
-samples (algorithm A2), beside points that are drawn already and stay. The distance is a convex function of the points
-minus another, so each turn replaces the second by its tangent and has a minimum in closed form: the distance falls in
-every turn, without a step size. ``simplex_noise`` is what A1 tends to where there are more dimensions than points.
+The points X_1..X_J minimise their energy distance to the Gaussian (algorithm A1), beside earlier points that stay
+fixed. The distance is a convex function of the points minus another convex one. Each iteration replaces the second by
+its tangent and minimises in closed form,
+
+    X_i <- l_i d_i / |d_i|,    d_i = mean_k (X_i - X_k) / |X_i - X_k|,
+
+with l_i the length at which the first function has the slope |d_i|: the distance falls in every iteration, without a
+step size. ``simplex_noise`` is the limit of A1 where there are more dimensions than points.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from .energy import (
-    SMOOTHING,
-    check_smoothing,
-    gaussian_energy_distance,
-    gaussian_energy_gradient,
-    huber_energy_distance,
-    huber_energy_gradient,
-    inverse_distances,
-    mean_direction,
-    radius_of_slope,
-    working_rows,
-)
+from .energy import gaussian_energy_distance, huber_energy_distance, mean_direction, radius_of_slope, working_rows
 
-__all__ = [
-    "gaussian_energy_distance",
-    "gaussian_energy_gradient",
-    "huber_energy_distance",
-    "huber_energy_gradient",
-    "quantize_gaussian",
-    "quantize_samples",
-    "simplex_noise",
-]
+__all__ = ["gaussian_energy_distance", "huber_energy_distance", "quantize_gaussian", "simplex_noise"]
 
-TURNS = 200
+MAX_ITERATIONS = 200
+
 TOLERANCE = 1e-3
-"""The search ends when no point moves farther than this, relative to the square root of the dimension."""
+"""The search ends when no point moves farther than this times the square root of the dimension."""
 
 
 def quantize_gaussian(
-    points: Tensor,
-    drawn: Tensor | None = None,
-    *,
-    keep_norms: bool = False,
-    turns: int = TURNS,
-    tolerance: float = TOLERANCE,
+    points: Tensor, fixed: Tensor | None = None, *, keep_norms: bool = False, max_iterations: int = MAX_ITERATIONS
 ) -> Tensor:
     """Move points so that they represent a standard Gaussian together (algorithm A1).
 
-    The minimiser is shorter than Gaussian points are, by about sqrt((J - 1) / (J + 1)) for J points. With
-    ``keep_norms`` every point stays on its sphere: starting from Gaussian points, and rotations being all alike to the
-    search, each single result then has exactly the law of its start.
+    The minimiser is shorter than Gaussian samples, by about sqrt((J - 1) / (J + 1)) for J points. With ``keep_norms``
+    every point stays on its sphere. The iteration commutes with rotations, so each single result then has exactly the
+    distribution of its start if the starts are Gaussian.
 
     Args:
-        points: (J, ...) where to begin, such as independent Gaussian draws. Points that coincide stay together.
-        drawn: (N, ...) points drawn earlier, which stay and count like the others.
+        points: starting points, (J, ...), such as independent Gaussian samples. Coincident points stay coincident.
+        fixed: (N, ...) earlier points that do not move and count like the others.
         keep_norms: whether points keep their distance from the origin.
-        turns: of the search, at most.
-        tolerance: see ``TOLERANCE``.
+        max_iterations: of the search.
 
     Returns:
         Shape, dtype and device of the points.
 
     Raises:
-        ValueError: no points, points of different sizes or that are not finite.
+        ValueError: no points, or points of different sizes or that are not finite.
     """
-    start = working_rows(points, "points")
-    fixed = _fixed(drawn, start)
+    start = x = working_rows(points, "points")
+    others = start[:0] if fixed is None or not len(fixed) else working_rows(fixed, "fixed points").to(start)
+    if others.shape[1] != start.shape[1]:
+        raise ValueError(f"The fixed points have {others.shape[1]} numbers each and the points {start.shape[1]}.")
     norms = start.norm(dim=1)
-
-    def turn(x: Tensor) -> Tensor:
-        push = mean_direction(x, torch.cat([x, fixed]), 0.0)
-        slope = push.norm(dim=1)
-        if keep_norms:
-            length = norms
-        else:
-            radius = radius_of_slope(slope.cpu().numpy(), x.shape[1])
-            length = torch.from_numpy(radius).to(x)
-        moved = (length / slope.clamp_min(torch.finfo(x.dtype).tiny))[:, None] * push
-        return torch.where(slope[:, None] > 0, moved, x if keep_norms else torch.zeros_like(x))
-
-    return _search(start, turn, turns, tolerance * math.sqrt(start.shape[1])).view(points.shape).to(points)
-
-
-def quantize_samples(
-    points: Tensor,
-    samples: Tensor,
-    drawn: Tensor | None = None,
-    *,
-    smoothing: float = SMOOTHING,
-    turns: int = TURNS,
-    tolerance: float = TOLERANCE,
-) -> Tensor:
-    """Move points so that they represent a set of samples together (algorithm A2).
-
-    Args:
-        points: (J, ...) where to begin; a point that begins on a sample hardly leaves it.
-        samples: (M, ...) the set to represent.
-        drawn: (N, ...) points drawn earlier, which stay and count like the others.
-        smoothing: a of the Huber energy, above 0.
-        turns: of the search, at most.
-        tolerance: see ``TOLERANCE``; the unit here is the samples' root mean square deviation.
-
-    Returns:
-        Shape, dtype and device of the points.
-
-    Raises:
-        ValueError: no points or samples, sizes that differ, numbers that are not finite, or no smoothing.
-    """
-    start = working_rows(points, "points")
-    target = _matching(samples, "samples", start)
-    check_smoothing(smoothing)
-    if not smoothing:
-        raise ValueError("Quantising samples needs a smoothing above 0: a point on a sample could not leave it.")
-    fixed = _fixed(drawn, start)
-    spread = float((target - target.mean(0)).square().sum(1).mean().sqrt())
-
-    def turn(x: Tensor) -> Tensor:
-        push = mean_direction(x, torch.cat([x, fixed]), smoothing)
-        weights = inverse_distances(x, target, smoothing) / len(target)
-        return (weights @ target + push) / weights.sum(1, keepdim=True)
-
-    return _search(start, turn, turns, tolerance * spread).view(points.shape).to(points)
+    shortest = TOLERANCE * math.sqrt(start.shape[1])
+    for _ in range(max_iterations):
+        direction = mean_direction(x, torch.cat([x, others]), 0.0)
+        slope = direction.norm(dim=1)
+        length = norms if keep_norms else torch.from_numpy(radius_of_slope(slope.cpu().numpy(), x.shape[1])).to(x)
+        moved = (length / slope.clamp_min(torch.finfo(x.dtype).tiny))[:, None] * direction
+        before, x = x, torch.where(slope[:, None] > 0, moved, x if keep_norms else torch.zeros_like(x))
+        if float((x - before).square().sum(1).max()) <= shortest**2:
+            break
+    return x.view(points.shape).to(points)
 
 
 def simplex_noise(noise: Tensor) -> Tensor:
-    """Independent noises turned into a set that keeps apart: (x_j - mean) sqrt(J / (J - 1)).
+    """Spread independent noises to a regular simplex: (x_j - mean) sqrt(J / (J - 1)).
 
-    Every noise keeps exactly its law N(0, I), and any two have correlation -1 / (J - 1) in every number, the lowest
-    that J can have: their distance grows by sqrt(J / (J - 1)). Two noises become each other's negative.
+    Each noise keeps exactly its distribution N(0, I). Any two have correlation -1 / (J - 1) in every coordinate, the
+    lowest that J can have: their distance grows by sqrt(J / (J - 1)). Two noises become each other's negative.
 
     Args:
         noise: (J, ...) independent Gaussian noises.
 
     Returns:
-        Shape and dtype of the noise; a single noise as it is.
+        Shape and dtype of the noise; a single noise is returned as it is.
 
     Raises:
         ValueError: no noise.
@@ -153,40 +90,18 @@ def simplex_noise(noise: Tensor) -> Tensor:
     return ((rows - rows.mean(0)) * math.sqrt(count / (count - 1))).to(noise.dtype)
 
 
-def _fixed(drawn: Tensor | None, points: Tensor) -> Tensor:
-    return points[:0] if drawn is None or not len(drawn) else _matching(drawn, "points drawn earlier", points)
+def stratified_chi_radii(count: int, dimension: int, generator: torch.Generator) -> Tensor:
+    """Norms of ``count`` samples of N(0, I), stratified: one in each of as many equally likely ranges.
 
-
-def _matching(items: Tensor, name: str, points: Tensor) -> Tensor:
-    rows = working_rows(items, name).to(points)
-    if rows.shape[1] != points.shape[1]:
-        raise ValueError(
-            f"The {name} have {rows.shape[1]} numbers each and the points {points.shape[1]}: give sets of one space."
-        )
-    return rows
-
-
-def _search(x: Tensor, turn: Callable[[Tensor], Tensor], turns: int, shortest: float) -> Tensor:
-    """Repeat a turn until no point moves farther than ``shortest``."""
-    for _ in range(turns):
-        before, x = x, turn(x)
-        if float((x - before).square().sum(1).max()) <= shortest**2:
-            break
-    return x
-
-
-def stratified_lengths(count: int, dimension: int, generator: torch.Generator) -> Tensor:
-    """Lengths of ``count`` vectors from N(0, I) of this dimension, one from each of as many equally likely ranges.
-
-    Which one gets which range is random, so that every single length has the law of an independent draw.
+    The ranges are in random order, so that each single norm has the chi distribution of an independent sample.
 
     Args:
-        count: of vectors, J.
-        dimension: of each.
+        count: J, number of norms.
+        dimension: of the samples.
         generator: a CPU generator.
 
     Returns:
-        (J,) lengths, float64.
+        (J,), float64.
     """
     ranges = torch.randperm(count, generator=generator).double()
     inside = torch.rand(count, generator=generator, dtype=torch.float64)

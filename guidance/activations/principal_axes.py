@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ...kernels.centroids import interpolated
+from ...kernels.centroids import interpolate
 from ...stores.centroid.centroid import FeatureCentroid
 from ..schedule import CLEAN
 
@@ -84,15 +84,15 @@ class PrincipalAxes:
             Shape (B,).
         """
         axes, signs = self._axes_and_signs(layer, len(means))
-        start = interpolated(self._levels, self._starts[layer], sigma).to(means)
-        lengths = interpolated(self._levels, self._deviations[layer], sigma)[axes].to(means)
+        start = interpolate(self._levels, self._starts[layer], sigma).to(means)
+        lengths = interpolate(self._levels, self._deviations[layer], sigma)[axes].to(means)
         along = ((means - start) * self._directions[layer][axes].to(means)).sum(1)
         return signs.to(means) * along / lengths
 
     def shift(self, layer: str, sigma: float, count: int) -> Tensor:
         """The largest shift of a layer's channel means for each of so many images, shape (count, C)."""
         axes, signs = self._axes_and_signs(layer, count)
-        return interpolated(self._levels, self._sizes[layer], sigma) * signs[:, None] * self._directions[layer][axes]
+        return interpolate(self._levels, self._sizes[layer], sigma) * signs[:, None] * self._directions[layer][axes]
 
     def _axes_and_signs(self, layer: str, count: int) -> tuple[Tensor, Tensor]:
         """Which axis belongs to each of so many images, and which of its ends: 1 or -1."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ...kernels.centroids import apart, interpolated, towards
+from ...kernels.centroids import dilation_shift, interpolate, target_shift
 from ...stores.centroid.centroid import FeatureCentroid
 from .principal_axes import OWN_EVALUATIONS, PrincipalAxes, lowest_level
 from .settings import FeatureSettings
@@ -97,7 +97,7 @@ class _Dilated(FeatureShift):
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         factor = 1 + max(self._settings.strength * self._weights[layer], -1)
-        return apart(means, factor ** (1 / len(self._weights)) - 1)
+        return dilation_shift(means, factor ** (1 / len(self._weights)) - 1)
 
 
 class _Matched(FeatureShift):
@@ -111,7 +111,7 @@ class _Matched(FeatureShift):
         signed = self._settings.strength if self._settings.mode == "towards" else -self._settings.strength
         # An image that is at the centroid has arrived: more would throw it past.
         share = min(signed * self._weights[layer] / len(self._weights), 1.0)
-        return towards(means, interpolated(self._centroid.sigmas, self._centroid.means[layer], sigma), share)
+        return target_shift(means, interpolate(self._centroid.sigmas, self._centroid.means[layer], sigma), share)
 
 
 class _FeedbackShift(FeatureShift):

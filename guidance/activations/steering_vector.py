@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ...kernels.centroids import interpolated, shared_direction
+from ...kernels.centroids import interpolate, shared_direction
 from ...stores.centroid.centroid import FeatureCentroid
 
 DAMPING = 0.25
@@ -83,14 +83,14 @@ class SteeringVector:
         Returns:
             Shape (B,).
         """
-        start = interpolated(self._levels, self._starts[layer], sigma).to(means)
-        length = float(interpolated(self._levels, self._lengths[layer], sigma))
-        trust = float(interpolated(self._levels, self._trusts[layer], sigma))
+        start = interpolate(self._levels, self._starts[layer], sigma).to(means)
+        length = float(interpolate(self._levels, self._lengths[layer], sigma))
+        trust = float(interpolate(self._levels, self._trusts[layer], sigma))
         return trust / length * ((means - start) @ self._directions[layer].to(means))
 
     def shift(self, layer: str, sigma: float) -> Tensor:
         """The largest shift of a layer's channel means along the vector, shape (C,)."""
-        return interpolated(self._levels, self._sizes[layer], sigma) * self._directions[layer]
+        return interpolate(self._levels, self._sizes[layer], sigma) * self._directions[layer]
 
 
 def _trusts(reference: FeatureCentroid, layer: str, direction: Tensor, lengths: Tensor, levels: Tensor) -> Tensor:
@@ -105,4 +105,4 @@ def _trusts(reference: FeatureCentroid, layer: str, direction: Tensor, lengths: 
 
 def _at_levels(reference: FeatureCentroid, values: Tensor, levels: Tensor) -> Tensor:
     """What a reference holds for its own noise levels, at others, shape (S, ...)."""
-    return torch.stack([interpolated(reference.sigmas, values, sigma) for sigma in levels.tolist()])
+    return torch.stack([interpolate(reference.sigmas, values, sigma) for sigma in levels.tolist()])

@@ -62,7 +62,8 @@ def test_a_noise_of_a_later_part_is_white_gaussian_noise() -> None:
 def test_the_naive_minimiser_is_told_at_once() -> None:
     """The same questions, asked of sets that A1 alone has designed in all numbers: it shrinks norms."""
     draws = [
-        quantize_gaussian(NoiseDesign(seed, "independent", 8).draw(range(8), SHAPE), turns=20)[3] for seed in range(20)
+        quantize_gaussian(NoiseDesign(seed, "independent", 8).draw(range(8), SHAPE), max_iterations=20)[3]
+        for seed in range(20)
     ]
     found = suspicions(torch.stack(draws))
     assert found["norm"] < 1e-9 and found["kurtosis"] < 1e-9

@@ -7,16 +7,16 @@ import math
 import pytest
 import torch
 from diversity_guidance.kernels.centroids import (
-    apart,
     channel_means,
     classical_scaling,
-    interpolated,
+    dilation_shift,
+    interpolate,
     joint_principal_rows,
     principal_rows,
     shared_direction,
     shift_channels,
     squared_separations,
-    towards,
+    target_shift,
 )
 from torch import Tensor
 
@@ -56,17 +56,17 @@ def test_a_shift_keeps_dtype_and_zeros() -> None:
 
 def test_towards_and_away() -> None:
     means, target = rows(3, 4, 6), rows(4, 6)
-    assert torch.allclose(means + towards(means, target, 1.0), target.expand(4, 6))
+    assert torch.allclose(means + target_shift(means, target, 1.0), target.expand(4, 6))
     before = (means - target).norm(dim=1)
-    assert ((means + towards(means, target, -0.5) - target).norm(dim=1) > before).all()
+    assert ((means + target_shift(means, target, -0.5) - target).norm(dim=1) > before).all()
 
 
 def test_apart_dilates_about_the_mean() -> None:
     means = rows(5, 4, 6)
-    moved = means + apart(means, 0.5)
+    moved = means + dilation_shift(means, 0.5)
     assert torch.allclose(moved.mean(0), means.mean(0), atol=1e-6)
     assert torch.allclose(torch.pdist(moved), 1.5 * torch.pdist(means), atol=1e-5)
-    assert not apart(means[:1], 0.5).any()
+    assert not dilation_shift(means[:1], 0.5).any()
 
 
 def test_few_rows_stand_for_many() -> None:
@@ -131,10 +131,10 @@ def test_what_a_group_shares_is_its_difference_without_its_variation() -> None:
 
 def test_between_levels_features_are_linear_in_the_logarithm() -> None:
     levels, values = torch.tensor([1.0, 0.1, 0.01]), rows(6, 3, 2)
-    assert torch.equal(interpolated(levels, values, 5.0), values[0])
-    assert torch.equal(interpolated(levels, values, 0.0), values[2])
-    assert torch.allclose(interpolated(levels, values, 0.1), values[1])
-    halfway = interpolated(levels, values, 10**-1.5)
+    assert torch.equal(interpolate(levels, values, 5.0), values[0])
+    assert torch.equal(interpolate(levels, values, 0.0), values[2])
+    assert torch.allclose(interpolate(levels, values, 0.1), values[1])
+    halfway = interpolate(levels, values, 10**-1.5)
     assert torch.allclose(halfway, (values[1] + values[2]) / 2, atol=1e-5)
 
 

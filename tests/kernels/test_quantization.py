@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from diversity_guidance.benchmarks.sample_quantization import quantize_samples
 from diversity_guidance.kernels.low_frequency import (
     coefficients,
     cosine_basis,
@@ -14,18 +15,16 @@ from diversity_guidance.kernels.low_frequency import (
 )
 from diversity_guidance.kernels.quantization import (
     gaussian_energy_distance,
-    gaussian_energy_gradient,
     huber_energy_distance,
-    huber_energy_gradient,
     quantize_gaussian,
-    quantize_samples,
     simplex_noise,
-    stratified_lengths,
+    stratified_chi_radii,
 )
 from diversity_guidance.kernels.representatives import choose_representatives
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi, kstest
+from support.energy_gradients import gaussian_energy_gradient, huber_energy_gradient
 from torch import Tensor
 
 
@@ -37,12 +36,12 @@ def gaussian(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
 
 
-def with_adam(points: Tensor, gradient: object, turns: int = 1000) -> Tensor:
+def with_adam(points: Tensor, gradient: object, iterations: int = 1000) -> Tensor:
     """The published search: Adam at rate 0.1 for 1000 iterations."""
     assert callable(gradient)
     leaf = points.clone().requires_grad_()
     search = torch.optim.Adam([leaf], lr=0.1)
-    for _ in range(turns):
+    for _ in range(iterations):
         leaf.grad = gradient(leaf.detach())
         search.step()
     return leaf.detach()
@@ -65,12 +64,12 @@ def test_a2_reaches_what_adam_reaches() -> None:
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 4), st.integers(0, 1000), st.booleans())
-def test_the_distance_falls_in_every_turn(count: int, dimension: int, known: int, seed: int, keep: bool) -> None:
-    points, drawn = gaussian(seed, count, dimension), gaussian(seed + 1, known, dimension)
+def test_the_distance_falls_in_every_iteration(count: int, dimension: int, known: int, seed: int, keep: bool) -> None:
+    points, fixed = gaussian(seed, count, dimension), gaussian(seed + 1, known, dimension)
     distances = []
     for _ in range(5):
-        distances.append(gaussian_energy_distance(torch.cat([points, drawn])))
-        points = quantize_gaussian(points, drawn, keep_norms=keep, turns=1)
+        distances.append(gaussian_energy_distance(torch.cat([points, fixed])))
+        points = quantize_gaussian(points, fixed, keep_norms=keep, max_iterations=1)
     assert all(after <= before + 1e-12 for before, after in itertools.pairwise(distances))
 
 
@@ -91,8 +90,8 @@ def test_the_naive_minimiser_shrinks_and_keeping_norms_does_not() -> None:
 
 
 def test_new_points_stay_away_from_drawn_ones() -> None:
-    drawn = gaussian(6, 12, 2).abs()  # one quadrant is taken
-    new = quantize_gaussian(gaussian(7, 6, 2), drawn, keep_norms=True)
+    fixed = gaussian(6, 12, 2).abs()  # one quadrant is taken
+    new = quantize_gaussian(gaussian(7, 6, 2), fixed, keep_norms=True)
     taken = (new > 0).all(1).sum()
     assert taken == 0
     alone = quantize_gaussian(gaussian(7, 6, 2), keep_norms=True)
@@ -101,14 +100,14 @@ def test_new_points_stay_away_from_drawn_ones() -> None:
 
 def test_quantising_turns_with_its_points() -> None:
     """What the law of single points rests on: the search knows no direction."""
-    start, drawn = gaussian(8, 5, 3), gaussian(9, 4, 3)
+    start, fixed = gaussian(8, 5, 3), gaussian(9, 4, 3)
     turn = torch.linalg.qr(gaussian(10, 3, 3)).Q
-    turned = quantize_gaussian(start @ turn, drawn @ turn, keep_norms=True)
-    assert torch.allclose(turned, quantize_gaussian(start, drawn, keep_norms=True) @ turn, atol=1e-8)
+    turned = quantize_gaussian(start @ turn, fixed @ turn, keep_norms=True)
+    assert torch.allclose(turned, quantize_gaussian(start, fixed, keep_norms=True) @ turn, atol=1e-8)
 
 
 def test_single_lengths_are_chi_and_a_set_has_one_in_each_range() -> None:
-    sets = torch.stack([stratified_lengths(8, 5, generator(seed)) for seed in range(400)])
+    sets = torch.stack([stratified_chi_radii(8, 5, generator(seed)) for seed in range(400)])
     assert kstest(sets[:, 0].numpy(), chi(5).cdf).pvalue > 0.01
     ranges = torch.from_numpy(chi(5).cdf(sets.numpy()) * 8).floor().sort(dim=1).values
     assert torch.equal(ranges, torch.arange(8.0, dtype=torch.float64).expand(400, 8))
@@ -138,10 +137,6 @@ def test_simplex_vector() -> None:
 def test_points_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match="have 4 numbers each and the points 3"):
         quantize_gaussian(torch.ones(2, 3), torch.ones(2, 4))
-    with pytest.raises(ValueError, match="samples have 4 numbers each"):
-        quantize_samples(torch.ones(2, 3), torch.ones(2, 4))
-    with pytest.raises(ValueError, match="smoothing above 0"):
-        quantize_samples(torch.ones(2, 3), torch.ones(2, 3), smoothing=0.0)
 
 
 @pytest.mark.parametrize("sizes", [(8, 8), (6, 10), (3, 4, 5), (7,)])

@@ -16,12 +16,11 @@ from diversity_guidance.kernels.energy import (
 )
 from diversity_guidance.kernels.quantization import (
     gaussian_energy_distance,
-    gaussian_energy_gradient,
     huber_energy_distance,
-    huber_energy_gradient,
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from support.energy_gradients import gaussian_energy_gradient, huber_energy_gradient
 from torch import Tensor
 
 CORNERS = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
