@@ -6,36 +6,11 @@ from centred features: always real and non-negative, unlike a general matrix roo
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from .precision import require_finite, to_float64
 from .similarity import as_rows
-
-
-class Moments(NamedTuple):
-    """Mean (d,) and covariance (d, d) of a set of features, float64."""
-
-    mean: Tensor
-    covariance: Tensor
-
-
-def feature_moments(features: Tensor) -> Moments:
-    """Mean and unbiased covariance of features.
-
-    Args:
-        features: (n, ...) features of n items.
-
-    Returns:
-        Moments over the d numbers of an item.
-
-    Raises:
-        ValueError: fewer than two items, or features that are not finite.
-    """
-    centred, mean = _centred(features)
-    return Moments(mean, centred.T @ centred)
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
@@ -57,31 +32,13 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     if len(x_mean) != len(y_mean):
         raise ValueError(f"Features of {len(x_mean)} and of {len(y_mean)} numbers cannot be compared.")
     if min(len(x), len(y)) >= len(x_mean):
-        return frechet_distance_moments(Moments(x_mean, x.T @ x), Moments(y_mean, y.T @ y))
-    # tr (Cx Cy)^(1/2) is the nuclear norm of X Y^T, whose Gram matrix is as small as the smaller of the sets.
-    spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
+        x_covariance, y_covariance = x.T @ x, y.T @ y
+        overlap = torch.linalg.svdvals(_root(x_covariance) @ _root(y_covariance)).sum()
+        spread = x_covariance.trace() + y_covariance.trace() - 2 * overlap
+    else:
+        # tr (C1 C2)^(1/2) is the nuclear norm of X1 X2^T, which is as small as the sets.
+        spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
     return max(float((x_mean - y_mean).square().sum() + spread), 0.0)
-
-
-def frechet_distance_moments(x: Moments, y: Moments) -> float:
-    """Squared Fréchet distance between two Gaussians given by their moments.
-
-    Args:
-        x: mean (d,) and symmetric positive semidefinite covariance (d, d).
-        y: of the same size.
-
-    Returns:
-        Non-negative distance.
-
-    Raises:
-        ValueError: shapes that do not fit, or moments that are not finite.
-    """
-    x, y = _checked(x), _checked(y)
-    if x.mean.shape != y.mean.shape:
-        raise ValueError(f"Features of {len(x.mean)} and of {len(y.mean)} numbers cannot be compared.")
-    overlap = torch.linalg.svdvals(_root(x.covariance) @ _root(y.covariance)).sum()
-    spread = x.covariance.trace() + y.covariance.trace() - 2 * overlap
-    return max(float((x.mean - y.mean).square().sum() + spread), 0.0)
 
 
 def _root(covariance: Tensor) -> Tensor:
@@ -90,18 +47,9 @@ def _root(covariance: Tensor) -> Tensor:
 
 
 def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows X around their mean, scaled so that X^T X is the covariance, and the mean."""
+    """Rows X around their mean, scaled so that X^T X is the unbiased covariance, and the mean."""
     rows = require_finite(to_float64(as_rows(features)), "Features")
     if len(rows) < 2:
         raise ValueError(f"A Fréchet distance needs at least two items in each set, got {len(rows)}.")
     mean = rows.mean(0)
     return (rows - mean) / (len(rows) - 1) ** 0.5, mean
-
-
-def _checked(moments: Moments) -> Moments:
-    mean, covariance = (require_finite(to_float64(torch.as_tensor(part)), "Moments") for part in moments)
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise ValueError(
-            f"Expected a mean (d,) and a covariance (d, d), got {tuple(mean.shape)} and {tuple(covariance.shape)}."
-        )
-    return Moments(mean, covariance)

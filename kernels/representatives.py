@@ -1,4 +1,4 @@
-"""The members that represent a set best: measure quantization (arXiv 2202.09573, A2) among the members themselves."""
+"""Choose representative members of a set: measure quantization (arXiv 2202.09573, A2) restricted to the members."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from torch import Tensor
 
 from .precision import require_finite, to_float64
 
-_ALL_TRIED = 10_000
-# First members that are tried: all of a contact sheet, and the most central of a large set.
+# Up to this many choices are compared exhaustively.
+_EXHAUSTIVE = 10_000
+# First members that are tried: all of a contact sheet, or the most central ones of a large set.
 _STARTS = 64
 _ROUNDING = 1e-12
 
 
 def choose_representatives(distances: Tensor, count: int) -> list[int]:
-    """Choose the members whose energy distance to the whole set is smallest: common ones, and unlike each other.
+    """Choose the members whose energy distance to the whole set is smallest: typical and different from each other.
 
-    Of few possible choices all are tried. Else, from each of several first members, the others are taken one by one,
-    the best first, and then exchanged one for one as long as that helps.
+    The search is exhaustive where there are few choices. Otherwise it is greedy from several first members, followed
+    by exchanges of one member for another while they help.
 
     Args:
         distances: (M, M) symmetric distances.
         count: how many to choose, J.
 
     Returns:
-        J places, ascending.
+        J indices, ascending.
 
     Raises:
         ValueError: the distances are not a square of finite numbers, or J is not between 1 and M.
@@ -38,7 +39,7 @@ def choose_representatives(distances: Tensor, count: int) -> list[int]:
         raise ValueError(f"Of {len(distances)} members {count} cannot be chosen: choose from 1 to {len(distances)}.")
     table = require_finite(to_float64(distances), "Distances")
     to_all = table.mean(1)
-    if comb(len(table), count) <= _ALL_TRIED:
+    if comb(len(table), count) <= _EXHAUSTIVE:
         choices = torch.tensor(list(combinations(range(len(table)), count)), device=table.device)
         return choices[int(_energies(choices, table, to_all).argmin())].tolist()
     firsts = to_all.argsort(stable=True)[:_STARTS].tolist()
@@ -48,7 +49,7 @@ def choose_representatives(distances: Tensor, count: int) -> list[int]:
 
 
 def _completed(chosen: list[int], table: Tensor, to_all: Tensor, count: int) -> list[int]:
-    """Take the best member again and again."""
+    """Add the best member until there are ``count``."""
     while len(chosen) < count:
         cost = to_all - table[:, chosen].sum(1) / (len(chosen) + 1)
         cost[chosen] = torch.inf
@@ -57,7 +58,7 @@ def _completed(chosen: list[int], table: Tensor, to_all: Tensor, count: int) -> 
 
 
 def _exchanged(chosen: list[int], table: Tensor, to_all: Tensor) -> list[int]:
-    """Exchange one member for another as long as that helps, and sort."""
+    """Exchange one member for another while that helps, and sort."""
     chosen, count = list(chosen), len(chosen)
     while True:
         inside = table[:, chosen].sum(1)
@@ -72,5 +73,5 @@ def _exchanged(chosen: list[int], table: Tensor, to_all: Tensor) -> list[int]:
 
 
 def _energies(choices: Tensor, table: Tensor, to_all: Tensor) -> Tensor:
-    """Energy distances (n,) of choices (n, J), but for a constant."""
+    """Energy distances (n,) of choices (n, J), up to a constant."""
     return to_all[choices].mean(1) - table[choices[:, :, None], choices[:, None, :]].mean((1, 2)) / 2

@@ -1,9 +1,9 @@
-"""Image Retrieval Score (arXiv 2411.16171): how much of a training set do generated images cover?
+"""Image Retrieval Score (arXiv 2411.16171): how much of a training set do generated images retrieve?
 
-Each of n generated images retrieves its nearest training image; k of the retrieved ones are distinct. If s training
-images were equally likely to be retrieved, k follows the classical occupancy distribution
-P(K = k) = s! / (s - k)! S(n, k) / s^n with Stirling numbers S of the second kind. It is built here draw by draw from
-positive terms alone, p_{m+1}(k) = p_m(k) k/s + p_m(k-1) (s-k+1)/s, so that no Stirling number is ever approximated.
+Each of n generated images retrieves its nearest training image; k of these are distinct. If s training images are
+equally likely to be retrieved, k has the classical occupancy distribution P(K = k) = s! / (s - k)! S(n, k) / s^n with
+Stirling numbers S of the second kind. It is computed draw by draw from positive terms alone,
+p_{m+1}(k) = p_m(k) k/s + p_m(k-1) (s-k+1)/s, without approximating Stirling numbers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
-# Probabilities below this, at the ends of the distribution, are dropped while it is built.
+# Tails of the distribution below this probability are trimmed while it is computed.
 _NEGLIGIBLE = 1e-30
-# Draws between two such droppings.
+# Draws between two trims.
 _TRIM_INTERVAL = 16
-# Steps after which the search for a bound also halves its bracket.
+# Steps after which the search for a bound also bisects.
 _GUIDED_STEPS = 8
 
 
@@ -44,7 +44,7 @@ def distinct_count_moments(support: int, draws: int) -> tuple[float, float]:
         return float(min(draws, 1)), 0.0
     log_missed = draws * math.log1p(-1 / support)
     missed = math.exp(log_missed)
-    # Beyond their product: the logarithms of P(both missed) / P(one missed) and of P(both) / P(one)^2.
+    # Logarithms of P(both missed) / P(one missed) and of P(both missed) / P(one missed)^2.
     log_both = draws * math.log1p(-1 / (support - 1)) if support > 2 else -math.inf
     log_covariance = draws * math.log1p(-1 / (support - 1) ** 2) if support > 2 else -math.inf
     mean = -support * math.expm1(log_missed)
@@ -60,7 +60,7 @@ def distinct_count_cdf(support: int, draws: int) -> Tensor:
         draws: number n of draws.
 
     Returns:
-        (min(s, n) + 1,) float64 tensor; entry k is P(K <= k), right to about 1e-12.
+        (min(s, n) + 1,) float64; entry k is P(K <= k), accurate to about 1e-12.
 
     Raises:
         ValueError: no support or a negative number of draws.
@@ -73,15 +73,15 @@ def distinct_count_cdf(support: int, draws: int) -> Tensor:
 
 
 def rejection_threshold(support: int, draws: int, error: float = 0.05) -> int:
-    """Largest number of distinct retrieved images that refutes "at least ``support`` images are covered" (k_min).
+    """Largest number of distinct retrieved images that rejects "at least ``support`` images are covered" (k_min).
 
     Args:
         support: number s of training images claimed to be covered, such as 80 % of the training set.
         draws: number n of generated images.
-        error: accepted probability of refuting a true claim.
+        error: level of the test: accepted probability of rejecting a true claim.
 
     Returns:
-        Largest k with P(K <= k | s) < error: the claim is refuted when k or fewer are distinct; 0 if it cannot be.
+        Largest k with P(K <= k | s) < error: k or fewer distinct images reject the claim; 0 if none can.
 
     Raises:
         ValueError: no support, a negative number of draws, or an error outside (0, 1).
@@ -91,16 +91,16 @@ def rejection_threshold(support: int, draws: int, error: float = 0.05) -> int:
 
 
 def irs_infinity(learned: int, draws: int, train_size: int, error: float = 0.05) -> tuple[int, int, int]:
-    """How many training images a model would reach with endlessly many samples: IRS_infinity times the training size.
+    """Number of training images that a model would retrieve with infinitely many samples: IRS_infinity times N.
 
-    The estimate maximises the likelihood. The bounds are what a one-sided test of the given error on either side does
-    not reject: together they enclose at 1 - 2 error.
+    The estimate maximises the likelihood. The bounds are the ends of what one-sided tests do not reject, so that both
+    together have a confidence of 1 - 2 error.
 
     Args:
         learned: number k of distinct training images retrieved.
         draws: number n of generated images.
-        train_size: number N of training images, no bound exceeds it.
-        error: of each bound.
+        train_size: number N of training images; no bound exceeds it.
+        error: level of each one-sided test.
 
     Returns:
         Lower bound (smallest s with P(K >= k | s) >= error, N if there is none), estimate, and upper bound (largest
@@ -117,7 +117,7 @@ def irs_infinity(learned: int, draws: int, train_size: int, error: float = 0.05)
             f"expected between 1 and {min(draws, train_size)}."
         )
 
-    # P(K >= k) >= error is P(K <= k - 1) <= 1 - error: both bounds end where a falling probability crosses a level.
+    # P(K >= k) >= error means P(K <= k - 1) <= 1 - error: both bounds are where a falling probability crosses a level.
     below = _last_support(learned - 1, draws, learned, train_size, 1 - error, operator.gt)
     upper = _last_support(learned, draws, learned, train_size, error, operator.ge)
     return min(below + 1, train_size), _most_likely_support(learned, draws, train_size), upper
@@ -134,7 +134,7 @@ def _distinct_count(support: int, draws: int) -> tuple[int, NDArray[np.float64]]
         following = np.zeros(len(probabilities) + 1)
         np.multiply(probabilities, seen[window], out=following[:-1])
         following[1:] += probabilities * unseen[window]
-        # At k = s nothing new can come, and the entry beyond is an exact zero.
+        # At k = s no draw can be new, and the next entry is exactly zero.
         probabilities = following[: len(counts) - first]
         if draw % _TRIM_INTERVAL == 0 or draw == draws - 1:
             kept = np.flatnonzero(probabilities > _NEGLIGIBLE)
@@ -143,7 +143,7 @@ def _distinct_count(support: int, draws: int) -> tuple[int, NDArray[np.float64]]
 
 
 def _most_likely_support(learned: int, draws: int, train_size: int) -> int:
-    """Smallest s from which on another image makes k distinct ones no more likely; S(n, k) cancels in the ratio."""
+    """The s of largest likelihood P(K = k | s); S(n, k) cancels in the ratio of neighbours."""
     if learned == draws:
         return train_size
     low, high = learned, train_size
@@ -185,7 +185,7 @@ def _approximate_support(count: int, draws: int, low: int, high: int, quantile: 
 
 
 def _normal_quantile(count: int, draws: int, support: int) -> float:
-    """Standard normal quantile of P(K <= count) if K were normal, with the continuity correction."""
+    """Standard normal quantile of P(K <= count) for normal K, with the continuity correction."""
     mean, variance = distinct_count_moments(support, draws)
     return (count + 0.5 - mean) / math.sqrt(variance) if variance else math.copysign(math.inf, count + 0.5 - mean)
 

@@ -1,4 +1,4 @@
-"""How far apart unrelated pictures are: the unit in which radii are given to users."""
+"""Typical distance between unrelated images: the unit of radii in settings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from torch import Tensor
 
 
 def typical_distance(latents: Tensor) -> float:
-    """L2 distance expected between two unrelated pictures that have the contrast of these.
+    """Expected L2 distance between two unrelated images with the contrast of these.
 
-    Two independent latents with the same spread about their channel means lie at sqrt(2) times its L2 norm. Unlike a
-    median of pairwise distances this needs one picture only, and does not shrink when the pictures are alike, which
-    is just when a radius is needed.
+    Two independent latents with the same deviation from their channel means are sqrt(2) times its L2 norm apart.
+    Unlike a median of pairwise distances it needs one image only, and does not shrink when the images are similar.
 
     Args:
         latents: shape (N, C, ...), any floating dtype; rows that are not finite are left out.
 
     Returns:
-        The root mean square over the pictures, in the units of the latents; 0 where there is none.
+        The root mean square over the images, in the units of the latents; 0 without images.
     """
     rows = latents.flatten(2).to(torch.promote_types(latents.dtype, torch.float32))
     spread = (rows - rows.mean(2, keepdim=True)).square().sum((1, 2))

@@ -1,4 +1,4 @@
-"""Similarity of sets of vectors: squared distances, cosine and Gaussian kernel, the median rule."""
+"""Squared distances, cosine and Gaussian kernels, and the median rule for the bandwidth."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import math
 import torch
 from torch import Tensor
 
-# Below this share of |x|^2 + |y|^2, expanding |x - y|^2 loses so many digits that the pair is computed again.
+# Pairs with |x - y|^2 below this fraction of |x|^2 + |y|^2 are computed from their difference: the expansion cancels.
 _CANCELLATION = 1e-2
-# Numbers held at once while such pairs are computed again: 64 MB of float32.
+# Numbers held at once while such pairs are computed: 64 MB of float32.
 _PAIR_BUDGET = 1 << 24
 
 
 def as_rows(items: Tensor) -> Tensor:
-    """Items as the rows of a matrix on which one can compute.
+    """Flatten items to the rows of a floating-point matrix.
 
     Args:
-        items: (n, ...) numbers, one item an entry of the first axis; also a NumPy array.
+        items: (n, ...) numbers, one item for each index of the first axis; also a NumPy array.
 
     Returns:
         (n, d) tensor: float64 stays, everything else becomes float32.
@@ -35,8 +35,8 @@ def as_rows(items: Tensor) -> Tensor:
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Squared Euclidean distances between the items of two sets.
 
-    One matrix product, then the pairs so close that it cancelled are computed again from their difference:
-    exactly 0 for equal items, and a relative error of about 1e-5 at worst in float32.
+    One matrix product; pairs so close that it cancels are computed from their difference. Exactly 0 for equal items;
+    the relative error is at most about 1e-5 in float32.
 
     Args:
         x: (n, ...) items.
@@ -68,7 +68,7 @@ def unit_rows(items: Tensor) -> Tensor:
         (n, d) rows in float32, or float64 where the input is.
     """
     rows = as_rows(items)
-    # The largest entry first, so that squares neither overflow nor vanish.
+    # Divide by the largest entry first: squares could overflow or underflow.
     peak = rows.abs().amax(1, keepdim=True) if rows.shape[1] else rows.new_ones(len(rows), 1)
     rows = rows / torch.where(peak > 0, peak, 1)
     length = rows.norm(dim=1, keepdim=True)
@@ -78,8 +78,8 @@ def unit_rows(items: Tensor) -> Tensor:
 def cosine_kernel(x: Tensor, y: Tensor | None = None) -> Tensor:
     """Cosine similarities between the items of two sets, or of a set with itself.
 
-    A zero item has no direction: it is taken as similar (1) to other zero items and to nothing else (0),
-    which keeps the kernel positive semidefinite with a unit diagonal.
+    Zero items count as similar (1) to each other and to nothing else (0), which keeps the kernel positive semidefinite
+    with a unit diagonal.
 
     Args:
         x: (n, ...) items.
@@ -122,8 +122,8 @@ def gaussian_kernel(x: Tensor, y: Tensor | None = None, bandwidth: float | None 
 def median_bandwidth(items: Tensor) -> float:
     """The bandwidth at which two items at the median distance have Gaussian similarity 1/e.
 
-    Where more than half of the pairs coincide the mean squared distance takes the median's place; where all
-    do, every bandwidth gives the same kernel and this is 1.
+    If more than half of the pairs coincide, the mean squared distance replaces the median's; if all do, every bandwidth
+    gives the same kernel, and the result is 1.
 
     Args:
         items: (n, ...) items; all n (n - 1) / 2 distances are held at once.

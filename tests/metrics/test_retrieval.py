@@ -1,4 +1,4 @@
-"""Retrieval and the Image Retrieval Score: brute force, published numbers, early rejection."""
+"""Retrieval and the Image Retrieval Score: brute force and published numbers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 import pytest
 import torch
 from diversity_guidance.benchmarks.irs.approximate import ApproximateIndex
-from diversity_guidance.kernels.retrieval import rejection_threshold
-from diversity_guidance.metrics.measures.early_rejection import EarlyRejection
 from diversity_guidance.metrics.measures.neighbours import ReferenceIndex
 from diversity_guidance.metrics.measures.retrieval import (
     adjusted_score,
@@ -124,48 +122,3 @@ def test_indices_out_of_range_and_no_pictures_are_refused() -> None:
         measure_retrieval(torch.tensor([5]), 5)
     with pytest.raises(ValueError, match="at least one"):
         measure_retrieval(torch.zeros(0, dtype=torch.int64), 5)
-
-
-def test_the_800_image_model_is_rejected_after_60_samples() -> None:
-    threshold = rejection_threshold(800, 60)
-    assert threshold == 54
-    test = EarlyRejection(800, planned=60, looks=[60])
-    rejection = test.update(retrieve_distinct(threshold, 60))
-    assert rejection is not None
-    assert rejection.draws <= 60
-    assert str(rejection).startswith("Stop: after 60 pictures with 54 different")
-    assert EarlyRejection(800, planned=60, looks=[60]).update(retrieve_distinct(threshold + 1, 60)) is None
-
-
-@given(st.lists(st.integers(0, 39), min_size=60, max_size=60))
-def test_stopping_early_decides_as_all_samples_would(retrieved: list[int]) -> None:
-    test = EarlyRejection(50, planned=60, looks=[60])
-    rejected = test.update(retrieved) is not None
-    assert rejected == (len(set(retrieved)) <= rejection_threshold(50, 60))
-
-
-def test_a_collapsed_model_is_stopped_long_before_the_plan_and_once_for_all() -> None:
-    test = EarlyRejection(1000, planned=2000)
-    rejection = test.update(torch.zeros(500, dtype=torch.int64))
-    assert rejection is not None and rejection.draws < 62
-    assert test.update(torch.arange(100)) is rejection
-    assert test.draws == rejection.draws
-
-
-def test_looks_share_the_error() -> None:
-    test = EarlyRejection(500, planned=400)
-    assert test.looks == (50, 100, 200, 400)
-    assert test.thresholds == tuple(rejection_threshold(500, look, 0.05 / 4) for look in test.looks)
-    generator = torch.Generator().manual_seed(0)
-    refused = 0
-    for _ in range(200):
-        trial = EarlyRejection.__new__(EarlyRejection)
-        trial.__dict__.update(test.__dict__, _seen=set(), draws=0, rejection=None)
-        refused += trial.update(torch.randint(500, (400,), generator=generator)) is not None
-    # A true claim is refuted in 5 % of the cases at most; 200 trials rarely show more than 9 %.
-    assert refused <= 18
-
-
-def test_looks_outside_the_plan_are_refused() -> None:
-    with pytest.raises(ValueError, match="between 1 and 60"):
-        EarlyRejection(50, planned=60, looks=[0, 60])

@@ -1,8 +1,8 @@
-"""Stop sampling a model as soon as it cannot be diverse any more (arXiv 2411.16171, rejection of the null hypothesis).
+"""Stop sampling a model as soon as it can no longer be diverse (arXiv 2411.16171, rejection of the null hypothesis).
 
-A model is claimed to cover at least s training pictures. If n samples retrieve k_min(s, n) or fewer different ones, the
-claim is refuted. That is known as soon as the samples still to come cannot lift the count above k_min: the decision is
-the same as after all n samples, and the error too. Looks at several n share the error among them.
+The claim is that a model covers at least s training images; k_min(s, n) or fewer different ones among n retrieved
+images reject it. That is certain as soon as the remaining samples cannot lift the count above k_min: the decision and
+its error are those after all n samples. Several looks share the error.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _FIRST_LOOK = 50
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why the claim is refuted.
+    """Why the claim is rejected.
 
     Attributes:
-        draws: samples after which it was known.
-        learned: different training pictures they retrieved.
-        look: number of samples at which the test was going to be made.
-        threshold: k_min there.
-        support: training pictures that the model was claimed to cover.
-        error: probability of refuting a true claim.
+        draws: samples after which it was certain.
+        learned: different training images that they retrieved.
+        look: number of samples of the test.
+        threshold: k_min at that number.
+        support: training images that the model was claimed to cover.
+        error: probability of rejecting a true claim.
     """
 
     draws: int
@@ -39,25 +39,25 @@ class Rejection:
     error: float
 
     def __str__(self) -> str:
-        """The verdict as a sentence."""
+        """The decision in a sentence."""
         return (
-            f"Stop: after {self.draws:,} pictures with {self.learned:,} different training pictures as their nearest "
-            f"neighbours this model cannot cover {self.support:,} of them: {self.look:,} pictures would have to "
+            f"Stop: after {self.draws:,} images with {self.learned:,} different training images as their nearest "
+            f"neighbours this model cannot cover {self.support:,} of them: {self.look:,} images would have to "
             f"retrieve more than {self.threshold:,} (error below {self.error:.0%})."
         )
 
 
 class EarlyRejection:
-    """The test, fed with samples as they come."""
+    """A sequential test that takes samples as they come."""
 
     def __init__(self, support: int, planned: int, error: float = 0.05, looks: Sequence[int] | None = None) -> None:
         """Compute the thresholds.
 
         Args:
-            support: number s of training pictures that the model is claimed to cover.
-            planned: number n of samples to be drawn at most.
-            error: probability of refuting a true claim, over all looks.
-            looks: numbers of samples at which the count is tested; None for ``planned`` halved down to about fifty.
+            support: number s of training images that the model is claimed to cover.
+            planned: largest number n of samples.
+            error: probability of rejecting a true claim, over all looks.
+            looks: numbers of samples of the tests; None for ``planned`` halved down to about fifty.
 
         Raises:
             ValueError: no support, no samples, looks outside 1 to ``planned`` or an error outside (0, 1).
@@ -75,27 +75,27 @@ class EarlyRejection:
 
     @property
     def learned(self) -> int:
-        """Different training pictures retrieved so far."""
+        """Different training images retrieved so far."""
         return len(self._seen)
 
     def update(self, retrieved: Tensor | Sequence[int]) -> Rejection | None:
-        """Take in samples, one by one, until the claim is refuted.
+        """Count samples one by one until the claim is rejected.
 
         Args:
-            retrieved: index of the nearest training picture of each new sample.
+            retrieved: index of the nearest training image of each new sample.
 
         Returns:
-            Why the claim is refuted, from the first time on; None while it is not.
+            Why the claim is rejected; None while it is not.
         """
         for index in torch.as_tensor(retrieved).tolist():
             if self.rejection is not None:
                 break
             self.draws += 1
             self._seen.add(int(index))
-            self.rejection = self._verdict()
+            self.rejection = self._decision()
         return self.rejection
 
-    def _verdict(self) -> Rejection | None:
+    def _decision(self) -> Rejection | None:
         for look, threshold in zip(self.looks, self.thresholds, strict=True):
             if self.draws <= look and self.learned + look - self.draws <= threshold:
                 return Rejection(self.draws, self.learned, look, threshold, self.support, self.error)
@@ -103,7 +103,7 @@ class EarlyRejection:
 
 
 def _halved(planned: int) -> list[int]:
-    """``planned``, its half, quarter ... as long as there are enough samples for a verdict."""
+    """``planned``, its half, quarter ... as long as a test can reject."""
     looks = [planned]
     while looks[-1] // 2 >= _FIRST_LOOK:
         looks.append(looks[-1] // 2)
