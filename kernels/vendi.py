@@ -1,8 +1,9 @@
 """Vendi Score (Friedman & Dieng 2210.02410) of any order (2310.12952) and its closed-form gradients.
 
-With eigenvalues l of K/n, VS_q = (sum l^q)^(1/(1-q)), VS_1 = exp(-sum l log l), VS_inf = 1/max l: the
-effective number of different items. The gradients are spectral functions of K/n and never differentiate
-eigenvectors, so that duplicates, orthogonal sets and kernels of low rank are as good as any.
+With eigenvalues l of K/n, VS_q = (sum l^q)^(1/(1-q)), VS_1 = exp(-sum l log l), VS_inf = 1/max l: the effective number
+of different items. The gradients are spectral functions of K/n. They never differentiate eigenvectors, so that
+duplicates, orthogonal sets and kernels of low rank are no special cases. With a condition (SPARKE, 2506.10173) they are
+those of log VS(K_X o K_Y), the conditional score up to a constant.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from .precision import require_finite, to_float64
 from .similarity import as_rows, gaussian_kernel, unit_rows
 
 SPECTRUM_FLOOR = 1e-12
-"""Eigenvalues of float64 matrices of trace 1 below this are rounding, not diversity."""
+"""Eigenvalues of float64 matrices of trace 1 below this are rounding."""
 
-# Nearer to 1 than this the general order divides rounding by a difference that is itself rounding.
+# Orders closer to 1 than this use the formula of order 1: the general one divides rounding by rounding.
 _SHANNON_WIDTH = 1e-7
-# Eigenvalues this close to the largest, relatively, count as tied with it.
+# Relative distance from the largest eigenvalue within which others are tied with it.
 _TIE_WIDTH = 1e-9
 
 
@@ -29,8 +30,7 @@ def vendi_score(kernel: Tensor, order: float = 1.0, weights: Tensor | None = Non
 
     Args:
         kernel: (n, n) positive semidefinite similarities with a unit diagonal.
-        order: q in (0, infinity]; small orders count rare items fully, infinity sees the commonest alone, 2
-            needs no spectrum.
+        order: q in (0, infinity]; small orders count rare items fully, infinity the commonest alone. No spectrum at 2.
         weights: (n,) non-negative weights of the items, of any sum; None for equal ones.
 
     Returns:
@@ -39,14 +39,7 @@ def vendi_score(kernel: Tensor, order: float = 1.0, weights: Tensor | None = Non
     Raises:
         ValueError: no items, a kernel that is not square or not finite, an order or weights out of range.
     """
-    kernel = torch.as_tensor(kernel)
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
-        raise ValueError(f"Expected a square kernel, got one of shape {tuple(kernel.shape)}.")
-    if not len(kernel):
-        raise ValueError("The diversity of no items is not defined: give at least one.")
-    # Rounding the entries of K to a precision eps disturbs the eigenvalues of K/n by about eps / sqrt(n).
-    floor = max(SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(len(kernel)))
-    matrix = require_finite(to_float64(kernel), "Similarities and features")
+    matrix, floor = _checked_kernel(torch.as_tensor(kernel))
     root = _root_weights(weights, matrix)
     return _score_of(root[:, None] * (matrix + matrix.T) / 2 * root, order, floor)
 
@@ -54,12 +47,10 @@ def vendi_score(kernel: Tensor, order: float = 1.0, weights: Tensor | None = Non
 def vendi_score_features(features: Tensor, order: float = 1.0, weights: Tensor | None = None) -> float:
     """Effective number of different items under the cosine kernel of their features.
 
-    Works on the smaller of the two Gram matrices, items by items or features by features: they share their
-    non-zero eigenvalues.
+    Works on the smaller of the Gram matrices X X^T and X^T X, which share their non-zero eigenvalues.
 
     Args:
-        features: (n, ...) features, not necessarily of unit length; zero items count as equal to each other
-            and unlike all others.
+        features: (n, ...) features of any length; zero items are equal to each other and unrelated to all others.
         order: q in (0, infinity].
         weights: (n,) non-negative weights of the items, of any sum; None for equal ones.
 
@@ -72,7 +63,7 @@ def vendi_score_features(features: Tensor, order: float = 1.0, weights: Tensor |
     rows = as_rows(features)
     if not len(rows):
         raise ValueError("The diversity of no items is not defined: give at least one.")
-    # Rounding unit features to a precision eps adds directions of squared length eps^2.
+    # Unit features rounded to a precision eps have spurious components of squared length eps^2.
     floor = max(SPECTRUM_FLOOR, _precision(torch.as_tensor(features)) ** 2)
     rows = unit_rows(require_finite(to_float64(rows), "Similarities and features"))
     zero = (rows == 0).all(1, keepdim=True)
@@ -82,35 +73,11 @@ def vendi_score_features(features: Tensor, order: float = 1.0, weights: Tensor |
     return _score_of(_smaller_gram(rows), order, floor)
 
 
-def conditional_vendi_score(kernel: Tensor, condition: Tensor, order: float = 1.0) -> float:
-    """Effective number of different items a condition (SPARKE, 2506.10173): VS(K_X o K_Y) / VS(K_Y).
-
-    The Hadamard product counts two items as alike only if both they and their conditions are; dividing takes
-    out the diversity of the conditions themselves. Order 2 is Cond-RKE, order 1 the conditional Vendi Score.
-
-    Args:
-        kernel: (n, n) similarities of the items with a unit diagonal.
-        condition: (n, n) similarities of their conditions, such as prompts, with a unit diagonal.
-        order: q in (0, infinity].
-
-    Returns:
-        At least 1 up to rounding for order 1 and 2.
-
-    Raises:
-        ValueError: kernels of different or non-square shapes or not finite, or an order out of range.
-    """
-    kernel, condition = torch.as_tensor(kernel), torch.as_tensor(condition)
-    joint = _joint(to_float64(kernel), condition)
-    # The product is no more precise than its factors.
-    coarsest = max(kernel.dtype, condition.dtype, key=_dtype_precision)
-    return vendi_score(joint.to(coarsest), order) / vendi_score(condition, order)
-
-
 def log_vendi_kernel_gradient(kernel: Tensor, order: float = 1.0) -> Tensor:
     """Gradient of the log Vendi Score with respect to its kernel, entry by entry.
 
-    -(log(K/n) + I)/n for order 1 and q/(1-q) (K/n)^(q-1) / (n tr (K/n)^q) for others; the null space of K
-    contributes nothing. Moving K_ij and K_ji together changes log VS by twice the entry.
+    -(log(K/n) + I)/n for order 1 and q/(1-q) (K/n)^(q-1) / (n tr (K/n)^q) for others, zero on the null space of K.
+    Moving K_ij and K_ji together changes log VS by twice the entry.
 
     Args:
         kernel: (n, n) positive semidefinite similarities with a unit diagonal.
@@ -123,12 +90,9 @@ def log_vendi_kernel_gradient(kernel: Tensor, order: float = 1.0) -> Tensor:
         ValueError: no items, a kernel that is not square or not finite, or an order out of range.
     """
     kernel = torch.as_tensor(kernel)
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not len(kernel):
-        raise ValueError(f"Expected a square kernel of at least one item, got shape {tuple(kernel.shape)}.")
-    n = len(kernel)
-    floor = max(SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(n))
-    matrix = require_finite(to_float64(kernel), "Similarities and features") / n
-    gradient = _spectral_gradient((matrix + matrix.T) / 2, order, floor) / n
+    matrix, floor = _checked_kernel(kernel)
+    matrix = matrix / len(kernel)
+    gradient = _spectral_gradient((matrix + matrix.T) / 2, order, floor) / len(kernel)
     return gradient.to(kernel.device, kernel.dtype)
 
 
@@ -137,22 +101,20 @@ def log_vendi_gradient(
 ) -> Tensor:
     """Gradient of the log Vendi Score with respect to features of unit length, cosine kernel K = X X^T.
 
-    The ambient gradient: a caller who keeps the rows on the sphere projects it off them. All other rows are
-    constant.
+    This is the ambient gradient, not projected to the tangent space of the sphere. All other rows are constant.
 
     Args:
         features: (n, d) rows of unit length.
         order: q in (0, infinity].
         rows: (r,) indices of the rows that may move; None for all.
-        condition: (n, n) similarities of the items' conditions with a unit diagonal, for the gradient of the
-            conditional score; None without.
+        condition: (n, n) similarities of the items' conditions with a unit diagonal, for the conditional score.
 
     Returns:
         (r, d) gradient, in the input's dtype and on its device.
 
     Raises:
-        ValueError: rows that are not of unit length or not finite, an order out of range, or a condition of
-            another size.
+        ValueError: rows that are not of unit length or not finite, an order out of range, or a condition of another
+            size.
     """
     features = torch.as_tensor(features)
     x = unit_features(features)
@@ -185,14 +147,13 @@ def log_vendi_gradient_gaussian(
         bandwidth: width in the units of the features.
         order: q in (0, infinity].
         rows: (r,) indices of the rows that may move; None for all.
-        condition: (n, n) similarities of the items' conditions with a unit diagonal; None without.
+        condition: (n, n) similarities of the items' conditions with a unit diagonal, for the conditional score.
 
     Returns:
         (r, ...) gradient, in the input's shape, dtype and on its device.
 
     Raises:
-        ValueError: features that are not finite, a bandwidth or an order out of range, or a condition of
-            another size.
+        ValueError: features that are not finite, a bandwidth or an order out of range, or a condition of another size.
     """
     features = torch.as_tensor(features)
     x = require_finite(to_float64(as_rows(features)), "Similarities and features")
@@ -205,11 +166,43 @@ def log_vendi_gradient_gaussian(
     return gradient.reshape(len(gradient), *features.shape[1:]).to(features.device, features.dtype)
 
 
-def unit_features(features: Tensor) -> Tensor:
-    """Features (n, d) of at least one item in float64.
+def order_two_force(
+    rows: Tensor, others: Tensor, bandwidth: float | None = None, condition: Tensor | None = None
+) -> Tensor:
+    """|K|_F^2 / 4 times the gradient of log VS_2 of rows and others together with respect to the rows.
+
+    The positive factor |K|_F^2, the same for all rows, is left out: it alone needs all pairs of the others.
+
+    Args:
+        rows: (r, d) that may move, floating; of unit length for the cosine kernel.
+        others: (m, d) constant ones.
+        bandwidth: width of the Gaussian kernel; None for the cosine kernel.
+        condition: (r, r + m) similarities of the conditions of rows to those of rows and others; None for none.
+
+    Returns:
+        (r, d) in the rows' dtype and on their device.
 
     Raises:
-        ValueError: another shape, rows off unit length by more than 1 %, or numbers that are not finite.
+        ValueError: rows and others of different sizes, or a bandwidth that is not a positive number.
+    """
+    force = torch.zeros_like(rows)
+    weights = None if condition is None else condition.to(rows).square().split([len(rows), len(others)], 1)
+    for number, block in enumerate((rows, others)):
+        weight = 1.0 if weights is None else weights[number]
+        if bandwidth is None:
+            # A row's similarity to itself is constant on the sphere: its term is radial, as in the full gradient.
+            force = force - (rows @ block.T * weight) @ block
+        else:
+            pull = gaussian_kernel(rows, block, bandwidth=bandwidth).square() * weight
+            force = force + (pull.sum(1, keepdim=True) * rows - pull @ block) / bandwidth**2
+    return force
+
+
+def unit_features(features: Tensor) -> Tensor:
+    """Check unit features (n, d), n at least 1, and convert them to float64.
+
+    Raises:
+        ValueError: another shape, norms off by more than 1 %, or numbers that are not finite.
     """
     if features.ndim != 2 or not len(features):
         raise ValueError(f"Expected unit features of shape (n, d) with n at least 1, got {tuple(features.shape)}.")
@@ -221,7 +214,7 @@ def unit_features(features: Tensor) -> Tensor:
 
 
 def _score_of(matrix: Tensor, order: float, floor: float) -> float:
-    """VS of a symmetric positive semidefinite matrix, of which the trace is scaled to 1."""
+    """VS of a symmetric positive semidefinite matrix divided by its trace."""
     _check_order(order)
     matrix = matrix / matrix.trace()
     if order == 2:
@@ -254,6 +247,17 @@ def _spectral_gradient(matrix: Tensor, order: float, floor: float) -> Tensor:
         logs = spectrum.log()
         weights = order / (1 - order) * torch.exp((order - 1) * logs - torch.logsumexp(order * logs, 0))
     return (vectors * weights) @ vectors.T
+
+
+def _checked_kernel(kernel: Tensor) -> tuple[Tensor, float]:
+    """A kernel in float64, and the eigenvalue of K/n below which all is rounding."""
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+        raise ValueError(f"Expected a square kernel, got one of shape {tuple(kernel.shape)}.")
+    if not len(kernel):
+        raise ValueError("The diversity of no items is not defined: give at least one.")
+    # Rounding the entries of K to a precision eps disturbs the eigenvalues of K/n by about eps / sqrt(n).
+    floor = max(SPECTRUM_FLOOR, 4 * _precision(kernel) / math.sqrt(len(kernel)))
+    return require_finite(to_float64(kernel), "Similarities and features"), floor
 
 
 def _smaller_gram(rows: Tensor) -> Tensor:
@@ -292,41 +296,4 @@ def _check_order(order: float) -> None:
 
 
 def _precision(tensor: Tensor) -> float:
-    return _dtype_precision(tensor.dtype)
-
-
-def _dtype_precision(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
-
-
-def order_two_force(
-    rows: Tensor, others: Tensor, bandwidth: float | None = None, condition: Tensor | None = None
-) -> Tensor:
-    """|K|_F^2 / 4 times the gradient of log VS_2 of rows and others together with respect to the rows.
-
-    The norm of the whole kernel is one positive number for all rows, the only thing that would take a product over all
-    pairs of the others.
-
-    Args:
-        rows: (r, d) that may move, floating; of unit length for the cosine kernel.
-        others: (m, d) constant ones.
-        bandwidth: width of the Gaussian kernel; None for the cosine kernel.
-        condition: (r, r + m) similarities of the conditions of rows to those of rows and others; None without.
-
-    Returns:
-        (r, d) in the rows' dtype and on their device.
-
-    Raises:
-        ValueError: rows and others of different sizes, or a bandwidth that is not a positive number.
-    """
-    force = torch.zeros_like(rows)
-    weights = None if condition is None else condition.to(rows).square().split([len(rows), len(others)], 1)
-    for number, block in enumerate((rows, others)):
-        weight = 1.0 if weights is None else weights[number]
-        if bandwidth is None:
-            # A row's own similarity is 1 whatever its direction is: its pull is radial, as in the full gradient.
-            force = force - (rows @ block.T * weight) @ block
-        else:
-            pull = gaussian_kernel(rows, block, bandwidth=bandwidth).square() * weight
-            force = force + (pull.sum(1, keepdim=True) * rows - pull @ block) / bandwidth**2
-    return force
+    return torch.finfo(tensor.dtype if tensor.is_floating_point() else torch.float64).eps

@@ -1,9 +1,8 @@
 """Gradient of the log Vendi Score (2210.02410) for a few rows beside a constant bank, decomposed once for many calls.
 
-With the bank's C_b = V S V^T, the second moment of bank and moving rows together is C = (V S V^T + R^T R)/n. What the
-gradient -2/n (log C + I) R^T needs is the action of the logarithm on the few rows of R,
-log C = integral over t > 0 of (1 + t)^-1 I - (C + t I)^-1, and every resolvent differs from the bank's diagonal one by
-a correction of the size of R R^T (Woodbury's identity).
+With the bank's C_b = V S V^T, the second moment of bank and moving rows R is C = (V S V^T + R^T R)/n. The gradient
+-2/n (log C + I) R^T needs only the action of log C = integral over t > 0 of (1 + t)^-1 I - (C + t I)^-1 on the rows of
+R. By Woodbury's identity each resolvent is the bank's diagonal one plus a correction of the size of R R^T.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from torch import Tensor
 from .precision import to_float64
 from .vendi import SPECTRUM_FLOOR, unit_features
 
-# Below this ratio of eigenvalues, dividing by their roots leaves the eigenvectors less orthogonal than 1e-10.
+# Below this ratio of eigenvalues, eigenvectors divided by their roots are orthogonal to less than 1e-10.
 _ORTHOGONAL = 1e-6
-# Squared lengths of the rows' part outside the bank's span below this are rounding. It is the square that matters:
-# a direction is never divided by its length, so that what is rounding stays as short as it is.
+# Squared lengths of the rows' part outside the bank's span below this are rounding. Directions are never divided by
+# their lengths, so that rounding error is never amplified.
 _OUTSIDE_FLOOR = 1e-14
-# The trapezoidal rule in log t: its step has an error of exp(-2 pi^2 / step), 2e-11. Beyond its ends, so far outside of
-# the spectrum, the integrand is a power series of which two terms are summed exactly: what is left is exp(-3 * 8).
+# Trapezoidal rule in log t: its error is exp(-2 pi^2 / step), 2e-11. Beyond its ends the integrand is a power series:
+# two terms are summed exactly, and the rest is exp(-3 * 8).
 _STEP = 0.8
 _MARGIN = 8.0
-# No spectrum is followed further down than this.
+# Lower limit of log t.
 _LOG_T = -44.0
 
 
 @dataclass(frozen=True)
 class BankSpectrum:
-    """A constant set of unit features by the spectrum of X^T X.
+    """The spectrum of X^T X of a constant set of unit features.
 
     Attributes:
         vectors: (d, m) orthonormal eigenvectors with eigenvalues above rounding, float64.
@@ -47,7 +46,7 @@ class BankSpectrum:
 
 
 def bank_spectrum(bank: Tensor) -> BankSpectrum:
-    """Decompose a bank once, on the smaller of its two Gram matrices.
+    """Decompose a bank, on the smaller of its two Gram matrices.
 
     Args:
         bank: (n, d) rows of unit length; n may be 0.
@@ -77,13 +76,13 @@ def bank_spectrum(bank: Tensor) -> BankSpectrum:
 def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1.0) -> Tensor:
     """Gradient of the log Vendi Score of bank and rows together with respect to the rows, cosine kernel.
 
-    Equals ``log_vendi_gradient`` of the joined set at its last rows to about 1e-9, and to 1e-6 of their lengths along
-    directions that this takes for rounding.
+    Equals ``log_vendi_gradient`` of the whole set at its last rows to about 1e-9, and to 1e-6 of their lengths along
+    directions that are treated as rounding.
 
     Args:
         bank: spectrum of the constant rows.
         rows: (r, d) rows of unit length that may move, r small.
-        order: 1 or 2; other orders need the spectrum of the joined set (``log_vendi_gradient``).
+        order: 1 or 2; other orders need the spectrum of the whole set (``log_vendi_gradient``).
 
     Returns:
         (r, d) ambient gradient, in the rows' dtype and on their device.
@@ -97,7 +96,7 @@ def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1
         raise ValueError(f"The bank has {len(bank.vectors)} features and the rows have {moving.shape[1]}.")
     n = bank.count + len(moving)
     inside = moving @ bank.vectors
-    # What the bank's span leaves of the rows is only ever met as R R^T, and turned so that this is diagonal.
+    # The rows' part outside the bank's span enters only through its Gram matrix, which a rotation makes diagonal.
     outside, rotation = torch.linalg.eigh(moving @ moving.T - inside @ inside.T)
     outside, inside, moving = outside.clamp_min(_OUTSIDE_FLOOR), rotation.T @ inside, rotation.T @ moving
     if order == 1:
@@ -118,8 +117,8 @@ def _log_plus_one_action(diagonal: Tensor, inside: Tensor, outside: Tensor, n: i
     t, weights = _quadrature(_log_of_smallest_eigenvalue(diagonal, outside, n))
     t, weights = t.to(inside.device), weights.to(inside.device)
     resolvent = 1 / (diagonal + t[:, None])
-    # Woodbury's matrix I + Z (D + t)^-1 Z^T / n: what lies outside contributes its diagonal, by which it is scaled,
-    # since that grows without bound towards t = 0.
+    # Woodbury's matrix I + Z (D + t)^-1 Z^T / n, scaled by the diagonal of the outside part, which grows without bound
+    # towards t = 0.
     scale = (1 + outside / (n * t[:, None])).rsqrt()
     scales = scale[:, :, None] * scale[:, None]
     inner = scales * (resolvent @ ((inside / n)[:, None] * inside).view(r * r, -1).T).view(-1, r, r)
@@ -142,11 +141,11 @@ def _log_of_smallest_eigenvalue(diagonal: Tensor, outside: Tensor, n: int) -> in
 
 @lru_cache(maxsize=64)
 def _quadrature(log_smallest: int) -> tuple[Tensor, Tensor]:
-    """Places t and weights for integrals over all t > 0 of resolvents with eigenvalues from exp(log_smallest) to 1."""
+    """Nodes t and weights for integrals over t > 0 of resolvents with eigenvalues from exp(log_smallest) to 1."""
     low = max(log_smallest - _MARGIN, _LOG_T)
     log_t = torch.linspace(low, _MARGIN, math.ceil((_MARGIN - low) / _STEP) + 1, dtype=torch.float64)
     step = float(log_t[1] - log_t[0])
-    # What lies beyond an end, sums of f(t e^-step), f(t e^-2 step), ..., by two values of f = a t + b t^2 there.
+    # Beyond each end, the sum of f(t e^-step), f(t e^-2 step), ... of f = a t + b t^2 through the last two values.
     ratio = math.exp(-step)
     first, second = ratio / (1 - ratio), ratio**2 / (1 - ratio**2)
     inner = (second - first) / (ratio**-2 - ratio**-1)
