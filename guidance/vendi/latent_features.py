@@ -1,7 +1,7 @@
-"""Estimates of x0 seen through a feature space, and the way back: gradients of the decoded estimate only.
+"""Features of estimates of x0, and their gradients with respect to the latents.
 
-Nothing here goes through the denoiser. The way back is one vector-Jacobian product of decoder and feature network,
-taken outside of the host's inference mode, on copies: tensors made inside of it can never take part in a gradient.
+Nothing passes through the denoiser: the gradient is one vector-Jacobian product of decoder and feature network. It is
+computed outside of the host's inference mode, on copies, as inference tensors cannot take part in autograd.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...kernels.shields.chunk_size import chunk_size
 from ..base import SamplingRun
 
 Decode = Callable[[Tensor], Tensor]
-"""Latents (B, C, H, W) in the model's space to pictures (B, 3, h, w) in 0 to 1."""
+"""Latents (B, C, H, W) in the model's space to images (B, 3, h, w) in 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class LatentFeatures:
     """Features of latents in the model's space.
 
     Attributes:
-        space: measures the latents themselves or, with a decoder, pictures.
-        decode: makes pictures of latents; None where the space measures latents.
-        chunk: how many samples are measured at once, to bound memory.
-        one_frame: whether the middle frame stands for a video, for what knows no time; so it does before a decoder.
-        weights: of each feature, shape (dimension,), where only part of a picture counts; None for all alike.
+        space: of latents or, with a decoder, of images.
+        decode: the decoder; None if the space is one of latents.
+        chunk: samples measured at once, to bound memory.
+        one_frame: whether a video is represented by its middle frame; always so with a decoder.
+        weights: of each feature, shape (dimension,), where only part of an image counts; None for equal weights.
     """
 
     space: FeatureSpace
@@ -49,30 +49,30 @@ class LatentFeatures:
 
     @property
     def tag(self) -> str:
-        """Name of the space: features of equal tags are comparable."""
+        """Tag of the space: features are comparable only under equal tags."""
         return self.space.tag
 
     @property
-    def share(self) -> float:
-        """How much of a picture counts, 0 to 1."""
+    def fraction(self) -> float:
+        """Fraction of an image that counts, 0 to 1."""
         return 1.0 if self.weights is None else float(self.weights.mean())
 
-    def seen_through(self, movable: Tensor) -> LatentFeatures:
-        """These features where a picture may change: what all have in common elsewhere makes none of them alike.
+    def masked(self, denoise_mask: Tensor) -> LatentFeatures:
+        """Restrict pooled latents to where an image may change; all images are equal elsewhere.
 
-        Only cells of latents have a place. Others go on seeing whole pictures.
+        Other feature spaces have no spatial cells and are returned unchanged.
 
         Args:
-            movable: 0 and 1, in the shape (C, ...) of a latent.
+            denoise_mask: 0 and 1, in the shape (C, ...) of a latent.
         """
         if not isinstance(self.space, PooledLatents):
             return self
         # The weights take part in gradients, which tensors of inference mode cannot.
         with torch.inference_mode(False):
-            return replace(self, weights=self.space.pooled(_laid_out(movable[None].clone()))[0])
+            return replace(self, weights=self.space.pooled(_laid_out(denoise_mask[None].clone()))[0])
 
-    def weighed(self, features: Tensor) -> Tensor:
-        """Unit vectors of whole pictures, shape (N, dimension), as those of the part that counts."""
+    def weighted(self, features: Tensor) -> Tensor:
+        """Unit vectors of whole images, shape (N, dimension), restricted to the part that counts."""
         return features if self.weights is None else unit_vectors(features * self.weights.to(features.device))
 
     def __call__(self, latents: Tensor) -> Tensor:
@@ -94,14 +94,14 @@ class LatentFeatures:
             gradients: each (B, dimension).
 
         Returns:
-            One (B, D) tensor for each of them, float32.
+            One tensor (B, D) for each, float32.
         """
         parts: list[list[Tensor]] = []
         with torch.inference_mode(False), torch.enable_grad():
             size = chunk_size(self.chunk)
             for start in range(0, len(latents), size):
                 rows = slice(start, start + size)
-                # Clones are ordinary tensors even where the original was made in inference mode.
+                # Clones are ordinary tensors even if the original was made in inference mode.
                 moving = latents[rows].detach().float().clone().requires_grad_()
                 features = self._of(moving)
                 forces = [gradient[rows].detach().to(features).clone() for gradient in gradients]
@@ -116,25 +116,25 @@ class LatentFeatures:
         latents = _laid_out(latents)
         if latents.ndim == 5 and (self.one_frame or self.decode is not None):
             latents = latents[:, :, latents.shape[2] // 2]
-        return self.weighed(self.space(latents if self.decode is None else self.decode(latents)))
+        return self.weighted(self.space(latents if self.decode is None else self.decode(latents)))
 
 
 def _laid_out(latents: Tensor) -> Tensor:
-    """Latents with a height: sound has one line of values a channel."""
+    """Add a height to latents of sound, which have one axis of values for each channel."""
     return latents.unsqueeze(2) if latents.ndim == 3 else latents
 
 
 MakeFeatures = Callable[[SamplingRun], LatentFeatures]
-"""Chooses the feature space of a run, once its latents are known."""
+"""Chooses the feature space of a run."""
 
 
 def latent_layout(cells: int = 16) -> MakeFeatures:
-    """Latents averaged over a coarse grid: no decoder, no second network, next to no cost."""
+    """Features of latents averaged over a coarse grid: no decoder, no second network, nearly free."""
 
     def make(run: SamplingRun) -> LatentFeatures:
         shape = run.latent_shape
         channels = shape[0] * (shape[1] if len(shape) == 4 else 1)
-        # Never more cells than latents: a small picture is compared value by value.
+        # Never more cells than latents: a small image is compared value by value.
         side = max(1, min([cells, *list(shape)[1:][-2:]]))
         return LatentFeatures(PooledLatents(run.latent_format, channels, side))
 

@@ -1,9 +1,8 @@
-"""How alike two prompts are: the condition of the conditional Vendi Score (SPARKE, arXiv 2506.10173).
+"""Similarity of prompts: the condition of the conditional Vendi Score (SPARKE, arXiv 2506.10173).
 
-From their words, which every bank remembers and prompts for one subject share, or from what a text encoder makes of
-them, which knows that a car is an automobile. Both are positive semidefinite kernels with a unit diagonal, as the
-Hadamard form of the score demands: inner products of word counts, and the Gaussian kernel of encodings, since those of
-any two prompts point much the same way.
+Prompts are compared by their words, which every bank remembers, or by their encodings, which know that a car is an
+automobile. Both kernels are positive semidefinite with a unit diagonal, as the Hadamard form of the score requires:
+inner products of word counts, and the Gaussian kernel of encodings, as these all point in similar directions.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from torch import Tensor
 from ...kernels.similarity import gaussian_kernel, unit_rows
 
 BUCKETS = 1024
-"""Words are counted in this many buckets: two different words share one about once in a thousand times."""
+"""Words are counted in this many hash buckets."""
 
 ENCODED_WIDTH = 0.35
-"""Width of the Gaussian kernel of encoded prompts, unit vectors; SPARKE takes 0.3 to 0.35 for those of CLIP."""
+"""Width of the Gaussian kernel of encodings, unit vectors; SPARKE uses 0.3 to 0.35 for those of CLIP."""
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as a text encoder sees it.
+    """A prompt's encoding by a text encoder.
 
     Attributes:
-        vectors: one for all pictures of a batch, (1, w), or one each, (B, w), of any length.
-        tag: under which a bank remembers such vectors beside its features; encoders of other sizes have others.
+        vectors: one for all images of a batch, (1, w), or one for each, (B, w), of any length.
+        tag: under which a bank stores such vectors; it differs between encoders of different sizes.
     """
 
     vectors: Tensor
@@ -40,39 +39,39 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of some pictures, ready to be compared.
+    """Prompts of images, ready to be compared.
 
     Attributes:
         vectors: unit rows, (n, w).
-        width: of the Gaussian kernel that compares them; None for their inner products.
+        width: of the Gaussian kernel between them; None for inner products.
     """
 
     vectors: Tensor
     width: float | None = None
 
     @classmethod
-    def of_words(cls, prompts: Sequence[str | None]) -> Prompts:
-        """Prompts by their words."""
+    def from_words(cls, prompts: Sequence[str | None]) -> Prompts:
+        """From texts, compared by their words."""
         return cls(prompt_vectors(prompts))
 
     @classmethod
-    def encoded(cls, vectors: Tensor) -> Prompts:
-        """Prompts by what a text encoder makes of them, (n, w) of any length."""
+    def from_encodings(cls, vectors: Tensor) -> Prompts:
+        """From encodings (n, w) of any length."""
         return cls(unit_rows(vectors.float()), ENCODED_WIDTH)
 
     def to(self, device: torch.device) -> Prompts:
-        """The same on another device."""
+        """The same prompts on a device."""
         return Prompts(self.vectors.to(device), self.width)
 
-    def at(self, rows: Tensor) -> Prompts:
-        """Some of them, by index."""
+    def take(self, rows: Tensor) -> Prompts:
+        """The rows of these indices."""
         return Prompts(self.vectors[rows], self.width)
 
-    def followed_by(self, others: Prompts) -> Prompts:
-        """These and then others."""
+    def concat(self, others: Prompts) -> Prompts:
+        """These rows, then the others."""
         return Prompts(torch.cat([self.vectors, others.vectors]), self.width)
 
-    def likeness(self, others: Prompts) -> Tensor:
+    def similarity(self, others: Prompts) -> Tensor:
         """Similarities (n, m), 0 to 1."""
         if self.width is None:
             return (self.vectors @ others.vectors.T).clamp(0, 1)
@@ -80,15 +79,15 @@ class Prompts:
 
 
 def prompt_vectors(prompts: Sequence[str | None]) -> Tensor:
-    """Word counts of prompts as unit vectors, case and punctuation ignored.
+    """Word counts of prompts as unit vectors, ignoring case and punctuation.
 
     Args:
-        prompts: n texts; None or one without words is like other such prompts and like nothing else.
+        prompts: n texts; those without words, and None, are similar to each other and to nothing else.
 
     Returns:
         (n, BUCKETS + 1), float32.
     """
-    # A bank holds many pictures of few prompts.
+    # A bank holds many images of few prompts.
     texts = sorted({text or "" for text in prompts})
     counts = torch.zeros(len(texts), BUCKETS + 1)
     for row, text in enumerate(texts):

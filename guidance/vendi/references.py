@@ -1,4 +1,4 @@
-"""Pictures of the past and exemplars as features of the space that a run is steered in."""
+"""Bank and exemplars as embeddings in the feature space of a run."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor
 from ...stores.exemplar_set import ExemplarSet
 from ..base import SamplingRun
 from ..references import ReferenceSource, View
-from .directions import Described
+from .directions import Embeddings
 from .latent_features import LatentFeatures
 from .prompts import EncodedPrompt, Prompts
 
 CHUNK = 256
-"""Remembered latents that are measured at once."""
+"""Remembered latents measured at once."""
 
-MOST_DECODED = 256
-"""Remembered pictures without features that are decoded at the start of a run; those without are named in a note."""
+MAX_DECODED = 256
+"""Remembered images without features that are decoded at the start of a run; a note counts the others."""
 
-Wanted = str | Sequence[str] | EncodedPrompt | None
-"""What a batch is drawn from: one text for all or one each, its encoding, or None where it does not count."""
+BatchPrompt = str | Sequence[str] | EncodedPrompt | None
+"""The prompts of a batch: one text for all or one for each, their encoding, or None if prompts do not count."""
 
 
-class Remembered(Protocol):
-    """What is known of a remembered picture without its tensors."""
+class BankEntry(Protocol):
+    """A remembered image's id and prompt."""
 
     @property
     def id(self) -> str:
@@ -36,16 +36,16 @@ class Remembered(Protocol):
 
     @property
     def prompt(self) -> str | None:
-        """What it was drawn from, where known."""
+        """Its prompt; None if it is not known."""
         ...
 
 
 class FeatureBank(ReferenceSource, Protocol):
-    """Remembered pictures with features by space; a bank's snapshot is one."""
+    """Remembered images with features by space, such as a bank's snapshot."""
 
     @property
-    def entries(self) -> Sequence[Remembered]:
-        """All of them, oldest first."""
+    def entries(self) -> Sequence[BankEntry]:
+        """All entries, oldest first."""
         ...
 
     def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
@@ -54,44 +54,46 @@ class FeatureBank(ReferenceSource, Protocol):
 
 
 @dataclass(frozen=True)
-class Past:
-    """Remembered pictures, ready to be compared.
+class BankEmbeddings:
+    """The embeddings of a bank.
 
     Attributes:
-        pictures: their features and, where they count, prompts.
+        embeddings: of the remembered images.
         ids: identity of each.
         notes: sentences for the user about what was left out.
     """
 
-    pictures: Described
+    embeddings: Embeddings
     ids: tuple[str, ...]
     notes: tuple[str, ...]
 
-    def seen_through(self, features: LatentFeatures) -> Past:
-        """The same by the part of each picture that counts, and without those that are blank there."""
-        seen = features.weighed(self.pictures.features)
-        kept = seen.any(1).nonzero().flatten()
-        pictures = Described(seen, self.pictures.prompts).at(kept)
-        return Past(pictures, tuple(self.ids[row] for row in kept.tolist()), self.notes)
+    def masked(self, features: LatentFeatures) -> BankEmbeddings:
+        """The same restricted to the part of each image that counts, without those that are blank there."""
+        weighted = features.weighted(self.embeddings.features)
+        kept = weighted.any(1).nonzero().flatten()
+        embeddings = Embeddings(weighted, self.embeddings.prompts).take(kept)
+        return BankEmbeddings(embeddings, tuple(self.ids[row] for row in kept.tolist()), self.notes)
 
 
-def remembered(bank: FeatureBank | None, features: LatentFeatures, run: SamplingRun, prompt: Wanted) -> Past:
-    """The pictures of a bank in a feature space: remembered features where there are any, else measured now.
+def bank_embeddings(
+    bank: FeatureBank | None, features: LatentFeatures, run: SamplingRun, prompt: BatchPrompt
+) -> BankEmbeddings:
+    """Embeddings of a bank in a feature space: stored features where there are any, measured ones otherwise.
 
     Raises:
-        ValueError: the bank holds latents of another format, or features of this space and of another length.
+        ValueError: the bank holds latents of another format, or features of this space with another length.
     """
     if bank is None:
         nothing = torch.zeros(0, features.space.dimension, device=run.device)
-        return Past(Described(nothing, _prompts(prompt, [], {}, run)), (), ())
-    # Also refuses latents of another format.
+        return BankEmbeddings(Embeddings(nothing, _prompts(prompt, [], {}, run)), (), ())
+    # Raises for latents of another format.
     view = bank.matching(run.latent_format, run.latent_shape)
-    # Latents are at hand and measured in no time; what others remember of them may be of the VAE's own space.
+    # Features of latents are fast to measure, and stored ones may be of latents in the VAE's own space.
     known = {} if features.decode is None else dict(zip(*bank.features(features.tag), strict=True))
     missing = [row for row, name in enumerate(view.ids) if name not in known]
     skipped: list[int] = []
-    if features.decode is not None and len(missing) > MOST_DECODED:
-        skipped, missing = missing[:-MOST_DECODED], missing[-MOST_DECODED:]
+    if features.decode is not None and len(missing) > MAX_DECODED:
+        skipped, missing = missing[:-MAX_DECODED], missing[-MAX_DECODED:]
     known.update(_measured(view, missing, features, run))
     entries = {entry.id: entry.prompt for entry in bank.entries}
     fitting = [name for name in entries if name in known]
@@ -113,17 +115,17 @@ def remembered(bank: FeatureBank | None, features: LatentFeatures, run: Sampling
         blank=len(blank),
         unencoded=len(fitting) - len(blank) - len(ids),
     )
-    return Past(Described(table.to(run.device), prompts), ids, notes)
+    return BankEmbeddings(Embeddings(table.to(run.device), prompts), ids, notes)
 
 
-def exemplars_of(exemplars: ExemplarSet | None, features: LatentFeatures, run: SamplingRun) -> Described:
-    """The exemplars in a feature space: none of them for None.
+def exemplar_embeddings(exemplars: ExemplarSet | None, features: LatentFeatures, run: SamplingRun) -> Embeddings:
+    """Embeddings of the exemplars in a feature space; none for None.
 
     Raises:
         ValueError: the space is one of latents, and the set has none or some of another format.
     """
     if exemplars is None:
-        return Described(torch.zeros(0, features.space.dimension, device=run.device))
+        return Embeddings(torch.zeros(0, features.space.dimension, device=run.device))
     if features.decode is not None:
         return _with_contrast(exemplars.features(features.tag, features.space), run)
     channels = {latent.shape[0] for latent in exemplars.latents}
@@ -134,41 +136,41 @@ def exemplars_of(exemplars: ExemplarSet | None, features: LatentFeatures, run: S
         )
 
     def measure(latent: Tensor) -> Tensor:
-        return features(_as_of(run, run.to_model_space(latent.to(run.device))))
+        return features(_with_frames(run.to_model_space(latent.to(run.device)), run))
 
     return _with_contrast(exemplars.latent_features(features.tag, measure), run)
 
 
-def _with_contrast(features: Tensor, run: SamplingRun) -> Described:
-    """Those that have a direction: what is blank is like nothing."""
-    return Described(features[features.any(1)].to(run.device))
+def _with_contrast(features: Tensor, run: SamplingRun) -> Embeddings:
+    """Drop blank images, whose features are zero."""
+    return Embeddings(features[features.any(1)].to(run.device))
 
 
 def batch_prompts(prompt: str | Sequence[str] | EncodedPrompt, run: SamplingRun) -> Prompts:
-    """The batch's prompts: one for all or one each.
+    """The prompts of a batch, given one for all or one for each.
 
     Raises:
-        ValueError: another number of prompts than of pictures.
+        ValueError: the number of prompts is neither 1 nor that of the images.
     """
     encoded = isinstance(prompt, EncodedPrompt)
     given = 1 if isinstance(prompt, str) else len(prompt.vectors) if encoded else len(prompt)
     if given not in (1, run.batch_size):
         raise ValueError(f"There are {given} prompts for {run.batch_size} pictures: give one, or one each.")
     if encoded:
-        return Prompts.encoded(prompt.vectors.expand(run.batch_size, -1)).to(run.device)
+        return Prompts.from_encodings(prompt.vectors.expand(run.batch_size, -1)).to(run.device)
     texts = [prompt] if isinstance(prompt, str) else list(prompt)
-    return Prompts.of_words(texts * (run.batch_size // given)).to(run.device)
+    return Prompts.from_words(texts * (run.batch_size // given)).to(run.device)
 
 
-def _prompts(prompt: Wanted, ids: Sequence[str], known: Mapping[str, Any], run: SamplingRun) -> Prompts | None:
-    """Remembered prompts, as texts or as encodings, in the order of the ids; None where prompts do not count."""
+def _prompts(prompt: BatchPrompt, ids: Sequence[str], known: Mapping[str, Any], run: SamplingRun) -> Prompts | None:
+    """Remembered prompts, as texts or as encodings, in the order of the ids; None if prompts do not count."""
     if prompt is None:
         return None
     if not ids:
-        return batch_prompts(prompt, run).at(torch.arange(0))
+        return batch_prompts(prompt, run).take(torch.arange(0))
     found = [known[name] for name in ids]
     encoded = isinstance(prompt, EncodedPrompt)
-    return (Prompts.encoded(torch.stack(found)) if encoded else Prompts.of_words(found)).to(run.device)
+    return (Prompts.from_encodings(torch.stack(found)) if encoded else Prompts.from_words(found)).to(run.device)
 
 
 def _measured(view: View, rows: Sequence[int], features: LatentFeatures, run: SamplingRun) -> dict[str, Tensor]:
@@ -181,8 +183,8 @@ def _measured(view: View, rows: Sequence[int], features: LatentFeatures, run: Sa
     return found
 
 
-def _as_of(run: SamplingRun, latent: Tensor) -> Tensor:
-    """A picture's latent among those of videos: one frame stands for as many as the run has."""
+def _with_frames(latent: Tensor, run: SamplingRun) -> Tensor:
+    """For runs of videos, repeat an image's latent for every frame."""
     if latent.ndim == 4 and len(run.latent_shape) == 4:
         latent = latent.unsqueeze(2)
     if latent.ndim == 5 and len(run.latent_shape) == 4:
@@ -202,7 +204,7 @@ def _notes(*, other_size: int, skipped: int, decoded: int, blank: int, unencoded
             f"{_counted(unencoded)} without such a conditioning and left out. Wire it into Save to Memory Bank, too."
         )
     if skipped:
-        notes.append(f"{_counted(skipped)} without features and left out beyond the newest {MOST_DECODED}. {advice}")
+        notes.append(f"{_counted(skipped)} without features and left out beyond the newest {MAX_DECODED}. {advice}")
     elif decoded:
         notes.append(f"{_counted(decoded)} without features and decoded first. {advice}")
     return tuple(notes)

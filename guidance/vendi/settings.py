@@ -14,30 +14,28 @@ class VendiSettings:
     """How Vendi Guidance acts.
 
     Attributes:
-        alpha: weight of the push that raises the Vendi Score of bank and batch; 0 for none.
-        beta: weight of the pull that lowers the Vendi Score of the exemplars and each picture; 0 for none.
-        strength: length of a full push, as a share of the typical distance between unrelated pictures, which is
-            measured from the estimates ("estimate"), or of the length of the noisy sample ("noisy", the paper).
-            0 switches the method off.
-        cfg_easing: how far classifier-free guidance is eased for pictures that repeat others: the estimate goes this
-            factor times the redundancy (at most all) of the way to the conditional one. 0 is the paper.
-        order: of the Vendi Score, q > 0; small orders count rare pictures fully, 2 needs no spectrum.
-        kernel: "gaussian" of the features' distance, or "cosine" (the paper).
+        alpha: weight of the diversity gradient, which raises the Vendi Score of bank and batch; 0 for none.
+        beta: weight of the exemplar gradient, which lowers the Vendi Score of the exemplars and each image; 0 for none.
+        strength: length of a full push, as a fraction of the typical distance between unrelated images, measured from
+            the estimates ("estimate"), or of the norm of the noisy sample ("noisy", the paper). 0 switches pushes off.
+        cfg_easing: how far classifier-free guidance is eased for images that repeat others: the estimate moves towards
+            the conditional one by this factor times the redundancy, at most 1. 0 is the paper.
+        order: q of the Vendi Score, above 0; small orders count rare images fully, 2 needs no spectrum.
+        kernel: "gaussian" in the distance of features, or "cosine" (the paper).
         bandwidth: width of the Gaussian kernel, in units of the distance between unrelated features; 0 for the median
             rule.
-        measure: which estimate features are taken of: the "conditional" one before classifier-free guidance or the
-            "guided" one. Without classifier-free guidance they are the same.
-        balance: "apart" gives both directions a length of their own, which depends on how redundant or how strange a
-            picture is and not on the size of bank and exemplars; "together" adds the gradients as they are and then
-            fixes the length of the sum (the paper).
-        unit: what ``strength`` is a share of.
-        frequency: measure at every how manieth step of the schedule.
-        hold: whether what was measured counts until the next step that measures; otherwise only steps that measure
-            act (the paper).
-        neighbours: how many remembered pictures, the most similar ones, the score is taken of; order 2 takes all of
-            them, and so does the cosine kernel at order 1 where prompts do not count.
-        in_batch: whether the pictures of a batch are pushed apart together; otherwise each only from the bank.
-        project: whether the part of the push along the model's own update is left out.
+        measure: the estimate that is embedded: the "conditional" one before classifier-free guidance or the "guided"
+            one. Without classifier-free guidance they are the same.
+        balance: "normalised" scales each gradient to its own weight, which depends on how redundant or how far off an
+            image is and not on the size of bank and exemplars; "summed" normalises the sum of the raw gradients (the
+            paper).
+        unit: what ``strength`` is a fraction of.
+        frequency: re-measure every N steps of the schedule; 1 is every step.
+        hold: whether a push is repeated until the next measurement; otherwise only steps that measure act (the paper).
+        neighbours: how many remembered images, the most similar ones, count; order 2 counts all of them, and so does
+            the cosine kernel at order 1 without prompts.
+        in_batch: whether the images of a batch are pushed apart together; otherwise each only from the bank.
+        project: whether the component of the push along the model's own update is removed.
         interval: noise levels at which the method acts.
         norm_clip: largest push relative to the model's own doing.
     """
@@ -50,7 +48,7 @@ class VendiSettings:
     kernel: Literal["gaussian", "cosine"] = "gaussian"
     bandwidth: float = 0.15
     measure: Literal["conditional", "guided"] = "conditional"
-    balance: Literal["apart", "together"] = "apart"
+    balance: Literal["normalised", "summed"] = "normalised"
     unit: Literal["estimate", "noisy"] = "estimate"
     frequency: int = 1
     hold: bool = True
@@ -77,7 +75,7 @@ class VendiSettings:
         choices = {
             "kernel": ("gaussian", "cosine"),
             "measure": ("conditional", "guided"),
-            "balance": ("apart", "together"),
+            "balance": ("normalised", "summed"),
             "unit": ("estimate", "noisy"),
         }
         for name, known in choices.items():
@@ -88,13 +86,13 @@ class VendiSettings:
     def paper(cls, strength: float = 0.05) -> VendiSettings:
         """The published algorithm, as closely as a correction of the estimate allows.
 
-        Where it cannot follow: the gradient stops at the estimate of x0 instead of going on through the denoiser, and
-        the estimate is not mixed with the noisy sample before it is decoded. The displacement of the sample is divided
-        by what one Euler step makes of a displaced estimate, which other samplers only come near. Of a large bank only
-        the most similar pictures count. The features are those that are wired, not necessarily CLIP.
+        Differences: the gradient ends at the estimate of x0 instead of passing through the denoiser, and the estimate
+        is not mixed with the noisy sample before it is decoded. The displacement of the sample is converted to one of
+        the estimate for an Euler step, which is approximate for other samplers. Of a large bank only the most similar
+        images count. The features are those that are connected, not necessarily CLIP.
 
         Args:
-            strength: share of the noisy sample's length; published are 0.04 to 0.07.
+            strength: fraction of the noisy sample's norm; published values are 0.04 to 0.07.
         """
         return cls(
             alpha=1.0,
@@ -102,7 +100,7 @@ class VendiSettings:
             strength=strength,
             cfg_easing=0.0,
             kernel="cosine",
-            balance="together",
+            balance="summed",
             unit="noisy",
             frequency=5,
             hold=False,

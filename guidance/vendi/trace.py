@@ -1,4 +1,4 @@
-"""What Vendi Guidance writes down of one evaluation of the model."""
+"""The record of Vendi Guidance for one evaluation of the model."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from ..trace import (
     StepRecord,
 )
 from .directions import Direction
-from .run import Moment
+from .run import StepContext
 
 
 def step_record(
-    method: str, now: Moment, delta: Tensor, clipped: Tensor, away: Direction | None, ids: Sequence[str]
+    method: str, context: StepContext, delta: Tensor, clipped: Tensor, diversity: Direction | None, ids: Sequence[str]
 ) -> StepRecord:
     """The record of one evaluation.
 
     Args:
         method: the guidance's name.
-        now: the evaluation.
+        context: of the evaluation.
         delta: corrections, (b, D).
-        clipped: which of them were shortened, (b,).
-        away: distances to the bank, then to the batch; None where nothing was to be kept away from.
-        ids: identities of the bank's pictures.
+        clipped: which of them the norm clip shortened, (b,).
+        diversity: with distances to the bank, then to the batch; None if there are none.
+        ids: identities of the bank's images.
     """
-    rows = now.rows.tolist()
-    share = (delta.norm(dim=1) / now.estimate.norm(dim=1).clamp_min(1e-12)).tolist()
+    rows = context.rows.tolist()
+    corrections = (delta.norm(dim=1) / context.estimate.norm(dim=1).clamp_min(1e-12)).tolist()
     names = [*ids, *(f"batch:{row}" for row in rows)]
-    nearest: list[tuple[Contact, ...]] = [()] * len(rows) if away is None else _nearest(away, names)
+    nearest: list[tuple[Contact, ...]] = [()] * len(rows) if diversity is None else _nearest(diversity, names)
     samples = [
         SampleRecord(
             row,
-            share[place],
-            nearest[place][0].distance if nearest[place] else torch.inf,
-            nearest[place],
-            len(nearest[place]),
-            bool(clipped[place]),
+            correction,
+            contacts[0].distance if contacts else torch.inf,
+            contacts,
+            len(contacts),
+            bool(shortened),
         )
-        for place, row in enumerate(rows)
+        for row, correction, contacts, shortened in zip(rows, corrections, nearest, clipped, strict=True)
     ]
-    return StepRecord(method, now.step.sigma, now.step.progress, 0.0, tuple(samples))
+    return StepRecord(method, context.step.sigma, context.step.progress, 0.0, tuple(samples))
 
 
-def _nearest(away: Direction, names: Sequence[str]) -> list[tuple[Contact, ...]]:
-    """The most similar other pictures of each picture, nearest first."""
-    count = min(CONTACTS_KEPT, away.distances.shape[1])
-    found = away.distances.topk(count, largest=False)
+def _nearest(diversity: Direction, names: Sequence[str]) -> list[tuple[Contact, ...]]:
+    """The most similar other images of each image, nearest first."""
+    count = min(CONTACTS_KEPT, diversity.distances.shape[1])
+    found = diversity.distances.topk(count, largest=False)
     return [
         tuple(
             Contact(names[int(index)], distance)
-            for distance, index in zip(distances, places, strict=True)
+            for distance, index in zip(distances, indices, strict=True)
             if distance < torch.inf
         )
-        for distances, places in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+        for distances, indices in zip(found.values.tolist(), found.indices.tolist(), strict=True)
     ]
