@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..stores.bank.errors import RevisionError
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.encoders import check_encoder
-from ..stores.files import validate_bank_name
+from ..stores.files import validate_name
 from .common.prompt_graph import noted_with
 from .common.sockets import BankSocket
 from .host.bank_folder import fingerprint_of_all, open_bank
@@ -77,7 +77,7 @@ class DiversityMemoryBank(io.ComfyNode):
     def validate_inputs(cls, name: str | None = None) -> bool | str:
         """Refuse names that could be paths; one that comes along a wire is None here."""
         try:
-            validate_bank_name(DEFAULT_NAME if name is None else name)
+            validate_name(DEFAULT_NAME if name is None else name, "bank")
         except ValueError as error:
             return str(error)
         return True

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from ..stores.bank.bank import DEFAULT_CAPACITY
 from ..stores.bank.snapshot import BankSnapshot
-from ..stores.files import validate_bank_name
+from ..stores.files import validate_name
 from .common.images import rgb_images
 from .common.prompt_graph import stops_early
 from .common.sockets import BankSocket
@@ -126,7 +126,7 @@ class DiversityRemember(io.ComfyNode):
     def validate_inputs(cls, name: str | None = None) -> bool | str:
         """Refuse names that could be paths; one that comes along a wire is None here."""
         try:
-            validate_bank_name(name or DEFAULT_NAME)
+            validate_name(name or DEFAULT_NAME, "bank")
         except ValueError as error:
             return str(error)
         return True

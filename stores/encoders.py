@@ -1,20 +1,20 @@
-"""Which VAE made the latents of a store: two can share a format's name, and their latents mean different images."""
+"""Which VAE made a store's latents: VAEs of one latent format can decode the same latent to different images."""
 
 from __future__ import annotations
 
 
 class EncoderError(ValueError):
-    """Latents of two VAEs were to be mixed or compared."""
+    """Latents of two VAEs would be mixed or compared."""
 
 
 def check_encoder(store: str, held: str, given: str, advice: str) -> None:
-    """Refuse latents of another VAE; a fingerprint that is not known, "", fits every one.
+    """Refuse latents of another VAE; an unknown fingerprint, "", matches any.
 
     Args:
-        store: what is compared, as a sentence begins with it, such as "The bank 'cats'".
-        held: fingerprint of the VAE that made its latents.
+        store: as the beginning of a sentence, such as "The bank 'cats'".
+        held: fingerprint of the store's VAE.
         given: fingerprint of the VAE at hand.
-        advice: what to do, as a sentence.
+        advice: a sentence that says what to do.
 
     Raises:
         EncoderError: both are known and differ.

@@ -1,7 +1,7 @@
-"""Files of the stores: written as a whole or not at all, and read only where they are regular files of our own.
+"""Files of the stores: atomic writes, and reads of regular files only.
 
-A store may come from a stranger. What it names is not trusted: names of files are digests, and links, devices and
-pipes are neither opened nor removed.
+A store may come from a stranger, so nothing that it names is trusted: file names are digests, and links, devices and
+pipes are neither opened nor deleted.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from torch import Tensor
 UNFINISHED_SUFFIX = ".tmp"
 DIGEST = re.compile("[0-9a-f]{32}")
 MAX_WHOLE_BYTES = 2**30
-"""No file that is read as a whole is larger: more than that is no latent, table or centroid."""
+"""Limit of files that are read at once: no latent, table or centroid is larger."""
 
 _HASHED_AT_ONCE = 2**20
 _JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT of Windows
 
 
 class ForeignFileError(OSError):
-    """A file is a link, a device or a pipe, or not as large as it has to be."""
+    """A file is a link, a device or a pipe, or has the wrong size."""
 
 
 def digest_of(data: bytes | memoryview) -> str:
-    """First 32 hexadecimal digits of the SHA-256: the name of files that are named by their content."""
+    """First 32 hexadecimal digits of the SHA-256, by which files are named."""
     return hashlib.sha256(data).hexdigest()[:32]
 
 
 def is_digest(name: object) -> bool:
-    """Whether a value that was read from a store can be what ``digest_of`` gives, and so the name of a file."""
+    """Whether a value read from a store has the form of a ``digest_of``, and so may be a file name."""
     return isinstance(name, str) and DIGEST.fullmatch(name) is not None
 
 
 def is_plain_folder(folder: Path) -> bool:
-    """Whether there is a folder, and no link or junction to one."""
+    """Whether this is a folder, not a link or junction to one."""
     try:
         found = os.lstat(folder)
     except OSError:
@@ -55,24 +55,24 @@ def is_plain_folder(folder: Path) -> bool:
 
 
 def own_size(path: Path) -> int:
-    """Bytes of a regular file in a plain folder.
+    """Size in bytes of a regular file in a plain folder.
 
     Raises:
-        ForeignFileError: it is something else, or its folder is a link.
-        OSError: it is not there.
+        ForeignFileError: it is not a regular file, or its folder is a link.
+        OSError: it does not exist.
     """
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode) or not is_plain_folder(path.parent):
-        raise ForeignFileError(errno.EPERM, "it is a link, a device or a pipe, no file of its own folder")
+        raise ForeignFileError(errno.EPERM, "it is a link, a device or a pipe, not a file of its own folder")
     return found.st_size
 
 
 def open_own(path: Path) -> BinaryIO:
-    """Open a regular file in a plain folder for reading; never follows a link, never waits for a pipe.
+    """Open a regular file in a plain folder for reading, never following a link or waiting for a pipe.
 
     Raises:
-        ForeignFileError: it is something else.
-        OSError: it is not there or cannot be read.
+        ForeignFileError: it is not a regular file.
+        OSError: it does not exist or cannot be read.
     """
     own_size(path)
     flags = os.O_RDONLY
@@ -81,7 +81,7 @@ def open_own(path: Path) -> BinaryIO:
     handle = os.open(path, flags)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ForeignFileError(errno.EPERM, "it is no regular file")
+            raise ForeignFileError(errno.EPERM, "it is not a regular file")
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -89,31 +89,31 @@ def open_own(path: Path) -> BinaryIO:
 
 
 def read_own(path: Path, *, size: int | None = None, limit: int = MAX_WHOLE_BYTES) -> bytes:
-    """Read a regular file as a whole; its size is compared before any of it is read.
+    """Read a regular file, after checking its size.
 
     Args:
         path: of the file.
-        size: bytes that it must have, where that is known.
-        limit: bytes that it may have.
+        size: in bytes, where it is known.
+        limit: of the size, in bytes.
 
     Raises:
-        ForeignFileError: it is no regular file, or of another size.
-        OSError: it is not there or cannot be read.
+        ForeignFileError: it is not a regular file, or has another size.
+        OSError: it does not exist or cannot be read.
     """
     with open_own(path) as file:
         found = os.fstat(file.fileno()).st_size
         if size is not None and found != size:
             raise ForeignFileError(errno.EINVAL, f"it has {found} bytes instead of {size}")
         if found > limit:
-            raise ForeignFileError(errno.EFBIG, f"it has {found} bytes, more than such a file can have")
+            raise ForeignFileError(errno.EFBIG, f"it has {found} bytes, more than the limit of {limit}")
         return file.read(found)
 
 
 def digest_of_own(path: Path) -> str:
-    """The digest of a regular file of any size, which is never in memory as a whole.
+    """The digest of a regular file of any size, read in pieces.
 
     Raises:
-        OSError: it is no regular file, not there, or cannot be read.
+        OSError: it is not a regular file, does not exist, or cannot be read.
     """
     state = hashlib.sha256()
     with open_own(path) as file:
@@ -123,7 +123,7 @@ def digest_of_own(path: Path) -> str:
 
 
 def remove_own(path: Path) -> int | None:
-    """Delete a regular file in a plain folder and return its bytes; anything else stays, which None tells.
+    """Delete a regular file in a plain folder and return its size; anything else stays, and the result is None.
 
     Raises:
         OSError: it could not be deleted.
@@ -137,14 +137,14 @@ def remove_own(path: Path) -> int | None:
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Write a file aside, flush it and rename it into its place.
+    """Write a file atomically: under another name, flushed to disk, then renamed.
 
     Raises:
         OSError: the file could not be written; nothing of it is left.
     """
     unfinished = path.with_name(f"{path.stem}.{uuid4().hex}{UNFINISHED_SUFFIX}")
     try:
-        with unfinished.open("xb") as file:  # never through a link that lies there already
+        with unfinished.open("xb") as file:  # never through an existing link
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -155,7 +155,7 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_named(path: Path, digest: str, data: bytes | memoryview) -> None:
-    """Write a file that is named by its content, unless it is there already and sound.
+    """Write a file named by its digest, unless it exists and is intact.
 
     Raises:
         OSError: the file could not be written; nothing of it is left.
@@ -169,7 +169,7 @@ def write_named(path: Path, digest: str, data: bytes | memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make new names in the folder survive a power cut; Windows cannot open folders and needs no such step."""
+    """Make renames in the folder survive a power cut; on Windows folders cannot be opened and need no such step."""
     if os.name != "nt":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -179,36 +179,27 @@ def sync_folder(folder: Path) -> None:
 
 
 MAX_NAME_LENGTH = 64
-MAX_GIVEN_LENGTH = 1000  # before a name is composed, which may shorten it
-MAX_FILE_NAME_BYTES = 255  # bytes, the limit of common file systems
+MAX_GIVEN_LENGTH = 1000  # before composition, which may shorten a name
+MAX_FILE_NAME_BYTES = 255  # of common file systems
 FORBIDDEN = frozenset('/\\:*?"<>|')
 ZERO_WIDTH_JOINER = "\u200d"
-EMOJI = ("So", "Sk", "Mn")  # symbols, skin tones and the sign that asks for a coloured symbol
-# Windows gives these to devices, whatever follows a dot.
+EMOJI = ("So", "Sk", "Mn")  # symbols, skin tones, variation selectors
+# Reserved by Windows, with any extension.
 DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
     + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789¹²³"]
 )
 
 
-def validate_bank_name(name: object) -> str:
-    """Return a bank's name as ``validate_name`` does.
-
-    Raises:
-        ValueError: the name is empty, longer than 64 characters, or could reach another folder or a device.
-    """
-    return validate_name(name, "bank")
-
-
 def validate_name(name: object, what: str) -> str:
-    """Return the name in Unicode's composed form if it can be a file's name on Windows, macOS and Linux.
+    """The name in Unicode's composed form, if it can be a file name on Windows, macOS and Linux.
 
     Args:
         name: as the user gave it.
-        what: the thing that it names, such as "bank".
+        what: it names, such as "bank".
 
     Raises:
-        ValueError: the name is no text, empty, longer than 64 characters, or could reach another folder or a device.
+        ValueError: the name is not text, empty, longer than 64 characters, or could reach another folder or a device.
     """
     if not isinstance(name, str):
         raise ValueError(f"The {what}'s name must be text, not {type(name).__name__}, such as 'portraits'.")
@@ -245,7 +236,7 @@ def validate_name(name: object, what: str) -> str:
 
 
 def _invisible(name: str) -> str:
-    """The first invisible mark of a name, "" where there is none; what joins two emoji into one is none."""
+    """The first invisible character of a name, "" without one; joiners between emoji do not count."""
     for before, character, after in zip(" " + name, name, name[1:] + " ", strict=False):
         joins = character == ZERO_WIDTH_JOINER and all(unicodedata.category(c) in EMOJI for c in (before, after))
         if unicodedata.category(character) == "Cf" and not joins:
@@ -254,20 +245,21 @@ def _invisible(name: str) -> str:
 
 
 OVERFLOW = 65520.0
-"""From here on values round to infinity."""
+"""The smallest value that float16 rounds to infinity."""
 
 
 def require_storable(values: Tensor, what: str, dtype: torch.dtype = torch.float16) -> None:
-    """Check that values are finite and stay so in the dtype; in float32, half precision is slow on many CPUs.
+    """Check that values are finite, and stay so in the dtype.
 
     Args:
         values: any shape with at least one value, any floating dtype.
-        what: the thing that they are, for the message.
+        what: the values are, for the message.
         dtype: in which they will be stored.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a value is NaN, infinite or too large.
     """
+    # In float32: float16 is slow on many CPUs.
     largest = float(values.detach().to("cpu", torch.float32).abs().amax())
     if not math.isfinite(largest):
         raise ValueError(
@@ -275,11 +267,11 @@ def require_storable(values: Tensor, what: str, dtype: torch.dtype = torch.float
         )
     if dtype == torch.float16 and largest >= OVERFLOW:
         raise ValueError(
-            f"{what} holds the value {largest:.6g}, beyond what half precision stores, so nothing was stored. "
+            f"{what} holds the value {largest:.6g}, beyond the range of float16, so nothing was stored. "
             "Check that these are latents of a VAE."
         )
 
 
-def from_half(halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """The same numbers; by torch, since NumPy converts them one by one, ten times as slowly."""
-    return torch.from_numpy(halves).float().numpy()
+def to_float32(values: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Convert by torch, ten times as fast as NumPy, which converts one by one."""
+    return torch.from_numpy(values).float().numpy()

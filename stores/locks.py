@@ -1,4 +1,4 @@
-"""Whether a folder's file system keeps locks: without them two programs that write at once destroy a store."""
+"""Whether a folder's file system honours locks; without them, two programs writing at once destroy a store."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ with open(sys.argv[1], "r+b") as file:
     except OSError:
         sys.exit(1)
 """
-"""Tries to lock a file that another process has locked."""
+"""A program that tries to lock a file which this process has locked."""
 
 _GRANTED = 0
 _WORKING: set[int] = set()
 
 
 class NoLocksError(OSError):
-    """A file system does not keep locks."""
+    """The file system ignores locks."""
 
 
 def require_working_locks(folder: Path) -> None:
-    """Check once for each file system, at the first write, that a file locked here is locked for others.
+    """Check, once per file system, that a file locked by this process is locked for others.
 
     Raises:
         NoLocksError: it is not.
-        OSError: nothing can be written there.
+        OSError: the folder cannot be written.
     """
-    if os.name == "nt":  # Windows locks every opened file itself, on network drives, too
+    if os.name == "nt":  # Windows enforces locks itself, on network drives too
         return
     device = folder.stat().st_dev
     if device in _WORKING:
@@ -62,9 +62,9 @@ def _is_kept(handle: int, path: Path) -> bool:
     except OSError:
         return False
     if not sys.executable or getattr(sys, "frozen", False):
-        return True  # there is no interpreter to start
+        return True  # no interpreter to start
     command = [sys.executable, "-I", "-S", "-c", _SECOND, str(path)]
     try:
         return subprocess.run(command, timeout=_PATIENCE, check=False, capture_output=True).returncode != _GRANTED
     except (OSError, subprocess.TimeoutExpired):
-        return True  # no second process can be started here: what could not be tried is not refused
+        return True  # without a second process nothing is known, and nothing refused

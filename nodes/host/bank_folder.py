@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ...stores.bank.bank import DEFAULT_CAPACITY, MemoryBank
+from ...stores.bank.database import DATABASE
 from .store_folders import claim_folder, store_folder
 
 FOLDER = "diversity_banks"
@@ -36,7 +37,7 @@ def open_bank(name: str, capacity: int = DEFAULT_CAPACITY) -> MemoryBank:
 def fingerprint_of_all() -> str:
     """Changes whenever any bank does, for nodes that learn their bank's name only when they run."""
     states = []
-    for name in sorted(path.parent.name for path in bank_root().glob("*/index.sqlite")):
+    for name in sorted(path.parent.name for path in bank_root().glob(f"*/{DATABASE}")):
         # A folder that is no bank, or a damaged one, is told by the node that reads it.
         with suppress(ValueError):
             states.append(f"{name}:{open_bank(name).fingerprint()}")

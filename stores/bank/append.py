@@ -1,4 +1,4 @@
-"""One append to a Memory Bank: what is new, what must leave, and where the new tensors go."""
+"""One append to a Memory Bank: what is new, what is evicted, and where new tensors are stored."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ import torch
 from torch import Tensor
 
 from .entries import NewEntry, check_feature_shape
-from .shards import (
-    Shard,
-    StoredRow,
-    grouped_by_size,
-    write_shard,
-)
+from .shards import Shard, StoredRow, grouped_by_size, write_shard
 from .snapshot import now
 from .transaction import BankTransaction
 
@@ -25,13 +20,13 @@ class AppendResult:
     """What an append did with its batch.
 
     Attributes:
-        added: latents that are new in the bank.
-        duplicates: latents that were there already, or twice in the batch.
-        evicted: entries that left to make room.
-        beyond_capacity: latents that were not added because later ones of the same batch fill the bank.
-        revision: the bank's revision afterwards; unchanged where there was nothing to do.
-        ids: identity of each latent of the batch, in its order.
-        forgotten: evicted entries that older revisions can no longer show: as many as a full bank holds are kept.
+        added: latents new to the bank.
+        duplicates: latents that the bank already held, or that occur twice in the batch.
+        evicted: entries removed to make room.
+        beyond_capacity: latents not added because later ones of the same batch fill the bank.
+        revision: the bank's revision afterwards; unchanged if nothing was new.
+        ids: of the batch's latents, in order.
+        forgotten: evicted entries deleted from disk; as many as a full bank holds are kept for older revisions.
     """
 
     added: int
@@ -49,19 +44,19 @@ def append_entries(
     """Append a batch of one latent format within a transaction.
 
     Args:
-        transaction: a change of the database, not yet published.
+        transaction: of the database, not yet committed.
         batch: the entries, at least one.
-        capacity: how many entries may live afterwards.
-        written: gains every shard as soon as it is on disk, so that the caller can remove them on failure.
+        capacity: maximum number of entries afterwards.
+        written: gains every shard once it is on disk, so that the caller can delete them after a failure.
 
     Raises:
         OSError: a shard could not be written.
-        ValueError: features of a known space have another shape.
+        ValueError: features have another shape than the bank's of the same space.
     """
     _check_features(transaction, batch[0])
     ids = tuple(new.id for new in batch)
     living = transaction.living()
-    distinct = {new.id: new for new in reversed(batch)}  # the first of equals stays in its place
+    distinct = {new.id: new for new in reversed(batch)}  # of equal latents, the first stays
     newcomers = [new for new in batch if distinct.pop(new.id, None) is new]
     kept = newcomers[-capacity:]
     fresh = [new for new in kept if new.id not in living]
@@ -72,7 +67,7 @@ def append_entries(
         return AppendResult(0, duplicates, 0, beyond, transaction.newest()[0], ids)
 
     revision, created = transaction.newest()[0] + 1, now()
-    # Sparing the batch itself is what makes the same append again a no-op in a full bank.
+    # The batch itself is never evicted: repeating an append to a full bank changes nothing.
     overflow = max(len(living) + len(fresh) - capacity, 0) if fresh else 0
     evicted = [identity for identity in living if identity not in lacking][:overflow]
     transaction.remove([living[identity] for identity in evicted], revision)
@@ -89,7 +84,7 @@ def append_entries(
 
 
 def _check_features(transaction: BankTransaction, new: NewEntry) -> None:
-    """Features of a space have one shape; those of one batch have it by construction, so one entry speaks for all."""
+    """Check the shapes of one entry's features: all features of a batch have the same."""
     for name, part in new.parts.items():
         check_feature_shape(name, transaction.part_shape(name), tuple(part.shape))
 
@@ -102,7 +97,7 @@ def _lacking_parts(transaction: BankTransaction, new: NewEntry, living: Mapping[
 def _write_parts(
     folder: Path, parts: Mapping[str, Mapping[str, Tensor]], written: list[Shard]
 ) -> list[tuple[str, StoredRow]]:
-    """Write parts, given by entry and name, as one tensor a name into one shard; tell where each of them lies."""
+    """Write parts, given by entry and name, into one shard with a tensor per name; returns their locations."""
     columns: dict[str, dict[str, Tensor]] = {}
     for identity, named in parts.items():
         for name, part in named.items():

@@ -1,12 +1,13 @@
-"""Memory Bank on disk: pictures that outlive the process, as an append-only history whose revisions can be reproduced.
+"""Memory Bank on disk: images that outlive the process, as an append-only history with reproducible revisions.
 
-A bank is the folder ``<root>/<name>/`` with ``index.sqlite`` and ``shards/<digest>.safetensors``. An append writes its
-shards under the database's lock and then publishes them in one transaction; whatever dies between the two leaves files
-that nothing refers to, which are ignored and swept by ``vacuum``.
+A bank is the folder ``<root>/<name>/`` with ``index.sqlite`` and ``shards/<digest>.safetensors``. An append holds the
+database's lock, writes its shards and publishes them in one transaction. A crash before that leaves files that nothing
+refers to: readers ignore them, and ``vacuum`` deletes them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,24 +16,11 @@ from pathlib import Path
 from torch import Tensor
 
 from ..encoders import check_encoder
-from ..files import validate_bank_name
+from ..files import validate_name
 from .append import AppendResult, append_entries
-from .database import BankDatabase
-from .entries import (
-    FEATURES,
-    THUMBNAILS,
-    BankEntry,
-    prepare_entries,
-)
-from .errors import (
-    BankDamagedError,
-    BankError,
-    BankWriteError,
-    LatentFormatError,
-    RevisionError,
-    ShardMissingError,
-    translate_write_errors,
-)
+from .database import DATABASE, SHARDS, BankDatabase
+from .entries import FEATURES, THUMBNAILS, prepare_entries
+from .errors import BankError, ShardMissingError, translate_write_errors
 from .maintenance import (
     Damage,
     RepairResult,
@@ -45,34 +33,11 @@ from .maintenance import (
     vacuum,
 )
 from .shards import SHARD_BYTES, Shard, check_sizes
-from .snapshot import (
-    BankSnapshot,
-    BankView,
-    check_latent_format,
-    now,
-)
-
-__all__ = [
-    "AppendResult",
-    "BankDamagedError",
-    "BankEntry",
-    "BankError",
-    "BankInfo",
-    "BankSnapshot",
-    "BankView",
-    "BankWriteError",
-    "Damage",
-    "LatentFormatError",
-    "MemoryBank",
-    "RepairResult",
-    "RevisionError",
-    "VacuumResult",
-    "validate_bank_name",
-]
+from .snapshot import BankSnapshot, check_latent_format, now
 
 DEFAULT_CAPACITY = 10_000
 MERGED_AT = 64
-"""Whenever a bank has as many small files, or a multiple, they are merged."""
+"""Small files are merged whenever their number passes a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +48,12 @@ class BankInfo:
         name: its name.
         revision: its newest revision.
         oldest_revision: the oldest that can be reproduced.
-        entries: how many pictures it remembers.
-        latent_format: their format, None while there are none.
-        shapes: how many have each latent shape.
-        spaces: how many have features of each space.
-        thumbnails: how many have a thumbnail.
-        disk_bytes: size of all shards, those of evicted entries included.
+        entries: number of images.
+        latent_format: their format; None for an empty bank.
+        shapes: number of images by latent shape.
+        spaces: number of images with features, by feature space.
+        thumbnails: number of images with a thumbnail.
+        disk_bytes: size of all shards, including those of evicted entries.
     """
 
     name: str
@@ -103,51 +68,51 @@ class BankInfo:
 
 
 class MemoryBank:
-    """A named bank under a folder; nothing is made on disk before the first append.
+    """A named bank; the first append creates its folder.
 
-    A full bank evicts its oldest entries first, but never one of the batch that is just being remembered, so that
-    remembering the same batch again changes nothing. As many evicted entries as the bank can hold stay on disk for
-    older revisions; earlier ones are forgotten, and so are all by ``vacuum``.
+    A full bank evicts its oldest entries first, but never an entry of the batch being appended, so that appending a
+    batch twice changes nothing. Up to ``capacity`` evicted entries stay on disk for older revisions; earlier ones are
+    deleted, and ``vacuum`` deletes all.
 
     Args:
         root: folder of all banks.
-        name: the bank's name, see ``validate_bank_name``.
-        capacity: how many entries an append leaves at most.
+        name: the bank's name, see ``validate_name``.
+        capacity: maximum number of entries after an append.
 
     Raises:
-        ValueError: the name is not fit or the capacity is below 1.
+        ValueError: the name is invalid or the capacity is below 1.
     """
 
     def __init__(self, root: Path, name: str, *, capacity: int = DEFAULT_CAPACITY) -> None:
         if capacity < 1:
             raise ValueError(f"A bank's capacity must be at least 1, got {capacity}.")
-        self.name = validate_bank_name(name)
+        self.name = validate_name(name, "bank")
         self.capacity = capacity
         self.folder = Path(root).absolute() / self.name
-        self._database = BankDatabase(self.folder / "index.sqlite", self.folder / "shards")
+        self._database = BankDatabase(self.folder / DATABASE, self.folder / SHARDS)
 
     @property
     def revision(self) -> int:
-        """The newest revision; 0 for a bank that was never appended to."""
+        """The newest revision; 0 before the first append."""
         with self._database.reading() as transaction:
             return transaction.newest()[0]
 
     def fingerprint(self) -> str:
-        """Hash of the bank's history, hexadecimal: changes exactly when its content does; no tensor is read."""
+        """Hash of the bank's history, hexadecimal; changes exactly when its content does. Reads no tensors."""
         with self._database.reading() as transaction:
             return transaction.newest()[1]
 
     def snapshot(self, revision: int | None = None) -> BankSnapshot:
-        """Return the bank at a revision (default: the newest), without reading tensors yet.
+        """The bank at a revision (default: the newest). Reads no tensors yet.
 
         Raises:
-            RevisionError: the revision is not there yet, was vacuumed, or lost entries to damage.
-            BankDamagedError: the database or a shard of this revision is missing or has a wrong size.
+            RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
+            BankDamagedError: the database or a shard of this revision is missing or has the wrong size.
         """
         try:
             return self._snapshot(revision)
         except ShardMissingError:
-            # Maintenance of another process may have moved it between the two looks.
+            # Another process may have compacted the bank after the database was read.
             return self._snapshot(revision)
 
     def _snapshot(self, revision: int | None) -> BankSnapshot:
@@ -177,15 +142,15 @@ class MemoryBank:
         features: Mapping[str, Tensor] | None = None,
         encoder: str = "",
     ) -> AppendResult:
-        """Remember a batch; arguments as in ``prepare_entries``.
+        """Add a batch; arguments as in ``prepare_entries``.
 
-        Latents that the bank has are not added again; they gain the thumbnail or the features that they lack.
+        Latents that the bank already holds are not added again, but gain missing thumbnails and features.
 
         Raises:
             LatentFormatError: the bank holds latents of another format.
             EncoderError: the bank holds latents of another VAE.
-            BankWriteError: the batch could not be stored; the bank keeps what it had.
-            ValueError: the batch is not fit to be remembered.
+            BankWriteError: the batch could not be stored; the bank is unchanged.
+            ValueError: the batch is invalid.
         """
         batch = prepare_entries(
             latents,
@@ -210,12 +175,12 @@ class MemoryBank:
                 result = append_entries(transaction, batch, self.capacity, written)
                 small = sum(shard.size < SHARD_BYTES // 2 for shard in transaction.shards().values())
         except BaseException:
-            # What cannot be swept now is ignored by readers and swept by the next vacuum.
+            # Readers ignore what cannot be deleted now; the next vacuum deletes it.
             if written:
                 with suppress(BankError):
                     sweep(self._database, [shard.path for shard in written])
             raise
-        # The batch is stored: what cannot be tidied up now is so another time.
+        # The batch is stored; cleaning up can wait.
         with suppress(BankError, OSError):
             if result.forgotten:
                 sweep(self._database, own_files(self._database.shard_folder))
@@ -224,10 +189,10 @@ class MemoryBank:
         return result
 
     def clear(self) -> int:
-        """Forget all entries, as a new revision, and return it; older revisions stay until ``vacuum``.
+        """Remove all entries in a new revision, which is returned; older revisions stay until ``vacuum``.
 
         Raises:
-            BankWriteError: the bank could not be written; it keeps what it had.
+            BankWriteError: the bank could not be written; it is unchanged.
         """
         if not self.revision:
             return 0
@@ -240,44 +205,39 @@ class MemoryBank:
         return revision
 
     def info(self) -> BankInfo:
-        """Count what the bank holds; no tensor is read."""
+        """Summary of the bank. Reads no tensors."""
         with self._database.reading() as transaction:
             newest, oldest = transaction.newest()[0], transaction.oldest()
             contents = transaction.entries_at(newest)
             disk_bytes = sum(shard.size for shard in transaction.shards().values())
-        shapes: dict[tuple[int, ...], int] = {}
-        names: dict[str, int] = {}
         entries = list(contents.entries.values())
-        for entry, known in zip(entries, contents.parts.values(), strict=True):
-            shapes[entry.shape] = shapes.get(entry.shape, 0) + 1
-            for name in known:
-                names[name] = names.get(name, 0) + 1
+        names = Counter(name for parts in contents.parts.values() for name in parts)
         return BankInfo(
             name=self.name,
             revision=newest,
             oldest_revision=oldest,
             entries=len(entries),
             latent_format=entries[0].latent_format if entries else None,
-            shapes=shapes,
+            shapes=Counter(entry.shape for entry in entries),
             spaces={name[len(FEATURES) :]: count for name, count in names.items() if name.startswith(FEATURES)},
-            thumbnails=names.get(THUMBNAILS, 0),
+            thumbnails=names[THUMBNAILS],
             disk_bytes=disk_bytes,
         )
 
     def verify(self) -> tuple[Damage, ...]:
-        """Read all shards and return the damaged ones; see ``maintenance.find_damage``."""
+        """Read everything and return what is damaged; see ``maintenance.find_damage``."""
         return find_damage(self._database)
 
     def repair(self) -> RepairResult:
-        """Drop the entries of damaged shards and keep all others; see ``maintenance.drop_damage``."""
+        """Drop what is damaged and keep the rest; see ``maintenance.drop_damage``."""
         return drop_damage(self._database)
 
     def compact(self) -> int:
-        """Merge the files of small appends, and return how many; see ``maintenance.compact``."""
+        """Merge small files and return how many; see ``maintenance.compact``."""
         return compact(self._database) if self._database.path.exists() else 0
 
     def vacuum(self, keep_from: int | None = None) -> VacuumResult:
-        """Give up revisions before ``keep_from`` (default: all but the newest) and free their space."""
+        """Delete revisions before ``keep_from`` (default: all but the newest) and free their space."""
         if not self._database.path.exists():
             return VacuumResult(0, 0, 0, 0)
         return vacuum(self._database, keep_from)

@@ -1,4 +1,4 @@
-"""``diversity-guidance bank``: look into Memory Banks, check, repair, shrink, export and delete them."""
+"""``diversity-guidance bank``: list, verify, repair, compact, export and delete Memory Banks."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ import safetensors.torch
 
 from ..files import remove_own, write_whole
 from .bank import MemoryBank
-from .database import SIDE_FILES
+from .database import DATABASE, SHARDS, SIDE_FILES
 from .entries import LATENTS
 from .errors import BankError
 from .maintenance import own_files
-
-DATABASE = "index.sqlite"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="{" + ",".join(ACTIONS) + "}")
-    for name, (purpose, _) in ACTIONS.items():
-        action = actions.add_parser(name, help=purpose, description=purpose)
+    for name, (summary, _) in ACTIONS.items():
+        action = actions.add_parser(name, help=summary, description=summary)
         if name == "list":
             action.add_argument("folder", type=Path, help="folder of the banks, such as ComfyUI/user/diversity_banks")
         else:
             action.add_argument("bank", type=Path, help="folder of one bank")
         if name == "export":
-            action.add_argument("to", type=Path, help="folder for the files; made where it is missing")
+            action.add_argument("to", type=Path, help="folder for the files, created if missing")
         if name in ("repair", "compact", "delete"):
             action.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -53,20 +51,15 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     bank = _opened(arguments.bank)
-    damages = bank.verify()
-    for damage in damages:
-        _say(damage.reason)
-    if not damages:
-        _say(f"All {bank.info().entries:,} images of {bank.name} are what was written.")
-    return 1 if damages else 0
+    if _damaged(bank):
+        return 1
+    _say(f"All {bank.info().entries:,} images of {bank.name} are intact.")
+    return 0
 
 
 def _repair(arguments: argparse.Namespace) -> int:
     bank = _opened(arguments.bank)
-    damages = bank.verify()
-    for damage in damages:
-        _say(damage.reason)
-    if not damages:
+    if not _damaged(bank):
         _say("Nothing is damaged.")
     elif _agreed(arguments, f"Drop what is damaged from {bank.name}?"):
         result = bank.repair()
@@ -76,7 +69,7 @@ def _repair(arguments: argparse.Namespace) -> int:
 
 def _compact(arguments: argparse.Namespace) -> int:
     bank = _opened(arguments.bank)
-    if _agreed(arguments, f"Merge the files of {bank.name}, and give up revisions before the newest?"):
+    if _agreed(arguments, f"Merge the files of {bank.name}, and delete all revisions before the newest?"):
         result, merged = bank.vacuum(), bank.compact()
         _say(f"{result.freed / 1e6:,.1f} MB were freed, and {merged:,} small files merged. {_summary(bank)}")
     return 0
@@ -93,7 +86,7 @@ def _export(arguments: argparse.Namespace) -> int:
             data = safetensors.torch.save({LATENTS: latent[None].contiguous()}, facts)
             write_whole(arguments.to / f"{entry.id[:32]}.safetensors", data)
             written += 1
-    _say(f"{written:,} latents were written to {arguments.to}, each a safetensors file with its prompt and seed.")
+    _say(f"{written:,} latents were written to {arguments.to}, each to a safetensors file with its prompt and seed.")
     return 0
 
 
@@ -101,12 +94,12 @@ def _delete(arguments: argparse.Namespace) -> int:
     bank = _opened(arguments.bank)
     if not _agreed(arguments, f"Delete {_summary(bank)} for good?"):
         return 0
-    shards = bank.folder / "shards"
-    for path in [*(own_files(shards) if shards.is_dir() else []), *_database_files(bank.folder)]:
+    shards = bank.folder / SHARDS
+    for path in [*_shard_files(bank), *(bank.folder / (DATABASE + ending) for ending in ("", *SIDE_FILES))]:
         remove_own(path)
     left = [path for path in bank.folder.rglob("*") if path != shards]
     if left:
-        _say(f"The bank is deleted; {left[0]} and what else is none of a bank's own stay in {bank.folder}.")
+        _say(f"The bank is deleted; {left[0]} and other files that are not the bank's stay in {bank.folder}.")
         return 0
     for folder in (shards, bank.folder):
         if folder.is_dir():
@@ -115,25 +108,28 @@ def _delete(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _database_files(folder: Path) -> list[Path]:
-    return [folder / (DATABASE + ending) for ending in ("", *SIDE_FILES)]
+def _shard_files(bank: MemoryBank) -> list[Path]:
+    folder = bank.folder / SHARDS
+    return own_files(folder) if folder.is_dir() else []
 
 
 def _opened(folder: Path) -> MemoryBank:
-    """The bank in a folder.
-
-    Raises:
-        BankError: there is none.
-    """
     folder = folder.absolute()
     if not (folder / DATABASE).is_file():
         raise BankError(f"There is no bank in {folder}: give the folder that holds {DATABASE}.")
     return MemoryBank(folder.parent, folder.name)
 
 
+def _damaged(bank: MemoryBank) -> bool:
+    damages = bank.verify()
+    for damage in damages:
+        _say(damage.reason)
+    return bool(damages)
+
+
 def _summary(bank: MemoryBank) -> str:
     info = bank.info()
-    files = len(own_files(bank.folder / "shards")) if (bank.folder / "shards").is_dir() else 0
+    files = len(_shard_files(bank))
     sizes = ", ".join(" x ".join(map(str, shape)) for shape in info.shapes)
     return (
         f"{info.name}: {info.entries:,} images ({info.latent_format or 'empty'}{': ' + sizes if sizes else ''}), "
@@ -155,9 +151,9 @@ def _say(text: str) -> None:
 
 ACTIONS = {
     "list": ("list the banks in a folder", _list),
-    "verify": ("read everything in a bank and name what is damaged", _verify),
+    "verify": ("read everything in a bank and list what is damaged", _verify),
     "repair": ("drop what is damaged, and keep the rest", _repair),
-    "compact": ("merge small files and free what only earlier revisions need", _compact),
-    "export": ("write every latent to a file of its own", _export),
+    "compact": ("merge small files and delete what only earlier revisions need", _compact),
+    "export": ("write each latent to a file of its own", _export),
     "delete": ("delete a bank", _delete),
 }

@@ -1,6 +1,6 @@
-"""The database of a Memory Bank: an SQLite file that says which entries lived at which revision and where they lie.
+"""The database of a Memory Bank: opening, locking and checking its SQLite file.
 
-This file opens and locks it; ``transaction`` asks and changes it.
+It records which entries each revision holds and where they are stored; ``transaction`` reads and changes that.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from .errors import BankDamagedError, translate_read_errors, translate_write_err
 from .shards import StoredRow, holds_shards
 from .transaction import BankTransaction
 
+DATABASE, SHARDS = "index.sqlite", "shards"
+"""Names in a bank's folder."""
+
 APPLICATION_ID = 0x44474D42  # "DGMB"
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 4.0
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
-SQLITE_LIMIT_LENGTH = 0  # its number in SQLite, which the module names from Python 3.11 on
+SQLITE_LIMIT_LENGTH = 0  # sqlite3 names it from Python 3.11 on
 MAX_TEXT_BYTES = 2**24
-"""No prompt is longer."""
+"""Limit of a prompt."""
 
 SCHEMA = (
     "CREATE TABLE revisions (revision INTEGER PRIMARY KEY, created TEXT, digest TEXT NOT NULL)",
@@ -47,15 +50,15 @@ FIRST_CONTENT = (
 )
 SIDE_FILES = ("-journal", "-wal", "-shm")
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
-"""A journal that ends with it names another file, which SQLite deletes; a bank's journals name none."""
+"""A journal ending with it names another file, which SQLite would delete; a bank's journals never do."""
 
 
 class BankDatabase:
-    """Opens the database for one consistent look or one all-or-nothing change at a time; no handle stays open.
+    """Opens the database for one consistent view or one atomic change at a time; keeps no handle open.
 
     Args:
-        path: the SQLite file; made by the first change.
-        shard_folder: where the shards lie.
+        path: of the SQLite file, which the first change creates.
+        shard_folder: of the bank's shards.
     """
 
     def __init__(self, path: Path, shard_folder: Path) -> None:
@@ -64,10 +67,11 @@ class BankDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[BankTransaction]:
-        """Look at the database; one that does not exist reads as empty and is not made.
+        """Read the database; a missing one reads as empty and is not created.
 
         Raises:
-            BankError: the database cannot be read, or (BankDamagedError) is not one.
+            BankDamagedError: the file is not a bank's database, or is broken.
+            BankError: it cannot be read.
         """
         with translate_read_errors(self.path), closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
             _create(empty)
@@ -82,11 +86,11 @@ class BankDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[BankTransaction]:
-        """Change the database, alone among all processes; what was done counts when the block ends without an error.
+        """Change the database, exclusively among all processes; commits when the block ends without an error.
 
         Raises:
-            BankWriteError: the change could not be stored and did not happen.
-            BankDamagedError: the file is not a database of a bank.
+            BankDamagedError: the file is not a bank's database, or is broken.
+            BankWriteError: the change could not be stored; the database is unchanged.
         """
         with translate_write_errors(self.path):
             self._check_files()
@@ -98,7 +102,7 @@ class BankDatabase:
                 if self._is_blank(connection):
                     if orphaned:
                         raise self._lost()
-                    # Published before any shard is written: shards beside a blank database mean that it was lost.
+                    # Committed before any shard is written: shards beside a blank database mean that it was lost.
                     _create(connection)
                     connection.execute("COMMIT")
                     connection.execute("BEGIN IMMEDIATE")
@@ -106,40 +110,36 @@ class BankDatabase:
                 connection.execute("COMMIT")
 
     def locate(self, ids: Iterable[str], name: str) -> dict[str, StoredRow]:
-        """Where the parts of this name of the newest entries with these ids lie now.
+        """Where the newest entries with these ids store their part of this name.
 
         Raises:
             BankError: the database cannot be read.
         """
         wanted = set(ids)
         with self.reading() as transaction:
-            contents = transaction.all_entries()
+            listing = transaction.all_entries()
         return {
-            entry.id: contents.parts[position][name]
-            for position, entry in contents.entries.items()
-            if entry.id in wanted and name in contents.parts[position]
+            entry.id: listing.parts[position][name]
+            for position, entry in listing.entries.items()
+            if entry.id in wanted and name in listing.parts[position]
         }
 
     def _check_files(self) -> bool:
-        """Whether the database is there; a link, a pipe or a device in its place, or beside it, is never opened.
-
-        Raises:
-            ForeignFileError: there is one.
-        """
+        """Whether the database exists; refuses links, pipes and devices in its place or beside it."""
         for folder in (self.path.parent, self.shard_folder):
             if os.path.lexists(folder) and not is_plain_folder(folder):
                 raise ForeignFileError(
-                    f"{folder} is a link or no folder: a bank's folder holds its own files. Where all banks lie can be "
-                    "set in extra_model_paths.yaml"
+                    f"{folder} is a link or no folder: a bank's folder holds its own files. The folder of all "
+                    "banks can be set in extra_model_paths.yaml"
                 )
         for ending in SIDE_FILES:
             side = self.path.with_name(self.path.name + ending)
-            # They come and go while other processes write.
+            # These files come and go while other processes write.
             with suppress(FileNotFoundError), open_own(side) as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(max(size - len(JOURNAL_MAGIC), 0))
                 if size > len(JOURNAL_MAGIC) and file.read() == JOURNAL_MAGIC:
-                    raise ForeignFileError(f"{side} names a file to delete, which no bank's journal does")
+                    raise ForeignFileError(f"{side} names a file to delete, which a bank's journal never does")
         if not os.path.lexists(self.path):
             return False
         own_size(self.path)
@@ -154,16 +154,16 @@ class BankDatabase:
         return connection
 
     def _is_blank(self, connection: sqlite3.Connection) -> bool:
-        """Whether nothing was ever published here: a crash while the database is made leaves an empty file."""
+        """Whether the database was never set up: a crash while it is created leaves an empty file."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid").fetchall()
         if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
-            # Views and triggers of a stranger would run in every question.
+            # A stranger's views and triggers would run in every query.
             if [sql for (sql,) in found] != list(SCHEMA):
                 raise BankDamagedError(
-                    f"The file {self.path} is laid out as no bank's database is. Restore it from a backup, or use "
-                    "another bank."
+                    f"The file {self.path} does not have the layout of a bank's database. Restore it from a backup, "
+                    "or use another bank."
                 )
             return False
         if not found:

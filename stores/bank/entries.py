@@ -1,4 +1,4 @@
-"""Entries of a Memory Bank: a latent as the VAE gives it, what belongs to it, and the hash that is its identity."""
+"""Entries of a Memory Bank: a raw VAE latent, its metadata, and the content hash that identifies it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FEATURES = "features/"
 
 @dataclass(frozen=True)
 class BankEntry:
-    """What is known of one remembered picture without reading its tensors.
+    """Metadata of one stored image.
 
     Attributes:
         id: SHA-256 of the fp16 latent, its shape and its latent format, hexadecimal.
         latent_format: name of the host's latent format, such as "SD3".
         shape: shape (C, ...) of the latent.
-        prompt: what it was drawn from, where known.
-        seed: the sampler's seed, where known.
-        created: when it was remembered, ISO 8601 in UTC.
+        prompt: that it was sampled from, where known.
+        seed: the sampler's, where known.
+        created: time of the append, ISO 8601 in UTC.
         revision: the bank's revision that added it.
-        encoder: fingerprint of the VAE that decodes it; "" where it is not known.
+        encoder: fingerprint of its VAE; "" where unknown.
     """
 
     id: str
@@ -45,7 +45,7 @@ class BankEntry:
 
 @dataclass(frozen=True, eq=False)
 class NewEntry:
-    """A picture to remember: the tensors by part name (latents, thumbnails, features/<space>), on the CPU."""
+    """An image to store: its tensors by part name (latents, thumbnails, features/<space>), on the CPU."""
 
     id: str
     latent_format: str
@@ -61,7 +61,7 @@ class NewEntry:
 
 
 def content_id(latent: Tensor, latent_format: str) -> str:
-    """Identity of an fp16 latent (C, ...) on the CPU: equal content has an equal id on every machine."""
+    """Content hash of an fp16 latent (C, ...) on the CPU; equal content has an equal id on every machine."""
     header = f"{latent_format}\n{','.join(map(str, latent.shape))}\n"
     little_endian = latent.contiguous().numpy().astype("<f2", copy=False)
     return hashlib.sha256(header.encode() + little_endian.tobytes()).hexdigest()
@@ -77,22 +77,22 @@ def prepare_entries(
     features: Mapping[str, Tensor] | None = None,
     encoder: str = "",
 ) -> list[NewEntry]:
-    """Check a batch and turn it into entries, one a latent and in their order, with tensors of their own.
+    """Validate a batch and make an entry of each latent, with tensors of its own.
 
     Args:
         latents: shape (B, C, ...), raw VAE space, any floating dtype and device; stored as fp16.
         latent_format: name of the latent format.
-        prompts: one for all or one each.
-        seeds: one for all or one each.
+        prompts: one for all or one per latent.
+        seeds: one for all or one per latent.
         thumbnails: shape (B, H, W, 3), uint8.
         features: by space, shape (B, ...); fp16 stays fp16, everything else becomes float32.
-        encoder: fingerprint of the VAE that decodes them; "" where it is not known.
+        encoder: fingerprint of their VAE; "" where unknown.
 
     Raises:
-        ValueError: shapes or counts do not fit together, or a value is NaN, infinite or beyond fp16.
+        ValueError: shapes or counts do not match, or a value is NaN, infinite or beyond fp16.
     """
     if not isinstance(latents, Tensor) or not latents.is_floating_point() or latents.ndim < 2:
-        raise ValueError("A bank remembers latents as one floating-point tensor of shape (batch, channels, ...).")
+        raise ValueError("A bank takes latents as one floating-point tensor of shape (batch, channels, ...).")
     if math.prod(latents.shape[1:]) == 0:
         raise ValueError(f"Latents of shape {tuple(latents.shape)} hold no values. Check the sampler's output size.")
     if not latent_format:
@@ -106,17 +106,17 @@ def prepare_entries(
         for name, values in extras.items():
             dtype = values.dtype if values.dtype in (torch.float16, torch.uint8) else torch.float32
             parts[name] = _finite(values[place], dtype, f"Row {place} of {name}")
-        # Half of a surrogate pair can come in through JSON, but is no text that a database takes.
+        # JSON can hold half of a surrogate pair, which SQLite does not take.
         prompt = None if prompt is None else prompt.encode(errors="replace").decode()
         entries.append(NewEntry(content_id(parts[LATENTS], latent_format), latent_format, prompt, seed, parts, encoder))
     return entries
 
 
 def check_feature_shape(name: str, held: tuple[int, ...] | None, given: tuple[int, ...]) -> None:
-    """Refuse features of a known space that have another shape than those that the bank holds.
+    """Refuse features whose shape differs from that of the bank's features of the same space.
 
     Raises:
-        ValueError: ``held`` is a shape that is not ``given``.
+        ValueError: ``held`` is known and is not ``given``.
     """
     if name.startswith(FEATURES) and held not in (None, given):
         raise ValueError(
@@ -149,7 +149,7 @@ def _checked_extras(
 
 
 def _finite(values: Tensor, dtype: torch.dtype, what: str) -> Tensor:
-    """A contiguous copy on the CPU, refused where it would not be finite."""
+    """A contiguous copy on the CPU; refuses values that are not finite in the dtype."""
     if dtype != torch.uint8:
         require_storable(values, what, dtype)
     copied = torch.empty(tuple(values.shape), dtype=dtype)
@@ -157,9 +157,9 @@ def _finite(values: Tensor, dtype: torch.dtype, what: str) -> Tensor:
 
 
 def _one_each(values: Any, count: int, what: str) -> Sequence[Any]:
-    """One value for each of ``count`` latents, from one for all, one each, or none."""
+    """A value for each of ``count`` latents, from one for all, one per latent, or None."""
     if values is None or isinstance(values, (str, int)):
         return [values] * count
     if len(values) != count:
-        raise ValueError(f"Got {len(values)} {what} for {count} latents. Give one for all or one each.")
+        raise ValueError(f"Got {len(values)} {what} for {count} latents. Give one for all or one per latent.")
     return values

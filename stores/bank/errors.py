@@ -1,4 +1,4 @@
-"""What can go wrong with a bank, each told in a sentence that says what happened and what to do."""
+"""Errors of a Memory Bank; each message says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ LOCKED = (
 
 
 class BankError(ValueError):
-    """A bank cannot do what was asked of it."""
+    """A bank cannot do what was asked."""
 
 
 class LatentFormatError(BankError):
-    """Latents of two formats were to be mixed."""
+    """Latents of two formats would be mixed."""
 
 
 class RevisionError(BankError):
-    """A revision was asked for that the bank does not have, or no longer has."""
+    """The bank does not have the revision, or no longer has it."""
 
 
 class BankWriteError(BankError):
-    """The bank could not be written; it keeps what it had."""
+    """The bank could not be written; it is unchanged."""
 
 
 class BankDamagedError(BankError):
-    """A file of the bank is missing or is not what the bank wrote."""
+    """A file of the bank is missing or differs from what was written."""
 
 
 class ShardMissingError(BankDamagedError):
-    """A shard is not there: lost, or moved while a snapshot was held."""
+    """A shard is missing: lost, or merged into another while a snapshot was held."""
 
 
 @contextmanager
 def translate_read_errors(database: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system while reading the database into sentences.
+    """Translate SQLite and file system errors while the database is read.
 
     Raises:
-        BankDamagedError: the file is no database or a broken one.
-        BankError: it is locked for too long or cannot be opened.
+        BankDamagedError: the file is not a database, or is broken.
+        BankError: it stays locked or cannot be opened.
     """
     try:
         yield
@@ -59,11 +59,11 @@ def translate_read_errors(database: Path) -> Iterator[None]:
 
 @contextmanager
 def translate_write_errors(database: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system while writing a bank into sentences.
+    """Translate SQLite and file system errors while a bank is written.
 
     Raises:
-        BankDamagedError: the database is no database or a broken one.
-        BankWriteError: anything else kept the bank from being written.
+        BankDamagedError: the file is not a database, or is broken.
+        BankWriteError: the bank could not be written.
     """
     try:
         yield
@@ -92,13 +92,13 @@ def _read_advice(error: OSError | sqlite3.OperationalError) -> str:
 
 
 def write_advice(error: OSError | sqlite3.OperationalError) -> str:
-    """What the user can do; SQLite tells its reasons only in words (error codes came with Python 3.11)."""
+    """What the user can do. SQLite's reason is read from its message, since error codes came with Python 3.11."""
     reason = str(error).lower()
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, NoLocksError):
         return (
-            "Keep it on a local disk: some network drives, cloud folders and containers ignore locks. Where it lies "
-            "can be set in extra_model_paths.yaml."
+            "Keep it on a local disk: some network drives, cloud folders and containers ignore locks. Where it is "
+            "kept can be set in extra_model_paths.yaml."
         )
     if isinstance(error, ForeignFileError):
         return "Remove what does not belong to it, or use another one."

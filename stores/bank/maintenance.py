@@ -1,8 +1,9 @@
-"""Maintenance of a Memory Bank: find damage, drop what is damaged, free what no revision needs any more."""
+"""Maintenance of a Memory Bank: find and drop damage, free what no revision needs, merge small files."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from ..files import UNFINISHED_SUFFIX, remove_own
 from .database import BankDatabase
-from .entries import BankEntry
 from .errors import BankDamagedError, BankError
 from .records import part_bytes
 from .shards import (
@@ -29,7 +29,7 @@ from .shards import (
     write_shard,
 )
 from .snapshot import now
-from .transaction import BankTransaction, Contents
+from .transaction import Listing
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Damage:
 
     Attributes:
         reason: a sentence that names the file or the entry.
-        shard: the damaged file; None where the file is sound, or the database names none of the bank's own.
-        parts: what must be dropped, as positions of entries and names of their parts.
+        shard: the damaged file; None if the file is sound or not the bank's own.
+        parts: to drop, as positions of entries and names of their parts.
     """
 
     reason: str
@@ -52,8 +52,8 @@ class RepairResult:
     """What a repair did.
 
     Attributes:
-        dropped: ids of the entries whose latents are gone, evicted ones included.
-        shards: how many damaged shards were taken out.
+        dropped: ids of the entries whose latents are lost, including evicted ones.
+        shards: number of damaged shards dropped.
         revision: the bank's revision afterwards.
     """
 
@@ -67,8 +67,8 @@ class VacuumResult:
     """What a vacuum freed.
 
     Attributes:
-        entries: evicted entries that were forgotten for good.
-        files: files that were deleted, leftovers of crashes included.
+        entries: number of evicted entries deleted.
+        files: number of files deleted, including leftovers of crashes.
         freed: their bytes.
         oldest_revision: the oldest revision that can still be reproduced.
     """
@@ -80,24 +80,24 @@ class VacuumResult:
 
 
 def find_damage(database: BankDatabase) -> tuple[Damage, ...]:
-    """Read everything, of evicted entries too: files, what they hold, and what the database says of it.
+    """Read all files, including those of evicted entries, and compare them with the database.
 
     Raises:
         BankError: the database itself cannot be read.
     """
     with database.reading() as transaction:
-        contents, shards = transaction.all_entries(), transaction.shards()
-    damages = [Damage(flaw.what, None, ((flaw.position, flaw.part),)) for flaw in contents.flaws]
+        listing, shards = transaction.all_entries(), transaction.shards()
+    damages = [Damage(flaw.what, None, ((flaw.position, flaw.part),)) for flaw in listing.flaws]
     users: dict[Shard, list[tuple[int, StoredRow]]] = {shard: [] for shard in shards.values()}
-    for position, parts in contents.parts.items():
+    for position, parts in listing.parts.items():
         for row in parts.values():
             users[row.shard].append((position, row))
     for shard, rows in users.items():
-        damages += _damages_of(shard, rows, contents)
+        damages += _damages_of(shard, rows, listing)
     return tuple(damages)
 
 
-def _damages_of(shard: Shard, rows: list[tuple[int, StoredRow]], contents: Contents) -> Iterator[Damage]:
+def _damages_of(shard: Shard, rows: list[tuple[int, StoredRow]], listing: Listing) -> Iterator[Damage]:
     try:
         tensors = read_shard(shard)
     except BankDamagedError as error:
@@ -105,16 +105,12 @@ def _damages_of(shard: Shard, rows: list[tuple[int, StoredRow]], contents: Conte
         return
     for position, row in rows:
         if what := row_flaw(tensors, row):
-            yield Damage(flawed(contents.entries[position], shard, what), None, ((position, row.tensor),))
-
-
-def flawed(entry: BankEntry, shard: Shard, what: str) -> str:
-    """The sentence about an entry that cannot be used although its file is sound."""
-    return f"Entry {entry.id[:12]} in {shard.path.name}: {what}."
+            reason = f"Entry {listing.entries[position].id[:12]} in {shard.path.name}: {what}."
+            yield Damage(reason, None, ((position, row.tensor),))
 
 
 def drop_damage(database: BankDatabase) -> RepairResult:
-    """Take everything damaged, and the entries whose latents it held, out of the bank, as a new revision.
+    """Drop everything damaged, and the entries whose latents are lost, in a new revision.
 
     Raises:
         BankWriteError: the database could not be changed.
@@ -134,9 +130,9 @@ def drop_damage(database: BankDatabase) -> RepairResult:
 
 
 def vacuum(database: BankDatabase, keep_from: int | None) -> VacuumResult:
-    """Forget entries that no revision from ``keep_from`` (default: the newest) on needs, and delete unused files.
+    """Delete entries that no revision from ``keep_from`` (default: the newest) on needs, and unused files.
 
-    A shard stays as long as one of its entries does.
+    A shard stays as long as it holds a part of any entry.
 
     Raises:
         BankWriteError: the database could not be changed.
@@ -145,38 +141,28 @@ def vacuum(database: BankDatabase, keep_from: int | None) -> VacuumResult:
         newest, oldest = transaction.newest()[0], transaction.oldest()
         oldest = max(oldest, min(newest if keep_from is None else keep_from, newest))
         entries = transaction.forget_before(oldest)
-    # Only after the database has forgotten them: a crash here leaves unused files, never a database without its files.
+    # Only after the commit: a crash leaves unused files, never a database without its files.
     files, freed = sweep(database, own_files(database.shard_folder))
     return VacuumResult(entries, files, freed, oldest)
 
 
-def small_shards(transaction: BankTransaction) -> tuple[list[Shard], Contents]:
-    """Shards of which much is unused or which are small, where merging them makes fewer, and what lies in all."""
-    contents = transaction.all_entries()
-    used: dict[Shard, int] = {}
-    for parts in contents.parts.values():
-        for row in parts.values():
-            used[row.shard] = used.get(row.shard, 0) + part_bytes(row)
-    small = [shard for shard, count in used.items() if shard.size < SHARD_BYTES // 2 or 2 * count < shard.size]
-    return (small if len(small) > 1 else []), contents
-
-
 def compact(database: BankDatabase) -> int:
-    """Merge small shards into larger ones and return how many; no revision and no content changes.
+    """Merge shards that are small or half unused, and return how many. Revisions and content stay the same.
 
-    Snapshots that are held find their parts again by the database.
+    Snapshots that are held find their parts again through the database.
 
     Raises:
-        BankWriteError: the database could not be changed; the bank is as it was.
-        BankDamagedError: a shard is damaged: repair it first.
+        BankWriteError: the database could not be changed; the bank is unchanged.
+        BankDamagedError: a shard is damaged: repair the bank first.
     """
     written: list[Shard] = []
     try:
         with database.writing() as transaction:
-            small, contents = small_shards(transaction)
-            for group in _alike(contents, frozenset(small)):
-                names = [name for name, row in contents.parts[group[0]].items() if row.shard in small]
-                columns = {name: [contents.parts[position][name] for position in group] for name in names}
+            listing = transaction.all_entries()
+            small = _small_shards(listing)
+            for group in _alike(listing, small):
+                names = [name for name, row in listing.parts[group[0]].items() if row.shard in small]
+                columns = {name: [listing.parts[position][name] for position in group] for name in names}
                 tensors = {name: _sound(gather(rows), rows) for name, rows in columns.items()}
                 shard = write_shard(database.shard_folder, tensors)
                 written.append(shard)
@@ -192,10 +178,19 @@ def compact(database: BankDatabase) -> int:
     return len(small)
 
 
-def _alike(contents: Contents, small: Set[Shard]) -> Iterator[list[int]]:
-    """Positions of entries whose parts in small shards have the same names, shapes and types, a shard's worth each."""
+def _small_shards(listing: Listing) -> Set[Shard]:
+    used: Counter[Shard] = Counter()
+    for parts in listing.parts.values():
+        for row in parts.values():
+            used[row.shard] += part_bytes(row)
+    small = {shard for shard, count in used.items() if shard.size < SHARD_BYTES // 2 or 2 * count < shard.size}
+    return small if len(small) > 1 else set()
+
+
+def _alike(listing: Listing, small: Set[Shard]) -> Iterator[list[int]]:
+    """Group entries whose parts in small shards have the same names, shapes and types; a group fills a shard."""
     kinds: dict[object, list[tuple[int, int]]] = {}
-    for position, parts in contents.parts.items():
+    for position, parts in listing.parts.items():
         moved = {name: row for name, row in parts.items() if row.shard in small}
         if moved:
             kind = tuple(sorted((name, row.shape, str(row.dtype)) for name, row in moved.items()))
@@ -212,19 +207,19 @@ def _sound(found: Rows, rows: Sequence[StoredRow]) -> Tensor:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """What may be a bank's in its folder of shards, by name: shards and unfinished files."""
+    """The files in a bank's folder of shards that are its own by their names: shards and unfinished files."""
     with os.scandir(folder) as listing:
         names = [item.name for item in listing]
     return [folder / name for name in names if is_shard_name(name) or name.endswith(UNFINISHED_SUFFIX)]
 
 
 def sweep(database: BankDatabase, candidates: Iterable[Path]) -> tuple[int, int]:
-    """Delete those of the files that the database does not refer to, and return how many and their bytes.
+    """Delete the files that the database does not refer to; returns their number and bytes.
 
-    It holds the database's lock meanwhile, so that no other process is just about to publish one of them.
+    The database stays locked meanwhile, so that no other process can be about to publish one of them.
 
     Raises:
-        BankWriteError: the database could not be locked or a file not be deleted.
+        BankWriteError: the database could not be locked, or a file could not be deleted.
     """
     files = freed = 0
     with database.writing() as transaction:

@@ -1,4 +1,4 @@
-"""Rows of the database as they are read: a bank may come from a stranger, so nothing in them is taken for granted."""
+"""Validation of the database's rows: a bank may come from a stranger, so nothing in them is trusted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Flaw(NamedTuple):
     Attributes:
         position: of the entry.
         part: name of the part; the latents' stands for the whole entry.
-        what: a sentence that names the entry.
+        what: a sentence naming the entry.
     """
 
     position: int
@@ -32,60 +32,60 @@ class Flaw(NamedTuple):
 
 
 class FlawError(ValueError):
-    """A row of the database is not what the bank writes."""
+    """A row of the database is not one that the bank writes."""
 
 
 def read_entry(row: Sequence[Any]) -> BankEntry:
     """The entry of a row (id, latent_format, shape, prompt, seed, created, added, encoder).
 
     Raises:
-        FlawError: it is none.
+        FlawError: the row is invalid.
     """
     identity, latent_format, shape, prompt, seed, created, added, encoder = row
-    _require(isinstance(identity, str) and ID.fullmatch(identity), "its identity is none")
-    _require(isinstance(latent_format, str) and latent_format, "its latent format is no text")
-    _require(prompt is None or isinstance(prompt, str), "its prompt is no text")
-    _require(seed is None or (isinstance(seed, str) and re.fullmatch("-?[0-9]{1,20}", seed)), "its seed is no number")
-    _require(isinstance(created, str), "its time is no text")
-    _require(isinstance(added, int), "its revision is no number")
-    _require(isinstance(encoder, str) and re.fullmatch("[0-9a-f]{0,64}", encoder), "its VAE has no fingerprint")
+    _require(isinstance(identity, str) and ID.fullmatch(identity), "its id is invalid")
+    _require(isinstance(latent_format, str) and latent_format, "its latent format is not text")
+    _require(prompt is None or isinstance(prompt, str), "its prompt is not text")
+    _require(seed is None or (isinstance(seed, str) and re.fullmatch("-?[0-9]{1,20}", seed)), "its seed is invalid")
+    _require(isinstance(created, str), "its time is not text")
+    _require(isinstance(added, int), "its revision is not a number")
+    _require(isinstance(encoder, str) and re.fullmatch("[0-9a-f]{0,64}", encoder), "its VAE's fingerprint is invalid")
     number = None if seed is None else int(seed)
     return BankEntry(identity, latent_format, read_shape(shape), prompt, number, created, added, encoder)
 
 
 def read_part(name: Any, row: Any, shape: Any, dtype: Any, shard: Shard | None) -> StoredRow:
-    """Where a part lies.
+    """The location of a part, from its columns in the database.
 
     Args:
         name: of the part.
         row: number of the row in its tensor.
         shape: as text.
         dtype: its name.
-        shard: None where the database names a file that is none of the bank's.
+        shard: None where the database names a file that the bank does not have.
 
     Raises:
-        FlawError: the row describes no part.
+        FlawError: the columns are invalid.
     """
     known = isinstance(name, str) and (name in (LATENTS, THUMBNAILS) or name.startswith(FEATURES))
     _require(known, "one of its parts has an unknown name")
-    _require(shard is not None, f"its {name} are in a file that is none of the bank's own")
+    _require(shard is not None, f"its {name} are in a file that is not the bank's own")
     _require(isinstance(row, int) and row >= 0, f"its {name} have no row")
     _require(isinstance(dtype, str) and dtype in DTYPES, f"its {name} are of an unknown type")
     assert shard is not None
     stored = StoredRow(shard, name, row, read_shape(shape), DTYPES[dtype])
     fits = {LATENTS: (torch.float16,), THUMBNAILS: (torch.uint8,)}.get(name, (torch.float16, torch.float32))
-    _require(stored.dtype in fits, f"its {name} are of a type that they never have")
+    _require(stored.dtype in fits, f"its {name} are of a type that the bank never writes")
     _require(part_bytes(stored) <= stored.shard.size, f"its {name} are larger than their file")
     return stored
 
 
 def read_shape(text: Any) -> tuple[int, ...]:
-    """A shape as the database keeps it: numbers with commas.
+    """Parse a shape: numbers separated by commas.
 
     Raises:
-        FlawError: it is none, or of more values than a bank keeps in one file.
+        FlawError: the text is not a shape, or one of more values than fit into a file.
     """
-    _require(isinstance(text, str) and re.fullmatch("[0-9]{1,10}(,[0-9]{1,10})*", text), "its shape is none")
+    _require(isinstance(text, str) and re.fullmatch("[0-9]{1,10}(,[0-9]{1,10})*", text), "its shape is invalid")
     shape = tuple(map(int, text.split(",")))
     _require(len(shape) <= MAX_AXES and 0 < math.prod(shape) <= MAX_WHOLE_BYTES, f"its shape {shape} is impossible")
     return shape
@@ -102,7 +102,7 @@ def part_bytes(row: StoredRow) -> int:
 
 
 def part_flaw(entry: BankEntry, parts: Mapping[str, StoredRow]) -> str | None:
-    """What keeps an entry with these parts from being used; None where nothing does."""
+    """Why an entry with these parts cannot be used; None if it can."""
     latents = parts.get(LATENTS)
     if latents is None:
         return "it has no latents"

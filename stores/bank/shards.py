@@ -1,4 +1,4 @@
-"""Shards: safetensors files that are written once, never changed, and named by the hash of their bytes."""
+"""Shards: safetensors files, written once, never changed, and named by the hash of their bytes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..files import MAX_WHOLE_BYTES, digest_of, is_digest, is_plain_folder, own_
 from .errors import BankDamagedError, ShardMissingError
 
 SUFFIX = ".safetensors"
-# Reading a shard holds it twice for a moment; small shards keep that far below the size of a bank.
+# A shard is briefly in memory twice while it is read.
 SHARD_BYTES = 16 * 2**20
-# Values that are looked at together for NaN and infinity.
+# Values summed at once to find NaN and infinity.
 SUMMED_AT_ONCE = 1 << 18
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "uint8": torch.uint8}
@@ -31,9 +31,9 @@ class Shard:
     """A shard on disk.
 
     Attributes:
-        folder: where it lies.
-        digest: first 32 hexadecimal digits of the SHA-256 of its bytes; its name.
-        size: its bytes.
+        folder: of the bank's shards.
+        digest: of its bytes, see ``files.digest_of``; its name.
+        size: in bytes.
     """
 
     folder: Path
@@ -45,14 +45,14 @@ class Shard:
         """The file."""
         if not is_digest(self.digest):
             raise BankDamagedError(
-                f"The bank in {self.folder.parent} names a file {self.digest!r} that is none of its own."
+                f"The bank in {self.folder.parent} names a file {self.digest!r} that is not its own."
             )
         return self.folder / (self.digest + SUFFIX)
 
 
 @dataclass(frozen=True)
 class StoredRow:
-    """One row of one tensor of a shard: shape and dtype are known without opening it."""
+    """One row of one tensor of a shard; shape and dtype are known without opening it."""
 
     shard: Shard
     tensor: str
@@ -62,12 +62,12 @@ class StoredRow:
 
 
 class Rows(NamedTuple):
-    """What was read of the rows that were asked for.
+    """Rows as they were read.
 
     Attributes:
-        values: those that are sound, shape (N, ...).
-        places: which of the rows asked for they are, ascending.
-        flaws: a sentence for each of the others, by place.
+        values: of the sound rows, shape (N, ...).
+        places: of the sound rows among those asked for, ascending.
+        flaws: why each other row cannot be used, by place.
     """
 
     values: Tensor
@@ -76,11 +76,11 @@ class Rows(NamedTuple):
 
 
 def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> Shard:
-    """Write the tensors so that the shard is either there as a whole or not at all.
+    """Write tensors into a new shard, atomically.
 
     Raises:
         OSError: the file could not be written; nothing of it is left.
-        ValueError: they are more than one file may hold.
+        ValueError: they are larger than a file may be.
     """
     data = safetensors.torch.save(dict(tensors))
     if len(data) > MAX_WHOLE_BYTES:
@@ -97,13 +97,13 @@ def read_shard(shard: Shard) -> dict[str, Tensor]:
     """Read a shard and check it against its size and hash.
 
     Raises:
-        ShardMissingError: there is no such file.
-        BankDamagedError: the file is unreadable, not what was written, or holds no tensors.
+        ShardMissingError: the file is missing.
+        BankDamagedError: the file is unreadable, damaged or holds no tensors.
     """
     try:
         data = read_own(shard.path, size=shard.size)
     except FileNotFoundError as error:
-        raise missing(shard) from error
+        raise damaged(shard, "is missing", ShardMissingError) from error
     except OSError as error:
         raise damaged(shard, f"cannot be read: {error.strerror}") from error
     if digest_of(data) != shard.digest:
@@ -115,21 +115,18 @@ def read_shard(shard: Shard) -> dict[str, Tensor]:
 
 
 def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
-    """Compare sizes on disk with those expected: one listing of the folder, no file is opened.
+    """Check the sizes of shards with one listing of the folder, without opening a file.
 
     Raises:
         ShardMissingError: a shard is missing.
-        BankDamagedError: a shard has another size.
+        BankDamagedError: a shard has the wrong size.
     """
     expected = {shard.path.name: shard for shard in shards}
-    if not is_plain_folder(folder):
-        expected_one = next(iter(expected.values()), None)
-        if expected_one is not None:
-            raise missing(expected_one)
-        return
-    with os.scandir(folder) as listing:
-        # Others write and rename here at the same time: only our own files are looked at.
-        found = [item for item in listing if item.name in expected]
+    found: list[os.DirEntry[str]] = []
+    if is_plain_folder(folder):
+        with os.scandir(folder) as listing:
+            # Other processes write and rename here at the same time.
+            found = [item for item in listing if item.name in expected]
     for item in found:
         shard = expected.pop(item.name)
         try:
@@ -139,11 +136,11 @@ def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
         if size != shard.size:
             raise damaged(shard, f"has {size} bytes instead of {shard.size}")
     for shard in expected.values():
-        raise missing(shard)
+        raise damaged(shard, "is missing", ShardMissingError)
 
 
 def holds_shards(folder: Path) -> bool:
-    """Whether there is any shard in the folder; stops at the first."""
+    """Whether the folder holds any shard."""
     if not is_plain_folder(folder):
         return False
     with os.scandir(folder) as listing:
@@ -151,27 +148,20 @@ def holds_shards(folder: Path) -> bool:
 
 
 def is_shard_name(name: str) -> bool:
-    """Whether a file's name is that of a shard."""
+    """Whether a file name is that of a shard."""
     return name.endswith(SUFFIX) and is_digest(name[: -len(SUFFIX)])
 
 
-def damaged(shard: Shard, what: str) -> BankDamagedError:
-    """The error that names a shard and says what to do about it."""
-    return BankDamagedError(_sentence(shard, what))
-
-
-def missing(shard: Shard) -> ShardMissingError:
-    """The error for a shard that is not there."""
-    return ShardMissingError(_sentence(shard, "is missing"))
+def damaged(shard: Shard, what: str, kind: type[BankDamagedError] = BankDamagedError) -> BankDamagedError:
+    """The error that names a shard and says what to do."""
+    return kind(
+        f"The bank's file {shard.path} {what}. Restore it from a backup, or drop only the damaged entries: "
+        f'diversity-guidance bank repair "{shard.folder.parent}".'
+    )
 
 
 def row_flaw(tensors: Mapping[str, Tensor], source: StoredRow) -> str | None:
-    """What keeps a row of a shard from being used, as the end of a sentence; None where nothing does.
-
-    Args:
-        tensors: all of the shard.
-        source: the row, as the database describes it.
-    """
+    """Why a row of a shard's tensors cannot be used, as the end of a sentence; None if it can."""
     values = tensors.get(source.tensor)
     if values is None:
         return f"there is no {source.tensor!r} in the file"
@@ -184,7 +174,7 @@ def row_flaw(tensors: Mapping[str, Tensor], source: StoredRow) -> str | None:
     if not 0 <= source.row < len(values):
         return f"row {source.row} of {source.tensor} is not in the file"
     row = values[source.row].flatten()
-    # One pass in pieces, which are copied in 64 bits: there a sum of finite values of 32 is finite.
+    # A float64 sum of finite float32 values is finite; pieces keep the float64 copies small.
     pieces = row.split(SUMMED_AT_ONCE) if row.is_floating_point() else ()
     if not all(math.isfinite(piece.sum(dtype=torch.float64).item()) for piece in pieces):
         return f"its {source.tensor} hold NaN or infinite values"
@@ -192,13 +182,13 @@ def row_flaw(tensors: Mapping[str, Tensor], source: StoredRow) -> str | None:
 
 
 def gather(sources: Sequence[StoredRow | Tensor]) -> Rows:
-    """Copy rows from shards and from memory into one tensor, opening each shard once; unsound rows are passed over.
+    """Copy rows from shards and from memory into one tensor, opening each shard once; flawed rows are left out.
 
-    Rows of different precision come out in the highest of them. The result is an ordinary tensor even when this is
-    called in inference mode, so that gradients may be taken through what is computed from it.
+    Rows of different precision are returned in float32. The result is never an inference tensor, so that gradients can
+    be taken of what is computed from it.
 
     Raises:
-        BankDamagedError: a shard is missing or is not what was written.
+        BankDamagedError: a shard is missing or damaged.
         ValueError: the rows have different shapes.
     """
     shapes = {tuple(source.shape) for source in sources}
@@ -224,14 +214,13 @@ def gather(sources: Sequence[StoredRow | Tensor]) -> Rows:
                     flaws[place] = flaw
                 else:
                     rows[place].copy_(tensors[source.tensor][source.row])
-            # Not beside the next one.
-            del tensors
+            del tensors  # before the next shard is read
         sound = tuple(place for place in range(len(sources)) if place not in flaws)
         return Rows(rows[list(sound)] if flaws else rows, sound, flaws)
 
 
 def grouped_by_size(sizes: Sequence[int], limit: int = SHARD_BYTES) -> Iterator[range]:
-    """Split consecutive items into runs of at most ``limit`` bytes, at least one item each."""
+    """Split items into consecutive groups of at most ``limit`` bytes, or of one item."""
     begin = total = 0
     for place, size in enumerate(sizes):
         if place > begin and total + size > limit:
@@ -240,10 +229,3 @@ def grouped_by_size(sizes: Sequence[int], limit: int = SHARD_BYTES) -> Iterator[
         total += size
     if begin < len(sizes):
         yield range(begin, len(sizes))
-
-
-def _sentence(shard: Shard, what: str) -> str:
-    return (
-        f"The bank's file {shard.path} {what}. Restore it from a backup, or drop only the damaged entries: "
-        f'diversity-guidance bank repair "{shard.folder.parent}".'
-    )

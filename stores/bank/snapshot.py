@@ -1,4 +1,4 @@
-"""A Memory Bank at one revision: an immutable value that goes along wires, into caches and through pickle."""
+"""A Memory Bank at one revision: an immutable value that can be cached, pickled and passed between nodes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import check_encoder
-from .entries import (
-    FEATURES,
-    LATENTS,
-    THUMBNAILS,
-    BankEntry,
-    NewEntry,
-    check_feature_shape,
-    prepare_entries,
-)
+from .entries import FEATURES, LATENTS, THUMBNAILS, BankEntry, check_feature_shape, prepare_entries
 from .errors import LatentFormatError, ShardMissingError
 from .shards import StoredRow, gather
 
@@ -32,18 +24,18 @@ logger = logging.getLogger("diversity_guidance")
 
 Parts = Mapping[str, "StoredRow | Tensor"]
 
-ENTRY_BYTES = 1000  # what Python needs for an entry without extras and for where it lies; 920 were measured
+ENTRY_BYTES = 1000  # of an entry's Python objects without extras; 920 were measured
 
 
 @dataclass(frozen=True, eq=False)
 class BankView:
-    """The latents of a bank that fit a model's latent size.
+    """A bank's latents of one shape.
 
     Attributes:
-        latents: shape (N, C, ...), fp16, contiguous, on the CPU, raw VAE space; shared, not to be changed in place.
-        entries: what is known of each, in the bank's order.
-        left_out: how many entries have another size.
-        passed_over: a sentence for each entry that cannot be used, whatever its size.
+        latents: shape (N, C, ...), fp16, contiguous, on the CPU, raw VAE space; shared, so never change them in place.
+        entries: their metadata, in the bank's order.
+        left_out: number of entries of another shape.
+        passed_over: a sentence for each entry of any shape that cannot be used.
     """
 
     latents: Tensor
@@ -56,22 +48,23 @@ class BankView:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Identity of each latent."""
+        """Id of each latent."""
         return tuple(entry.id for entry in self.entries)
 
 
 @dataclass(frozen=True)
 class BankSnapshot:
-    """Entries in the order in which they were remembered; tensors are read from disk when they are first needed.
+    """Entries in the order in which they were added; tensors are read from disk when first needed.
 
-    Equality and ``digest`` look at what a guidance sees: which entries, in which order.
+    Two snapshots are equal, and have equal digests, if they hold the same entries in the same order.
 
     Attributes:
-        name: the bank's name, empty for one that lives on wires only.
-        revision: the bank's revision; every in-memory extension counts on from it.
+        name: the bank's name; empty for one in memory only.
+        revision: the bank's revision; each extension in memory adds 1.
         entries: oldest first.
-        passed_over: a sentence for each entry, or part of one, that the database describes as nothing usable.
-        database: where the parts are looked for again if maintenance has moved them meanwhile.
+        parts: of each entry, where its tensors are stored, or the tensors themselves.
+        passed_over: a sentence for each entry, or part of one, whose row in the database is invalid.
+        database: finds parts again that maintenance has moved since.
     """
 
     name: str
@@ -84,39 +77,39 @@ class BankSnapshot:
 
     @classmethod
     def empty(cls, name: str = "") -> BankSnapshot:
-        """A bank that remembers nothing."""
+        """A bank without entries."""
         return cls(name, 0, (), ())
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A view can always be made again; a cache that stores snapshots should not store it too.
+        # Views can be made again: a cache of snapshots need not store them.
         return {**self.__dict__, "_views": {}}
 
     @property
     def latent_format(self) -> str | None:
-        """The one format of all entries, None while there are none."""
+        """The format of all entries; None for an empty bank."""
         return self.entries[0].latent_format if self.entries else None
 
     @property
     def encoder(self) -> str:
-        """Fingerprint of the VAE that decodes the entries, "" where it is known of none."""
+        """Fingerprint of the entries' VAE; "" where unknown."""
         return next((entry.encoder for entry in self.entries if entry.encoder), "")
 
     @property
     def digest(self) -> str:
-        """Hash of the state (ids in their order), hexadecimal: part of the metadata of an image drawn with it."""
+        """Hash of the ids in order, hexadecimal; part of the metadata of images sampled with the bank."""
         return hashlib.sha256("\n".join(entry.id for entry in self.entries).encode()).hexdigest()
 
     def matching(self, latent_format: str, latent_shape: Sequence[int]) -> BankView:
-        """Return the latents of shape ``latent_shape`` = (C, ...); the last view is kept, so asking again is free.
+        """The latents of shape ``latent_shape`` = (C, ...). The last view is cached.
 
-        Entries that hold no finite latents of their shape are passed over, and named.
+        Entries without finite latents of their shape are passed over, and named.
 
         Raises:
             LatentFormatError: the entries have another latent format.
-            BankDamagedError: a shard is missing or is not what was written.
+            BankDamagedError: a shard is missing or damaged.
         """
         check_latent_format(self.name, self.latent_format, latent_format)
         shape = tuple(latent_shape)
@@ -131,10 +124,10 @@ class BankSnapshot:
         return view
 
     def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
-        """Return ids and features, shape (N, ...), of the entries that have finite features of this space.
+        """Ids and features (N, ...) of the entries with finite features of this space.
 
         Raises:
-            BankDamagedError: a shard is missing or is not what was written.
+            BankDamagedError: a shard is missing or damaged.
         """
         name = FEATURES + space
         places = [place for place, parts in enumerate(self.parts) if name in parts]
@@ -142,10 +135,10 @@ class BankSnapshot:
         return tuple(self.entries[place].id for place in kept), features
 
     def thumbnails(self, ids: Iterable[str]) -> dict[str, Tensor]:
-        """Return the thumbnails, shape (H, W, 3), uint8, of those of the entries that have one; sizes may differ.
+        """Thumbnails (H, W, 3), uint8, by id, of those entries that have one; sizes may differ.
 
         Raises:
-            BankDamagedError: a shard is missing or is not what was written.
+            BankDamagedError: a shard is missing or damaged.
         """
         wanted = set(ids)
         sizes: dict[tuple[int, ...], list[int]] = {}
@@ -161,13 +154,7 @@ class BankSnapshot:
     def _read(
         self, places: Sequence[int], name: str, shape: tuple[int, ...]
     ) -> tuple[Tensor, list[int], tuple[str, ...]]:
-        """A part of these entries: values (N, ...), the places that they are of, and a sentence for each other one.
-
-        Args:
-            places: of the entries; all have the part.
-            name: of the part.
-            shape: of one value where there is no entry.
-        """
+        """One part of the entries at these places: sound values (N, ...), their places, a sentence for each other."""
         if not places:
             with torch.inference_mode(False):
                 return torch.empty((0, *shape), dtype=torch.float16), [], ()
@@ -203,15 +190,15 @@ class BankSnapshot:
         features: Mapping[str, Tensor] | None = None,
         encoder: str = "",
     ) -> BankSnapshot:
-        """Return a snapshot that also holds this batch, in memory only; arguments as in ``prepare_entries``.
+        """A snapshot that also holds this batch, in memory only; arguments as in ``prepare_entries``.
 
-        Latents that are known already are not added again; they gain the parts that they lack. Where that leaves
-        nothing to do the very same snapshot returns.
+        Latents that the snapshot already holds are not added again, but gain missing parts. Returns the snapshot itself
+        if nothing is new.
 
         Raises:
             LatentFormatError: the entries have another latent format.
             EncoderError: the entries are of another VAE.
-            ValueError: the batch is not fit to be remembered.
+            ValueError: the batch is invalid.
         """
         batch = prepare_entries(
             latents,
@@ -231,7 +218,8 @@ class BankSnapshot:
         changed = False
         for new in batch:
             if new.id not in entries:
-                entries[new.id] = described(new, created, revision)
+                facts = new.id, new.latent_format, new.shape, new.prompt, new.seed, created, revision, new.encoder
+                entries[new.id] = BankEntry(*facts)
                 parts[new.id] = {}
             for name, part in new.parts.items():
                 check_feature_shape(name, shapes.get(name), tuple(part.shape))
@@ -243,31 +231,26 @@ class BankSnapshot:
         return replace(self, revision=revision, entries=tuple(entries.values()), parts=tuple(parts.values()))
 
     def get_ram_usage(self) -> int:
-        """Bytes that this snapshot holds in memory; ComfyUI's cache asks for it when memory runs short."""
+        """Bytes held in memory; ComfyUI's cache asks when memory runs short."""
         in_memory = (source for parts in self.parts for source in parts.values() if isinstance(source, Tensor))
         tensors = [*in_memory, *(view.latents for view in self._views.values())]
         return sum(tensor.nbytes for tensor in tensors) + ENTRY_BYTES * len(self.entries)
-
-
-def described(new: NewEntry, created: str, revision: int) -> BankEntry:
-    """The entry that a new picture becomes when it is added at ``revision``."""
-    return BankEntry(new.id, new.latent_format, new.shape, new.prompt, new.seed, created, revision, new.encoder)
 
 
 def check_latent_format(name: str, held: str | None, given: str, *, remembering: bool = False) -> None:
     """Refuse to mix latent formats.
 
     Raises:
-        LatentFormatError: the bank ``name`` holds entries of format ``held`` that is not ``given``.
+        LatentFormatError: the bank ``name`` holds latents of the format ``held``, which is not ``given``.
     """
     if held not in (None, given):
         bank = f"The bank '{name}'" if name else "The bank"
-        purpose = "to remember are" if remembering else "of this model are"
+        which = "to remember are" if remembering else "of this model are"
         raise LatentFormatError(
-            f"{bank} holds {held} latents, but the latents {purpose} {given}. Use another bank for them."
+            f"{bank} holds {held} latents, but the latents {which} {given}. Use another bank for them."
         )
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
+    """The current time, ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

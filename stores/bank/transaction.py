@@ -1,7 +1,7 @@
-"""Questions to, and changes of, a Memory Bank's database within one transaction.
+"""Queries and changes of a Memory Bank's database within one transaction.
 
-An entry lives in the revisions ``added <= r < removed``. What changes the bank adds one revision, whose digest chains
-the change to everything before it. Revisions older than the first row of ``revisions`` were vacuumed away.
+An entry is part of the revisions ``added <= r < removed``. Every change of the bank adds one revision, whose digest
+chains the change to everything before it. Revisions before the first row of ``revisions`` were vacuumed.
 """
 
 from __future__ import annotations
@@ -17,31 +17,20 @@ from typing import Any, NamedTuple
 from ..files import MAX_WHOLE_BYTES, is_digest
 from .entries import LATENTS, BankEntry, NewEntry
 from .errors import BankDamagedError, RevisionError
-from .records import (
-    Flaw,
-    FlawError,
-    part_bytes,
-    part_flaw,
-    read_entry,
-    read_part,
-    read_shape,
-    shape_text,
-)
+from .records import Flaw, FlawError, part_bytes, part_flaw, read_entry, read_part, read_shape, shape_text
 from .shards import DTYPES, Shard, StoredRow
-from .snapshot import described
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-UNUSED_SHARDS = "DELETE FROM shards WHERE digest NOT IN (SELECT shard FROM parts)"
 ALIVE = "entries.added <= :revision AND (entries.removed IS NULL OR entries.removed > :revision)"
 
 
-class Contents(NamedTuple):
-    """Entries in their order, and where their parts lie.
+class Listing(NamedTuple):
+    """Entries in order, and where their parts are stored.
 
     Attributes:
         entries: by position.
-        parts: by position, each by name.
-        flaws: what is wrong with those that are left out.
+        parts: by position, then by name.
+        flaws: of the entries and parts that are left out.
     """
 
     entries: dict[int, BankEntry]
@@ -50,14 +39,14 @@ class Contents(NamedTuple):
 
 
 class BankTransaction:
-    """One look at, or one change of, the database."""
+    """One consistent view, or one change, of the database."""
 
     def __init__(self, connection: sqlite3.Connection, shard_folder: Path) -> None:
         self.connection = connection
         self.shard_folder = shard_folder
 
     def newest(self) -> tuple[int, str]:
-        """The bank's revision and its digest."""
+        """The newest revision and its digest."""
         row = self._one("SELECT revision, digest FROM revisions ORDER BY revision DESC LIMIT 1")
         if row is None or not isinstance(row[0], int) or not isinstance(row[1], str):
             raise BankDamagedError(
@@ -67,27 +56,27 @@ class BankTransaction:
         return row
 
     def oldest(self) -> int:
-        """The oldest revision that was not vacuumed."""
+        """The oldest revision that can be reproduced."""
         return self._one("SELECT MIN(revision) FROM revisions")[0]
 
     def living(self) -> dict[str, int]:
-        """Positions of the entries of the newest revision by id, oldest first."""
+        """Positions of the newest revision's entries by id, oldest first."""
         query = "SELECT id, position FROM entries WHERE removed IS NULL ORDER BY position"
         return dict(self.connection.execute(query))
 
     def latent_format(self) -> str | None:
-        """The format of the entries of the newest revision, None where there are none."""
+        """The latent format of the newest revision; None for an empty bank."""
         row = self.connection.execute("SELECT latent_format FROM entries WHERE removed IS NULL LIMIT 1").fetchone()
         return row[0] if row else None
 
     def encoder(self) -> str:
-        """Fingerprint of the VAE of the newest revision's entries, "" where it is known of none."""
+        """Fingerprint of the newest revision's VAE; "" where unknown."""
         query = "SELECT encoder FROM entries WHERE removed IS NULL AND encoder != '' LIMIT 1"
         row = self.connection.execute(query).fetchone()
         return str(row[0]) if row else ""
 
     def part_shape(self, name: str) -> tuple[int, ...] | None:
-        """Shape of the parts of this name in the newest revision, judged by one of them; None where there are none."""
+        """Shape of the newest revision's parts of this name, by one of them; None if there are none."""
         query = (
             "SELECT parts.shape FROM parts JOIN entries USING (position) "
             "WHERE parts.name = ? AND entries.removed IS NULL"
@@ -101,11 +90,11 @@ class BankTransaction:
         """Names of the parts of one entry."""
         return {name for (name,) in self.connection.execute("SELECT name FROM parts WHERE position = ?", (position,))}
 
-    def entries_at(self, revision: int) -> Contents:
-        """Entries of a revision in their order, and where the parts of each lie; revision 0 is empty for ever.
+    def entries_at(self, revision: int) -> Listing:
+        """The entries of a revision; revision 0 is always empty.
 
         Raises:
-            RevisionError: the revision is not there yet, was vacuumed, or lost entries to damage.
+            RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
         """
         newest, oldest = self.newest()[0], self.oldest()
         if revision > newest or revision < 0:
@@ -127,12 +116,12 @@ class BankTransaction:
             )
         return self._entries(ALIVE, at)
 
-    def all_entries(self) -> Contents:
-        """Entries of all revisions, as ``entries_at`` gives them."""
+    def all_entries(self) -> Listing:
+        """The entries of all revisions."""
         return self._entries("NOT lost", {})
 
     def shards(self) -> dict[str, Shard]:
-        """All shards that any entry refers to, by digest; what is no digest of a file is left out."""
+        """All shards that an entry refers to, by digest; invalid digests and sizes are left out."""
         rows = self.connection.execute("SELECT digest, size FROM shards ORDER BY digest")
         return {
             digest: Shard(self.shard_folder, digest, size)
@@ -140,7 +129,7 @@ class BankTransaction:
             if is_digest(digest) and isinstance(size, int) and 0 < size <= MAX_WHOLE_BYTES
         }
 
-    def _entries(self, condition: str, values: dict[str, int]) -> Contents:
+    def _entries(self, condition: str, values: dict[str, int]) -> Listing:
         entries: dict[int, BankEntry] = {}
         parts: dict[int, dict[str, StoredRow]] = {}
         flaws: list[Flaw] = []
@@ -166,7 +155,7 @@ class BankTransaction:
                 stored = read_part(name, row, shape, dtype, shards.get(digest))
                 claimed[digest] += part_bytes(stored)
                 if claimed[digest] > stored.shard.size:
-                    raise FlawError(f"its {name} share their place in the file with those of others")
+                    raise FlawError(f"its {name} overlap those of others in the file")
                 parts[position][name] = stored
             except FlawError as error:
                 flaws.append(Flaw(position, name, f"Entry {_short(entries[position])}: {error}."))
@@ -174,32 +163,23 @@ class BankTransaction:
             if what := part_flaw(entries[position], parts[position]):
                 flaws.append(Flaw(position, LATENTS, f"Entry {_short(entries[position])}: {what}."))
                 del entries[position], parts[position]
-        return Contents(entries, parts, tuple(flaws))
+        return Listing(entries, parts, tuple(flaws))
 
     def add_entry(self, new: NewEntry, created: str, revision: int) -> int:
         """Add an entry, without its parts, and return its position."""
-        entry = described(new, created, revision)
-        # Seeds reach 2^64 - 1, integers of SQLite only 2^63 - 1: seeds are kept as text.
-        seed = None if entry.seed is None else str(entry.seed)
+        # Seeds reach 2^64 - 1, SQLite's integers 2^63 - 1: seeds are stored as text.
+        seed = None if new.seed is None else str(new.seed)
+        shape = shape_text(new.shape)
         cursor = self.connection.execute(
             "INSERT INTO entries (id, latent_format, shape, prompt, seed, created, added, encoder) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.id,
-                entry.latent_format,
-                shape_text(entry.shape),
-                entry.prompt,
-                seed,
-                created,
-                revision,
-                entry.encoder,
-            ),
+            (new.id, new.latent_format, shape, new.prompt, seed, created, revision, new.encoder),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def add_part(self, position: int, row: StoredRow, revision: int) -> None:
-        """Add a part to an entry: the row ``row.row`` of the tensor that bears the part's name."""
+        """Add a part to an entry."""
         shard = row.shard
         self.connection.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (shard.digest, shard.size))
         self.connection.execute(
@@ -208,21 +188,21 @@ class BankTransaction:
         )
 
     def remove(self, positions: Sequence[int], revision: int) -> None:
-        """End the lives of entries at a revision; older revisions keep them."""
+        """Remove entries from this revision on; older revisions keep them."""
         update = "UPDATE entries SET removed = ? WHERE position = ?"
         self.connection.executemany(update, [(revision, position) for position in positions])
 
     def publish(self, revision: int, created: str, change: object) -> None:
-        """Add a revision whose digest covers ``change`` (plain JSON values) and everything before it."""
+        """Add a revision, whose digest covers ``change`` (plain JSON values) and everything before it."""
         before = self.newest()[1]
         digest = hashlib.sha256((before + json.dumps(change)).encode()).hexdigest()
         self.connection.execute("INSERT INTO revisions VALUES (?, ?, ?)", (revision, created, digest))
 
     def drop_parts(self, parts: Iterable[tuple[int, object]], revision: int) -> list[str]:
-        """Take parts out of the database, by position and name, and return the ids of the entries that this ends.
+        """Drop parts, by position and name, and return the ids of the entries that this removes.
 
-        Entries whose latents go end at ``revision`` and make the revisions in which they lived irreproducible; those
-        that only lose a thumbnail or features stay.
+        An entry without latents is removed at ``revision``, and the earlier revisions that hold it can no longer be
+        reproduced. An entry that only loses a thumbnail or features stays.
         """
         ended: dict[int, str] = {}
         for position, name in parts:
@@ -233,11 +213,11 @@ class BankTransaction:
                 self.connection.execute("DELETE FROM parts WHERE position = ?", (position,))
         update = "UPDATE entries SET lost = 1, removed = COALESCE(removed, ?) WHERE position = ?"
         self.connection.executemany(update, [(revision, position) for position in ended])
-        self.connection.execute(UNUSED_SHARDS)
+        self.drop_unused_shards()
         return list(ended.values())
 
     def move_part(self, position: int, row: StoredRow) -> None:
-        """Say that a part lies elsewhere now; its content is the same."""
+        """Record a new location of a part, with the same content."""
         self.connection.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (row.shard.digest, row.shard.size))
         self.connection.execute(
             "UPDATE parts SET shard = ?, row = ? WHERE position = ? AND name = ?",
@@ -245,20 +225,20 @@ class BankTransaction:
         )
 
     def drop_unused_shards(self) -> None:
-        """Leave out shards that no part lies in any more."""
-        self.connection.execute(UNUSED_SHARDS)
+        """Drop shards that hold no part."""
+        self.connection.execute("DELETE FROM shards WHERE digest NOT IN (SELECT shard FROM parts)")
 
     def forget_beyond(self, count: int) -> int:
-        """Keep at most so many evicted entries for older revisions, and return how many that forgets for good."""
+        """Keep at most ``count`` evicted entries for older revisions, and return how many were deleted."""
         query = "SELECT removed FROM entries WHERE removed IS NOT NULL ORDER BY removed DESC LIMIT 1 OFFSET ?"
         row = self.connection.execute(query, (count,)).fetchone()
         return self.forget_before(row[0]) if row else 0
 
     def forget_before(self, revision: int) -> int:
-        """Make ``revision`` the oldest that can be reproduced and return how many entries that forgets for good."""
+        """Make ``revision`` the oldest that can be reproduced, and return how many entries were deleted."""
         gone = self.connection.execute("DELETE FROM entries WHERE removed <= ?", (revision,)).rowcount
         self.connection.execute("DELETE FROM parts WHERE position NOT IN (SELECT position FROM entries)")
-        self.connection.execute(UNUSED_SHARDS)
+        self.drop_unused_shards()
         self.connection.execute("DELETE FROM revisions WHERE revision < ?", (revision,))
         return gone
 

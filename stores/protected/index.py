@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.shields.field import check_radius
-from ..files import from_half
+from ..files import to_float32
 from .errors import IndexDamagedError, IndexSpaceError
 from .hits import (
     Hits,
@@ -212,7 +212,7 @@ class ProtectedIndex:
         Raises:
             IndexDamagedError: one of them is damaged.
         """
-        return from_half(self._rows.read(numbers))
+        return to_float32(self._rows.read(numbers))
 
     def _nearest_of(self, point: NDArray[np.float32], k: int) -> tuple[Floats, Integers]:
         if self._filter is None or not np.isfinite(point).all():

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from diversity_guidance.stores.bank.bank import BankError, MemoryBank
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.errors import BankError
 from support.processes import finish, start
 from support.random_latents import SHAPE
 from support.strangers import COUNT, FOREIGN, NONSENSE, filled, use_everything

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.bank.bank import (
-    BankDamagedError,
-    BankError,
-    BankWriteError,
-    MemoryBank,
-    RevisionError,
-)
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.errors import BankDamagedError, BankError, BankWriteError, RevisionError
 from diversity_guidance.stores.bank.transaction import BankTransaction
 from torch import Tensor
 

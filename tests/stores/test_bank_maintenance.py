@@ -92,7 +92,7 @@ def test_the_command_line_operates_a_bank(
     folder = str(bank.folder)
     code, told = say("list", str(tmp_path))
     assert code == 0 and "portraits: 6 images (SD3: 4 x 3 x 2), revision 3" in told and "in 3 files" in told
-    assert say("verify", folder) == (0, "All 6 images of portraits are what was written.\n")
+    assert say("verify", folder) == (0, "All 6 images of portraits are intact.\n")
     assert say("repair", folder) == (0, "Nothing is damaged.\n")
     assert "Type yes" in say("compact", folder, answer="no")[1] and len(files(bank)) == 3
     assert "3 small files merged" in say("compact", folder, answer="yes")[1] and len(files(bank)) == 1

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.bank.bank import BankSnapshot, MemoryBank, RevisionError
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.errors import RevisionError
+from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule

@@ -9,8 +9,10 @@ import pytest
 import torch
 from diversity_guidance.stores.bank import shards
 from diversity_guidance.stores.bank import snapshot as bank_snapshot
-from diversity_guidance.stores.bank.bank import BankSnapshot, LatentFormatError, MemoryBank
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.errors import LatentFormatError
 from diversity_guidance.stores.bank.shards import Shard
+from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from torch import Tensor
 
 Latents = Callable[..., Tensor]

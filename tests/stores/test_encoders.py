@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.guidance.repellency.protection import check_latent_space
-from diversity_guidance.stores.bank.bank import BankSnapshot, MemoryBank
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from diversity_guidance.stores.encoders import EncoderError
 from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.index import ProtectedIndex

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from diversity_guidance.stores import locks
 from diversity_guidance.stores.bank import database
-from diversity_guidance.stores.bank.bank import BankError, BankWriteError, MemoryBank
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.errors import BankError, BankWriteError
 from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.errors import IndexWriteError
 from support.random_latents import SHAPE, random_latents

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.bank.bank import LatentFormatError, MemoryBank, RevisionError
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.errors import LatentFormatError, RevisionError
 from diversity_guidance.stores.bank.shards import SHARD_BYTES
 from torch import Tensor
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from diversity_guidance.stores.bank.bank import MemoryBank
-from diversity_guidance.stores.files import validate_bank_name
+from diversity_guidance.stores.files import validate_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,19 +33,19 @@ def test_refuses_what_is_no_text(name: object, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["portraits", "my bank-2_x", "v1.5", "Größe", "写真", "console", "a" * 64, "👩‍🚀"])
 def test_takes_ordinary_names(name: str) -> None:
-    assert validate_bank_name(name) == name
+    assert validate_name(name, "bank") == name
 
 
 def test_equal_looking_names_are_one_bank() -> None:
-    assert validate_bank_name(unicodedata.normalize("NFD", "Größe")) == unicodedata.normalize("NFC", "Größe")
+    assert validate_name(unicodedata.normalize("NFD", "Größe"), "bank") == unicodedata.normalize("NFC", "Größe")
 
 
 @given(st.text(max_size=80))
 def test_a_taken_name_stays_inside_the_root(name: str) -> None:
     try:
-        taken = validate_bank_name(name)
+        taken = validate_name(name, "bank")
     except ValueError:
         return
     root = Path("/banks")
     assert (root / taken).resolve().parent == root.resolve()
-    assert validate_bank_name(taken) == taken
+    assert validate_name(taken, "bank") == taken

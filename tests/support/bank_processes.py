@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.bank.bank import BankError, BankWriteError, MemoryBank
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.errors import BankError, BankWriteError
 from diversity_guidance.stores.bank.shards import SHARD_BYTES
 from diversity_guidance.stores.bank.transaction import BankTransaction
 from support.random_latents import SHAPE, random_latents

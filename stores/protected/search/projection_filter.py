@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....kernels.shields.projection_bounds import Projection, fit_projection
-from ...files import from_half
+from ...files import to_float32
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -94,7 +94,7 @@ class ProjectionFilter:
         for block in blocks:
             for chunk in np.array_split(block, max(1, block.size // CHUNK_VALUES)):
                 start, end = end, end + len(chunk)
-                inside = projection.coordinates(from_half(chunk))
+                inside = projection.coordinates(to_float32(chunk))
                 table[start:end] = np.column_stack([inside, np.einsum("nm,nm->n", inside, inside) / 2])
         return cls(projection, table)
 
@@ -162,7 +162,7 @@ def _coordinate_count(width: int) -> int:
 def _sample(blocks: Sequence[NDArray[np.float16]], count: int) -> NDArray[np.float32]:
     """At most ``count`` references, evenly spread."""
     numbers = evenly_spread(sum(map(len, blocks)), count)
-    return from_half(np.concatenate(list(_taken(blocks, numbers))))
+    return to_float32(np.concatenate(list(_taken(blocks, numbers))))
 
 
 def _taken(blocks: Sequence[NDArray[np.float16]], numbers: Integers) -> Iterable[NDArray[np.float16]]:
