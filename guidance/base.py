@@ -1,4 +1,4 @@
-"""The one contract: what a sampler tells a guidance, and what a guidance answers.
+"""The one contract between samplers and guidances.
 
 A host (ComfyUI through ``nodes/host/sampling.py``, the embedded model through ``embedded/pipeline.py``) calls, for
 one sampling run,
@@ -8,12 +8,12 @@ one sampling run,
    noise levels between those of the schedule),
 3. ``finish(samples)`` once with the final latents.
 
-All latents are in the model's own space (what the network sees); ``SamplingRun.to_model_space`` maps what a VAE gives.
+All latents are in the model's own space, as the network sees them; ``SamplingRun.to_model_space`` maps raw VAE latents
+to it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,24 +21,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .seeding import seeded_generator
 from .trace import Trace
 
 
 def identity(latents: Tensor) -> Tensor:
-    """Return the latents as they are: the map between two spaces that are the same."""
+    """Return the latents unchanged: the map between equal spaces."""
     return latents
 
 
 def no_estimate() -> None:
-    """The unconditional estimate of a host that has no negative prompt."""
+    """The unconditional estimate of a host without a negative prompt."""
 
 
 @dataclass(frozen=True)
 class SamplingRun:
-    """What is known before the first step.
+    """What a host tells before the first step.
 
     Attributes:
-        batch_size: number of samples B drawn together.
+        batch_size: number of samples B in the batch.
         latent_shape: shape (C, ...) of one sample in the model's space.
         sigmas: noise levels of the schedule, descending, shape (steps + 1,), float32 on the CPU.
         device: where the latents live.
@@ -55,27 +56,26 @@ class SamplingRun:
     seed: int
     to_model_space: Callable[[Tensor], Tensor] = identity
 
-    def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator that depends on the seed and the purpose alone, never on the global random state."""
-        digest = hashlib.sha256(f"{self.seed}:{purpose}".encode()).digest()
-        return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    def generator(self, stream: str) -> torch.Generator:
+        """A CPU generator that depends on the run's seed and the name of the stream alone."""
+        return seeded_generator(self.seed, stream)
 
 
 @dataclass(frozen=True)
 class SamplingStep:
-    """What is known at one evaluation of the model.
+    """What a host tells at one evaluation of the model.
 
     Attributes:
         sigma: noise level of this evaluation.
         next_sigma: the next lower level of the schedule (0 at the last step).
-        progress: place in this run's schedule, 0 at its first level and 1 at its last.
+        progress: position in this run's schedule, 0 at its first level and 1 at its last.
         noisy: the sample x at ``sigma``, shape (B, C, ...).
         conditional: estimate of x0 from the prompt alone, before classifier-free guidance, shape (B, C, ...); the
-            very tensor ``denoised`` when there is no classifier-free guidance.
-        mask: inpainting mask, broadcastable to the latents, 1 where the picture may change; None for everywhere.
-        unconditional: gives the estimate of x0 from the negative or empty prompt, shape (B, C, ...), None where the
+            very tensor ``denoised`` without classifier-free guidance.
+        mask: inpainting mask, broadcastable to the latents, 1 where the image may change; None for everywhere.
+        unconditional: returns the estimate of x0 from the negative or empty prompt, shape (B, C, ...), or None if the
             host has no such prompt. Without classifier-free guidance the first call of a step costs one evaluation of
-            the model, which is why it is a function.
+            the model.
     """
 
     sigma: float
@@ -87,10 +87,10 @@ class SamplingStep:
     unconditional: Callable[[], Tensor | None] = no_estimate
 
     def following(self, denoised: Tensor, steered: Tensor) -> SamplingStep:
-        """What the next guidance is told after one has turned ``denoised`` into ``steered``.
+        """The step for the next guidance after one has turned ``denoised`` into ``steered``.
 
-        The conditional estimate moves along: it stays as far from the guided one as the model put it, so that no
-        guidance takes another's push for the work of classifier-free guidance.
+        The conditional estimate moves by the same vector, so that no guidance mistakes another's push for
+        classifier-free guidance.
         """
         if steered is denoised:
             return self
@@ -99,11 +99,11 @@ class SamplingStep:
 
 
 class Guidance(ABC):
-    """A method that steers one sampling run at a time through its estimates of x0."""
+    """A method that steers one sampling run at a time by changing its estimates of x0."""
 
     @abstractmethod
     def begin(self, run: SamplingRun) -> None:
-        """Forget the previous run and prepare for this one.
+        """Discard the previous run and prepare for this one.
 
         Raises:
             ValueError: the method's inputs do not fit the run.
@@ -111,27 +111,27 @@ class Guidance(ABC):
 
     @abstractmethod
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
-        """Return the steered estimate of x0, shape (B, C, ...); the very same tensor where nothing is to be done."""
+        """Return the steered estimate of x0, shape (B, C, ...); the very same tensor if there is nothing to do."""
 
     @abstractmethod
     def finish(self, samples: Tensor) -> Tensor:
         """Close the trace and return the final latents, shape (B, C, ...).
 
-        A method that guarantees something of the result corrects it here, whatever the sampler did on its last step;
-        every other returns the very same tensor.
+        A method that guarantees something about the result enforces it here, whatever the sampler did in its last
+        step. All others return the very same tensor.
         """
 
     def corrected(self, samples: Tensor) -> Tensor:
-        """Further results of the run, (B, C, ...), such as the sampler's last estimate, corrected as ``finish`` would.
+        """Correct further results of the run, (B, C, ...), such as the sampler's last estimate, as ``finish`` would.
 
-        Called after ``finish``. The very same tensor from a method that guarantees nothing.
+        Called after ``finish``. Methods that guarantee nothing return the very same tensor.
         """
         return samples
 
     def replaces_prompt(self, sigma: float) -> bool:
-        """Whether this method puts the unconditional estimate in the place of the prompt's at a noise level.
+        """Whether this method replaces the prompt's estimate by the unconditional one at a noise level.
 
-        Without classifier-free guidance the host then evaluates the negative prompt alone, instead of both.
+        Without classifier-free guidance the host then evaluates the negative prompt only.
         """
         return False
 
@@ -142,17 +142,17 @@ class Guidance(ABC):
 
     @property
     def protects(self) -> bool:
-        """Whether images must not leave a run that this method cannot steer: it protects something."""
+        """Whether the run must fail if this method cannot steer it, because it protects something."""
         return False
 
     @property
     def guarantees(self) -> bool:
-        """Whether ``finish`` guarantees something of the final latents, so that none may leave without it."""
+        """Whether ``finish`` guarantees something about the final latents, so that the run must fail without it."""
         return False
 
 
 class Chain(Guidance):
-    """Several guidances in the order in which they are wired; later ones see what earlier ones did.
+    """Several guidances in sequence: each steers the estimate of the one before.
 
     Args:
         guidances: the links, first to last.
@@ -174,7 +174,7 @@ class Chain(Guidance):
         """Pass the estimate through some links, for hosts in which others act between them.
 
         Returns:
-            The steered estimate, and what the next link is told.
+            The steered estimate, and the step for the next link.
         """
         for guidance in self.guidances[links]:
             steered = guidance(denoised, step)
@@ -183,7 +183,7 @@ class Chain(Guidance):
         return denoised, step
 
     def finish(self, samples: Tensor) -> Tensor:
-        """Pass the final latents through every link, and say in every trace which samples are not finite."""
+        """Pass the final latents through every link, and record in every trace which samples are not finite."""
         for guidance in self.guidances:
             samples = guidance.finish(samples)
         lost = (~samples.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
@@ -204,7 +204,7 @@ class Chain(Guidance):
     @property
     def trace(self) -> Trace:
         """All links' records, in the order of the links."""
-        return Trace.joined([guidance.trace for guidance in self.guidances])
+        return Trace.concat([guidance.trace for guidance in self.guidances])
 
     @property
     def protects(self) -> bool:
@@ -213,60 +213,60 @@ class Chain(Guidance):
 
     @property
     def guarantees(self) -> bool:
-        """Whether a link guarantees something of the final latents."""
+        """Whether a link guarantees something about the final latents."""
         return any(guidance.guarantees for guidance in self.guidances)
 
 
 @dataclass(frozen=True)
 class DenoiseMask:
-    """Where the samples of a run may change at all.
+    """Where the samples of a run may change.
 
-    A soft mask counts wherever it is above 0: what a sampler blends there it may move, in every step or, with
-    Differential Diffusion, in later ones.
+    A soft mask counts wherever it is above 0: there a sampler changes the sample, in every step or, with Differential
+    Diffusion, in later ones.
 
     Attributes:
-        rows: 1 where a sample may change and 0 where it is held, shape (B, D).
-        alike: whether all rows are the same.
+        rows: 1 where a sample may change and 0 where it is fixed, shape (B, D).
+        uniform: whether all rows are the same.
     """
 
     rows: Tensor
-    alike: bool
+    uniform: bool
 
     @classmethod
-    def of(cls, mask: Tensor | None, run: SamplingRun) -> DenoiseMask | None:
-        """From a mask in [0, 1] that broadcasts to the latents, of one sample or of each; None for everywhere."""
+    def from_mask(cls, mask: Tensor | None, run: SamplingRun) -> DenoiseMask | None:
+        """From a mask in [0, 1] that broadcasts to the latents, for one sample or for each; None for everywhere."""
         if mask is None:
             return None
         samples = len(mask) if mask.ndim > len(run.latent_shape) else 1
         full = mask.to(run.device).broadcast_to((samples, *run.latent_shape))
-        return cls._of(full.flatten(1) > 0, run.batch_size)
+        return cls._from_rows(full.flatten(1) > 0, run.batch_size)
 
     @classmethod
-    def _of(cls, allowed: Tensor, batch_size: int) -> DenoiseMask | None:
-        alike = bool((allowed == allowed[:1]).all())
-        if alike and bool(allowed[:1].all()):
+    def _from_rows(cls, free: Tensor, batch_size: int) -> DenoiseMask | None:
+        uniform = bool((free == free[:1]).all())
+        if uniform and bool(free[:1].all()):
             return None
-        return cls((allowed[:1] if alike else allowed).float().expand(batch_size, -1), alike)
+        return cls((free[:1] if uniform else free).float().expand(batch_size, -1), uniform)
 
     @property
     def distinct(self) -> Tensor:
-        """The rows that differ, shape (1, D) or (B, D)."""
-        return self.rows[:1] if self.alike else self.rows
+        """The distinct rows, shape (1, D) or (B, D)."""
+        return self.rows[:1] if self.uniform else self.rows
 
     @property
-    def shares(self) -> Tensor:
-        """Part of each sample that may change, shape (B,)."""
+    def fractions(self) -> Tensor:
+        """Fraction of each sample that may change, shape (B,)."""
         return self.rows.mean(1)
 
     @property
-    def common_shares(self) -> Tensor:
-        """Part of two samples in which both may change, shape (B, B)."""
+    def common_fractions(self) -> Tensor:
+        """Fraction in which both of two samples may change, shape (B, B)."""
         return self.rows @ self.rows.T / self.rows.shape[1]
 
     def union(self, other: DenoiseMask | None) -> DenoiseMask | None:
-        """Where either mask lets a sample change; the very mask where the other adds nothing."""
+        """Where either mask lets a sample change; the very same mask if the other adds nothing."""
         if other is None:
             return None
         if bool((other.rows <= self.rows).all()):
             return self
-        return self._of(torch.maximum(self.rows, other.rows) > 0, len(self.rows))
+        return self._from_rows(torch.maximum(self.rows, other.rows) > 0, len(self.rows))

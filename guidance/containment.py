@@ -1,4 +1,4 @@
-"""What an error of a method costs: the method, not the images of the run."""
+"""Contain the errors of a method, so that they do not end the run."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .trace import Trace
 logger = logging.getLogger("diversity_guidance")
 
 CHUNK_DIVISORS = (1, 8, 64)
-"""By how much chunks of references and estimates are divided, one try after another, while memory runs out."""
+"""Divisors of chunk sizes for successive attempts while memory runs out."""
 
 Result = TypeVar("Result")
 
 
 class Contained(Guidance):
-    """A guidance whose errors are noted in its trace while the run goes on without it.
+    """A guidance whose errors go to its trace, while the run continues without it.
 
-    Three kinds still end the run: what ``always_raised`` names, a ``ValueError`` in ``begin``, which is about the
-    user's inputs, and whatever would let images out that the guidance protects or guarantees something of.
+    Three kinds of errors still end the run: those in ``always_raised``, a ``ValueError`` in ``begin``, which concerns
+    the user's inputs, and all errors of a guidance that protects or guarantees something.
 
     Args:
         guidance: the method.
-        always_raised: exceptions that are no errors, such as those by which a host cancels a run.
-        free_memory: called before what ran out of memory is tried again.
+        always_raised: exceptions that are not errors, such as those by which a host cancels a run.
+        free_memory: called before another attempt after memory ran out.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Contained(Guidance):
             self._give_up("could not begin", error)
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
-        """The steered estimate; the very same tensor where the guidance failed."""
+        """The steered estimate; the very same tensor if the guidance failed."""
         if self._failed:
             return denoised
         try:
@@ -94,12 +94,12 @@ class Contained(Guidance):
             return denoised
 
     def attempt(self, action: Callable[[], Result], otherwise: Result, what: str) -> Result:
-        """What the guidance does elsewhere than in a step, such as in a layer of the network.
+        """Run what the guidance does outside of a step, such as in a layer of the network.
 
         Args:
-            action: does it.
-            otherwise: takes the place of its result where the guidance failed.
-            what: names it in a sentence, such as "failed in a layer".
+            action: to run.
+            otherwise: the result if the guidance has failed.
+            what: describes a failure in a sentence, such as "failed in a layer".
         """
         if self._failed:
             return otherwise
@@ -117,13 +117,13 @@ class Contained(Guidance):
         return not self._failed and self.guidance.replaces_prompt(sigma)
 
     def finish(self, samples: Tensor) -> Tensor:
-        """The final latents; the very same tensor where the guidance failed and guarantees nothing."""
+        """The final latents; the very same tensor if the guidance failed and guarantees nothing."""
         if self._unsteered:
             self.trace.notes.append(f"Memory ran out in {self._unsteered} evaluations, which were not steered.")
         return self._final(self.guidance.finish, samples)
 
     def corrected(self, samples: Tensor) -> Tensor:
-        """Further results of the run; the very same tensor where the guidance failed and guarantees nothing."""
+        """Further results of the run; the very same tensor if the guidance failed and guarantees nothing."""
         return self._final(self.guidance.corrected, samples)
 
     def _final(self, correct: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:

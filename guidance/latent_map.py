@@ -1,4 +1,4 @@
-"""The map from raw VAE latents to a model's space, found by asking it: value by value, scale * raw + offset."""
+"""The elementwise map from raw VAE latents to a model's space, scale * raw + offset, found by probing it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-3
-"""Largest error of the map, relative to its scale, that is taken for rounding."""
+"""Largest error of the map, relative to its scale, that counts as rounding."""
 
 
 @dataclass(frozen=True)
 class LatentMap:
-    """What a latent format does to every value: one scale for all of them, or one for each channel.
+    """The map of a latent format.
 
     Attributes:
         scale: float64, shape (D,), nowhere 0.
@@ -25,8 +25,8 @@ class LatentMap:
     offset: Tensor
 
     @classmethod
-    def of(cls, to_model_space: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> LatentMap | None:
-        """The map of latents (C, ...), or None where it is of another kind: mixes values, bends or forgets them."""
+    def fit(cls, to_model_space: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> LatentMap | None:
+        """The map of latents (C, ...); None if it is not elementwise affine and invertible."""
         probe = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         raw = torch.stack([torch.zeros(shape), torch.ones(shape), probe])
         mapped = to_model_space(raw)
@@ -41,17 +41,17 @@ class LatentMap:
 
     @property
     def smallest(self) -> float:
-        """Distances in the model's space are at least so many times those of the raw latents."""
+        """Smallest scale: distances in the model's space are at least this many times those of raw latents."""
         return float(self.scale.abs().min())
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all values have one scale, so that the order of distances is the same in both spaces."""
+        """Whether all scales are equal, so that distances have the same order in both spaces."""
         sizes = self.scale.abs()
         return bool(sizes.max() <= sizes.min() * (1 + TOLERANCE))
 
     def lengths(self, differences: Tensor) -> Tensor:
-        """Lengths in the model's space, shape (n,), of differences of raw latents (n, D) on the CPU."""
+        """Norms in the model's space, shape (n,), of differences of raw latents (n, D) on the CPU."""
         return (differences * self.scale.to(differences.dtype)).norm(dim=1)
 
     def to_raw(self, points: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""When a method acts, and how hard at most: an interval of noise levels and a norm clip, the same for all methods."""
+"""When a method acts and how far it may push: an interval of noise levels and a norm clip, the same for all methods."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SigmaInterval:
-    """Noise levels between which a method acts.
+    """Noise levels at which a method acts.
 
-    The one rule of all methods, and of the host's own nodes: an evaluation whose noise level lies inside is guided in
-    full, wherever its step leads, and every other not at all. A function of sigma alone, so that samplers which
-    evaluate the model several times a step, between the levels of the schedule or out of order are guided alike.
+    All methods, like the host's own nodes, guide an evaluation fully if its noise level is inside, and not at all
+    otherwise. The rule depends on sigma alone, so that it holds for samplers that evaluate the model several times a
+    step, between the levels of the schedule, or out of order.
 
     Attributes:
-        high: the method starts when sigma has fallen to this level; infinity for the first step on.
-        low: it stops below this level; 0 for up to the last step.
+        high: the method starts when sigma has fallen to this level; infinity for the first step.
+        low: the method stops below this level; 0 for the last step.
     """
 
     high: float = math.inf
@@ -30,11 +30,11 @@ class SigmaInterval:
             raise ValueError(f"An interval of noise levels must be two numbers of at least 0, not {self}.")
 
     def __contains__(self, sigma: float) -> bool:
-        # Half precision schedules miss their own levels by a rounding.
+        # In half precision, schedules miss their own levels by rounding.
         return self.low * (1 - 5e-4) <= sigma <= self.high * (1 + 5e-4)
 
     def why_missed(self, sigmas: Tensor) -> str:
-        """Why no step of a run starts inside, as the end of a sentence; "" where one does.
+        """Why no step of a run starts inside, as the end of a sentence; "" if one does.
 
         Args:
             sigmas: noise levels of the run, descending, shape (steps + 1,).
@@ -59,11 +59,11 @@ class SigmaInterval:
 
 @dataclass(frozen=True)
 class NormClip:
-    """Largest correction of an estimate, relative to two measures of the model.
+    """Largest norm of a correction, relative to two norms of the model's output.
 
     Attributes:
-        update: share of the model's own update |denoised - noisy|; infinity for no bound.
-        estimate: share of the estimate's norm |denoised|; infinity for no bound.
+        update: limit as a multiple of the model's own update |denoised - noisy|; infinity for none.
+        estimate: limit as a multiple of the estimate's norm |denoised|; infinity for none.
     """
 
     update: float = 1.0
@@ -79,7 +79,7 @@ class NormClip:
         Args:
             delta: corrections, shape (B, D).
             denoised: estimates, shape (B, D).
-            noisy: samples from which they were made, shape (B, D).
+            noisy: the noisy samples, shape (B, D).
 
         Returns:
             The corrections, and which of them were shortened, shape (B,).

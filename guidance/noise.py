@@ -13,7 +13,6 @@ A noise is found by its number alone: numbers 0..J-1 are the first set of J, the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from ..kernels.low_frequency import coefficients, cosine_basis, with_coefficients
 from ..kernels.quantization import quantize_gaussian, simplex_noise, stratified_chi_radii
+from .seeding import seeded_generator
 
 Mode = Literal["quantised", "simplex", "independent"]
 
@@ -131,9 +131,8 @@ class NoiseDesign:
     def _first_of_epoch(self, number: int) -> int:
         return number - number % (MAX_SET // self.set_size * self.set_size)
 
-    def _generator(self, purpose: str) -> torch.Generator:
-        digest = hashlib.sha256(f"{self.seed}:diverse noise:{purpose}".encode()).digest()
-        return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    def _generator(self, stream: str) -> torch.Generator:
+        return seeded_generator(self.seed, f"diverse noise:{stream}")
 
 
 def _scores(pictures: Tensor | None, shape: tuple[int, ...], count: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""Settings by name: the one place of the numbers that the nodes offer, for models with and without CFG.
+"""Presets: named settings for runs with and without classifier-free guidance (CFG).
 
-Distilled models are sampled at CFG 1. There is no classifier-free guidance to ease then, so every preset has settings
-for each kind of run; a guidance that holds both chooses at the first evaluation.
+Distilled models are sampled at CFG 1, where there is no CFG to ease. Every preset therefore has settings for both kinds
+of run; a guidance chooses at the first evaluation.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ SUBTLE, BALANCED, STRONG, PAPER = "subtle", "balanced", "strong", "paper"
 PRESETS = (SUBTLE, BALANCED, STRONG)
 
 MAX_SILENT = 0.5
-"""Without the prompt for longer than this share of the schedule, images are of something else."""
+"""Images lose the prompt if it is left out for longer than this fraction of the schedule."""
 
 
 @dataclass(frozen=True)
 class Preset(Generic[Settings]):
-    """What a method does under a name, in one kind of run.
+    """A preset of a method for one kind of run.
 
     Attributes:
-        settings: of the method; its interval is the node's.
-        silent: share of the model's schedule in which the prompt is left out (see ``prompt_easing``).
-        end: share of the schedule at which the method ends, where the node does not end it earlier.
+        settings: of the method; the interval comes from the node.
+        silent: fraction of the schedule in which the prompt is left out (see ``prompt_easing``).
+        end: fraction of the schedule at which the method ends, unless the node ends it earlier.
     """
 
     settings: Settings
@@ -38,8 +38,9 @@ class Preset(Generic[Settings]):
     end: float = 1.0
 
     def changed(self, **values: Any) -> Preset[Settings]:
-        """The preset with other settings. A ``cfg_easing`` takes the place of all easing, that of the prompt included;
-        the early end belongs to the preset's radius.
+        """The preset with other settings.
+
+        A ``cfg_easing`` replaces all easing, including that of the prompt. Another radius removes the early end.
 
         Raises:
             ValueError: a value is out of its range.
@@ -50,7 +51,7 @@ class Preset(Generic[Settings]):
         return Preset(settings, silent, self.end if keeps_radius else 1.0)
 
     def scaled(self, factor: float) -> Preset[Settings]:
-        """The preset with its pushes, easing of CFG and silence multiplied by a factor; 0 switches the method off.
+        """The preset with strength, CFG easing and silence multiplied by a factor; 0 switches the method off.
 
         Raises:
             ValueError: the factor is negative or not finite.
@@ -61,7 +62,7 @@ class Preset(Generic[Settings]):
         return replace(self, settings=settings, silent=min(self.silent * factor, MAX_SILENT))
 
 
-# With CFG, then distilled; docs/benchmark.md has what each reaches. Wide shields must end early.
+# With CFG, then distilled; docs/benchmark.md has the results of each. Wide shields must end early.
 _REPELLENCY: Mapping[str, tuple[Preset[RepellencySettings], Preset[RepellencySettings]]] = {
     SUBTLE: (Preset(RepellencySettings(radius=0.1), 0.15), Preset(RepellencySettings(radius=0.3), 0.25, 0.6)),
     BALANCED: (Preset(RepellencySettings(), 0.3), Preset(RepellencySettings(radius=0.35), 0.4, 0.6)),
@@ -79,7 +80,7 @@ _VENDI: Mapping[str, tuple[Preset[VendiSettings], Preset[VendiSettings]]] = {
 
 
 def repellency_preset(name: str, distilled: bool) -> Preset[RepellencySettings]:
-    """How Sparse Repellency acts under a name of ``PRESETS``.
+    """The preset of Sparse Repellency with a name of ``PRESETS``.
 
     Args:
         name: of the preset.
@@ -92,7 +93,7 @@ def repellency_preset(name: str, distilled: bool) -> Preset[RepellencySettings]:
 
 
 def vendi_preset(name: str, distilled: bool) -> Preset[VendiSettings]:
-    """How Vendi Guidance acts under a name of ``PRESETS``, or "paper" for the published algorithm.
+    """The preset of Vendi Guidance with a name of ``PRESETS``, or "paper" for the published algorithm.
 
     Args:
         name: of the preset.

@@ -216,7 +216,7 @@ class RunReferences:
         rows = None if mask is None else mask.distinct
         norms, bounds = None, None
         # With a mask for each sample, the numbers of a reference would be others for each.
-        if len(self.ids) >= MIN_BOUNDED and values >= MIN_VALUES and (mask is None or mask.alike):
+        if len(self.ids) >= MIN_BOUNDED and values >= MIN_VALUES and (mask is None or mask.uniform):
             bounds = DistanceBounds.of(self.blocks, like, transform, None if rows is None else rows[0])
         else:
             norms = squared_norms(self.blocks, like, transform, rows)
@@ -225,7 +225,7 @@ class RunReferences:
 
 def _transform(run: SamplingRun) -> Transform:
     """The map of rows (n, D) to the model's space."""
-    found = LatentMap.of(run.to_model_space, run.latent_shape)
+    found = LatentMap.fit(run.to_model_space, run.latent_shape)
     if found is not None:
         return Elementwise(*(part.to(run.device, torch.float32) for part in (found.scale, found.offset)))
 

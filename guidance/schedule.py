@@ -1,15 +1,15 @@
-"""Where an evaluation of the model lies in a run's schedule, for samplers that evaluate off it or out of order."""
+"""Locate an evaluation in a run's schedule, also for samplers that evaluate off it or out of order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 ROUNDING = 1e-4
-"""Relative distance within which two noise levels are the same: half precision schedules miss their own levels."""
+"""Relative distance within which two noise levels are the same: rounding in half precision."""
 
 CLEAN = 0.03
-"""Highest noise level that counts as clean: latents of unit variance then hold 3% of noise. Below it lie the last
-levels of the models' own schedules, such as Stable Diffusion's 0.029."""
+"""Highest noise level that counts as clean: 3 % noise in latents of unit variance. The last levels of the models' own
+schedules are below it, such as Stable Diffusion's 0.029."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Schedule:
 
     @property
     def ends_clean(self) -> bool:
-        """Whether the run removes all noise, or all that can be seen."""
+        """Whether the run removes all visible noise."""
         return self.levels[-1] <= CLEAN
 
     def place(self, sigma: float) -> tuple[float, float]:
@@ -34,8 +34,8 @@ class Schedule:
             sigma: noise level of an evaluation, on the schedule or between its levels.
 
         Returns:
-            The next lower level of the schedule, 0 where there is none, and the progress: 0 at the first level, 1 at
-            the last one with noise, linear in sigma between neighbours.
+            The next lower level of the schedule, or 0, and the progress: 0 at the first level, 1 at the last one with
+            noise, linear in sigma between neighbours.
         """
         steps = len(self.levels) - 1
         below = next((at for at, level in enumerate(self.levels) if level < sigma * (1 - ROUNDING)), None)

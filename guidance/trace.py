@@ -144,7 +144,7 @@ class Trace:
     eased: str = ""
 
     @classmethod
-    def joined(cls, traces: Sequence[Trace]) -> Trace:
+    def concat(cls, traces: Sequence[Trace]) -> Trace:
         """The records of several methods as one trace, method after method."""
         joined = cls(finished=all(trace.finished for trace in traces))
         for trace in traces:

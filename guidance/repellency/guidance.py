@@ -161,7 +161,7 @@ class SparseRepellency(Guidance):
         if self._given and self._given[-1] is given:
             return
         run = self._begun()
-        self._mask = DenoiseMask.of(given, run)
+        self._mask = DenoiseMask.from_mask(given, run)
         if self._given:
             self._changeable = self._changeable and self._changeable.union(self._mask)
         else:

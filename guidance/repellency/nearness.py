@@ -39,7 +39,7 @@ def latents_near(
                 f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and these samples are "
                 f"of {_sides(batch.shape[1:])}: nothing was compared. Build an index for this picture size."
             )
-    latent_map = LatentMap.of(to_model_space, index.shape)
+    latent_map = LatentMap.fit(to_model_space, index.shape)
     if latent_map is None:
         raise IndexSpaceError(
             "The model's latent format mixes values, so that the samples cannot be compared with the protected index: "

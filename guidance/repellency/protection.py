@@ -39,7 +39,7 @@ class Protection:
 
     def __init__(self, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> None:
         self._indexes = tuple(indexes)
-        self._map = LatentMap.of(run.to_model_space, run.latent_shape)
+        self._map = LatentMap.fit(run.to_model_space, run.latent_shape)
         self._lists = [NeighbourList(index) for index in self._indexes]
         self._first = 0
         self._reads_all = False

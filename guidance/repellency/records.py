@@ -66,13 +66,13 @@ def mask_notes(shields: Shields, *, guaranteed: bool, protected: bool) -> list[s
     mask = shields.references.mask
     if mask is None:
         return []
-    free = mask.shares > 0
+    free = mask.fractions > 0
     notes = []
     if not protected and (held := (~free).nonzero().flatten().tolist()):
         what = "Nothing is guaranteed for" if guaranteed else "Nothing was done for"
         notes.append(f"{what} {named(held)}, where a mask lets nothing change.")
     if shields.radii.pairs is not None:
-        apart = (mask.common_shares == 0) & free & free[:, None]
+        apart = (mask.common_fractions == 0) & free & free[:, None]
         if pairs := apart.triu(1).nonzero().tolist():
             notes.append(_unshared(pairs))
     return notes

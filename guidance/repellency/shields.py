@@ -54,7 +54,7 @@ class Radii:
         pairs = like.expand(batch_size, -1) if in_batch else None
         if mask is None:
             return cls(like, pairs)
-        shares = [mask.shares, mask.common_shares]
+        shares = [mask.fractions, mask.common_fractions]
         fixed, common = (share.sqrt() if relative else (share > 0).float() for share in shares)
         return cls(whole * fixed, None if pairs is None else whole * common)
 

@@ -78,7 +78,7 @@ class VendiRun:
 
     def masked(self, mask: Tensor | None) -> VendiRun:
         """The same run with images compared only where an inpainting mask lets them change."""
-        denoise_mask = DenoiseMask.of(mask, self.run)
+        denoise_mask = DenoiseMask.from_mask(mask, self.run)
         if denoise_mask is None:
             return self
         # Samples with masks of their own are compared where all of them may change.

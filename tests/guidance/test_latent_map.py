@@ -26,7 +26,7 @@ MAPS: dict[str, tuple[Callable[[Tensor], Tensor], float, bool]] = {
 @pytest.mark.parametrize("name", MAPS)
 def test_distances_are_at_least_so_many_times_those_of_raw_latents(name: str) -> None:
     to_model_space, smallest, uniform = MAPS[name]
-    found = LatentMap.of(to_model_space, SHAPE)
+    found = LatentMap.fit(to_model_space, SHAPE)
     assert found is not None
     assert found.smallest == pytest.approx(smallest, rel=1e-3)
     assert found.is_uniform == uniform
@@ -50,4 +50,4 @@ def test_distances_are_at_least_so_many_times_those_of_raw_latents(name: str) ->
     ids=["mixes", "bends", "forgets all", "forgets a channel", "another shape", "no number"],
 )
 def test_other_maps_are_told_apart(to_model_space: Callable[[Tensor], Tensor]) -> None:
-    assert LatentMap.of(to_model_space, SHAPE) is None
+    assert LatentMap.fit(to_model_space, SHAPE) is None

@@ -93,7 +93,7 @@ def test_no_batch_is_too_large_for_it(batch: int, name: str) -> None:
 
 def test_what_is_not_outside_comes_before_all_else_of_several_methods() -> None:
     first, second = Trace(steps=steps([0], 4, 2, 2), seconds=1.0), Trace(failed=True, seconds=0.5, extra_evaluations=2)
-    joined = Trace.joined([first, second, Trace(records=[protection([3], 4)])])
+    joined = Trace.concat([first, second, Trace(records=[protection([3], 4)])])
     assert joined.verdict() == "NOT outside: image 3"
     assert joined.details().endswith("It took 1.5 s and 2 further evaluations of the model.")
 
