@@ -12,7 +12,7 @@ from ..stores.protected.builder import IndexBuilder
 from ..stores.protected.index import ProtectedIndex
 from ..stores.protected.manifest import NAME as MANIFEST
 from ..stores.protected.manifest import read_manifest
-from ..stores.protected.spaces import latent_space, told
+from ..stores.protected.spaces import latent_space, name_of
 from .build import Outcome, build
 from .encoders import (
     CHOICES,
@@ -108,7 +108,7 @@ def _info(arguments: argparse.Namespace) -> int:
     index = ProtectedIndex.open(arguments.index)
     manifest = index.manifest
     size = sum(path.stat().st_size for path in index.folder.rglob("*") if path.is_file())
-    _say(f"{len(index):,} references: {told(index.space)} of shape {' x '.join(map(str, index.shape))}.")
+    _say(f"{len(index):,} references: {name_of(index.space)} of shape {' x '.join(map(str, index.shape))}.")
     _say(f"{len(manifest.shards):,} shards, {size / 1e6:,.1f} MB on disk, {index.nbytes / 1e6:,.1f} MB in memory.")
     _say(f"State {manifest.generation}, fingerprint {index.fingerprint()}.")
     for number in range(len(index)) if arguments.names else ():

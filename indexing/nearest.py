@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..features.image_files import ImageFileError, read_ahead
 from ..stores.protected.errors import IndexSpaceError
 from ..stores.protected.index import ProtectedIndex
-from ..stores.protected.spaces import told
+from ..stores.protected.spaces import name_of
 from .folder_encoding import FolderEncoding
 
 
@@ -43,8 +43,8 @@ def nearest_protected(index: ProtectedIndex, encoding: FolderEncoding) -> Iterat
     space, source = encoding.source(folder)
     if (space, source.shape()) != (index.space, index.shape):
         raise IndexSpaceError(
-            f"The index holds {told(index.space)} of shape {index.shape}, and these images become {told(space)} of "
-            f"shape {source.shape()}: choose the space and size with which it was built."
+            f"The index holds {name_of(index.space)} of shape {index.shape}, and these images become {name_of(space)} "
+            f"of shape {source.shape()}: choose the space and size with which it was built."
         )
     for path, image in read_ahead(folder.paths, source.fitted.read):
         name = folder.name(path)

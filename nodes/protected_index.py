@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..stores.encoders import check_encoder
-from ..stores.protected.spaces import encoder_of, latent_format_of, told
+from ..stores.protected.spaces import encoder_of, latent_format_of, name_of
 from .common.sockets import IndexSocket
 from .host.index_folder import (
     DEFAULT_NAME,
@@ -89,7 +89,7 @@ class DiversityProtectedIndex(io.ComfyNode):
             "It would protect nothing here. Build an index with this VAE, or wire the one that it was built with.",
         )
         shape = " x ".join(map(str, index.shape))
-        sentences = [f"{len(index):,} pictures are protected: {told(index.space)} of {shape}."]
+        sentences = [f"{len(index):,} pictures are protected: {name_of(index.space)} of {shape}."]
         if latent_format_of(index.space) and not (held and given):
             unknown = "wire the model's VAE here" if held else "the index does not say which one it was built with"
             sentences.append(f"It was not checked that the model's VAE is the index's: {unknown}.")

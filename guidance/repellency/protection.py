@@ -14,7 +14,7 @@ from torch import Tensor
 from ...kernels.shields.field import Contacts, shield_field, working_points
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.search.neighbour_list import NeighbourList
-from ...stores.protected.spaces import latent_format_of, told
+from ...stores.protected.spaces import latent_format_of, name_of
 from ..base import DenoiseMask, SamplingRun
 from ..latent_map import LatentMap
 from ..references import (
@@ -144,8 +144,8 @@ def check_latent_space(index: ProtectedIndex, latent_format: str) -> None:
     """
     if latent_format_of(index.space) != latent_format:
         raise ValueError(
-            f"The protected index {index.folder.name} holds {told(index.space)}, and this model draws {latent_format} "
-            "latents: build an index with this model's VAE."
+            f"The protected index {index.folder.name} holds {name_of(index.space)}, and this model draws "
+            f"{latent_format} latents: build an index with this model's VAE."
         )
 
 

@@ -22,7 +22,7 @@ from ...metrics.figures.batch_figures import GuidedRun
 from ...metrics.figures.canvas import to_images
 from ...metrics.measures.protected import ProtectedReport, recorded
 from ...stores.protected.index import ProtectedIndex
-from ...stores.protected.spaces import FEATURE_PREFIX, feature_space, told
+from ...stores.protected.spaces import FEATURE_PREFIX, feature_space, name_of
 from ..host.latents import plain_latents
 from ..host.sampling import latent_format_name, to_model_space
 
@@ -120,8 +120,8 @@ class Comparison:
     def _features_near(self, drawn: Drawn) -> tuple[NearestReference, ...]:
         if self.index.space != feature_space(self.space.tag):
             raise ValueError(
-                f"The protected index {self.index.folder.name} holds {told(self.index.space)} and this report measures "
-                f"{self.space.tag}: nothing was compared. Choose the features that the index holds."
+                f"The protected index {self.index.folder.name} holds {name_of(self.index.space)} and this report "
+                f"measures {self.space.tag}: nothing was compared. Choose the features that the index holds."
             )
         # As the index was built: the middle of each picture, in one size.
         fitted = Fitted(FEATURE_SIZE, FEATURE_SIZE, self.space)
@@ -136,7 +136,7 @@ class Comparison:
         name = self.index.folder.name
         if not drawn.samples or self.model is None:
             raise ValueError(
-                f"The protected index {name} holds {told(self.index.space)}, which pictures are not compared with: "
+                f"The protected index {name} holds {name_of(self.index.space)}, which pictures are not compared with: "
                 "wire the samples that they were decoded from, and the model."
             )
         check_latent_space(self.index, latent_format_name(self.model))

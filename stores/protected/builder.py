@@ -1,7 +1,7 @@
-"""Building and changing a Protected Index: everything is prepared beside what is published, then published at once.
+"""Building and changing a Protected Index: a build is prepared beside the published index, then published at once.
 
-Until then the index in the folder, if there is one, stays as it is and readable; whatever stops a build leaves what it
-kept so far, and the next build goes on from there.
+Until then the published index stays readable and unchanged. A build that is stopped keeps what it has so far, and the
+next build continues it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -27,7 +28,7 @@ from .manifest import Manifest, read_manifest, write_manifest
 from .rows import (
     ROWS_SUFFIX,
     TABLE_SUFFIX,
-    Halves,
+    Float16Array,
     IndexShard,
     Labels,
     MappedRows,
@@ -39,32 +40,32 @@ from .rows import (
 from .search.filter_file import SUFFIX as FILTER_SUFFIX
 from .search.filter_file import write_filter
 from .search.projection_filter import ProjectionFilter
-from .spaces import encoder_of, latent_format_of, told
+from .spaces import encoder_of, latent_format_of, name_of
 from .staging import BuildSpec, Staging, rechunk
 
 SHARD_BYTES = 64 * 2**20
 PART_BYTES = 256 * 2**20
-"""What is appended at once is kept in files of about this size."""
+"""Approximate size of the files in which appended vectors are staged."""
 
 STAGING = "building"
 SHARDS = "shards"
 LOCK = "lock"
 
 Progress = Callable[[str, int, int], None]
-"""Told (what is being done, done, of)."""
+"""Called with (what is being done, done, total)."""
 
 
 class IndexBuilder:
-    """Builds an index in a folder, or changes the one there, alone among all processes; use it in a ``with`` block.
+    """Builds or changes the index in a folder, exclusively among all processes; use it in a ``with`` block.
 
     Args:
-        folder: of the index; made where it is missing.
-        space: what the vectors are, such as "latent:SD3" or "features:<tag>".
+        folder: of the index; created if missing.
+        space: of the vectors, such as "latent:SD3" or "features:<tag>".
         shape: of one vector.
-        shard_bytes: about how large a finished shard is; an index keeps that of its first build.
+        shard_bytes: approximate size of a finished shard; an index keeps that of its first build.
 
     Raises:
-        IndexSpaceError: the index or a build in the folder is of another space or shape.
+        IndexSpaceError: the index or a build in the folder has another space or shape.
         IndexDamagedError: the manifest is damaged.
         IndexWriteError: the folder cannot be written, or another process builds there.
         ValueError: the shape is empty.
@@ -83,22 +84,22 @@ class IndexBuilder:
                 raise damaged(self.folder / SHARDS, "is a link")
             self._lock = BuilderLock(self.folder / LOCK)
             try:
-                # Only now: who held the lock before may have published.
+                # Only now: the last holder of the lock may have published.
                 self._published = read_manifest(self.folder) if os.path.lexists(self.folder / MANIFEST) else None
                 rows = max(1, shard_bytes // (2 * width))
                 self._spec = _next_spec(self._published) or BuildSpec(1, space, tuple(shape), rows)
                 self._check(space, tuple(shape))
-                self._staging = self._begun()
+                self._staging = self._open_staging()
             except BaseException:
                 self._lock.release()
                 raise
 
     @classmethod
     def opened(cls, folder: Path) -> IndexBuilder:
-        """A builder that changes the index in a folder.
+        """A builder for the existing index in a folder.
 
         Raises:
-            ProtectedIndexError: there is none, or one of the reasons of the class.
+            ProtectedIndexError: there is none, or as for the class.
         """
         manifest = read_manifest(Path(folder))
         return cls(folder, manifest.space, manifest.shape)
@@ -113,7 +114,7 @@ class IndexBuilder:
         self._lock.release()
 
     def labels(self) -> Labels:
-        """Names and keys of everything that will be in the index, in its order: what is there need not be built again.
+        """Names and keys of everything published and staged, in order.
 
         Raises:
             IndexDamagedError: a file of the index or of the build is damaged.
@@ -122,17 +123,17 @@ class IndexBuilder:
         return Labels.concat([*kept, self._staging.labels()])
 
     def append(self, vectors: Tensor, names: Sequence[str], keys: Sequence[str] | None = None) -> None:
-        """Keep vectors for the index; they survive whatever stops the build after this call.
+        """Stage vectors for the index; they survive a crash after this call.
 
         Args:
             vectors: shape (n, *shape), any floating dtype and device; stored as fp16.
-            names: what each is called, such as the picture's file name.
-            keys: what identifies the content of each, such as the hash of the picture's file; none by default.
+            names: of each vector, such as the image's file name.
+            keys: identify the content of each vector, such as the hash of the image's file; none by default.
 
         Raises:
             IndexSpaceError: the vectors have another shape.
-            IndexWriteError: they could not be written; the build keeps what it had.
-            ValueError: a vector is not finite, or there are not as many names as vectors.
+            IndexWriteError: they could not be written; the build is unchanged.
+            ValueError: a vector is not finite, or the numbers of vectors, names and keys differ.
         """
         if tuple(vectors.shape[1:]) != self._spec.shape:
             raise IndexSpaceError(
@@ -148,15 +149,14 @@ class IndexBuilder:
             self._stage(vectors.detach().to("cpu", torch.float16).flatten(1).numpy(), labels)
 
     def join(self, folder: Path) -> JoinResult:
-        """Take over what was built in another folder, finished or not.
+        """Stage everything from another folder's index and build.
 
-        Content that is here already, by its key, is left out, as a build in one go would have; so is what has no key
-        and a name that is here. So a join that was stopped can be made again.
+        Known keys are left out, as are known names of vectors without a key. So an interrupted join can be repeated.
 
         Raises:
-            IndexSpaceError: it is of another space or shape.
-            IndexDamagedError: a file there is damaged.
-            IndexWriteError: it could not be written here.
+            IndexSpaceError: the other index has another space or shape.
+            IndexDamagedError: a file of the other index is damaged.
+            IndexWriteError: this index could not be written.
         """
         if self._held_keys is None:
             self._held_keys = KeyIndex(self.labels())
@@ -172,11 +172,11 @@ class IndexBuilder:
         return JoinResult(taken, repeated)
 
     def remove(self, references: Sequence[int] | Sequence[str]) -> int:
-        """Leave out references of the published index, by number or name, and return how many that are.
+        """Remove published references by number or name, and return how many were removed.
 
         Raises:
             IndexDamagedError: a table of the index is damaged.
-            ValueError: there is no such reference.
+            ValueError: a reference does not exist; nothing is removed.
         """
         names = [] if self._published is None else [n for s in self._published.shards for n in self._labels(s).names]
         known = {name for name in references if isinstance(name, str)}
@@ -190,17 +190,17 @@ class IndexBuilder:
         return len(new)
 
     def finish(self, progress: Progress | None = None) -> Manifest:
-        """Publish the index: what was there, without what was removed, and all that was appended.
+        """Publish the references that were published before, less the removed ones, and all staged ones.
 
         Raises:
             IndexDamagedError: a file of the index or of the build is damaged.
-            IndexWriteError: it could not be written; the published index stays as it was.
+            IndexWriteError: the index could not be written; the published one is unchanged.
         """
         tell = progress or (lambda what, done, total: None)
         with translate_write_errors(self.folder):
             untouched = self._untouched()
             for shard in untouched:
-                # The new filter is made of them: one of damaged rows would never find these again.
+                # The new filter is fitted to these rows: damaged ones would never be found again.
                 check_whole(rows_path(self.folder / SHARDS, shard), shard.rows)
             shards = list(untouched)
             for rows, labels in rechunk(self._everything(len(untouched)), self._spec.shard_rows):
@@ -217,10 +217,10 @@ class IndexBuilder:
             self._sweep(manifest)
             self._published, self._removed = manifest, set()
             self._spec = _next_spec(manifest) or self._spec
-            self._staging = self._begun()
+            self._staging = self._open_staging()
         return manifest
 
-    def _stage(self, rows: Halves, labels: Labels) -> None:
+    def _stage(self, rows: Float16Array, labels: Labels) -> None:
         step = max(1, PART_BYTES // (2 * rows.shape[1]))
         for start in range(0, len(rows), step):
             part = range(start, min(start + step, len(rows)))
@@ -238,12 +238,12 @@ class IndexBuilder:
             )
         if (self._spec.space, self._spec.shape) != (space, shape):
             raise IndexSpaceError(
-                f"The index in {self.folder} holds {told(self._spec.space)} of shape {self._spec.shape}, these are "
-                f"{told(space)} of shape {shape}: choose another folder for them."
+                f"The index in {self.folder} holds {name_of(self._spec.space)} of shape {self._spec.shape}, these are "
+                f"{name_of(space)} of shape {shape}: choose another folder for them."
             )
 
     def _untouched(self) -> list[IndexShard]:
-        """The published shards at the front that stay as they are: full ones from which nothing is removed."""
+        """The leading published shards that do not change: full ones from which nothing is removed."""
         stay: list[IndexShard] = []
         first = min(self._removed, default=math.inf)
         for shard in () if self._published is None else self._published.shards:
@@ -253,12 +253,12 @@ class IndexBuilder:
             stay.append(shard)
         return stay
 
-    def _everything(self, skipped: int = 0) -> Iterator[tuple[Halves, Labels]]:
+    def _everything(self, skipped: int = 0) -> Iterator[tuple[Float16Array, Labels]]:
         yield from self._kept(skipped)
         yield from self._staging.parts()
 
-    def _kept(self, skipped: int = 0) -> Iterator[tuple[Halves, Labels]]:
-        """Rows of the published index without those removed, from some shard on."""
+    def _kept(self, skipped: int = 0) -> Iterator[tuple[Float16Array, Labels]]:
+        """The published rows that are not removed, without those of the first shards."""
         width = math.prod(self._spec.shape)
         for shard, stay, labels in self._kept_labels(skipped):
             yield MappedRows(self.folder / SHARDS, [shard], width).read(np.array(stay, np.int64)), labels
@@ -271,7 +271,7 @@ class IndexBuilder:
                 yield shard, stay, self._labels(shard).take(stay)
             start += shard.count
 
-    def _begun(self) -> Staging:
+    def _open_staging(self) -> Staging:
         for folder in (self.folder, self.folder / SHARDS):
             for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
                 remove_own(unfinished)
@@ -281,21 +281,19 @@ class IndexBuilder:
         return read_labels(self.folder / SHARDS, shard)
 
     def _sweep(self, manifest: Manifest) -> None:
-        """Delete what no manifest needs; what another process still has open on Windows waits for the next time."""
-        used: Set[str] = {name for shard in manifest.shards for name in (shard.rows, shard.table)} | {manifest.filter}
+        """Delete files that the manifest does not name; Windows keeps those that another process has open."""
+        used = {name for shard in manifest.shards for name in (shard.rows, shard.table)} | {manifest.filter}
         for path in (self.folder / SHARDS).iterdir():
             ours = path.suffix in (ROWS_SUFFIX, TABLE_SUFFIX, FILTER_SUFFIX) and is_digest(path.stem)
             if ours and path.stem not in used:
-                try:
+                with suppress(PermissionError):
                     remove_own(path)
-                except PermissionError:
-                    continue
         for path in self.folder.glob(f"{STAGING}-*"):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _next_spec(published: Manifest | None) -> BuildSpec | None:
-    """What the build after a published state is for."""
+    """The spec of the build after a published state."""
     if published is None:
         return None
     return BuildSpec(published.generation + 1, published.space, published.shape, published.shard_rows)

@@ -1,4 +1,4 @@
-"""Small JSON files that know whether they are what was written: one way to write them, and a checksum of it."""
+"""Small JSON files with a checksum over their one spelling."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ..files import ForeignFileError, read_own, write_whole
 from .errors import ProtectedIndexError, damaged
 
 MAX_BYTES = 2**27
-"""A shard takes about 150 bytes of a manifest."""
+"""Limit of a file; a shard takes about 150 bytes of a manifest."""
 
 
 def write_checksummed(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary of JSON values, as a whole or not at all.
+    """Write a dictionary of JSON values atomically.
 
     Raises:
         OSError: the file could not be written.
     """
-    write_whole(path, _sealed(content))
+    write_whole(path, _with_checksum(content))
 
 
 def read_checksummed(path: Path) -> dict[str, Any]:
     """Read a dictionary that ``write_checksummed`` wrote.
 
     Raises:
-        IndexDamagedError: a single byte differs from what was written, or the file is no such file.
+        IndexDamagedError: a byte differs from what was written.
         ProtectedIndexError: the file cannot be read.
     """
     try:
@@ -40,16 +40,16 @@ def read_checksummed(path: Path) -> dict[str, Any]:
         content = json.loads(data)
     except (ValueError, RecursionError):
         content = None
-    # Compared as written, byte by byte: JSON knows many spellings of the same content.
-    if not isinstance(content, dict) or content.pop("checksum", None) is None or _sealed(content) != data:
+    # Compared byte by byte: JSON has many spellings of the same content.
+    if not isinstance(content, dict) or content.pop("checksum", None) is None or _with_checksum(content) != data:
         raise damaged(path, "does not hold what was written")
     return content
 
 
-def _sealed(content: dict[str, Any]) -> bytes:
-    checksum = hashlib.sha256(_spelled(content)).hexdigest()
-    return _spelled({"checksum": checksum, **content})
+def _with_checksum(content: dict[str, Any]) -> bytes:
+    checksum = hashlib.sha256(_encoded(content)).hexdigest()
+    return _encoded({"checksum": checksum, **content})
 
 
-def _spelled(content: dict[str, Any]) -> bytes:
+def _encoded(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()

@@ -1,4 +1,4 @@
-"""What can go wrong with a Protected Index, each told in a sentence that says what happened and what to do."""
+"""Errors of a Protected Index; each message says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ..bank.errors import write_advice
 
 
 class ProtectedIndexError(ValueError):
-    """A Protected Index cannot do what was asked of it."""
+    """A Protected Index cannot do what was asked."""
 
 
 class IndexDamagedError(ProtectedIndexError):
-    """A file of the index is missing or is not what was written."""
+    """A file of the index is missing or differs from what was written."""
 
 
 class IndexSpaceError(ProtectedIndexError):
-    """Vectors of another space or shape than the index's."""
+    """Vectors whose space or shape differs from the index's."""
 
 
 class IndexVersionError(ProtectedIndexError):
-    """The index was written by a newer version, or by an older one with another format."""
+    """The index has the format of a newer or older version."""
 
 
 class IndexWriteError(ProtectedIndexError):
-    """The index could not be written; it stays as it was."""
+    """The index could not be written; it is unchanged."""
 
 
 def damaged(path: Path, what: str) -> IndexDamagedError:
-    """The error that names a file and says what to do about it."""
+    """The error that names a file and says what to do."""
     return IndexDamagedError(
         f"The protected index's file {path} {what}. Restore it from a backup, or build the index again: nothing is "
         "protected by a damaged index."
@@ -40,7 +40,7 @@ def damaged(path: Path, what: str) -> IndexDamagedError:
 
 @contextmanager
 def translate_write_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system, and of SQLite as a lock, while writing the index in ``folder`` into sentences.
+    """Translate errors of the file system, and of SQLite as a lock, while the index in ``folder`` is written.
 
     Raises:
         IndexWriteError: the index could not be written.

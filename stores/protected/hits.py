@@ -1,4 +1,4 @@
-"""What a search of a Protected Index answers: pairs inside a radius, measured from the vectors themselves."""
+"""Results of a search in a Protected Index: pairs inside a radius, measured from the vectors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 VALUES_AT_ONCE = 1 << 17
-"""Values of candidates that are compared at once: half a megabyte of float32, which stays in the processor's cache."""
+"""Values of candidates compared at once: half a megabyte of float32, which stays in the processor's cache."""
 
 Reader = Callable[[Integers], NDArray[np.float32]]
-"""Gives the references (n, D) of these numbers, which may repeat, as a copy."""
+"""Returns a copy of the references (n, D) of these numbers, which may repeat."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Hits:
     """Every pair (query, reference) inside a radius.
 
     Attributes:
-        rows: number of the query, shape (M,), int64.
-        references: number of the reference, shape (M,), int64.
+        rows: numbers of the queries, shape (M,), int64.
+        references: numbers of the references, shape (M,), int64.
         distances: L2 distance, shape (M,), float32.
         numbers: the distinct references, ascending, shape (K,), int64.
         vectors: these references, shape (K, D), float32.
@@ -45,7 +45,7 @@ class Hits:
 
     @classmethod
     def among(cls, rows: Integers, numbers: Integers, distances: Floats, radius: float, read: Reader) -> Hits:
-        """Those of the measured pairs that are inside, by query and then by reference."""
+        """The measured pairs that are inside, sorted by query and then by reference."""
         inside = np.flatnonzero(distances < surface(radius))
         inside = inside[np.lexsort((numbers[inside], rows[inside]))]
         distinct = np.unique(numbers[inside])
@@ -59,7 +59,7 @@ class Hits:
 
 
 def surface(radius: float) -> float:
-    """The radius within which float32 counts as inside."""
+    """The radius plus the tolerance of float32."""
     return radius * (1 + SURFACE)
 
 
@@ -76,5 +76,5 @@ def measured(points: NDArray[np.float32], rows: Integers, numbers: Integers, rea
 
 
 def in_float32(distances: Floats) -> Tensor:
-    """Distances as they are handed out; beyond float32's range infinity."""
+    """Distances in float32; infinity beyond its range."""
     return torch.from_numpy(distances).float()

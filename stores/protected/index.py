@@ -1,14 +1,14 @@
-"""Protected Index: pictures that must not be reproduced, by the million, and all of them in a radius, found exactly.
+"""Protected Index: exact search among millions of images that must not be reproduced.
 
-An index is a folder with ``manifest.json`` and ``shards/``: vectors in half precision, memory-mapped, of which only
-candidates are read and checked, tables of names, and a filter in memory that tells the candidates (``search``).
-An open index is read-only; any number of processes may have it open, also while another one builds its next state.
+An index is a folder with ``manifest.json`` and ``shards/``: memory-mapped float16 vectors, tables of names, and a
+filter in memory (``search``), by which only candidates are read and checked. An open index is read-only. Any number
+of processes may open it, also while another process builds its next state.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +19,11 @@ from torch import Tensor
 from ...kernels.shields.field import check_radius
 from ..files import to_float32
 from .errors import IndexDamagedError, IndexSpaceError
-from .hits import (
-    Hits,
-    in_float32,
-    measured,
-    surface,
-)
+from .hits import Hits, in_float32, measured, surface
 from .manifest import Manifest, read_manifest
-from .rows import (
-    Labels,
-    MappedRows,
-    check_whole,
-    read_labels,
-    rows_path,
-)
+from .rows import Labels, MappedRows, check_whole, read_labels, rows_path
 from .search.filter_file import read_filter
-from .search.projection_filter import (
-    Candidates,
-    Floats,
-    Integers,
-    ProjectionFilter,
-    evenly_spread,
-)
+from .search.projection_filter import Candidates, Floats, Integers, ProjectionFilter, evenly_spread
 
 
 class ProtectedIndex:
@@ -51,7 +34,7 @@ class ProtectedIndex:
         manifest: its published state.
 
     Raises:
-        IndexDamagedError: a file is missing or not what was written; of the vectors only sizes are checked here.
+        IndexDamagedError: a file is missing or damaged; of the vectors only sizes are checked here.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -70,7 +53,7 @@ class ProtectedIndex:
         """Open the index in a folder.
 
         Raises:
-            ProtectedIndexError: there is none; it is damaged (IndexDamagedError) or of another version.
+            ProtectedIndexError: there is none, it is damaged (IndexDamagedError) or of another version.
         """
         folder = Path(folder).absolute()
         return cls(folder, read_manifest(folder))
@@ -80,20 +63,20 @@ class ProtectedIndex:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the index takes; vectors on disk are the file cache's."""
+        """Bytes in memory; mapped vectors belong to the file cache."""
         return self._rows.nbytes + (self._filter.nbytes if self._filter else 0)
 
     @property
     def filter(self) -> ProjectionFilter | None:
-        """What tells candidates; None where the index holds nothing."""
+        """The filter that finds candidates; None for an empty index."""
         return self._filter
 
     def fingerprint(self) -> str:
-        """Hash of what is protected, hexadecimal: the same for the same references, however they came together."""
+        """Hash of the references and their order, hexadecimal, however they were built."""
         return self.manifest.fingerprint()
 
     def name(self, reference: int) -> str:
-        """What a reference is called, such as its picture's file name.
+        """The name of a reference, such as its image's file name.
 
         Raises:
             IndexDamagedError: its table is damaged.
@@ -110,7 +93,7 @@ class ProtectedIndex:
         return torch.from_numpy(self.read(evenly_spread(len(self), count))).view(-1, *self.shape)
 
     def vectors(self) -> list[Tensor]:
-        """All references as memory-mapped blocks (n, *shape), fp16; the first call reads and checks every row.
+        """All references as memory-mapped blocks (n, *shape), float16; the first call checks every row.
 
         Raises:
             IndexDamagedError: a row is damaged.
@@ -122,19 +105,18 @@ class ProtectedIndex:
         return [torch.from_numpy(block).view(-1, *self.shape) for block in self._rows.blocks]
 
     def within(self, queries: Tensor, radius: float) -> Hits:
-        """Every reference inside the radius of a query, none left out.
+        """All references inside the radius of a query.
 
-        A distance that float32 cannot tell from the radius counts as inside. A query that is not finite is near
-        nothing.
+        A distance that float32 cannot tell from the radius counts as inside. A query that is not finite has no hits.
 
         Args:
             queries: shape (B, D) or (B, *shape).
             radius: in the units of the vectors.
 
         Raises:
-            IndexSpaceError: the queries have another number of values.
+            IndexSpaceError: the queries have the wrong number of values.
             IndexDamagedError: a candidate is damaged.
-            ValueError: the radius is negative or not a number.
+            ValueError: the radius is negative or NaN.
         """
         check_radius(radius)
         points = self.points(queries)
@@ -146,17 +128,17 @@ class ProtectedIndex:
         """The nearest references, exactly.
 
         Args:
-            queries: shape (B, D) or (B, *shape), finite.
-            k: how many, at least 1 and at most as many as there are.
+            queries: shape (B, D) or (B, *shape).
+            k: from 1 to the number of references.
 
         Returns:
-            Distances, float32, ascending, and numbers of the references, int64, both of shape (B, k); of equally near
-            ones the smallest numbers. For a query that is not finite, infinity and -1.
+            Distances, float32, ascending, and numbers of the references, int64, both of shape (B, k). Ties go to the
+            smaller number. A query that is not finite has infinity and -1.
 
         Raises:
-            IndexSpaceError: the queries have another number of values.
+            IndexSpaceError: the queries have the wrong number of values.
             IndexDamagedError: a candidate is damaged.
-            ValueError: there are fewer than ``k`` references.
+            ValueError: ``k`` is out of range.
         """
         if not 1 <= k <= len(self):
             raise ValueError(f"{k} nearest references were asked for, of an index that holds {len(self)}.")
@@ -166,20 +148,14 @@ class ProtectedIndex:
         return in_float32(distances), torch.from_numpy(numbers.astype(np.int64))
 
     def verify(self) -> list[str]:
-        """Read every file and return a sentence for each that is damaged."""
+        """Read every file; returns a sentence for each that is damaged."""
         found = list(self._rows.check_all())
-        for shard in self.manifest.shards:
-            for check in (
-                lambda shard=shard: check_whole(rows_path(self._shards, shard), shard.rows),
-                lambda shard=shard: read_labels(self._shards, shard),
-            ):
-                try:
-                    check()
-                except IndexDamagedError as error:
-                    found.append(str(error))
-        if self.manifest.filter:
+        checks = [partial(check_whole, rows_path(self._shards, shard), shard.rows) for shard in self.manifest.shards]
+        checks += [partial(read_labels, self._shards, shard) for shard in self.manifest.shards]
+        checks += [self._read_filter] if self.manifest.filter else []
+        for check in checks:
             try:
-                self._read_filter()
+                check()
             except IndexDamagedError as error:
                 found.append(str(error))
         return found
@@ -188,18 +164,18 @@ class ProtectedIndex:
         """Queries as rows (B, D), float32.
 
         Raises:
-            IndexSpaceError: they have another number of values.
+            IndexSpaceError: they have the wrong number of values.
         """
         points = queries.detach().to("cpu", torch.float32).reshape(len(queries), -1).numpy()
         if points.shape[1] != self.manifest.width:
             raise IndexSpaceError(
                 f"The index protects vectors of shape {self.shape}, and what is compared has {points.shape[1]} values: "
-                "they must come from the same space and picture size."
+                "they must come from the same space and image size."
             )
         return points
 
     def candidates(self, points: NDArray[np.float32], within: Floats) -> Candidates:
-        """Every pair that may be closer than ``within``, shape (B,); a query that is not finite is in none."""
+        """All pairs that may be closer than ``within``, shape (B,); none of a query that is not finite."""
         finite = np.flatnonzero(np.isfinite(points).all(1))
         if self._filter is None:
             return Candidates.none()
@@ -221,7 +197,7 @@ class ProtectedIndex:
         bounds = self._filter.candidates(query, np.array([math.inf])).bounds
         numbers = np.argpartition(bounds, min(8 * k + 32, len(self)) - 1)[: 8 * k + 32]
         distances = self._distances(point, numbers)
-        # The k-th nearest of all is no farther than the k-th nearest of some.
+        # The k-th nearest of all is at most as far as the k-th nearest of some.
         rest = np.setdiff1d(np.flatnonzero(bounds <= np.partition(distances, k - 1)[k - 1]), numbers)
         rest = rest[np.argsort(bounds[rest])]
         for part in np.array_split(rest, max(1, len(rest) // (2 * k + 8))):

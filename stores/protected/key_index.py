@@ -1,4 +1,4 @@
-"""What an index holds already, by content: where indexes are joined, each content is taken over once."""
+"""Which content an index holds: joined indexes take each content once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class JoinResult(NamedTuple):
     """What joining another index brought.
 
     Attributes:
-        taken: how many vectors were taken over.
-        repeated: how many were left out because their content was here, under another name.
+        taken: number of vectors taken over.
+        repeated: number left out because their content is known under another name.
     """
 
     taken: int
@@ -20,11 +20,7 @@ class JoinResult(NamedTuple):
 
 
 class KeyIndex:
-    """KeyIndex by their keys; what has no key is known by its name.
-
-    Args:
-        labels: of what is held.
-    """
+    """Known vectors, by key, or by name for those without a key."""
 
     def __init__(self, labels: Labels) -> None:
         self._names: dict[str, str] = {}
@@ -32,7 +28,7 @@ class KeyIndex:
         self.add(labels)
 
     def add(self, labels: Labels) -> None:
-        """Remember what is held from now on."""
+        """Add known vectors."""
         for name, key in zip(labels.names, labels.keys, strict=True):
             if key:
                 self._names.setdefault(key, name)
@@ -40,7 +36,7 @@ class KeyIndex:
                 self._keyless.add(name)
 
     def new(self, labels: Labels) -> tuple[list[int], int]:
-        """Places of what is not held, each content once, and how many of the others are held under another name."""
+        """Places of unknown content, each once, and how many of the rest are known under another name."""
         places: list[int] = []
         repeated = 0
         met: dict[str, str] = {}

@@ -13,15 +13,15 @@ from .errors import IndexWriteError
 
 
 class BuilderLock:
-    """Keeps other builders out while this process lives: a lock of SQLite, which no kill leaves behind.
+    """Excludes other builders while this process lives, by an SQLite lock, which does not outlive a killed process.
 
     Args:
-        path: a file for nothing else, made where it is missing; it stays empty.
+        path: of the lock file, created if missing; it stays empty.
 
     Raises:
         IndexWriteError: another builder holds the lock.
-        OSError: the file system keeps no locks, or what lies there is no file.
-        sqlite3.OperationalError: the file cannot be made or locked.
+        OSError: the file system ignores locks, or the path is not a file.
+        sqlite3.OperationalError: the file cannot be created or locked.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The manifest of a Protected Index: what the index is, published by renaming one small file."""
+"""The manifest of a Protected Index: its published state, replaced by renaming one small file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Manifest:
     """A published state of an index.
 
     Attributes:
-        generation: counts the publications.
-        space: what the vectors are, such as "latent:SD3".
+        generation: number of publications.
+        space: of the vectors, such as "latent:SD3".
         shape: of one vector.
         shard_rows: rows of every shard but the last.
         shards: in the order of their rows.
-        filter: digest of the filter's file, "" where there are no rows.
+        filter: digest of the filter's file; "" for an empty index.
     """
 
     generation: int
@@ -50,7 +50,7 @@ class Manifest:
         return math.prod(self.shape)
 
     def fingerprint(self) -> str:
-        """Hash of what is protected, hexadecimal: the same for the same references, however they came together."""
+        """Hash of the references and their order, hexadecimal, however they were built."""
         content = [self.space, self.shape, [asdict(shard) for shard in self.shards]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -59,7 +59,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Publish a state.
 
     Raises:
-        OSError: it could not be written; the one before is still there.
+        OSError: it could not be written; the previous state remains.
     """
     write_checksummed(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(manifest)})
 
@@ -68,8 +68,8 @@ def read_manifest(folder: Path) -> Manifest:
     """The published state of the index in a folder.
 
     Raises:
-        IndexVersionError: a newer or an older version wrote it.
-        IndexDamagedError: it is not what was written.
+        IndexVersionError: it has the format of a newer or older version.
+        IndexDamagedError: it is damaged.
         ProtectedIndexError: there is none.
     """
     path = folder / NAME
@@ -79,7 +79,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     content = read_checksummed(path)
     if content.pop("format", None) != FORMAT:
-        raise damaged(path, "is not that of a protected index")
+        raise damaged(path, "is not a manifest of a protected index")
     version = content.pop("version", None)
     if version != VERSION:
         older = isinstance(version, int) and version < VERSION
@@ -94,12 +94,12 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**{**content, "shape": tuple(content["shape"])}, shards=shards)
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged(path, f"lacks what a manifest holds ({error})") from error
-    # Digests become names of files: an index from a stranger must not reach outside its folder.
+    # Digests become file names: a stranger's index must not reach outside its folder.
     digests = [digest for shard in shards for digest in (shard.rows, shard.table)] + [manifest.filter] * bool(shards)
     if not all(map(is_digest, digests)) or (not shards and manifest.filter != ""):
-        raise damaged(path, "names files that are none of an index")
+        raise damaged(path, "names files that are not an index's own")
     if not _is_sound(manifest):
-        raise damaged(path, "describes no index")
+        raise damaged(path, "does not describe an index")
     return manifest
 
 
@@ -109,6 +109,6 @@ def _is_sound(manifest: Manifest) -> bool:
         isinstance(manifest.space, str)
         and bool(manifest.shape)
         and all(type(count) is int and 0 < count < 2**48 for count in counts)
-        # The table of every shard says where it begins, so no two are equal.
+        # A table holds the number of its first row, so no two are equal.
         and len({shard.table for shard in manifest.shards}) == len(manifest.shards)
     )

@@ -1,7 +1,7 @@
-"""Vectors of a Protected Index on disk: files of half-precision rows and nothing else, so that each byte is a row's.
+"""Vectors of a Protected Index on disk: files that hold float16 rows and nothing else.
 
-Beside each lies a table with the rows' checksums and names. Both files are named by the hash of their bytes; a row's
-own checksum (CRC-32, which no change of up to 32 bits in a row escapes) tells damage when only this row is read.
+Each has a table with the rows' checksums and names. Both files are named by their digests. A row has its own checksum
+(CRC-32, which detects every change within 32 bits), so that damage is found when only this row is read.
 """
 
 from __future__ import annotations
@@ -17,21 +17,14 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from ..files import (
-    MAX_WHOLE_BYTES,
-    digest_of,
-    digest_of_own,
-    own_size,
-    read_own,
-    write_named,
-)
+from ..files import MAX_WHOLE_BYTES, digest_of, digest_of_own, own_size, read_own, write_named
 from .errors import damaged
 
-Halves = NDArray[np.float16]
+Float16Array = NDArray[np.float16]
 
 ROWS_SUFFIX, TABLE_SUFFIX = ".f16", ".safetensors"
 MAX_LABEL_BYTES = 2**14
-"""A name and a key together are shorter: the first is a file's, the second a hash."""
+"""Limit of a name and a key together: a file's name and a hash."""
 
 HEADER_BYTES = 2**16
 
@@ -42,8 +35,8 @@ class IndexShard:
 
     Attributes:
         count: number of rows.
-        rows: digest of the file of rows, its name.
-        table: digest of the table, its name.
+        rows: digest of the file of rows.
+        table: digest of the table.
     """
 
     count: int
@@ -53,11 +46,11 @@ class IndexShard:
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of each row beside its vector.
+    """Names and keys of rows.
 
     Attributes:
-        names: what the row is called, such as a picture's file name.
-        keys: what identifies its content, such as the hash of the picture's file; "" where it is not known.
+        names: such as an image's file name.
+        keys: identify the content, such as the hash of an image's file; "" where unknown.
     """
 
     names: tuple[str, ...]
@@ -67,7 +60,7 @@ class Labels:
         return len(self.names)
 
     def pack(self) -> dict[str, NDArray[np.generic]]:
-        """As tensors: all texts one after the other, and where each ends."""
+        """As tensors: all texts concatenated, and the end of each."""
         return {**_pack("names", self.names), **_pack("keys", self.keys)}
 
     @classmethod
@@ -75,28 +68,28 @@ class Labels:
         """Inverse of ``pack``.
 
         Raises:
-            ValueError: the tensors are not what ``pack`` gives.
+            ValueError: the tensors do not come from ``pack``.
         """
         return cls(_unpack("names", tensors), _unpack("keys", tensors))
 
     @classmethod
     def concat(cls, parts: Sequence[Labels]) -> Labels:
-        """One after the other."""
+        """Concatenate."""
         return cls(tuple(n for part in parts for n in part.names), tuple(k for part in parts for k in part.keys))
 
     def take(self, places: Sequence[int] | range) -> Labels:
-        """Those of some rows."""
+        """Those at some places."""
         return Labels(tuple(self.names[place] for place in places), tuple(self.keys[place] for place in places))
 
 
-def write_rows(folder: Path, rows: Halves, labels: Labels, start: int) -> IndexShard:
-    """Write rows (n, D) and their table; the same content at the same place makes the same files.
+def write_rows(folder: Path, rows: Float16Array, labels: Labels, start: int) -> IndexShard:
+    """Write rows (n, D) and their table; the same rows at the same place give the same files.
 
     Args:
         folder: of the shards.
         rows: the vectors.
         labels: of each row.
-        start: number of the first row in the index, which makes the table of every shard its own.
+        start: number of the first row in the index, which makes every table unique.
 
     Raises:
         OSError: a file could not be written.
@@ -120,26 +113,11 @@ def table_path(folder: Path, shard: IndexShard) -> Path:
     return folder / (shard.table + TABLE_SUFFIX)
 
 
-def read_whole(path: Path, digest: str, limit: int = MAX_WHOLE_BYTES) -> bytes:
-    """Read a file that is named by its content; one that is larger than the limit, or no file, is not read.
-
-    Raises:
-        IndexDamagedError: it is missing, unreadable, too large or not what was written.
-    """
-    try:
-        data = read_own(path, limit=limit)
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error.strerror})") from error
-    if digest_of(data) != digest:
-        raise damaged(path, "does not hold what was written")
-    return data
-
-
 def check_whole(path: Path, digest: str) -> None:
-    """Check a file of any size that is named by its content.
+    """Check a file of any size against its digest.
 
     Raises:
-        IndexDamagedError: it is missing, unreadable or not what was written.
+        IndexDamagedError: it is missing, unreadable or damaged.
     """
     try:
         found = digest_of_own(path)
@@ -150,12 +128,17 @@ def check_whole(path: Path, digest: str) -> None:
 
 
 def read_tensors(path: Path, digest: str, limit: int = MAX_WHOLE_BYTES) -> dict[str, NDArray[Any]]:
-    """Read a safetensors file that is named by its content.
+    """Read a safetensors file and check it against its digest; one above the limit of bytes is not read.
 
     Raises:
-        IndexDamagedError: it is missing, unreadable, too large, not what was written, or holds no tensors.
+        IndexDamagedError: it is missing, unreadable, too large, damaged, or holds no tensors.
     """
-    data = read_whole(path, digest, limit)
+    try:
+        data = read_own(path, limit=limit)
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror})") from error
+    if digest_of(data) != digest:
+        raise damaged(path, "does not hold what was written")
     try:
         return safetensors.numpy.load(data)
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -166,14 +149,14 @@ def read_table(folder: Path, shard: IndexShard) -> tuple[NDArray[np.uint32], Lab
     """Checksums, names and keys of a shard's rows.
 
     Raises:
-        IndexDamagedError: the table is damaged, or is not one of as many rows.
+        IndexDamagedError: the table is damaged, or has another number of rows.
     """
     path = table_path(folder, shard)
     tensors = read_tensors(path, shard.table, HEADER_BYTES + shard.count * MAX_LABEL_BYTES)
     try:
         checks, labels = tensors["checks"], Labels.unpack(tensors)
         if checks.dtype != np.uint32 or not len(checks) == len(labels.names) == len(labels.keys) == shard.count:
-            raise ValueError(f"it is not one of {shard.count} rows")
+            raise ValueError(f"it does not have {shard.count} rows")
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, f"is not a table ({error})") from error
     return checks.reshape(-1).view(np.uint32), labels
@@ -189,20 +172,20 @@ def read_labels(folder: Path, shard: IndexShard) -> Labels:
 
 
 class MappedRows:
-    """All rows of an index, memory-mapped: only what is asked for is read, and checked.
+    """All rows of an index, memory-mapped; each is checked when it is read.
 
     Args:
         folder: of the shards.
-        shards: in their order; rows are numbered through them.
+        shards: in order; rows are numbered across them.
         width: values of a row.
 
     Raises:
-        IndexDamagedError: a file is missing or has a wrong size, or a table is damaged.
+        IndexDamagedError: a file is missing or has the wrong size, or a table is damaged.
     """
 
     def __init__(self, folder: Path, shards: Sequence[IndexShard], width: int) -> None:
         self._paths = [rows_path(folder, shard) for shard in shards]
-        # Equal rows are one file, which is mapped once.
+        # Shards of equal rows share a file, which is mapped once.
         mapped = {shard: _mapped(rows_path(folder, shard), shard.count, width) for shard in set(shards)}
         self.blocks = [mapped[shard] for shard in shards]
         self._checks = [read_table(folder, shard)[0] for shard in shards]
@@ -214,14 +197,14 @@ class MappedRows:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the checksums; the rows themselves are the file cache's."""
+        """Bytes in memory, of the checksums; mapped rows belong to the file cache."""
         return sum(checks.nbytes for checks in self._checks)
 
-    def read(self, numbers: NDArray[np.int64]) -> Halves:
+    def read(self, numbers: NDArray[np.int64]) -> Float16Array:
         """Rows (K, D) of these numbers.
 
         Raises:
-            IndexDamagedError: a row is not what was written.
+            IndexDamagedError: a row is damaged.
         """
         rows = np.empty((len(numbers), self._width), np.float16)
         shards = np.searchsorted(self._starts, numbers, side="right") - 1
@@ -231,7 +214,7 @@ class MappedRows:
         return rows
 
     def check_all(self) -> Iterator[str]:
-        """Read all rows and tell of each damaged one, as a sentence."""
+        """Read all rows; yields a sentence for each damaged one."""
         row = np.empty(self._width, np.float16)
         for shard, block in enumerate(self.blocks):
             for place in range(len(block)):
@@ -241,24 +224,24 @@ class MappedRows:
                     yield str(error)
 
     def locate(self, number: int) -> tuple[int, int]:
-        """Shard and place in it of a row."""
+        """The shard of a row, and its place there."""
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         return shard, number - int(self._starts[shard])
 
-    def _read_into(self, row: Halves, shard: int, place: int) -> None:
+    def _read_into(self, row: Float16Array, shard: int, place: int) -> None:
         row[:] = self.blocks[shard][place]
         if zlib.crc32(row.data.cast("B")) != self._checks[shard][place]:
             raise damaged(self._paths[shard], f"does not hold what was written in row {place}")
 
 
-def _mapped(path: Path, count: int, width: int) -> Halves:
+def _mapped(path: Path, count: int, width: int) -> Float16Array:
     try:
         size = own_size(path)
     except OSError as error:
         raise damaged(path, f"cannot be read ({error.strerror})") from error
     if size != count * width * 2:
         raise damaged(path, f"has {size} bytes instead of {count * width * 2}")
-    # Copy-on-write: tensors over read-only memory are not allowed, and nobody writes to these.
+    # Copy-on-write, since torch wants writable memory; nobody writes to it.
     return np.asarray(np.memmap(path, "<f2", mode="c", shape=(count, width)))
 
 
@@ -271,10 +254,10 @@ def _pack(name: str, texts: Sequence[str]) -> dict[str, NDArray[np.generic]]:
 def _unpack(name: str, tensors: dict[str, NDArray[Any]]) -> tuple[str, ...]:
     data, ends = tensors[name], tensors[f"{name}_ends"]
     if data.dtype != np.uint8 or data.ndim != 1 or ends.dtype != np.int64 or ends.ndim != 1:
-        raise ValueError(f"its {name} are no text")
+        raise ValueError(f"its {name} are not text")
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if len(ends) else ends
     if len(ends) and (bool((ends < starts).any()) or ends[0] < 0 or ends[-1] != len(data)):
-        raise ValueError(f"its {name} end elsewhere")
+        raise ValueError(f"the ends of its {name} do not match")
     text = data.tobytes()
     return tuple(
         text[start:end].decode("utf-8", "surrogatepass")

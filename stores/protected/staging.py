@@ -1,4 +1,4 @@
-"""What a build of a Protected Index has so far: shards on disk that no reader sees until the build is finished."""
+"""What a build of a Protected Index has staged so far; no reader sees it until the build is finished."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import safetensors.numpy
 from ..files import UNFINISHED_SUFFIX, digest_of, is_plain_folder, remove_own, write_whole
 from .checksummed_json import read_checksummed, write_checksummed
 from .errors import IndexSpaceError, damaged
-from .rows import Halves, Labels, read_tensors
+from .rows import Float16Array, Labels, read_tensors
 
 HEAD = "head.json"
 SUFFIX = ".safetensors"
@@ -24,11 +24,11 @@ PART = re.compile("[0-9]{8,}-[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """What a build is for; one that goes on must be for the same.
+    """What a build makes; a build that is continued must make the same.
 
     Attributes:
-        generation: the publication that it prepares.
-        space: what the vectors are.
+        generation: of the state to publish.
+        space: of the vectors.
         shape: of one vector.
         shard_rows: rows of a finished shard.
     """
@@ -40,15 +40,15 @@ class BuildSpec:
 
 
 class Staging:
-    """The folder of a build; it is made by the first use and goes on where it stopped.
+    """The folder of a build, which is created or continued.
 
     Args:
         folder: of the build.
-        spec: what it is for.
+        spec: of the build.
 
     Raises:
-        IndexSpaceError: the build that was begun there is for another space or shape.
-        OSError: the folder could not be made.
+        IndexSpaceError: the build in the folder has another space or shape.
+        OSError: the folder could not be created.
     """
 
     def __init__(self, folder: Path, spec: BuildSpec) -> None:
@@ -60,7 +60,7 @@ class Staging:
         if (folder / HEAD).is_file():
             begun = read_checksummed(folder / HEAD)
             if not isinstance(begun.get("space"), str) or not isinstance(begun.get("shape"), list):
-                raise damaged(folder / HEAD, "describes no build")
+                raise damaged(folder / HEAD, "does not describe a build")
             if (begun["space"], begun["shape"]) != (head["space"], head["shape"]):
                 raise IndexSpaceError(
                     f"A build of {begun['space']} {tuple(begun['shape'])} was begun in {folder.parent} and this one is "
@@ -74,8 +74,8 @@ class Staging:
         found = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if PART.fullmatch(path.stem)]
         self._parts = [(path, path.stem.partition("-")[2]) for path in found]
 
-    def append(self, rows: Halves, labels: Labels) -> None:
-        """Keep rows (n, D) and their labels, as a whole or not at all.
+    def append(self, rows: Float16Array, labels: Labels) -> None:
+        """Write rows (n, D) and their labels, atomically.
 
         Raises:
             OSError: they could not be written.
@@ -87,44 +87,41 @@ class Staging:
         write_whole(path, data)
         self._parts.append((path, digest))
 
-    def parts(self) -> Iterator[tuple[Halves, Labels]]:
-        """Everything that was kept, in order.
+    def parts(self) -> Iterator[tuple[Float16Array, Labels]]:
+        """All staged rows and their labels, in order.
 
         Raises:
-            IndexDamagedError: a part is not what was written.
+            IndexDamagedError: a part is damaged.
         """
-        yield from self._read()
-
-    def labels(self) -> Labels:
-        """Names and keys of everything that was kept.
-
-        Raises:
-            IndexDamagedError: a part is not what was written.
-        """
-        return Labels.concat([labels for _, labels in self._read()])
-
-    def discard_if_empty(self) -> None:
-        """Leave no folder behind where nothing was kept."""
-        if not self._parts:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _read(self) -> Iterator[tuple[Halves, Labels]]:
         for path, digest in self._parts:
             tensors = read_tensors(path, digest)
             try:
                 rows, labels = tensors["rows"], Labels.unpack(tensors)
             except (KeyError, TypeError, ValueError) as error:
-                raise damaged(path, f"is no part of a build ({error})") from error
+                raise damaged(path, f"is not a part of a build ({error})") from error
             if rows.dtype != np.float16 or rows.shape != (len(labels.names), math.prod(self.spec.shape)):
                 raise damaged(path, "holds vectors of another size")
             if len(labels.keys) != len(labels.names) or not bool(np.isfinite(rows).all()):
-                raise damaged(path, "holds what no build keeps")
+                raise damaged(path, "holds what no build writes")
             yield rows.view(np.float16), labels
 
+    def labels(self) -> Labels:
+        """Names and keys of all staged rows.
 
-def rechunk(parts: Iterator[tuple[Halves, Labels]], rows: int) -> Iterator[tuple[Halves, Labels]]:
-    """The same rows in parts of a fixed size; the last may be smaller."""
-    waiting: list[tuple[Halves, Labels]] = []
+        Raises:
+            IndexDamagedError: a part is damaged.
+        """
+        return Labels.concat([labels for _, labels in self.parts()])
+
+    def discard_if_empty(self) -> None:
+        """Delete the folder if nothing is staged."""
+        if not self._parts:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def rechunk(parts: Iterator[tuple[Float16Array, Labels]], rows: int) -> Iterator[tuple[Float16Array, Labels]]:
+    """Split rows into parts of a fixed size; the last may be smaller."""
+    waiting: list[tuple[Float16Array, Labels]] = []
     held = 0
     for part in parts:
         waiting.append(part)
@@ -138,5 +135,5 @@ def rechunk(parts: Iterator[tuple[Halves, Labels]], rows: int) -> Iterator[tuple
         yield _concat(waiting)
 
 
-def _concat(parts: Sequence[tuple[Halves, Labels]]) -> tuple[Halves, Labels]:
+def _concat(parts: Sequence[tuple[Float16Array, Labels]]) -> tuple[Float16Array, Labels]:
     return np.concatenate([rows for rows, _ in parts]), Labels.concat([labels for _, labels in parts])

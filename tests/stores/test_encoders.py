@@ -12,7 +12,7 @@ from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from diversity_guidance.stores.encoders import EncoderError
 from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.index import ProtectedIndex
-from diversity_guidance.stores.protected.spaces import encoder_of, latent_format_of, latent_space, told
+from diversity_guidance.stores.protected.spaces import encoder_of, latent_format_of, latent_space, name_of
 from support.random_latents import SHAPE, random_latents
 
 MINE, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -48,7 +48,7 @@ def test_an_index_refuses_latents_of_another_vae(tmp_path: Path) -> None:
 def test_a_space_tells_its_format_and_its_vae() -> None:
     space = latent_space("SD3", MINE)
     assert (latent_format_of(space), encoder_of(space)) == ("SD3", MINE)
-    assert told(space) == f"SD3 latents of the VAE {MINE}" and told(latent_space("SD3")) == "SD3 latents"
+    assert name_of(space) == f"SD3 latents of the VAE {MINE}" and name_of(latent_space("SD3")) == "SD3 latents"
     assert latent_format_of("features:x@y") == encoder_of("features:x@y") == encoder_of(latent_space("SD3")) == ""
 
 

@@ -230,7 +230,7 @@ def test_an_index_of_nothing_protects_nothing(tmp_path: Path) -> None:
 def test_what_is_asked_must_fit(tmp_path: Path) -> None:
     index = build(tmp_path, references("normal", 10, 12, 0), shape=(3, 2, 2))
     for attempt in (index.within, NeighbourList(index).within):
-        with pytest.raises(IndexSpaceError, match="same space and picture size"):
+        with pytest.raises(IndexSpaceError, match="same space and image size"):
             attempt(torch.zeros(1, 3, 2, 3), 1.0)
         for radius in (-1.0, math.nan):
             with pytest.raises(ValueError, match="radius"):

@@ -1,4 +1,4 @@
-"""The filter of a Protected Index as a file: plain arrays, checked as a whole before any is used."""
+"""The file of a Protected Index's filter: plain arrays, validated before use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIX = ".filter"
 
 
 def write_filter(folder: Path, values: ProjectionFilter) -> str:
-    """Write a filter and return its digest; the same filter makes the same file.
+    """Write a filter and return its digest; equal filters give equal files.
 
     Raises:
         OSError: the file could not be written.
@@ -33,10 +33,10 @@ def read_filter(folder: Path, digest: str, count: int, width: int) -> Projection
     """Read the filter of ``count`` references of ``width`` values.
 
     Raises:
-        IndexDamagedError: the file is missing, not what was written, or of other references.
+        IndexDamagedError: the file is missing, damaged, or of other references.
     """
     path = filter_path(folder, digest)
-    # A reference has about fifty numbers, a value of the vectors as many in the basis.
+    # The table has up to 98 numbers per reference, the basis 96 per value of a vector.
     tensors = read_tensors(path, digest, HEADER_BYTES + 512 * (count + width))
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     m = shapes.get("basis", (0,))[0]

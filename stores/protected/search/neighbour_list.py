@@ -1,8 +1,8 @@
-"""The references near the estimates of a run, listed so that most sampling steps need no search.
+"""Lists of the references near the estimates of a run, so that most sampling steps need no search.
 
-A search looks farther than the radius and lists what it finds. Until an estimate has moved by the difference, nothing
-else can come inside: the neighbour lists of molecular dynamics (Verlet 1967). Movement is measured in the filter's
-coordinates, whose distances are what the search compared; estimates move less there than in full.
+These are the neighbour lists of molecular dynamics (Verlet 1967). A search reaches beyond the radius and lists what it
+finds. Until an estimate has moved by the difference, no other reference can come inside. Movement is measured in the
+filter's coordinates, which the search compared too; estimates move less there than in full.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..index import ProtectedIndex
 from .projection_filter import ROUNDING, Candidates, Floats, Integers, lengths
 
 SKIN = 1.0
-"""How much farther than the radius a search looks, as a share of it."""
+"""How far beyond the radius a search reaches, relative to it."""
 
 CACHE_BYTES = 64 * 2**20
-"""Vectors that are kept in memory."""
+"""Limit of the vectors kept in memory."""
 
 
 class NeighbourList:
-    """Gives the hits of ``ProtectedIndex.within`` in every step of one run; estimates keep their rows.
+    """Gives the hits of ``ProtectedIndex.within`` in every step of one run.
 
     Args:
         index: the index.
-        skin: how much farther than the radius searches look, as a share of it.
+        skin: how far beyond the radius a search reaches, relative to it.
 
     Attributes:
-        searched: estimates for which the index was searched, over all steps.
-        skipped: estimates for which the list was enough.
+        searched: number of estimates for which the index was searched, over all steps.
+        skipped: number of estimates for which the list sufficed.
     """
 
     def __init__(self, index: ProtectedIndex, skin: float = SKIN) -> None:
@@ -46,16 +46,16 @@ class NeighbourList:
         self.searched = self.skipped = 0
 
     def within(self, points: Tensor, radius: float) -> Hits:
-        """Every reference inside the radius of an estimate, none left out.
+        """All references inside the radius of an estimate.
 
         Args:
-            points: shape (B, D) or (B, *shape), in the order of the last step's.
+            points: shape (B, D) or (B, *shape), in the order of the last step.
             radius: may change from step to step.
 
         Raises:
-            IndexSpaceError: the points have another number of values.
+            IndexSpaceError: the points have the wrong number of values.
             IndexDamagedError: a candidate is damaged.
-            ValueError: the radius is negative or not a number.
+            ValueError: the radius is negative or NaN.
         """
         index_filter = self._index.filter
         if index_filter is None:
@@ -65,7 +65,7 @@ class NeighbourList:
         finite = np.asarray(np.isfinite(queries).all(axis=1))
         now, inside = index_filter.project(np.where(finite[:, None], queries, 0)), surface(radius)
         if len(now) != len(self._anchors) or not np.all(_apart(now, self._anchors)[finite] + inside < self._reach):
-            # One product serves a batch in hardly more time than one estimate.
+            # One product for a batch takes hardly longer than for one estimate.
             self._anchors, self._reach = now, inside * (1 + self._skin)
             self._list = index_filter.candidates(now, np.full(len(now), self._reach))
             self.searched += int(finite.sum())
@@ -79,7 +79,7 @@ class NeighbourList:
 
 
 def _cached(read: Callable[[Integers], NDArray[np.float32]], room: int) -> Callable[[Integers], NDArray[np.float32]]:
-    """``read`` that keeps up to about ``room`` rows, and forgets all when there are more."""
+    """``read`` with a cache of up to about ``room`` rows, which is emptied when full."""
     kept: dict[int, NDArray[np.float32]] = {}
 
     def rows(numbers: Integers) -> NDArray[np.float32]:
@@ -95,5 +95,5 @@ def _cached(read: Callable[[Integers], NDArray[np.float32]], room: int) -> Calla
 
 
 def _apart(some: Floats, others: Floats) -> Floats:
-    """Upper bounds of the distances between points by their coordinates, shape (B,)."""
+    """Upper bounds of the distances between points in coordinates, shape (B,)."""
     return lengths(some - others) + ROUNDING * (lengths(some) + lengths(others))

@@ -1,8 +1,8 @@
-"""The filter of a Protected Index: a few numbers of each reference tell which references a search must read.
+"""The filter of a Protected Index: a few numbers per reference find those that a search must read.
 
-The numbers are coordinates that never lengthen a distance (``kernels.shields.projection_bounds``), and one matrix
-product compares those of all references with those of a batch. Every rounding is part of the bound: no reference closer
-than asked for is passed over.
+The numbers are coordinates that never lengthen a distance (``kernels.shields.projection_bounds``). One matrix product
+compares those of all references with those of a batch. The bounds include every rounding error, so that no reference
+inside the radius is missed.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 MIN_COORDINATES, COORDINATES_SHARE, MAX_COORDINATES = 32, 128, 96
-"""Coordinates of a reference: a 128th of a vector's values, 32 to 96, and at most a quarter of the values."""
+"""Number of coordinates: 1/128 of a vector's values, from 32 to 96, and at most 1/4 of the values."""
 
 ROUNDING = 2e-5
-"""Error of coordinates relative to the distance from the centre: the projection's and float32's, with room."""
+"""Error of coordinates relative to the distance from the centre: of the projection and float32, with a margin."""
 
 PRODUCT_ROUNDING = 1e-5
-"""Error of a float32 product relative to half of both squared norms: some fifty terms, with room."""
+"""Error of a float32 product relative to half of both squared norms, with a margin."""
 
 FAR = 1e12
-"""Distance from the centre beyond which float32 products may overflow, and float64 ones are taken."""
+"""Distance from the centre beyond which products are taken in float64, since float32 may overflow."""
 
 SCAN_ROWS = 16_384
-"""References that one matrix product compares: the result stays in the processor's cache."""
+"""References per matrix product; the result stays in the processor's cache."""
 
 SAMPLE_VALUES = 1 << 25
-"""Values of the vectors from which the projection is fitted: 128 MB of float32."""
+"""Values of the sample that the projection is fitted to: 128 MB of float32."""
 
 CHUNK_VALUES = 1 << 20
-"""Values of the vectors that are projected at once: 8 MB of float64."""
+"""Values projected at once: 8 MB of float64."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs (query, reference), and lower bounds of their distances.
+    """Pairs (query, reference) and lower bounds of their distances.
 
     Attributes:
-        rows: number of the query, shape (M,).
-        numbers: number of the reference, shape (M,).
+        rows: numbers of the queries, shape (M,).
+        numbers: numbers of the references, shape (M,).
         bounds: shape (M,), float64.
     """
 
@@ -60,7 +60,7 @@ class Candidates:
         return len(self.rows)
 
     def take(self, which: NDArray[np.bool_] | Integers) -> Candidates:
-        """Those where a mask is true, or at some places."""
+        """The pairs where a mask is true, or at some places."""
         return Candidates(self.rows[which], self.numbers[which], self.bounds[which])
 
     @classmethod
@@ -74,8 +74,8 @@ class ProjectionFilter:
     """Coordinates of all references.
 
     Attributes:
-        projection: the map of m coordinates and the norm of the rest.
-        table: of each reference the coordinates and half of their squared norm, shape (N, m + 2), float32.
+        projection: to m coordinates and the norm of the rest.
+        table: coordinates of each reference and half of their squared norm, shape (N, m + 2), float32.
     """
 
     projection: Projection
@@ -86,7 +86,7 @@ class ProjectionFilter:
 
     @classmethod
     def fit(cls, blocks: Sequence[NDArray[np.float16]]) -> ProjectionFilter:
-        """Fit a filter to references in blocks (n, D); the same references give the same filter."""
+        """Fit a filter to references in blocks (n, D), deterministically."""
         count, width = sum(map(len, blocks)), blocks[0].shape[1]
         projection = fit_projection(_sample(blocks, max(1, SAMPLE_VALUES // width)), _coordinate_count(width))
         table = np.empty((count, len(projection.basis) + 2), np.float32)
@@ -100,7 +100,7 @@ class ProjectionFilter:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the table and the basis."""
+        """Bytes of the table and the basis."""
         return self.table.nbytes + self.projection.basis.nbytes
 
     def project(self, points: Floats) -> Floats:
@@ -108,9 +108,9 @@ class ProjectionFilter:
         return self.projection.coordinates(points)
 
     def candidates(self, coordinates: Floats, within: Floats) -> Candidates:
-        """Every pair that may be closer than ``within``, shape (B,), of queries by their coordinates (B, m + 1).
+        """All pairs that may be closer than ``within``, shape (B,), of queries by their coordinates (B, m + 1).
 
-        |x - z|^2 < r^2 is x.z - |z|^2 / 2 > (|x|^2 - r^2) / 2: one product, and one comparison.
+        |x - z|^2 < r^2 is equivalent to x.z - |z|^2 / 2 > (|x|^2 - r^2) / 2: one product and one comparison.
         """
         norms = lengths(coordinates)
         dtype = np.float32 if norms.max(initial=0) < FAR else np.float64
@@ -133,15 +133,15 @@ class ProjectionFilter:
 
 
 def lower_bound(computed: Floats, norms: Floats) -> Floats:
-    """The least distance of queries, ``norms`` from the centre, to references at ``computed`` ones in coordinates.
+    """Lower bound of the distance d of queries, ``norms`` from the centre, from the distance of rounded coordinates.
 
-    A reference's coordinates err by ROUNDING * |z| at most, and |z| <= |x| + d; solved for d.
+    The coordinates of a reference z err by at most ROUNDING * |z|, and |z| <= |x| + d; solved for d.
     """
     return np.maximum((computed * (1 - ROUNDING) - 2 * ROUNDING * norms) / (1 + ROUNDING), 0.0)
 
 
 def inflate_radius(within: Floats, norms: Floats) -> Floats:
-    """The radius in coordinates inside which every reference closer than ``within`` is found."""
+    """The radius in rounded coordinates that contains every reference closer than ``within``."""
     return (within + ROUNDING * (2 * norms + within)) * (1 + ROUNDING)
 
 
