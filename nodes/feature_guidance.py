@@ -8,8 +8,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..guidance.activations.guidance import FeatureGuidance
-from ..guidance.activations.layers import chosen_layers, find_layers
-from ..guidance.activations.probe import fingerprint_of
+from ..guidance.activations.layers import find_layers, select_layers
+from ..guidance.activations.probe import network_fingerprint
 from ..guidance.activations.settings import (
     MODES,
     RECOMMENDED_END,
@@ -128,8 +128,8 @@ class DiversityFeatureGuidance(io.ComfyNode):
         settings = FeatureSettings(mode, strength)
         network = readable_network(model)
         found = find_layers(network)
-        weights = chosen_layers(found, layers)
-        fingerprint = fingerprint_of(network, found)
+        weights = select_layers(found, layers)
+        fingerprint = network_fingerprint(network, found)
         for given in (centroid, reference):
             if given is not None:
                 given.check_model(fingerprint, latent_format_name(model))

@@ -13,12 +13,12 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..guidance.activations.hooks import LayerHooks
-from ..guidance.activations.layers import chosen_layers, find_layers
+from ..guidance.activations.layers import find_layers, select_layers
 from ..guidance.activations.probe import (
-    FeatureReader,
-    centroid_of,
-    fingerprint_of,
-    looks,
+    ActivationReader,
+    make_centroid,
+    network_fingerprint,
+    probe_inputs,
 )
 from .common.images import rgb_images
 from .common.sockets import CentroidSocket
@@ -126,22 +126,23 @@ class DiversityFeatureProbe(io.ComfyNode):
         path = centroid_path(save_as) if save_as else None
         network = readable_network(model)
         found = find_layers(network)
-        wanted = list(chosen_layers(found, layers))
+        wanted = list(select_layers(found, layers))
         exemplars = _fitting(_encoded(latents, images, vae), model)
         sampling = model.get_model_object("model_sampling")
         sigmas = torch.tensor([float(sampling.percent_to_sigma((level + 0.5) / levels)) for level in range(levels)])
         chunks = exemplars.split(CHUNK)
         bar = comfy.utils.ProgressBar(len(chunks) * levels * (noise_samples + 1))
-        reader = FeatureReader()
+        reader = ActivationReader()
         guider = comfy.samplers.CFGGuider(on_one_device(unguided(model)))
         guider.inner_set_conds({"positive": positive})
         for number, chunk in enumerate(chunks):
             look = _Look(reader, wanted, number, noise_samples, seed, lambda: bar.update(1))
             guider.sample(torch.zeros_like(chunk), chunk, look, sigmas, disable_pbar=True, seed=seed)
         name = save_as or "exemplars"
-        fingerprint = fingerprint_of(network, found)
-        own_noise = reader.features(own_noise=True)
-        centroid = centroid_of(reader.features(), name, sigmas, fingerprint, latent_format_name(model), own_noise)
+        fingerprint = network_fingerprint(network, found)
+        own_noise = reader.activation_means(own_noise=True)
+        means = reader.activation_means()
+        centroid = make_centroid(means, name, sigmas, fingerprint, latent_format_name(model), own_noise)
         if path is not None:
             centroid.save(path)
         told = f"Looked at {len(exemplars)} exemplars at {levels} levels in {len(wanted)} layers."
@@ -158,7 +159,7 @@ class _Look(comfy.samplers.Sampler):
 
     def __init__(
         self,
-        reader: FeatureReader,
+        reader: ActivationReader,
         wanted: list[str],
         group: int,
         noise_samples: int,
@@ -185,7 +186,7 @@ class _Look(comfy.samplers.Sampler):
         # The network as it is loaded: conditionings with hooks make the host load another one.
         layers = find_layers(model_wrap.inner_model.diffusion_model)
         with LayerHooks(layers, self.wanted, self.reader.visit):
-            for level, one in looks(
+            for level, one in probe_inputs(
                 self.reader, latent_image.shape, len(sigmas), self.noise_samples, self.seed, self.group
             ):
                 comfy.model_management.throw_exception_if_processing_interrupted()

@@ -15,12 +15,12 @@ from ...embedded.schedule import sigma_at_percent
 from ...embedded.transformer import to_model_space
 from ...guidance.activations.guidance import FeatureGuidance
 from ...guidance.activations.hooks import LayerHooks
-from ...guidance.activations.layers import chosen_layers, find_layers
+from ...guidance.activations.layers import find_layers, select_layers
 from ...guidance.activations.probe import (
-    FeatureReader,
-    centroid_of,
-    fingerprint_of,
-    looks,
+    ActivationReader,
+    make_centroid,
+    network_fingerprint,
+    probe_inputs,
 )
 from ...stores.centroid.centroid import FeatureCentroid
 
@@ -40,11 +40,11 @@ class _Announced(nn.Module):
     def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, **options: Any) -> Any:
         """Run the transformer between the two announcements."""
         wanted = self.guidance.every_pass or not torch.equal(tokens[:1], self.empty)
-        self.guidance.at(float(times[0]) / 1000, [slice(0, len(x))] if wanted else [])
+        self.guidance.open_pass(float(times[0]) / 1000, [slice(0, len(x))] if wanted else [])
         try:
             return self.transformer(x, tokens, pooled, times, **options)
         finally:
-            self.guidance.at(None)
+            self.guidance.close_pass()
 
 
 @contextmanager
@@ -85,23 +85,23 @@ def probe(
         prompts: what it is told while it looks, one for each picture.
         latents: the pictures, raw VAE latents (N, 16, h, w).
         name: of the group.
-        layers: as in ``chosen_layers``.
+        layers: as in ``select_layers``.
         draws: noise draws a level, the same for every picture.
         levels: noise levels.
         seed: of the noise.
     """
     found = find_layers(model.transformer)
-    wanted = list(chosen_layers(found, layers))
+    wanted = list(select_layers(found, layers))
     sigmas = torch.tensor([sigma_at_percent((level + 0.5) / levels) for level in range(levels)])
     clean = to_model_space(latents)
     tokens, pooled = model.text.encode(list(prompts))
-    reader = FeatureReader()
+    reader = ActivationReader()
     with LayerHooks(found, wanted, reader.visit):
-        for level, noise in looks(reader, clean.shape, levels, draws, seed):
+        for level, noise in probe_inputs(reader, clean.shape, levels, draws, seed):
             sigma = float(sigmas[level])
             noisy = (1 - sigma) * clean + sigma * noise
             times = torch.full((len(noisy),), sigma * 1000)
             model.transformer(noisy, tokens, pooled, times, return_dict=False)
-    fingerprint = fingerprint_of(model.transformer, found)
-    own_noise = reader.features(own_noise=True)
-    return centroid_of(reader.features(), name, sigmas, fingerprint, LATENT_FORMAT, own_noise)
+    fingerprint = network_fingerprint(model.transformer, found)
+    own_noise = reader.activation_means(own_noise=True)
+    return make_centroid(reader.activation_means(), name, sigmas, fingerprint, LATENT_FORMAT, own_noise)

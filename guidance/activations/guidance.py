@@ -1,19 +1,19 @@
 """Feature Guidance: arXiv 2410.11646 (feature-guided score diffusion) without training, on the user's own model.
 
-The paper's features are channel means of the denoiser's layers, and its guidance shifts them inside the network towards
-the centroid of a class: a <- a + w (centroid - mean(a)). The equation is a reconstruction from the abstract (the paper
-learns w for every channel; here it is one number a layer). Leading away from a centroid and dilating the batch about
-its own mean are the same shift with another sign and another centre.
+The paper's features are activation means: means over space of each channel of the denoiser's layers. Its guidance
+shifts them inside the network towards the centroid of a class, a <- a + w (centroid - mean(a)). The equation is
+reconstructed from the abstract: the paper learns w for every channel, here it is one number for each layer. Moving away
+from a centroid and dilating the batch about its mean are the same shift with another sign or another centre.
 
-One image's features say more than its group: matching them to a centroid also wipes out what is the image's own.
-With a reference, the centroid of the model's own samples, images are led along the vector from one to the other alone
-(``steering_vector``), each only until it has arrived: the strength is its coordinate there, in lengths of the vector.
+Matching an image's activation means to a centroid also removes what is its own. With a reference, the centroid of the
+model's own samples, images move only along the vector from reference to centroid (``steering_vector``), each until it
+has arrived: the strength is its target coordinate, in lengths of the vector.
 
-Spreading needs no centroid. With a reference every image is led to another end of an axis in which the model's own
-samples differ (``principal_axes``); without one the batch is dilated.
+Spreading needs no centroid. With a reference every image moves to another end of a principal axis of the model's own
+samples (``principal_axes``); without one the batch is dilated.
 
-Only the pass of the prompt is shifted: classifier-free guidance then amplifies the difference to the other pass.
-Spreading along axes shifts every pass, which costs less fidelity.
+Only the prompt's pass is shifted, and classifier-free guidance amplifies the difference to the other pass. Spreading
+along axes shifts every pass, which costs less fidelity.
 """
 
 from __future__ import annotations
@@ -31,24 +31,23 @@ from ..trace import SampleRecord, StepRecord
 from .layers import Layer
 from .settings import FeatureSettings
 from .shifts import shift_of
-from .trace import FeatureTrace
+from .trace import ActivationTrace
 
 
 class FeatureGuidance(Guidance):
-    """Shifts the features of a run while the network runs; the estimates themselves pass unchanged.
+    """Shifts activation means while the network runs; the estimates themselves are returned unchanged.
 
-    A host opens a pass with ``at``, lets ``visit`` see the layers, and closes it with ``at(None)``.
+    A host calls ``open_pass``, lets ``visit`` see the layers, and calls ``close_pass``.
 
     Args:
         settings: how it acts.
         weights: factor on the shift, by layer.
-        centroid: where to or from; not needed to spread.
-        reference: the centroid of the model's own samples; without one, every image's own features are the
-            place to start from, or what is dilated.
+        centroid: the target, or what to move away from; not needed to spread.
+        reference: the centroid of the model's own samples; without one, shifts start from every image's own means.
 
     Raises:
-        ValueError: the centroid is missing, a centroid lacks a layer, the two are not of the same model, or a
-            reference to spread along is of a single image.
+        ValueError: the centroid is missing, a centroid lacks a layer, the two are of different models, or the reference
+            of a spread is of a single image.
     """
 
     name = "Feature Guidance"
@@ -72,54 +71,58 @@ class FeatureGuidance(Guidance):
         self.settings = settings
         self.weights = dict(weights)
         self._shift = shift_of(settings, self.weights, centroid, reference)
-        self._trace = FeatureTrace()
+        self._trace = ActivationTrace()
         self._pass: tuple[float, tuple[slice, ...]] | None = None
         self._shares: dict[int, list[float]] = {}
 
     @property
-    def trace(self) -> FeatureTrace:
+    def trace(self) -> ActivationTrace:
         """What happened in the current or last run."""
         return self._trace
 
     @property
     def is_off(self) -> bool:
-        """Whether no feature can ever be shifted."""
+        """Whether nothing can ever be shifted."""
         return self.settings.strength == 0 or not any(self.weights.values())
 
     @property
     def every_pass(self) -> bool:
-        """Whether the pass of the empty prompt is to be shifted too, and hosts give its rows to ``at``."""
+        """Whether the empty prompt's pass is shifted too, so that hosts give its rows to ``open_pass``."""
         return self._shift.every_pass
 
     def begin(self, run: SamplingRun) -> None:
-        """Forget the previous run.
+        """Discard the previous run.
 
         Raises:
             ValueError: the centroid is of another latent format.
         """
         for centroid in self._centroids:
             centroid.check_model(centroid.fingerprint, run.latent_format)
-        self._trace = FeatureTrace()
+        self._trace = ActivationTrace()
         self._pass, self._shares = None, {}
         notes = self._shift.begin(run.batch_size, run.sigmas)
         self._trace.inactive = self.settings.interval.why_missed(run.sigmas)
         if not self.is_off:
             self._trace.notes.extend(notes)
 
-    def at(self, sigma: float | None, rows: Sequence[slice] = ()) -> None:
-        """Open a pass at this noise level; None closes it.
+    def open_pass(self, sigma: float, rows: Sequence[slice]) -> None:
+        """Announce that the network is about to run.
 
         Args:
             sigma: noise level.
-            rows: rows of the network's batch that belong to the prompt's pass, one slice a copy of the batch, or to
-                any pass where ``every_pass`` says so; others are left alone.
+            rows: rows of the network's batch to shift, one slice for each copy of the batch: those of the prompt, or
+                all with ``every_pass``.
         """
-        active = sigma is not None and self._acts_at(sigma) and len(rows) > 0
-        self._pass = (sigma, tuple(rows)) if active and sigma is not None else None
+        self._pass = (sigma, tuple(rows)) if rows and self._acts_at(sigma) else None
+        self._shift.open_pass()
+
+    def close_pass(self) -> None:
+        """Announce that the network has run."""
+        self._pass = None
         self._shift.open_pass()
 
     def visit(self, layer: Layer, image: Tensor) -> Tensor:
-        """Shift the features of one layer; the very tensor where there is nothing to do."""
+        """Shift the activation means of one layer; the very same tensor if there is nothing to do."""
         if self._pass is None or layer.name not in self.weights:
             return image
         sigma, rows = self._pass
@@ -135,7 +138,7 @@ class FeatureGuidance(Guidance):
         return image.index_copy(0, chosen, changed)
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
-        """Record what was shifted at this evaluation; the estimate itself stays the very tensor."""
+        """Record what was shifted at this evaluation; returns the very same estimate."""
         if not self._acts_at(step.sigma):
             return denoised
         self._trace.evaluations += 1
@@ -148,7 +151,7 @@ class FeatureGuidance(Guidance):
         return denoised
 
     def finish(self, samples: Tensor) -> Tensor:
-        """Close the trace; the final latents stay the very tensor."""
+        """Close the trace; returns the very same latents."""
         self._trace.finished = True
         if 0 < len(self._trace.steps) < self._trace.evaluations:
             missed = self._trace.evaluations - len(self._trace.steps)
@@ -156,7 +159,7 @@ class FeatureGuidance(Guidance):
         return samples
 
     def _acts_at(self, sigma: float) -> bool:
-        # Hosts hand on levels in other precisions than schedules have.
+        # Hosts may pass levels in another precision than the schedule's.
         return not self.is_off and sigma in self.settings.interval and sigma >= self._shift.lowest * (1 - 1e-3)
 
     def _note(self, rows: Sequence[slice], shares: Tensor) -> None:
@@ -166,6 +169,6 @@ class FeatureGuidance(Guidance):
 
 
 def _relative(shift: Tensor, image: Tensor) -> Tensor:
-    """Norm of the shift at every place relative to the norm of the activations, shape (B,)."""
-    places = image[0].numel() / shift.shape[1]
-    return shift.norm(dim=1) * math.sqrt(places) / image.flatten(1).float().norm(dim=1).clamp_min(1e-12)
+    """Norm of the shift, repeated over space, relative to the norm of the activations, shape (B,)."""
+    positions = image[0].numel() / shift.shape[1]
+    return shift.norm(dim=1) * math.sqrt(positions) / image.flatten(1).float().norm(dim=1).clamp_min(1e-12)

@@ -1,5 +1,4 @@
-"""Hooks on the layers of a denoiser: whoever wants to see or change the image's activations, for as long as a context
-is open and not a moment longer."""
+"""Hooks that show or replace the image's activations in the layers of a denoiser, while a context is open."""
 
 from __future__ import annotations
 
@@ -13,16 +12,16 @@ from torch.utils.hooks import RemovableHandle
 from .layers import Layer
 
 Visit = Callable[[Layer, Tensor], Tensor]
-"""Shown the image's activations of a layer; what it returns takes their place, the very tensor leaves them alone."""
+"""Receives the image's activations of a layer and returns their replacement, or the very same tensor."""
 
 
 class LayerHooks:
     """A context in which a function visits every layer as it runs.
 
     Args:
-        layers: of the network, all of them: some tell how much of a sequence is the image.
-        wanted: names of those to be visited.
-        visit: called once a wanted layer and evaluation.
+        layers: all layers of the network; some tell how many tokens of a sequence are the image's.
+        wanted: names of the layers to visit.
+        visit: called once for each wanted layer and evaluation.
     """
 
     def __init__(self, layers: Sequence[Layer], wanted: Sequence[str], visit: Visit) -> None:
@@ -52,7 +51,7 @@ class LayerHooks:
             image = layer.image(output, count)
             if image is None:
                 return None
-            if family.joined is None:
+            if family.image_position is None:
                 self._counts[family.blocks] = image.shape[1]
             if layer.name not in self._wanted:
                 return None

@@ -1,7 +1,6 @@
-"""The layers of a denoiser whose channel means are features: found in the module tree of any UNet or transformer.
+"""Find the layers of a denoiser, a UNet or transformer, and the image's part of their outputs.
 
-A layer is a block of the network, and of what the block returns the part that belongs to the image: transformers
-carry the text along, beside the image or in one sequence with it.
+A layer is a block of the network. Transformers also carry the text, beside the image or in one sequence with it.
 """
 
 from __future__ import annotations
@@ -16,51 +15,51 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Family:
-    """A list of blocks that architectures have in common.
+    """A list of blocks that several architectures share.
 
     Attributes:
         blocks: name of the list in the network.
-        item: which item of a block's tuple is the image; None where a block returns one tensor.
-        joined: where the image lies in a sequence shared with the text: "first" or "last"; None where it is alone.
+        item: index of the image in a block's tuple; None if a block returns one tensor.
+        image_position: of the image in a sequence shared with the text: "first" or "last"; None if it is alone.
         counted_by: name of the list whose blocks tell how many tokens are the image's.
     """
 
     blocks: str
     item: int | None = None
-    joined: str | None = None
+    image_position: str | None = None
     counted_by: str | None = None
 
 
 FAMILIES = (
     Family("joint_blocks", item=1),  # Stable Diffusion 3
     Family("double_blocks", item=0),  # Flux, Chroma, HunyuanVideo
-    Family("single_blocks", joined="last", counted_by="double_blocks"),
+    Family("single_blocks", image_position="last", counted_by="double_blocks"),
     Family("double_layers", item=1),  # AuraFlow
-    Family("single_layers", joined="last", counted_by="double_layers"),
+    Family("single_layers", image_position="last", counted_by="double_layers"),
     Family("transformer_blocks", item=1),  # Qwen-Image; LTX-Video, which returns the image alone; diffusers
     Family("noise_refiner"),  # Lumina, Z-Image
-    Family("layers", joined="last", counted_by="noise_refiner"),
+    Family("layers", image_position="last", counted_by="noise_refiner"),
     Family("blocks"),  # Wan, PixArt, HunyuanDiT, Cosmos
 )
 UNET_LISTS = ("input_blocks", "middle_block", "output_blocks")
 TEXT_LAST = ("HunyuanVideo",)
-"""Networks that put the image before the text where others do the opposite."""
+"""Networks that put the image before the text, unlike all others."""
 
 COMPILED = (
     "This model is compiled, and a compiled network does not show its layers. Take the compile node out, or put "
     "Feature Guidance on a model that is not compiled."
 )
-"""What the user of a compiled model is told."""
+"""The error for compiled models."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One place in the network.
+    """A layer of the network.
 
     Attributes:
         name: such as "joint_blocks.2".
-        module: whose output it is.
-        family: what of the output belongs to the image.
+        module: the block.
+        family: tells the image's part of its output.
         channel_axis: 1 for maps (B, C, H, W), -1 for tokens (B, N, C).
     """
 
@@ -70,11 +69,11 @@ class Layer:
     channel_axis: int
 
     def image(self, output: Any, count: int | None) -> Tensor | None:
-        """What belongs to the image, shape (B, C, ...) or (B, ..., C); None where the output has another form.
+        """The image's part of an output, shape (B, C, ...) or (B, ..., C); None if the output has another form.
 
         Args:
             output: of the module.
-            count: how many tokens are the image's, where the sequence is shared.
+            count: number of the image's tokens in a shared sequence.
         """
         value = output
         if isinstance(output, (tuple, list)):
@@ -82,22 +81,22 @@ class Layer:
             value = output[place] if place is not None and place < len(output) else None
         if not isinstance(value, Tensor) or value.ndim < 3:
             return None
-        if self.family.joined is None:
+        if self.family.image_position is None:
             return value
         if count is None or count > value.shape[1]:
             return None
-        return value[:, :count] if self.family.joined == "first" else value[:, value.shape[1] - count :]
+        return value[:, :count] if self.family.image_position == "first" else value[:, value.shape[1] - count :]
 
     def replaced(self, output: Any, image: Tensor) -> Any:
-        """The output with another image in it; nothing is changed in place."""
+        """A copy of the output with the image's part replaced."""
         if isinstance(output, (tuple, list)):
             place = self.family.item
             return type(output)(image if index == place else value for index, value in enumerate(output))
-        if self.family.joined is None:
+        if self.family.image_position is None:
             return image
         changed = output.clone()
         count = image.shape[1]
-        if self.family.joined == "first":
+        if self.family.image_position == "first":
             changed[:, :count] = image
         else:
             changed[:, changed.shape[1] - count :] = image
@@ -108,7 +107,7 @@ def find_layers(network: nn.Module) -> tuple[Layer, ...]:
     """All layers of a denoiser, in the order in which they run.
 
     Raises:
-        ValueError: it has no blocks that are known, such as an engine compiled ahead of time.
+        ValueError: it has no known blocks, such as an engine compiled ahead of time.
     """
     if isinstance(getattr(network, "input_blocks", None), nn.ModuleList):
         return tuple(_unet_layers(network))
@@ -121,7 +120,7 @@ def find_layers(network: nn.Module) -> tuple[Layer, ...]:
             family.counted_by is not None and not lists[family.counted_by]
         ):
             continue
-        if swapped and family.joined == "last":
+        if swapped and family.image_position == "last":
             family = Family(family.blocks, family.item, "first", family.counted_by)
         found += [Layer(f"{family.blocks}.{key}", block, family, -1) for key, block in blocks.named_children()]
     if not found:
@@ -132,16 +131,16 @@ def find_layers(network: nn.Module) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def chosen_layers(layers: Sequence[Layer], wanted: str) -> dict[str, float]:
-    """Names of the layers that a text asks for, with their weights, in the order of the network.
+def select_layers(layers: Sequence[Layer], wanted: str) -> dict[str, float]:
+    """Parse a selection of layers: names and weights, in the order of the network.
 
     Args:
         layers: of the network.
         wanted: "all", "middle" (the middle third, or a UNet's middle block), or names separated by commas, such as
-            "joint_blocks.1, joint_blocks.4-9 = 0.5": ranges are inclusive, and the weight is 1 unless it is said.
+            "joint_blocks.1, joint_blocks.4-9 = 0.5": ranges are inclusive, and the default weight is 1.
 
     Raises:
-        ValueError: the text cannot be read, or names a layer that the network does not have.
+        ValueError: the text cannot be parsed, or names a layer that the network does not have.
     """
     names = [layer.name for layer in layers]
     weights: dict[str, float] = {}
@@ -153,13 +152,13 @@ def chosen_layers(layers: Sequence[Layer], wanted: str) -> dict[str, float]:
             raise ValueError(f"The weight of the layers {text!r} is no number: {number!r}. Write 0.5, say.") from None
         for name in _expanded(text, names):
             if name not in names:
-                raise ValueError(f"This model has no layer {name!r}. It has: {summary_of(names)}.")
+                raise ValueError(f"This model has no layer {name!r}. It has: {summarise_layers(names)}.")
             weights[name] = weight
     return {name: weights[name] for name in names if name in weights}
 
 
-def summary_of(names: Sequence[str]) -> str:
-    """Names of layers, ranges drawn together: "joint_blocks.0-23"."""
+def summarise_layers(names: Sequence[str]) -> str:
+    """Names of layers with ranges contracted: "joint_blocks.0-23"."""
     groups: dict[str, list[str]] = {}
     for name in names:
         stem, _, number = name.rpartition(".")
@@ -168,10 +167,10 @@ def summary_of(names: Sequence[str]) -> str:
 
 
 def check_readable(network: nn.Module) -> None:
-    """Refuse a network whose layers would not tell that they run.
+    """Check that hooks on a network's layers will be called.
 
     Raises:
-        ValueError: it is compiled, or its weights are elsewhere.
+        ValueError: it is compiled, or its weights are not in this process.
     """
     for module in network.modules():
         compiled: Callable[..., Any] | None = getattr(module, "_compiled_call_impl", None)
@@ -185,7 +184,7 @@ def check_readable(network: nn.Module) -> None:
 
 
 def _unet_layers(network: nn.Module) -> list[Layer]:
-    """The last module of every step: the host runs a step's modules one by one and never the step itself."""
+    """The last module of every step: the host calls a step's modules one by one and never the step itself."""
     found = []
     for blocks in UNET_LISTS:
         steps = getattr(network, blocks, None)

@@ -1,9 +1,9 @@
-"""Spreading a batch along the axes in which a model's own samples differ, one end of one axis for each image.
+"""Spread a batch along the principal axes of a model's own samples, one end of one axis for each image.
 
-Classifier-free guidance gives up most of what a model samples without it. Its features say what that was: the principal
-axes of the channel means of samples at CFG 1. Images are led along them in turn, to and fro, until each is where it
-should be, in standard deviations of those samples. Images that are merely pushed from one another only drift along
-what the batch differs in already (docs/feature_guidance.md).
+Classifier-free guidance suppresses most of the variety that a model samples without it. The principal axes of the
+activation means of samples at CFG 1 describe that variety. Each image moves along an axis until it has reached a
+coordinate, in standard deviations of those samples. Images that only push one another would move along directions in
+which the batch differs already (docs/feature_guidance.md).
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from ...stores.centroid.centroid import FeatureCentroid
 from ..schedule import CLEAN
 
 SHIFT = 0.9
-"""Largest shift of a layer, relative to the norm of its mean features. Both passes of classifier-free guidance are
+"""Largest shift of a layer, relative to the norm of its activation means. Both passes of classifier-free guidance are
 shifted, so that it does not amplify the shift."""
 
 MAX_STEP = 8.0
-"""Largest shift of a layer, as a multiple of how far samples lie from their mean where they differ most: some networks
-have channels with enormous means."""
+"""Largest shift of a layer, as a multiple of the samples' largest deviation from their mean: some networks have huge
+channel means."""
 
 MAX_AXES = 8
-"""Later axes are chance: images led along them lose the prompt."""
+"""Further axes are noise: images moved along them lose the prompt."""
 
 OWN_EVALUATIONS = 5
-"""Of the model at the end of a run, in which images come back from where no image is (docs/feature_guidance.md)."""
+"""Unsteered evaluations at the end of a run, in which images return to plausible ones (docs/feature_guidance.md)."""
 
 MIN_DEVIATION = 0.01
 """Floor for each level's deviation, relative to the clearest level."""
 
 
 class PrincipalAxes:
-    """What samples differ in, by layer and noise level.
+    """The principal axes of samples, by layer and noise level.
 
     Args:
-        reference: of the model's own samples.
-        layers: names of layers that it has.
+        reference: the centroid of the model's own samples.
+        layers: names of its layers to use.
 
     Raises:
-        ValueError: it was probed from a single image, which differs from nothing.
+        ValueError: the reference is of a single image.
     """
 
     def __init__(self, reference: FeatureCentroid, layers: Iterable[str]) -> None:
@@ -62,7 +62,7 @@ class PrincipalAxes:
                 )
             rows = variation[:MAX_AXES]
             directions = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            # PrincipalAxes are of all layers together: within one they are not orthogonal, and others count too.
+            # Axes are principal over all layers together: within one layer they are not orthogonal.
             lengths = (variation @ directions.T).norm(dim=0)
             totals = reference.spreads[layer].norm(dim=1)
             shares = (totals / totals.mean().clamp_min(1e-12)).clamp_min(MIN_DEVIATION)
@@ -73,11 +73,11 @@ class PrincipalAxes:
             self._sizes[layer] = (SHIFT * norms).clamp(max=MAX_STEP * float(totals.max()))
 
     def coordinates(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        """How far each image has come towards its own end, in standard deviations of the samples.
+        """Coordinate of each image towards its own end, in standard deviations of the samples.
 
         Args:
-            layer: where their features are measured.
-            means: channel means of the images of one batch, shape (B, C).
+            layer: of the activation means.
+            means: activation means of one batch, shape (B, C).
             sigma: noise level.
 
         Returns:
@@ -90,21 +90,21 @@ class PrincipalAxes:
         return signs.to(means) * along / lengths
 
     def shift(self, layer: str, sigma: float, count: int) -> Tensor:
-        """The largest shift of a layer's channel means for each of so many images, shape (count, C)."""
+        """The largest shift of a layer's activation means for each of ``count`` images, shape (count, C)."""
         axes, signs = self._axes_and_signs(layer, count)
         return interpolate(self._levels, self._sizes[layer], sigma) * signs[:, None] * self._directions[layer][axes]
 
     def _axes_and_signs(self, layer: str, count: int) -> tuple[Tensor, Tensor]:
-        """Which axis belongs to each of so many images, and which of its ends: 1 or -1."""
+        """Index of each image's axis, and its sign: 1 or -1."""
         numbers = torch.arange(count)
         return numbers // 2 % len(self._directions[layer]), 1.0 - 2.0 * (numbers % 2)
 
 
 def lowest_level(sigmas: Tensor) -> float:
-    """The lowest noise level at which a run's images may be shifted, infinite where the run is too short.
+    """The lowest noise level at which images may be shifted; infinite if the run is too short.
 
     Args:
-        sigmas: of the run, descending, shape (S,). Where the last is not clean another run goes on: any level is right.
+        sigmas: of the run, descending, shape (S,). If the last is not clean, another run continues: 0 is returned.
     """
     if float(sigmas[-1]) > CLEAN:
         return 0.0

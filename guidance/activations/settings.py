@@ -1,4 +1,4 @@
-"""How Feature Guidance acts: its modes and every number of it."""
+"""Settings of Feature Guidance."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..limits import SigmaInterval
 
 Mode = Literal["towards", "away", "spread"]
 RECOMMENDED_STRENGTH = 1.5
-"""Coordinate along the steering vector that brings most images to the group (docs/feature_guidance.md)."""
+"""Coordinate along the steering vector that moves most images into the group (docs/feature_guidance.md)."""
 
 RECOMMENDED_END = 0.75
-"""Share of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
+"""Fraction of the schedule after which shifts only cost quality (docs/feature_guidance.md)."""
 
 MODES: tuple[Mode, ...] = ("towards", "away", "spread")
 
@@ -23,12 +23,11 @@ class FeatureSettings:
     """How Feature Guidance acts.
 
     Attributes:
-        mode: "towards" the centroid, "away" from it, or "spread" the batch's own features apart.
-        strength: coordinate along the vector from reference to centroid at which images are left alone, 1 for the
-            centroid itself, and behind the reference where it leads away; without a reference, share of each image's
-            own distance, all layers together. To spread, how many standard deviations of the reference's images from
-            their mean an image is left alone; without a reference, by how much the batch is dilated. 0 switches the
-            method off.
+        mode: "towards" the centroid, "away" from it, or "spread" the batch.
+        strength: target coordinate of every image along the vector from reference to centroid, 1 at the centroid, and
+            on the other side of the reference with "away". Without a reference, fraction of each image's own distance,
+            over all layers. With "spread", target coordinate in standard deviations of the reference's images; without
+            a reference, dilation of the batch. 0 switches the method off.
         interval: noise levels at which the method acts.
     """
 

@@ -1,8 +1,8 @@
-"""The shifts of Feature Guidance: what is added to the channel means of a layer in one pass of the network.
+"""The shifts of Feature Guidance: what is added to the activation means of a layer in one pass of the network.
 
-With a reference images are led along a vector or an axis, each only until it has arrived. Its coordinate is measured in
-every pass at the first layer, before anything is shifted. Without a reference the strength is divided among the
-layers, which hand on what they were given.
+With a reference images move along a vector or an axis, each until it has arrived. Its coordinate is measured in every
+pass at the first layer, before anything is shifted. Without a reference the strength is divided among the layers,
+because each passes its shift on to the next.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .settings import FeatureSettings
 from .steering_vector import SteeringVector
 
 
-class FeatureShift(ABC):
-    """Gives the shifts of one run, layer by layer in the order of the network.
+class ActivationShift(ABC):
+    """Computes the shifts of one run, layer by layer in the order of the network.
 
     Attributes:
-        every_pass: whether the pass of the empty prompt is to be shifted too.
-        lowest: noise level below which the images of this run are not to be shifted.
+        every_pass: whether the empty prompt's pass is shifted too.
+        lowest: noise level below which the images of this run are not shifted.
         coordinates: of the images of the last pass along the steering vector; none without one.
     """
 
@@ -37,35 +37,35 @@ class FeatureShift(ABC):
         self.coordinates: list[float] = []
         self._settings = settings
         self._weights = weights
-        # What the first layer of a pass tells the others, by copy; only images that are led need it.
-        self._wanted: dict[int, Tensor] = {}
+        # Feedback from the first layer of a pass for the others, by copy of the batch.
+        self._feedback: dict[int, Tensor] = {}
 
     def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
-        """Forget the previous run.
+        """Discard the previous run.
 
         Args:
             batch_size: of the run.
             sigmas: of the run, descending, shape (S,).
 
         Returns:
-            What the user should know, in sentences.
+            Notes for the user, in sentences.
         """
         self.coordinates = []
         return []
 
     def open_pass(self) -> None:
-        """Say that the network is about to run."""
-        self._wanted = {}
+        """Announce that the network is about to run."""
+        self._feedback = {}
 
     @abstractmethod
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
-        """Shift of a layer's channel means (B, C), in their shape.
+        """Shift of a layer's activation means, shape (B, C).
 
         Args:
             layer: its name.
             means: of the images of one copy of the batch, shape (B, C).
             sigma: noise level.
-            copy: number that tells this copy of the batch from others in the same pass.
+            copy: identifies this copy of the batch among others in the same pass.
         """
 
 
@@ -74,11 +74,11 @@ def shift_of(
     weights: Mapping[str, float],
     centroid: FeatureCentroid | None,
     reference: FeatureCentroid | None,
-) -> FeatureShift:
-    """The shift for what is there.
+) -> ActivationShift:
+    """The shift for a mode, with or without a reference.
 
     Raises:
-        ValueError: there is nothing to lead to, or the reference to spread along is of a single image.
+        ValueError: the mode needs a centroid, or the reference of a spread is of a single image.
     """
     if settings.mode == "spread":
         return _Dilated(settings, weights) if reference is None else _AlongAxes(settings, weights, reference)
@@ -89,8 +89,8 @@ def shift_of(
     return _AlongVector(settings, weights, SteeringVector(centroid, reference, weights))
 
 
-class _Dilated(FeatureShift):
-    """The batch's features, away from their own mean."""
+class _Dilated(ActivationShift):
+    """Dilates the batch about its mean."""
 
     def begin(self, batch_size: int, sigmas: Tensor) -> list[str]:
         return super().begin(batch_size, sigmas) + _of_one(batch_size)
@@ -100,8 +100,8 @@ class _Dilated(FeatureShift):
         return dilation_shift(means, factor ** (1 / len(self._weights)) - 1)
 
 
-class _Matched(FeatureShift):
-    """Each image's own features, to a centroid or away from it."""
+class _Matched(ActivationShift):
+    """Moves each image's means towards a centroid or away from it."""
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], centroid: FeatureCentroid) -> None:
         super().__init__(settings, weights)
@@ -109,34 +109,34 @@ class _Matched(FeatureShift):
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
         signed = self._settings.strength if self._settings.mode == "towards" else -self._settings.strength
-        # An image that is at the centroid has arrived: more would throw it past.
-        share = min(signed * self._weights[layer] / len(self._weights), 1.0)
-        return target_shift(means, interpolate(self._centroid.sigmas, self._centroid.means[layer], sigma), share)
+        # A weight above 1 would overshoot the centroid.
+        weight = min(signed * self._weights[layer] / len(self._weights), 1.0)
+        return target_shift(means, interpolate(self._centroid.sigmas, self._centroid.means[layer], sigma), weight)
 
 
-class _FeedbackShift(FeatureShift):
-    """A shift of which the first layer of a pass tells how much every image needs."""
+class _FeedbackShift(ActivationShift):
+    """A shift whose size for every image is measured at the first layer of a pass."""
 
     def __call__(self, layer: str, means: Tensor, sigma: float, copy: int) -> Tensor:
-        if copy not in self._wanted:
-            self._wanted[copy] = self._wanting(layer, means, sigma).to(means)
-        return self._weights[layer] * self._wanted[copy][:, None] * self._largest(layer, sigma, len(means)).to(means)
+        if copy not in self._feedback:
+            self._feedback[copy] = self._fraction(layer, means, sigma).to(means)
+        return self._weights[layer] * self._feedback[copy][:, None] * self._largest(layer, sigma, len(means)).to(means)
 
-    def _short(self, coordinates: Tensor) -> Tensor:
-        """Share of the largest shift that images at these coordinates need to reach the strength's."""
+    def _missing(self, coordinates: Tensor) -> Tensor:
+        """Fraction of the largest shift that images at these coordinates need to reach the strength."""
         return (self._settings.strength - coordinates).clamp(0, min(self._settings.strength, 1.0))
 
     @abstractmethod
-    def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        """Which share of the largest shift each image needs, shape (B,), negative to lead back."""
+    def _fraction(self, layer: str, means: Tensor, sigma: float) -> Tensor:
+        """Fraction of the largest shift that each image needs, shape (B,); negative to move back."""
 
     @abstractmethod
     def _largest(self, layer: str, sigma: float, count: int) -> Tensor:
-        """The largest shift for each of so many images, shape (count, C), or (C,) for all alike."""
+        """The largest shift for each of ``count`` images, shape (count, C), or (C,) for all."""
 
 
 class _AlongVector(_FeedbackShift):
-    """Along the vector from the reference to a centroid, or back and beyond."""
+    """Moves images along the vector from the reference to a centroid, or in the opposite direction."""
 
     def __init__(self, settings: FeatureSettings, weights: Mapping[str, float], vector: SteeringVector) -> None:
         super().__init__(settings, weights)
@@ -151,17 +151,17 @@ class _AlongVector(_FeedbackShift):
             )
         return notes
 
-    def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
+    def _fraction(self, layer: str, means: Tensor, sigma: float) -> Tensor:
         coordinates = self._vector.coordinates(layer, means, sigma)
         self.coordinates = coordinates.tolist()
-        return self._short(coordinates) if self._settings.mode == "towards" else -self._short(-coordinates)
+        return self._missing(coordinates) if self._settings.mode == "towards" else -self._missing(-coordinates)
 
     def _largest(self, layer: str, sigma: float, count: int) -> Tensor:
         return self._vector.shift(layer, sigma)
 
 
 class _AlongAxes(_FeedbackShift):
-    """Along the axes in which the reference's images differ, another end for each image."""
+    """Moves images along the principal axes of the reference's images, each to another end."""
 
     every_pass = True
 
@@ -178,9 +178,9 @@ class _AlongAxes(_FeedbackShift):
             )
         return notes
 
-    def _wanting(self, layer: str, means: Tensor, sigma: float) -> Tensor:
-        # One image has nothing to be spread from.
-        return self._short(self._axes.coordinates(layer, means, sigma)) if len(means) > 1 else torch.zeros(1)
+    def _fraction(self, layer: str, means: Tensor, sigma: float) -> Tensor:
+        # A single image is not spread.
+        return self._missing(self._axes.coordinates(layer, means, sigma)) if len(means) > 1 else torch.zeros(1)
 
     def _largest(self, layer: str, sigma: float, count: int) -> Tensor:
         return self._axes.shift(layer, sigma, count)

@@ -1,9 +1,8 @@
 """The steering vector from a model's own samples to a group, and the coordinate of an image along it.
 
-Channel means tell the place of an image well, but shifting them by the plain difference of two centroids takes along
-whatever else the exemplars happen to be on average, such as darker. The direction here leaves out in what the exemplars
-differ from one another (``shared_direction``). It is one for all noise levels: groups differ alike at all of them, and
-at the highest by too little to tell how.
+The plain difference of two centroids includes what the exemplars have in common by chance, such as being darker. The
+direction here suppresses the directions in which the exemplars vary (``shared_direction``). It is the same at all noise
+levels: groups differ in the same direction at all of them, and at the highest too little to measure it.
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ from ...kernels.centroids import interpolate, shared_direction
 from ...stores.centroid.centroid import FeatureCentroid
 
 DAMPING = 0.25
-"""Of ``shared_direction``: at 1 more images reach the group and fewer of them keep what is their own."""
+"""Damping of ``shared_direction``; at 1 more images reach the group, and fewer keep what is their own."""
 
 SHIFT = 1.1
-"""Largest shift of a layer at the beginning of the schedule, relative to the norm of its mean features."""
+"""Largest shift of a layer at the beginning of the schedule, relative to the norm of its activation means."""
 
 FALL = 1.5
-"""Power of what is left of the schedule with which the largest shift falls: what an image shows is decided early."""
+"""The largest shift falls with this power of the remaining schedule: an image's subject is decided early."""
 
 MAX_NORM = 32.0
-"""Largest norm of mean features that counts, in lengths of the vector: some networks have channels with huge means."""
+"""Cap on the norm of activation means, in lengths of the vector: some networks have channels with very large means."""
 
 MIN_LENGTH = 0.01
 """Floor for each level's length, relative to the clearest level."""
 
 MIN_VARIATION = 0.3
-"""Floor for the deviation of the samples' coordinates: a few may be alike by chance."""
+"""Floor for the deviation of the samples' coordinates: a few samples may be similar by chance."""
 
 
 class SteeringVector:
-    """From a reference to a centroid.
+    """The vector from a reference to a centroid.
 
     Args:
         centroid: of the group.
@@ -44,7 +43,7 @@ class SteeringVector:
         layers: names of layers that both have.
 
     Attributes:
-        knows_noise: whether the reference says what noise does to features, for which coordinates are corrected then.
+        knows_noise: whether the reference holds the variance due to noise, so that coordinates are corrected for it.
     """
 
     def __init__(self, centroid: FeatureCentroid, reference: FeatureCentroid, layers: Iterable[str]) -> None:
@@ -55,7 +54,7 @@ class SteeringVector:
         self._lengths: dict[str, Tensor] = {}
         self._trusts: dict[str, Tensor] = {}
         self._sizes: dict[str, Tensor] = {}
-        # Levels are evenly spaced over the schedule, each in the middle of its part.
+        # Levels are evenly spaced: each is in the middle of its part of the schedule.
         left = 1 - (torch.arange(len(self._levels)) + 0.5) / len(self._levels)
         for layer in layers:
             start = _at_levels(reference, reference.means[layer], self._levels)
@@ -71,13 +70,13 @@ class SteeringVector:
     def coordinates(self, layer: str, means: Tensor, sigma: float) -> Tensor:
         """Coordinates of images along the vector: 0 at the reference, 1 at the centroid.
 
-        Noise moves features as well, and what it moves is part of what the image becomes: along a deterministic
-        path an image keeps its rank among all. The coordinate is therefore scaled to the variance that coordinates have
-        without noise, and the same number means the same at all noise levels.
+        Noise also moves activation means, in directions that become part of the image: along a deterministic path an
+        image keeps its rank among all. Coordinates are therefore scaled to their variance without noise, and are
+        comparable between noise levels.
 
         Args:
-            layer: where their features are measured.
-            means: channel means, shape (B, C).
+            layer: of the activation means.
+            means: activation means, shape (B, C).
             sigma: noise level.
 
         Returns:
@@ -89,12 +88,12 @@ class SteeringVector:
         return trust / length * ((means - start) @ self._directions[layer].to(means))
 
     def shift(self, layer: str, sigma: float) -> Tensor:
-        """The largest shift of a layer's channel means along the vector, shape (C,)."""
+        """The largest shift of a layer's activation means along the vector, shape (C,)."""
         return interpolate(self._levels, self._sizes[layer], sigma) * self._directions[layer]
 
 
 def _trusts(reference: FeatureCentroid, layer: str, direction: Tensor, lengths: Tensor, levels: Tensor) -> Tensor:
-    """Standard deviation of the samples' coordinates without noise relative to that with it, at every level (S,)."""
+    """Ratio of the coordinates' standard deviations without and with noise, at every level, (S,)."""
     variance = (reference.variation(layer) @ direction).square().sum() / lengths.mean() ** 2
     variance = variance.clamp_min(MIN_VARIATION**2)
     noise = reference.noise(layer)
@@ -104,5 +103,5 @@ def _trusts(reference: FeatureCentroid, layer: str, direction: Tensor, lengths: 
 
 
 def _at_levels(reference: FeatureCentroid, values: Tensor, levels: Tensor) -> Tensor:
-    """What a reference holds for its own noise levels, at others, shape (S, ...)."""
+    """Interpolate a reference's values to other noise levels, shape (S, ...)."""
     return torch.stack([interpolate(reference.sigmas, values, sigma) for sigma in levels.tolist()])

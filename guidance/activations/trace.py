@@ -1,4 +1,4 @@
-"""The record of a run that was steered inside the network: images are not moved, activations are."""
+"""The record of a run that was steered inside the network."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..trace import Trace
 
 
 @dataclass
-class FeatureTrace(Trace):
+class ActivationTrace(Trace):
     """A trace whose corrections are norms of shifts relative to the norm of the activations.
 
     Attributes:
-        evaluations: evaluations of the model at which the method was to act.
-        coordinates: of the images along the steering vector when they were last measured; none without one.
+        evaluations: evaluations of the model within the method's interval.
+        coordinates: of the images along the steering vector at the last measurement; none without one.
     """
 
     evaluations: int = 0

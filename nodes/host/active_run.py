@@ -14,7 +14,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...guidance.activations.trace import FeatureTrace
+from ...guidance.activations.trace import ActivationTrace
 from ...guidance.base import Chain, Guidance, SamplingRun, SamplingStep, no_estimate
 from ...guidance.containment import Contained
 from ...guidance.schedule import Schedule
@@ -245,7 +245,7 @@ class ActiveRun:
             new = guidance.trace
             new.steps[:0] = old.steps
             new.notes[:0] = [*old.notes, f"The size of the latents changed from {size}, and references with it."]
-            if isinstance(old, FeatureTrace) and isinstance(new, FeatureTrace):
+            if isinstance(old, ActivationTrace) and isinstance(new, ActivationTrace):
                 new.evaluations += old.evaluations
 
     def _stop(self, note: str, *, harmless: bool = False) -> None:

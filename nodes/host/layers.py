@@ -81,12 +81,12 @@ class _Passes:
         every = [slice(at * size, (at + 1) * size) for at in range(len(kinds))]
         of_prompt = [part for part, kind in zip(every, kinds, strict=True) if kind in self._of_prompt]
         for guidance in self._guidances:
-            guidance.at(sigma, every if guidance.every_pass else of_prompt)
+            guidance.open_pass(sigma, every if guidance.every_pass else of_prompt)
 
     def close(self) -> None:
         """Tell them that it has."""
         for guidance in self._guidances:
-            guidance.at(None)
+            guidance.close_pass()
 
 
 def _sample(executor: Any, *args: Any, **kwargs: Any) -> Any:

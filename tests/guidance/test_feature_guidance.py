@@ -11,15 +11,15 @@ from diversity_guidance.guidance.activations.guidance import FeatureGuidance
 from diversity_guidance.guidance.activations.hooks import LayerHooks
 from diversity_guidance.guidance.activations.layers import (
     check_readable,
-    chosen_layers,
     find_layers,
-    summary_of,
+    select_layers,
+    summarise_layers,
 )
 from diversity_guidance.guidance.activations.probe import (
-    FeatureReader,
-    centroid_of,
+    ActivationReader,
     common_noises,
-    fingerprint_of,
+    make_centroid,
+    network_fingerprint,
     own_noises,
 )
 from diversity_guidance.guidance.activations.settings import FeatureSettings
@@ -169,13 +169,15 @@ def pictures_seen(network: nn.Module, x: Tensor, text: Tensor) -> dict[str, Tens
 
 def centroid(network: nn.Module, name: str = "a group", shift: float = 0.0) -> FeatureCentroid:
     """Of three pictures at two noise levels."""
-    reader, layers = FeatureReader(), find_layers(network)
+    reader, layers = ActivationReader(), find_layers(network)
     x, text = inputs()
     with LayerHooks(layers, [layer.name for layer in layers], reader.visit):
         for level in range(2):
-            reader.look(level, 0, len(x))
+            reader.expect(level, 0, len(x))
             network(x + shift + level, text)
-    return centroid_of(reader.features(), name, torch.tensor([1.0, 0.1]), fingerprint_of(network, layers), "SD3")
+    return make_centroid(
+        reader.activation_means(), name, torch.tensor([1.0, 0.1]), network_fingerprint(network, layers), "SD3"
+    )
 
 
 def run_of(batch: int = 3, latent_format: str = "SD3") -> SamplingRun:
@@ -186,7 +188,7 @@ def steered(network: nn.Module, guidance: FeatureGuidance, rows: list[slice], si
     x, text = inputs()
     layers = find_layers(network)
     with LayerHooks(layers, list(guidance.weights), guidance.visit):
-        guidance.at(sigma, rows)
+        guidance.open_pass(sigma, rows)
         return network(x, text)
 
 
@@ -230,7 +232,7 @@ def test_features_come_nearer_or_go(mode: Any, sign: int) -> None:
     seen: list[Tensor] = []
     layer = find_layers(network)[0]
     x, _ = inputs()
-    guidance.at(1.0, [slice(0, 3)])
+    guidance.open_pass(1.0, [slice(0, 3)])
     before = layer.module(x)
     seen = [channel_means(value, -1) for value in (before, guidance.visit(layer, before))]
     distances = [(means - group.means["blocks.0"][0]).norm(dim=1) for means in seen]
@@ -267,7 +269,7 @@ def test_a_place_means_the_same_at_all_noise_levels() -> None:
 
     def made(name: str, shift: Tensor, seen: Tensor | None) -> FeatureCentroid:
         own_noise = None if seen is None else {"b": seen}
-        return centroid_of({"b": features + shift}, name, levels, fingerprint, "SD3", own_noise)
+        return make_centroid({"b": features + shift}, name, levels, fingerprint, "SD3", own_noise)
 
     reference, group = made("plain", torch.zeros(WIDTH), noisy), made("group", 2 * direction, None)
     way = SteeringVector(group, reference, ["b"])
@@ -294,16 +296,16 @@ def test_draws_that_are_alike_by_chance_do_not_silence_the_place() -> None:
     features = torch.ones(1, 4, WIDTH)
     noisy = features + torch.randn(1, 4, WIDTH, generator=torch.Generator().manual_seed(1))
     fingerprint, levels = ModelFingerprint("Net", torch.zeros(0)), torch.tensor([0.5])
-    reference = centroid_of({"b": features}, "plain", levels, fingerprint, "SD3", {"b": noisy})
-    group = centroid_of({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
+    reference = make_centroid({"b": features}, "plain", levels, fingerprint, "SD3", {"b": noisy})
+    group = make_centroid({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
     assert float(SteeringVector(group, reference, ["b"]).coordinates("b", group.means["b"], 0.5)) > 0.1
 
 
 def test_the_largest_shift_falls_with_the_schedule() -> None:
     fingerprint, levels = ModelFingerprint("Net", torch.zeros(0)), torch.tensor([0.9, 0.7, 0.5, 0.3])
     features = torch.ones(4, 3, WIDTH)
-    reference = centroid_of({"b": features}, "plain", levels, fingerprint, "SD3")
-    group = centroid_of({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
+    reference = make_centroid({"b": features}, "plain", levels, fingerprint, "SD3")
+    group = make_centroid({"b": features + torch.eye(WIDTH)[0]}, "group", levels, fingerprint, "SD3")
     sizes = torch.stack([SteeringVector(group, reference, ["b"]).shift("b", sigma).norm() for sigma in levels.tolist()])
     assert torch.allclose(sizes / sizes[0], (torch.tensor([7.0, 5.0, 3.0, 1.0]) / 7) ** 1.5)
 
@@ -312,11 +314,11 @@ def test_the_place_is_read_once_a_pass_before_anything_is_shifted() -> None:
     network = network_of(Alone)
     group, reference = centroid(network, shift=1.0), centroid(network, "plain")
     guidance = FeatureGuidance(FeatureSettings(strength=0.5), weights(network), group, reference)
-    guidance.at(1.0, [slice(0, 3)])
+    guidance.open_pass(1.0, [slice(0, 3)])
     start, end = (c.means["blocks.0"][0].expand(3, -1) for c in (reference, group))
     assert guidance._shift("blocks.0", start, 1.0, 0).any()
     assert guidance._shift("blocks.1", group.means["blocks.1"][0].expand(3, -1), 1.0, 0).any()
-    guidance.at(1.0, [slice(0, 3)])
+    guidance.open_pass(1.0, [slice(0, 3)])
     assert not guidance._shift("blocks.0", end, 1.0, 0).any()
     assert not guidance._shift("blocks.1", start, 1.0, 0).any()
 
@@ -385,7 +387,7 @@ def test_spreading_moves_the_features_of_a_batch_apart() -> None:
     guidance.begin(run_of())
     layer = find_layers(network)[0]
     before = layer.module(inputs()[0])
-    guidance.at(1.0, [slice(0, 3)])
+    guidance.open_pass(1.0, [slice(0, 3)])
     after = guidance.visit(layer, before)
     assert (torch.pdist(channel_means(after, -1)) > 1.2 * torch.pdist(channel_means(before, -1))).all()
     assert torch.allclose(after.flatten(1).norm(dim=1), before.flatten(1).norm(dim=1), rtol=1e-5)
@@ -398,9 +400,9 @@ def test_copies_of_a_batch_are_spread_each_for_itself() -> None:
     guidance = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0})
     guidance.begin(run_of(2))
     one = layer.module(inputs(2)[0])
-    guidance.at(1.0, [slice(0, 2)])
+    guidance.open_pass(1.0, [slice(0, 2)])
     alone = guidance.visit(layer, one)
-    guidance.at(1.0, [slice(0, 2), slice(2, 4)])
+    guidance.open_pass(1.0, [slice(0, 2), slice(2, 4)])
     both = guidance.visit(layer, torch.cat([one, one + 5]))
     assert torch.allclose(both[:2], alone, atol=1e-6)
 
@@ -412,18 +414,28 @@ def test_copies_of_a_batch_are_spread_each_for_itself() -> None:
         (FeatureSettings("spread", 1.0, SigmaInterval(low=0.5)), 0.2, [slice(0, 3)]),
         (FeatureSettings("spread", 1.0), 1.0, []),
         (FeatureSettings("spread", 1.0), 1.0, [slice(0, 1)]),
-        (FeatureSettings("spread", 1.0), None, [slice(0, 3)]),
     ],
-    ids=["strength 0", "outside the interval", "no prompt", "batch of one", "not announced"],
+    ids=["strength 0", "outside the interval", "no prompt", "batch of one"],
 )
 def test_nothing_to_do_leaves_the_very_tensor(settings: FeatureSettings, sigma: float, rows: list[slice]) -> None:
     network = network_of(Alone)
     layer = find_layers(network)[0]
     guidance = FeatureGuidance(settings, {"blocks.0": 1.0})
     guidance.begin(run_of())
-    guidance.at(sigma, rows)
-    picture = inputs()[0]
-    assert guidance.visit(layer, picture) is picture
+    guidance.open_pass(sigma, rows)
+    image = inputs()[0]
+    assert guidance.visit(layer, image) is image
+
+
+def test_no_pass_is_open_before_and_after_one() -> None:
+    guidance, image = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0}), inputs()[0]
+    layer = find_layers(network_of(Alone))[0]
+    guidance.begin(run_of())
+    assert guidance.visit(layer, image) is image
+    guidance.open_pass(1.0, [slice(0, 3)])
+    assert guidance.visit(layer, image) is not image
+    guidance.close_pass()
+    assert guidance.visit(layer, image) is image
 
 
 def test_hooks_are_gone_after_an_error() -> None:
@@ -472,8 +484,8 @@ def test_one_image_that_is_lost_does_not_take_the_batch_along() -> None:
     for guidance, batch in ((whole, good), (lost, bad)):
         guidance.begin(run_of(len(batch)))
     layer = find_layers(network)[0]
-    whole.at(1.0, [slice(0, 2)])
-    lost.at(1.0, [slice(0, 3)])
+    whole.open_pass(1.0, [slice(0, 2)])
+    lost.open_pass(1.0, [slice(0, 3)])
     expected = whole.visit(layer, good)
     assert not torch.allclose(expected, good)
     assert torch.allclose(lost.visit(layer, bad)[1:], expected)
@@ -490,26 +502,26 @@ def test_an_inactive_interval_is_no_error() -> None:
 
 def test_names_and_ranges_of_layers() -> None:
     layers = find_layers(network_of(Joined))
-    assert chosen_layers(layers, "all") == dict.fromkeys([layer.name for layer in layers], 1.0)
-    assert chosen_layers(layers, "single_blocks.0-1=0.5, double_blocks.1") == {
+    assert select_layers(layers, "all") == dict.fromkeys([layer.name for layer in layers], 1.0)
+    assert select_layers(layers, "single_blocks.0-1=0.5, double_blocks.1") == {
         "double_blocks.1": 1.0,
         "single_blocks.0": 0.5,
         "single_blocks.1": 0.5,
     }
-    assert set(chosen_layers(layers, "middle")) == {"double_blocks.1", "single_blocks.0"}
-    assert list(chosen_layers(find_layers(network_of(Unet)), "middle")) == ["middle_block"]
-    assert summary_of([layer.name for layer in layers]) == "double_blocks.0-1, single_blocks.0-1"
+    assert set(select_layers(layers, "middle")) == {"double_blocks.1", "single_blocks.0"}
+    assert list(select_layers(find_layers(network_of(Unet)), "middle")) == ["middle_block"]
+    assert summarise_layers([layer.name for layer in layers]) == "double_blocks.0-1, single_blocks.0-1"
 
 
 @pytest.mark.parametrize("text", ["blocks.7", "", "double_blocks.0-5", "double_blocks.1-0", "nonsense"])
 def test_layers_that_do_not_exist(text: str) -> None:
     with pytest.raises(ValueError, match=r"has no layer .* It has: double_blocks.0-1, single_blocks.0-1"):
-        chosen_layers(find_layers(network_of(Joined)), text)
+        select_layers(find_layers(network_of(Joined)), text)
 
 
 def test_a_weight_that_is_no_number() -> None:
     with pytest.raises(ValueError, match="is no number"):
-        chosen_layers(find_layers(network_of(Alone)), "blocks.0 = much")
+        select_layers(find_layers(network_of(Alone)), "blocks.0 = much")
 
 
 def test_networks_that_cannot_be_read() -> None:
@@ -548,15 +560,15 @@ def test_a_strength_out_of_range(strength: float) -> None:
 
 def test_a_reader_averages_draws_and_keeps_groups_in_order() -> None:
     network = network_of(Alone)
-    layers, reader = find_layers(network), FeatureReader()
+    layers, reader = find_layers(network), ActivationReader()
     x, text = inputs(4)
     noises = [torch.zeros(2, 8, WIDTH), torch.ones(2, 8, WIDTH)]
     with LayerHooks(layers, ["blocks.0"], reader.visit):
         for group, part in enumerate((x[:2], x[2:])):
             for noise in noises:
-                reader.look(0, group, 2)
+                reader.expect(0, group, 2)
                 network(part + noise, text[:2])
-    features = reader.features()["blocks.0"]
+    features = reader.activation_means()["blocks.0"]
     expected = torch.stack([network.blocks[0](x), network.blocks[0](x + 1)]).mean(0).mean(1)
     assert features.shape == (1, 4, WIDTH)
     assert torch.allclose(features[0], expected, atol=1e-6)
@@ -574,24 +586,24 @@ def test_a_centroid_knows_in_what_its_pictures_differ() -> None:
     """The rows' second moments are the covariance of the features, averaged over noise levels."""
     features = torch.randn(2, 5, WIDTH, generator=torch.Generator().manual_seed(3))
     network = network_of(Alone)
-    fingerprint = fingerprint_of(network, find_layers(network))
-    made = centroid_of({"blocks.0": features}, "a", torch.tensor([1.0, 0.5]), fingerprint, "SD3")
+    fingerprint = network_fingerprint(network, find_layers(network))
+    made = make_centroid({"blocks.0": features}, "a", torch.tensor([1.0, 0.5]), fingerprint, "SD3")
     rows = made.variation("blocks.0")
     assert rows.shape == (4, WIDTH)
     assert torch.allclose(rows.T @ rows, features.mean(0).T.cov(), atol=1e-5)
-    alone = centroid_of({"blocks.0": features[:, :1]}, "a", torch.tensor([1.0, 0.5]), fingerprint, "SD3")
+    alone = make_centroid({"blocks.0": features[:, :1]}, "a", torch.tensor([1.0, 0.5]), fingerprint, "SD3")
     assert alone.variation("blocks.0").shape == (0, WIDTH)
 
 
 def test_noise_of_the_pictures_own_is_kept_apart_and_measured() -> None:
     network = network_of(Alone)
-    layers, reader = find_layers(network), FeatureReader()
+    layers, reader = find_layers(network), ActivationReader()
     x, text = inputs(3)
     with LayerHooks(layers, ["blocks.0"], reader.visit):
         for own_noise in (False, True):
-            reader.look(0, 0, 3, own_noise=own_noise)
+            reader.expect(0, 0, 3, own_noise=own_noise)
             network(x + own_noise, text)
-    features, noisy = (reader.features(own_noise=own_noise)["blocks.0"] for own_noise in (False, True))
+    features, noisy = (reader.activation_means(own_noise=own_noise)["blocks.0"] for own_noise in (False, True))
     assert torch.allclose(features[0], network.blocks[0](x).mean(1), atol=1e-6)
     assert torch.allclose(noisy[0], network.blocks[0](x + 1).mean(1), atol=1e-6)
 
@@ -608,16 +620,16 @@ def test_every_group_and_level_has_noise_of_its_own() -> None:
 
 def test_a_reader_that_saw_nothing() -> None:
     with pytest.raises(ValueError, match="None of the chosen layers ran"):
-        FeatureReader().features()
+        ActivationReader().activation_means()
 
 
 def test_a_model_is_known_again_in_half_precision_and_after_fine_tuning() -> None:
     network = network_of(Alone)
     layers = find_layers(network)
-    own = fingerprint_of(network, layers)
-    assert own.matches(fingerprint_of(network_of(Alone).half(), layers))
+    own = network_fingerprint(network, layers)
+    assert own.matches(network_fingerprint(network_of(Alone).half(), layers))
     tuned = network_of(Alone)
     for parameter in tuned.parameters():
         parameter += 0.05 * parameter.std() * torch.randn_like(parameter)
-    assert own.matches(fingerprint_of(tuned, layers))
-    assert not own.matches(fingerprint_of(network_of(Alone, seed=1), layers))
+    assert own.matches(network_fingerprint(tuned, layers))
+    assert not own.matches(network_fingerprint(network_of(Alone, seed=1), layers))

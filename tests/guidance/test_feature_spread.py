@@ -115,11 +115,11 @@ def test_pictures_move_apart_until_they_are_where_they_should_be() -> None:
     made, own = guidance(1.0), reference()
     axes = PrincipalAxes(own, LAYERS)
     together = own.means["blocks.0"][0].expand(4, -1)
-    made.at(1.0, [slice(0, 4)])
+    made.open_pass(1.0, [slice(0, 4)])
     moved = channel_means(made.visit(layer("blocks.0"), pictures(together)), -1)
     assert (torch.pdist(moved) > 1).all()
     assert (axes.coordinates("blocks.0", moved, 1.0) > 1).all()
-    made.at(1.0, [slice(0, 4)])
+    made.open_pass(1.0, [slice(0, 4)])
     arrived = pictures(together + axes.shift("blocks.0", 1.0, 4))
     assert made.visit(layer("blocks.0"), arrived) is arrived
     assert not made.trace.coordinates
@@ -129,7 +129,7 @@ def test_every_pass_is_shifted_and_reads_its_own_places() -> None:
     made, own = guidance(1.0), reference()
     together = own.means["blocks.0"][0].expand(2, -1)
     arrived = together + PrincipalAxes(own, LAYERS).shift("blocks.0", 1.0, 2)
-    made.at(1.0, [slice(0, 2), slice(2, 4)])
+    made.open_pass(1.0, [slice(0, 2), slice(2, 4)])
     before = pictures(torch.cat([together, arrived]))
     after = made.visit(layer("blocks.0"), before)
     assert not torch.allclose(after[:2], before[:2], atol=1e-2)
@@ -147,7 +147,7 @@ def test_only_spreading_with_a_reference_wants_every_pass() -> None:
 
 def test_a_picture_alone_is_left_alone() -> None:
     made = guidance()
-    made.at(1.0, [slice(0, 1)])
+    made.open_pass(1.0, [slice(0, 1)])
     alone = pictures(reference().means["blocks.0"][:1])
     assert made.visit(layer("blocks.0"), alone) is alone
 
@@ -157,7 +157,7 @@ def test_a_smaller_strength_shifts_less_down_to_nothing() -> None:
     sizes = []
     for strength in (1.0, 0.1, 0.01):
         made = guidance(strength)
-        made.at(1.0, [slice(0, 2)])
+        made.open_pass(1.0, [slice(0, 2)])
         sizes.append(float(made._shift("blocks.0", together, 1.0, 0).norm()))
     assert sizes[0] == pytest.approx(10 * sizes[1], rel=1e-3)
     assert sizes[1] == pytest.approx(10 * sizes[2], rel=1e-3)
@@ -187,7 +187,7 @@ def test_the_last_evaluations_of_a_run_are_the_models_own() -> None:
     made = guidance()
     made.begin(run_of(sigmas))
     for at, sigma in enumerate(sigmas[:-1].tolist()):
-        made.at(sigma, [slice(0, 4)])
+        made.open_pass(sigma, [slice(0, 4)])
         assert (made.visit(layer("blocks.0"), together) is together) == (at > 2)
         made(together, SamplingStep(sigma, 0.0, 0.0, together, together))
     assert made.finish(together) is together

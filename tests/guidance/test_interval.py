@@ -45,9 +45,9 @@ def shifted(interval: SigmaInterval) -> Callable[[float, float], Tensor]:
     layer, features = Layer("layer", torch.nn.Identity(), Family("layers"), 1), noise(2, 3)
 
     def act(sigma: float, following: float) -> Tensor:
-        guidance.at(sigma, [slice(0, 3)])
+        guidance.open_pass(sigma, [slice(0, 3)])
         found = guidance.visit(layer, features) - features
-        guidance.at(None)
+        guidance.close_pass()
         return found
 
     return act

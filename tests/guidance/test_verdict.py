@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.guidance.activations.trace import FeatureTrace
+from diversity_guidance.guidance.activations.trace import ActivationTrace
 from diversity_guidance.guidance.base import Guidance, SamplingRun, SamplingStep
 from diversity_guidance.guidance.containment import Contained
 from diversity_guidance.guidance.limits import SigmaInterval
@@ -65,8 +65,8 @@ CASES: list[tuple[Trace, str]] = [
     ),
     (Trace(notes=["Nothing was steered: the latents are packed."]), "Did nothing: see the reason below"),
     (Trace(failed=True, steps=steps([0], 2, 2, 1)), "Stopped by an error of its own, see below"),
-    (FeatureTrace(steps=steps([0, 1], 2, 4, 3), evaluations=5), "Steered 2 images in 3 of 5 steps"),
-    (FeatureTrace(), "Did nothing: see the reason below"),
+    (ActivationTrace(steps=steps([0, 1], 2, 4, 3), evaluations=5), "Steered 2 images in 3 of 5 steps"),
+    (ActivationTrace(), "Did nothing: see the reason below"),
 ]
 
 
