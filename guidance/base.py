@@ -98,6 +98,19 @@ class SamplingStep:
         return replace(self, conditional=moved)
 
 
+@dataclass
+class Need:
+    """What prompt easing and a method that counts different images tell each other.
+
+    Attributes:
+        short: whether too few differ, so that the prompt is to be eased; told by the method.
+        silent: whether the last estimates were made without the prompt; told by prompt easing.
+    """
+
+    short: bool = False
+    silent: bool = False
+
+
 class Guidance(ABC):
     """A method that steers one sampling run at a time by changing its estimates of x0."""
 
@@ -134,6 +147,11 @@ class Guidance(ABC):
         Without classifier-free guidance the host then evaluates the negative prompt only.
         """
         return False
+
+    @property
+    def need(self) -> Need | None:
+        """What it tells prompt easing that goes before it; None where it counts no images."""
+        return None
 
     @property
     @abstractmethod

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from .base import Guidance, SamplingRun, SamplingStep
+from .base import Guidance, Need, SamplingRun, SamplingStep
 from .limits import SigmaInterval
 from .schedule import ROUNDING
 from .trace import Trace
@@ -57,12 +57,20 @@ class PromptEasing(Guidance):
         distilled: when, in runs without; None for the same.
         alone: whether it acts on a batch of one, as beside a Memory Bank. Without, one image has nothing to differ
             from and is left as it is.
+        need: eases the prompt only while it is short; None for whatever happens.
     """
 
     name = "Prompt easing"
 
-    def __init__(self, settings: EasingSettings, distilled: EasingSettings | None = None, alone: bool = False) -> None:
+    def __init__(
+        self,
+        settings: EasingSettings,
+        distilled: EasingSettings | None = None,
+        alone: bool = False,
+        need: Need | None = None,
+    ) -> None:
         self.settings = settings
+        self._asked = need
         self.distilled = distilled or settings
         self.alone = alone
         self._trace = Trace()
@@ -80,18 +88,22 @@ class PromptEasing(Guidance):
     def begin(self, run: SamplingRun) -> None:
         """Weigh the prompt in every step of the run."""
         self._trace, self._evaluated, self._steps, self._eased = Trace(), 0, len(run.sigmas) - 1, set()
+        if self._asked is not None:
+            self._asked.short = self._asked.silent = False
         acts = run.batch_size > 1 or self.alone
         self._guided = prompt_weights(run.sigmas, self.settings) if acts else {}
         self._unguided = prompt_weights(run.sigmas, self.distilled) if acts else {}
 
     def replaces_prompt(self, sigma: float) -> bool:
         """Whether a run without classifier-free guidance follows the estimate without the prompt at a noise level."""
-        return _weight(self._unguided, sigma) == 0
+        return self._wanted and _weight(self._unguided, sigma) == 0
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """The estimate, shape (B, C, ...), with the prompt eased; the very same tensor where it counts in full."""
         free = step.conditional is not denoised
-        weight = _weight(self._guided if free else self._unguided, step.sigma)
+        weight = _weight(self._guided if free else self._unguided, step.sigma) if self._wanted else 1.0
+        if self._asked is not None:
+            self._asked.silent = False
         if weight == 1:
             return denoised
         if weight > 0 and not free and self._evaluated >= math.floor(self.distilled.extra * self._steps):
@@ -103,8 +115,15 @@ class PromptEasing(Guidance):
             return denoised
         if weight > 0 and not free:
             self._evaluated += 1
+        if self._asked is not None:
+            self._asked.silent = weight == 0
         self._eased.add(step.sigma)
         return empty if weight == 0 else empty + weight * (denoised - empty)
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether the prompt is to be eased at all now."""
+        return self._asked is None or self._asked.short
 
     def finish(self, samples: Tensor) -> Tensor:
         """Close the trace: in how many steps the prompt was eased, and what that cost."""

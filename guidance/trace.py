@@ -128,6 +128,7 @@ class Trace:
         seconds: time spent in the method, further evaluations of the model included.
         extra_evaluations: further evaluations of the model that the method asked for.
         eased: in how many steps the prompt was eased, in a sentence; "" for none.
+        reached: how many final images differ, where a target was set; "" where none was.
     """
 
     steps: list[StepRecord] = field(default_factory=list)
@@ -142,6 +143,7 @@ class Trace:
     seconds: float = 0.0
     extra_evaluations: int = 0
     eased: str = ""
+    reached: str = ""
 
     @classmethod
     def concat(cls, traces: Sequence[Trace]) -> Trace:
@@ -158,6 +160,7 @@ class Trace:
             joined.seconds += trace.seconds
             joined.extra_evaluations += trace.extra_evaluations
             joined.eased = joined.eased or trace.eased
+            joined.reached = joined.reached or trace.reached
         joined.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
         return joined
 
@@ -181,7 +184,7 @@ class Trace:
             return "Stopped by an error of its own, see below"
         if self.not_finite:
             return listed("NaN or infinity from the model", self.not_finite)
-        return self._moved() or self.eased or f"Did nothing: {self._why_nothing()}"
+        return self.reached or self._moved() or self.eased or f"Did nothing: {self._why_nothing()}"
 
     def details(self) -> str:
         """What stands below the verdict: sentences on what was done, and what it cost."""

@@ -21,8 +21,9 @@ from ..stores.centroid.centroid import FeatureCentroid
 from .common.sockets import CentroidSocket
 from .common.steering import (
     check_numbers,
-    interval_inputs,
+    end_input,
     left_alone,
+    start_input,
     steered,
     steered_output,
     steered_outputs,
@@ -67,7 +68,8 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     "have arrived are left alone. Without a reference, share of each image's own distance: stay below "
                     "1. For spread, in standard deviations of the reference's images. Disabled at 0.",
                 ),
-                *interval_inputs(RECOMMENDED_END),
+                start_input(),
+                end_input(RECOMMENDED_END),
                 io.String.Input(
                     "layers",
                     default="all",

@@ -19,9 +19,10 @@ from .common.sockets import BankSocket, IndexSocket, RepellencyOptionsSocket
 from .common.steering import (
     BATCH_AND_BANK,
     check_numbers,
-    interval_inputs,
+    end_input,
     keep_apart_input,
     left_alone,
+    start_input,
     steered,
     steered_output,
     steered_outputs,
@@ -32,6 +33,9 @@ from .host.sampling import latent_format_name
 from .host.schema import schema_extras
 
 DEFAULTS = RepellencySettings()
+
+START = "start_percent"
+"""Among the options, the one that is no setting."""
 
 
 class DiversitySparseRepellency(io.ComfyNode):
@@ -58,12 +62,22 @@ class DiversitySparseRepellency(io.ComfyNode):
                 ),
                 strength_input(),
                 keep_apart_input(),
-                *interval_inputs(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
+                end_input(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
                 io.Boolean.Input(
                     "ensure_outside",
                     default=DEFAULTS.ensure_outside,
                     tooltip="Whether finished images that are still too close are moved out of every shield, whatever "
                     "that does to them. Disabled when off.",
+                ),
+                io.Int.Input(
+                    "target",
+                    default=DEFAULTS.target,
+                    optional=True,
+                    min=0,
+                    max=4096,
+                    tooltip="How many images of the batch are to differ clearly, from one another and from all that is "
+                    "wired; how hard to push is found in the run, and only as many images are pushed as are missing. "
+                    "With one image and a bank, 1 asks for one that differs from the bank. Disabled at 0.",
                 ),
                 BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to keep away from."),
                 io.Latent.Input("avoid", optional=True, tooltip="More pictures to keep away from, encoded by the VAE."),
@@ -76,7 +90,8 @@ class DiversitySparseRepellency(io.ComfyNode):
                 RepellencyOptionsSocket.Input(
                     "options",
                     optional=True,
-                    tooltip="Single values instead of the preset's, from Sparse Repellency Options.",
+                    tooltip="Single values instead of the preset's, and where in the schedule it begins, from Sparse "
+                    "Repellency Options.",
                 ),
             ],
             outputs=steered_outputs(),
@@ -105,9 +120,9 @@ class DiversitySparseRepellency(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, strength: float | None = None) -> bool | str:
+    def validate_inputs(cls, strength: float | None = None, target: int | None = None) -> bool | str:
         """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
-        return check_numbers(DEFAULTS, strength=strength)
+        return check_numbers(DEFAULTS, strength=strength, target=target)
 
     @classmethod
     def execute(
@@ -116,9 +131,9 @@ class DiversitySparseRepellency(io.ComfyNode):
         preset: str,
         strength: float,
         keep_apart: str,
-        start_percent: float,
         end_percent: float,
         ensure_outside: bool,
+        target: int = DEFAULTS.target,
         bank: BankSnapshot | None = None,
         avoid: dict[str, Any] | None = None,
         protected: ProtectedIndex | None = None,
@@ -130,10 +145,14 @@ class DiversitySparseRepellency(io.ComfyNode):
             ValueError: a number is out of its range, or pictures to keep away from are of another model.
         """
         in_batch = keep_apart == BATCH_AND_BANK
+        values = dict(options or {})
+        start_percent = values.pop(START, 0.0)
 
         def chosen(distilled: bool) -> Preset[RepellencySettings]:
-            named = repellency_preset(preset, distilled).changed(**(options or {}))
-            return named.changed(in_batch=in_batch, ensure_outside=ensure_outside).scaled(strength)
+            named = repellency_preset(preset, distilled).changed(**values)
+            named = named.changed(in_batch=in_batch, ensure_outside=ensure_outside, target=target).scaled(strength)
+            # What ends a preset early is its radius, and a target finds its own.
+            return replace(named, end=1.0) if target else named
 
         presets = chosen(distilled=False), chosen(distilled=True)
         kinds = [each.settings for each in presets]
@@ -217,6 +236,7 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                     "Where shields overlap: add up their pushes, as published, or move out of all of them.",
                 ),
                 norm_clip(),
+                start_input(as_socket=True),
             ],
             outputs=[
                 RepellencyOptionsSocket.Output("options", tooltip="For the options of Keep Images Apart."),
@@ -246,6 +266,7 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
         measure: str = PRESET,
         overlap: str = PRESET,
         norm_clip: float = AS_PRESET,
+        start_percent: float = 0.0,
     ) -> io.NodeOutput:
         """Those that are set.
 
@@ -261,7 +282,7 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
             norm_clip=norm_clip,
         )
         replace(DEFAULTS, **options)
-        return io.NodeOutput(options)
+        return io.NodeOutput({**options, START: start_percent} if start_percent else options)
 
 
 def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None) -> list[ReferenceSource]:

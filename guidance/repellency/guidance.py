@@ -19,13 +19,14 @@ from torch import Tensor
 from ...kernels.scale import typical_distance
 from ...kernels.shields.field import working_points
 from ...stores.protected.index import ProtectedIndex
-from ..base import DenoiseMask, Guidance, SamplingRun, SamplingStep
+from ..base import DenoiseMask, Guidance, Need, SamplingRun, SamplingStep
 from ..references import References, ReferenceSource, RunReferences, gather, why_none
 from ..trace import StepRecord, Trace
 from .protection import Protection
 from .records import mask_notes, sample_records, violations
 from .settings import RECOMMENDED_END, RepellencySettings
 from .shields import Radii, Shields
+from .target import Target, clear_distance, counted, movers, push, wider
 
 __all__ = ["RECOMMENDED_END", "RepellencySettings", "SparseRepellency"]
 
@@ -53,7 +54,7 @@ class SparseRepellency(Guidance):
     ) -> None:
         self.settings = settings or RepellencySettings()
         self._kinds = self.settings, distilled or self.settings
-        self._kind_known = False
+        self._kind_known = self._distilled = False
         self.sources = tuple(sources)
         self.protected = tuple(protected)
         self._trace = Trace()
@@ -65,11 +66,18 @@ class SparseRepellency(Guidance):
         self._changeable: DenoiseMask | None = None
         self._prepared: tuple[DenoiseMask | None, References] | None = None
         self._final_radii: Radii | None = None
+        self._need = Need()
+        self._target: Target | None = None
 
     @property
     def trace(self) -> Trace:
         """What happened in the current or last run."""
         return self._trace
+
+    @property
+    def need(self) -> Need | None:
+        """Whether too few images differ, where there is a target."""
+        return self._need if self._kinds[0].target else None
 
     @property
     def protects(self) -> bool:
@@ -98,21 +106,32 @@ class SparseRepellency(Guidance):
             self._references = gather(self.sources, run, self._protection.sample() if self._protection else ())
         notes = list(self._references.notes)
         nothing = "" if self._references.ids or self._protection else why_none(run.batch_size, settings.in_batch, notes)
+        self._target = Target(settings.target, run.batch_size, self._need) if settings.target else None
+        notes += [self._target.note] if self._target and self._target.note else []
         self._trace = Trace(notes=notes, inactive=nothing or settings.interval.why_missed(run.sigmas))
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Push estimates, shape (B, C, ...), out of the shields; the same tensor where there is nothing to do."""
         if not self._kind_known:
-            self.settings, self._kind_known = self._kinds[step.conditional is denoised], True
+            self._distilled = step.conditional is denoised
+            self.settings, self._kind_known = self._kinds[self._distilled], True
         settings = self.settings
         # Also while inactive: the final latents must keep to the mask whenever the interval was.
         self._follow(step.mask)
         if self._idle(len(denoised)) or step.sigma not in settings.interval:
             return denoised
-        shields = self._shields(step.conditional if settings.measure == "conditional" else denoised, self._mask)
-        delta = settings.strength * self._push(shields)
-        delta, clipped = settings.norm_clip.apply(delta, working_points(denoised), working_points(step.noisy))
-        delta = delta + self._easing(denoised, step.conditional, shields)
+        # Without the prompt, what it alone says is no estimate of anything.
+        measured = step.conditional if settings.measure == "conditional" and not self._need.silent else denoised
+        if self._target is None:
+            pushed, shields = None, self._shields(measured, self._mask)
+            delta = self._push(shields)
+        else:
+            pushed, shields, delta = self._aimed(self._target, measured, step.progress)
+        delta, clipped = settings.norm_clip.apply(
+            settings.strength * delta, working_points(denoised), working_points(step.noisy)
+        )
+        eased = self._easing(denoised, step.conditional, shields)
+        delta = delta + (eased if pushed is None else torch.where(pushed[:, None], eased, 0.0))
         self._record(delta, clipped, denoised, step, shields)
         if not bool(delta.any()):
             return denoised
@@ -141,9 +160,16 @@ class SparseRepellency(Guidance):
             hits = nearest.new_tensor([picture.after.distance for picture in record.pictures])
             nearest = torch.minimum(nearest, hits)
         self._trace.final_nearest = nearest.tolist()
+        if self._target and not self._trace.inactive:
+            self._tell_reached(self._target, samples, mask)
         protected = self._protection is not None
         self._trace.notes += mask_notes(final, guaranteed=settings.ensure_outside, protected=protected)
         return samples
+
+    def _tell_reached(self, target: Target, samples: Tensor, mask: DenoiseMask | None) -> None:
+        clear = clear_distance(samples, 1.0, self._distilled)
+        self._trace.reached = target.verdict(counted(self._clear_shields(samples, clear, mask)))
+        self._trace.notes += target.notes()
 
     def corrected(self, samples: Tensor) -> Tensor:
         """With ``ensure_outside``, further results moved out of the shields of the final latents."""
@@ -186,6 +212,11 @@ class SparseRepellency(Guidance):
         near = self._near(working_points(shields.points), shields.radii.fixed, always)
         return Shields(shields.points, shields.radii, near)
 
+    def _clear_shields(self, latents: Tensor, radius: float, mask: DenoiseMask | None) -> Shields:
+        """The shields of one radius around latents (B, C, ...)."""
+        radii = Radii.of(radius, len(latents), mask, relative=True, in_batch=self.settings.in_batch)
+        return self._shields(latents, mask, radii=radii)
+
     def _near(self, points: Tensor, radius: Tensor, known: References) -> References:
         """The known references, and the protected ones in whose shields points (B, D) may be."""
         return known if self._protection is None else self._protection.near(points, float(radius.max()), known)
@@ -197,10 +228,25 @@ class SparseRepellency(Guidance):
         points = working_points(shields.points)
         return Shields(points, shields.radii, shields.references).project_outside(self._near) - points
 
-    def _easing(self, denoised: Tensor, conditional: Tensor, shields: Shields) -> Tensor | float:
+    def _aimed(self, target: Target, measured: Tensor, progress: float) -> tuple[Tensor, Shields, Tensor]:
+        """Which estimates do not count and are pushed, the shields around all, and where to move them, shape (B, D)."""
+        clear = clear_distance(measured, progress, self._distilled)
+        shields = self._clear_shields(measured, clear, self._mask)
+        counts = counted(shields)
+        missing = target.missing(counts)
+        if missing < 0:
+            return torch.zeros_like(counts), shields, torch.zeros_like(working_points(measured))
+        radii = wider(shields.radii, counts, target.reach(missing, progress))
+        shields = self._shields(measured, self._mask, radii=radii)
+        pushed = movers(shields, counts, target.pushed(missing, progress))
+        if self.settings.overlap == "sum":
+            return pushed, shields, push(shields, pushed, counts)
+        return pushed, shields, torch.where(pushed[:, None], self._push(shields), 0.0)
+
+    def _easing(self, denoised: Tensor, conditional: Tensor, shields: Shields) -> Tensor:
         """The way from the guided towards the conditional estimate, by depth in the deepest shield, shape (B, D)."""
         if self.settings.cfg_easing == 0 or conditional is denoised:
-            return 0.0
+            return torch.zeros((), device=denoised.device)
         weight = (self.settings.cfg_easing * shields.depth()).clamp_max(1)
         way = working_points(conditional) - working_points(denoised)
         return weight[:, None] * (way if shields.mask is None else way * shields.mask)

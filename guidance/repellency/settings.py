@@ -32,6 +32,8 @@ class RepellencySettings:
             clip.
         absolute_radius: radius in the units of the model's latents instead of ``radius``; 0 for none.
         norm_clip: largest push relative to the model's own doing.
+        target: how many images of a batch are to be clearly different (see ``target``), instead of the radius, which is
+            found in the run; 0 for none.
     """
 
     radius: float = 0.2
@@ -44,12 +46,15 @@ class RepellencySettings:
     ensure_outside: bool = False
     absolute_radius: float = 0.0
     norm_clip: NormClip = field(default_factory=NormClip)
+    target: int = 0
 
     def __post_init__(self) -> None:
         for name in ("radius", "strength", "cfg_easing", "absolute_radius"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Sparse Repellency's {name} must be a number of at least 0, not {value}.")
+        if self.target < 0:
+            raise ValueError(f"Sparse Repellency's target must be a number of images from 0 on, not {self.target}.")
         if self.measure not in ("conditional", "guided") or self.overlap not in ("sum", "outside"):
             raise ValueError(f'"{self.measure}" and "{self.overlap}" are not a measure and an overlap of {__name__}.')
 

@@ -63,31 +63,36 @@ def keep_apart_input() -> io.Input:
     )
 
 
-def interval_inputs(end: float, why: str = "") -> list[io.Input]:
-    """The widgets ``start_percent`` and ``end_percent``.
+def start_input(as_socket: bool = False) -> io.Input:
+    """The widget ``start_percent``, or an input of this name to be wired."""
+    return io.Float.Input(
+        "start_percent",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.001,
+        tooltip="Where in the model's schedule it begins. 0 is the start"
+        + (", as without a wire." if as_socket else "."),
+        optional=as_socket,
+        force_input=as_socket or None,
+    )
+
+
+def end_input(end: float, why: str = "") -> io.Input:
+    """The widget ``end_percent``.
 
     Args:
         end: recommended end, as a share of the model's schedule.
         why: what is lost by ending later, as the end of the tooltip.
     """
-    return [
-        io.Float.Input(
-            "start_percent",
-            default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.001,
-            tooltip="Where in the model's schedule it begins. 0 is the start.",
-        ),
-        io.Float.Input(
-            "end_percent",
-            default=end,
-            min=0.0,
-            max=1.0,
-            step=0.001,
-            tooltip=f"Where in the model's schedule it ends. 1 is the end{why}.",
-        ),
-    ]
+    return io.Float.Input(
+        "end_percent",
+        default=end,
+        min=0.0,
+        max=1.0,
+        step=0.001,
+        tooltip=f"Where in the model's schedule it ends. 1 is the end{why}.",
+    )
 
 
 def steered_outputs() -> list[io.Output]:
@@ -159,7 +164,7 @@ def steered(
             EasingSettings(percent_to_sigma(preset.silent) if preset.silent else math.inf, interval=interval)
             for preset, interval in zip(presets, intervals, strict=True)
         ]
-        return Chain([PromptEasing(*easings, alone=alone), guidance])
+        return Chain([PromptEasing(*easings, alone=alone, need=guidance.need), guidance])
 
     def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
         traces.record(latents, latent_format, trace)

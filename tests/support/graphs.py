@@ -56,9 +56,9 @@ REPELLENCY: dict[str, Any] = {
     "preset": "balanced",
     "strength": 1.0,
     "keep_apart": "batch and bank",
-    "start_percent": 0.0,
     "end_percent": 1.0,
     "ensure_outside": False,
+    "target": 0,
 }
 REPELLENCY_OPTIONS: dict[str, Any] = {
     "radius": 1.0,
@@ -67,6 +67,7 @@ REPELLENCY_OPTIONS: dict[str, Any] = {
     "measure": "conditional",
     "overlap": "sum",
     "norm_clip": 1.0,
+    "start_percent": 0.0,
 }
 """Settings of Sparse Repellency that show."""
 
