@@ -73,11 +73,13 @@ class Row:
         name: of the method, a comma, and its strength.
         sample: samples it.
         cfg: scale of classifier-free guidance; 0 for that of the setting.
+        target: how many images of a batch are to be clearly different; 0 for none.
     """
 
     name: str
     sample: Sample
     cfg: float = 0.0
+    target: int = 0
 
 
 def rows(distilled: bool) -> list[Row]:
@@ -116,6 +118,8 @@ def ours(distilled: bool) -> Iterator[Row]:
         yield Row(f"Sparse Repellency with prompt easing, {name}", guided(_made(_repelled_preset, name, distilled)))
     for name in PRESETS:
         yield Row(f"Vendi Guidance with prompt easing, {name}", guided(_made(_vendi_preset, name, distilled)))
+    for target in (2, 4, 8, 12):
+        yield Row(f"target, {target}", guided(_made(_aimed, target, distilled)), target=target)
     for strength in (0.1, 0.2, 0.3, 0.4):
         yield Row(f"Vendi Guidance, {strength:g}", guided(_made(_vendi, strength)))
     for radius in (0.15, 0.2, 0.3, 0.4):
@@ -138,6 +142,14 @@ def _repelled_preset(name: str, distilled: bool, sources: Sequence[ReferenceSour
 def _vendi_preset(name: str, distilled: bool) -> Guidance:
     preset = vendi_preset(name, distilled)
     return _after_easing(preset, VendiGuidance(replace(preset.settings, interval=_until(preset.end))))
+
+
+def _aimed(target: int, distilled: bool) -> Guidance:
+    """What the node does at its defaults with a target."""
+    preset = repellency_preset(BALANCED, distilled)
+    guidance = SparseRepellency(replace(preset.settings, interval=_until(1.0), target=target))
+    easing = EasingSettings(sigma_at_percent(preset.silent), sigma_at_percent(preset.silent))
+    return Chain([PromptEasing(easing, need=guidance.need), guidance])
 
 
 def _until(end: float) -> SigmaInterval:

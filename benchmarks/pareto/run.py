@@ -13,10 +13,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, pstdev
 
 from ...embedded.judge import Coverage, Judge
 from ...embedded.pipeline import EmbeddedModel
+from ...embedded.transformer import to_model_space
+from ...guidance.repellency.target import count_different
 from ...stores.files import write_whole
 from ..prompts import HELD_OUT, read_prompts
 from ..summary import markdown_table, summarised
@@ -47,6 +49,9 @@ class Point:
         sharpness: relative to that image.
         seconds: per image, decoding left out.
         images: how many were sampled.
+        different: images of a batch that are clearly different, as the dial ``target`` counts them.
+        different_spread: standard deviation over the batches.
+        reached: share of the batches in which the row's target was reached; 0 for rows without one.
     """
 
     name: str
@@ -61,6 +66,9 @@ class Point:
     sharpness: float
     seconds: float
     images: int
+    different: float = 0.0
+    different_spread: float = 0.0
+    reached: float = 0.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +129,7 @@ def measure(
     """Sample ``count`` images of every prompt from every seed, and average."""
     setting = Setting(setting.model, setting.base, setting.steps, row.cfg or setting.cfg)
     by_seed: list[list[Coverage]] = []
+    different: list[int] = []
     seconds = 0.0
     for number in range(seeds):
         by_seed.append([])
@@ -128,6 +137,7 @@ def measure(
             start = time.perf_counter()
             latents = row.sample(setting, prompt, FIRST_SEED + 400 * number + place, count)
             seconds += time.perf_counter() - start
+            different.append(count_different(to_model_space(latents)))
             verdicts = judge.judge(setting.model.decode(latents), prompt)
             by_seed[-1].append(judge.coverage(verdicts, prompt))
     found = summarised(by_seed)
@@ -146,6 +156,9 @@ def measure(
         found.sharpness,
         seconds / images,
         images,
+        mean(different),
+        pstdev(different),
+        mean(found >= row.target for found in different) if row.target else 0.0,
     )
 
 
@@ -180,13 +193,24 @@ def wanted(found: Sequence[Row], texts: Sequence[str] | None) -> list[Row]:
 def as_markdown(points: Sequence[Point]) -> str:
     """The points as a table."""
     known = mean(point.known for point in points)
-    columns = ("row", "CFG", "steps", f"modes of {known:.1f}", "fidelity", "RMSE", "sharpness", "s an image")
+    columns = (
+        "row",
+        "CFG",
+        "steps",
+        f"modes of {known:.1f}",
+        "that differ",
+        "fidelity",
+        "RMSE",
+        "sharpness",
+        "s an image",
+    )
     lines = (
         (
             point.name,
             f"{point.cfg:g}",
             str(point.steps),
             f"{point.modes:.2f} ± {point.modes_error:.2f}",
+            f"{point.different:.1f} ± {point.different_spread:.1f}" if point.different else "",
             f"{point.fidelity:.3f}",
             f"{point.rmse:.4f}",
             f"{point.sharpness:.2f}",
