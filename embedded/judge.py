@@ -94,9 +94,7 @@ class Judge:
             ValueError: the images have another size, or no real picture matches the prompt.
         """
         if images.ndim != 4 or images.shape[1:] != (3, TILE, TILE):
-            raise ValueError(
-                f"The judge reads pictures of 3 x {TILE} x {TILE}, not {tuple(images.shape)}: resize them."
-            )
+            raise ValueError(f"The judge reads images of 3 x {TILE} x {TILE}, not {tuple(images.shape)}: resize them.")
         matching = self.reals.matching(prompt)
         labels = [self.reals.labels[index] for index in matching.tolist()]
         logits = self.network(images)
@@ -140,7 +138,7 @@ class Judge:
             ValueError: there is no verdict.
         """
         if not verdicts:
-            raise ValueError("Coverage needs at least one judged picture.")
+            raise ValueError("Coverage needs at least one judged image.")
         matching = set(self.reals.matching(prompt).tolist())
         near = [verdict.rmse <= self.reals.quality_limit for verdict in verdicts]
         belongs = [verdict.nearest_overall in matching for verdict in verdicts]

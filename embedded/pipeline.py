@@ -105,7 +105,7 @@ class EmbeddedModel:
         if noise is None:
             noise = torch.randn((len(prompts), *shape), generator=torch.Generator("cpu").manual_seed(seed))
         elif tuple(noise.shape) != (len(prompts), *shape):
-            raise ValueError(f"The noise has shape {tuple(noise.shape)}, these pictures need {(len(prompts), *shape)}.")
+            raise ValueError(f"The noise has shape {tuple(noise.shape)}, these images need {(len(prompts), *shape)}.")
         condition = self.text.encode(prompts)
         empty = self.text.encode([""] * len(prompts))
         if guidance is not None:

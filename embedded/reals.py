@@ -80,7 +80,7 @@ class RealPictures:
             ValueError: this Pillow reads no AVIF, or the atlas doesn't fit the table.
         """
         if not features.check("avif"):
-            raise ValueError("The real pictures are an AVIF, which Pillow reads from version 11.3: update Pillow.")
+            raise ValueError("The real images are an AVIF, which Pillow reads from version 11.3: update Pillow.")
         table, picture = (folder / name if folder else asset(name) for name in (TABLE, ATLAS))
         labels = unpack_labels(table.read_text(encoding="utf-8"))
         with Image.open(picture) as atlas:
@@ -96,7 +96,7 @@ class RealPictures:
         words = {self._vocabulary.words[number] for number in numbers}
         found = [index for index, label in enumerate(self.labels) if words <= label.words]
         if not found:
-            raise ValueError(f'No real picture is "{prompt}": its words never occur together, leave one out.')
+            raise ValueError(f'No real image is "{prompt}": its words never occur together, leave one out.')
         return torch.tensor(found)
 
     def modes(self, prompt: str) -> list[Mode]:

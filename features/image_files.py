@@ -181,7 +181,7 @@ def _reason(path: Path, error: Exception) -> str:
             return failed.strerror or str(failed)
         if package := DECODER_PACKAGES.get(kind):
             return f"{kind} needs another decoder: pip install {package} brings it"
-        return f"cannot identify image file: {'damaged ' + kind if kind else 'no image'}"
+        return f"cannot identify image file: {'damaged ' + kind if kind else 'not an image'}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

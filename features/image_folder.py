@@ -89,7 +89,7 @@ def folder_below(base: Path, name: str) -> Path:
         path = (base / name).resolve()
     except (OSError, ValueError) as error:
         raise ValueError(
-            f'"{printable(name)[:_SHOWN]}" is no name of a folder ({error}). Give one inside {base.name}.'
+            f'"{printable(name)[:_SHOWN]}" is not a folder name ({error}). Give the name of one inside {base.name}.'
         ) from error
     if not name.strip() or path == base or base not in path.parents:
         raise ValueError(
@@ -173,7 +173,11 @@ class _Search:
         except (OSError, RuntimeError):
             return "broken link"
         if not stat.S_ISDIR(mode):
-            return "" if stat.S_ISREG(mode) and self.is_wanted(path) else f"no {self.kind}"
+            return (
+                ""
+                if stat.S_ISREG(mode) and self.is_wanted(path)
+                else f"not {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
+            )
         if not self.subfolders:
             return "subfolder"
         return "link to a folder that is read already" if _identity(path) in self.entered else ""

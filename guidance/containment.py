@@ -119,7 +119,7 @@ class Contained(Guidance):
     def finish(self, samples: Tensor) -> Tensor:
         """The final latents; the very same tensor if the guidance failed and guarantees nothing."""
         if self._unsteered:
-            self.trace.notes.append(f"Memory ran out in {self._unsteered} evaluations, which were not steered.")
+            self.trace.notes.append(f"Memory ran out in {self._unsteered} evaluations, so they were not steered.")
         return self._final(self.guidance.finish, samples)
 
     def corrected(self, samples: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class Contained(Guidance):
         logger.error("Guidance %s: the run goes on without it.", what, exc_info=error)
         reason = str(error).strip().splitlines()
         told = type(error).__name__ + (f": {reason[0]}" if reason else "")
-        self.trace.notes.append(f"An error of this node's own: it {what} ({told}), and the run went on without it.")
+        self.trace.notes.append(f"This node {what} ({told}). The run went on without it.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -55,11 +55,11 @@ class NoiseDesign:
         if self.mode not in get_args(Mode):
             raise ValueError(f"The mode must be one of {', '.join(get_args(Mode))}, not {self.mode!r}.")
         if not 1 <= self.set_size <= MAX_SET:
-            raise ValueError(f"A set has from 1 to {MAX_SET} noises, not {self.set_size}.")
+            raise ValueError(f"A set holds 1 to {MAX_SET} noises, not {self.set_size}.")
         if self.designed < 1:
             raise ValueError(f"Quantised noise designs at least one coefficient, not {self.designed}.")
         if self.avoid is not None and self.mode != "quantised":
-            raise ValueError(f'Only quantised noise stays away from pictures, and the mode is "{self.mode}".')
+            raise ValueError(f'Only quantised noise keeps away from images, and the mode is "{self.mode}".')
 
     @property
     def avoided(self) -> int:
@@ -143,12 +143,12 @@ def _scores(pictures: Tensor | None, shape: tuple[int, ...], count: int) -> Tens
         return torch.empty((0, dimension), dtype=torch.float64)
     if pictures.ndim != len(shape) + 1 or pictures.shape[1] != shape[0]:
         raise ValueError(
-            f"The pictures to stay away from are latents of shape {tuple(pictures.shape[1:])} and noise of shape "
-            f"{shape} is drawn: they belong to another model. Encode them with this model's VAE."
+            f"The images to keep away from are latents of shape {tuple(pictures.shape[1:])} and the noise has shape "
+            f"{shape}: they belong to another model. Encode them with this model's VAE."
         )
     basis = cosine_basis(tuple(pictures.shape[2:]), count)
     if len(basis) < count:
-        raise ValueError(f"The pictures to stay away from are too small to have {count} frequencies: design fewer.")
+        raise ValueError(f"The images to keep away from are too small to have {count} frequencies: design fewer.")
     rows = coefficients(pictures[-MAX_SET:].cpu(), basis).flatten(1).double()
     deviation = rows.std(0, correction=0)
     return torch.where(deviation > 0, (rows - rows.mean(0)) / deviation, 0.0)

@@ -20,7 +20,8 @@ from .schedule import ROUNDING
 from .trace import Trace
 
 WITHOUT_NEGATIVE = (
-    "The prompt was not eased: this sampler has no negative prompt (use KSampler or CFGGuider, with any negative)."
+    "The prompt was not eased: this sampler has no negative prompt (use KSampler or CFGGuider, with any negative "
+    "prompt)."
 )
 
 

@@ -73,7 +73,7 @@ class Pictures:
 
     latents: Tensor
     latent_format: str = ""
-    name: str = "picture"
+    name: str = "image"
     left_out: int = 0
 
     @property
@@ -89,7 +89,7 @@ class Pictures:
         """
         if self.latent_format not in ("", latent_format) or self.latents.shape[1] != latent_shape[0]:
             raise ValueError(
-                f"The pictures to avoid are latents of {self.latent_format or 'another model'} with "
+                f"The images to avoid are latents of {self.latent_format or 'another model'} with "
                 f"{self.latents.shape[1]} channels and this model works on {latent_format} with {latent_shape[0]}: "
                 "encode them with this model's VAE."
             )
@@ -251,7 +251,7 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
     left_out = sum(view.left_out for view in views)
     counted = "1 reference" if left_out == 1 else f"{left_out} references"
     verb = "was" if left_out == 1 else "were"
-    notes = (f"{counted} of another picture size {verb} left out.",) if left_out else ()
+    notes = (f"{counted} of another image size {verb} left out.",) if left_out else ()
     return RunReferences(
         blocks, tuple(name for view in views for name in view.ids), notes, _typical((*blocks, *further), run)
     )
@@ -279,5 +279,5 @@ def why_none(batch_size: int, in_batch: bool, notes: Sequence[str]) -> str:
     if notes:
         return "no reference fits this run"
     if in_batch:
-        return "a batch of one has nothing to keep away from: wire a Memory Bank, or sample more images at once"
-    return "no bank, and only the bank counts"
+        return "a batch of one has nothing to keep away from: connect a Memory Bank, or sample more images at once"
+    return "no bank, and keep_apart is bank only"

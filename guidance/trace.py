@@ -181,7 +181,7 @@ class Trace:
         if inside := sorted(inside.union(*(record.not_outside() for record in self.records))):
             return listed("NOT outside", inside)
         if self.failed:
-            return "Stopped by an error of its own, see below"
+            return "Failed with an error, see below"
         if self.not_finite:
             return listed("NaN or infinity from the model", self.not_finite)
         return self.reached or self._moved() or self.eased or f"Did nothing: {self._why_nothing()}"
@@ -205,7 +205,7 @@ class Trace:
         if any(step.radius > 0 for step in self.steps):
             return "all images were far enough apart"
         if self.steps:
-            return "no image called for it"
+            return "no image needed it"
         # The advice behind a reason stands in the details.
         reason = re.split(r"[:,(]", self.inactive)[0].strip()
         return reason if reason and len(reason) <= VERDICT - len("Did nothing: ") else "see the reason below"
@@ -220,13 +220,13 @@ class Trace:
         elif not moved and any(step.radius > 0 for step in self.steps):
             sentence = "Nothing was moved: no estimate came inside a shield while guidance was active."
         elif not moved:
-            sentence = "Nothing was moved: no estimate called for it while guidance was active."
+            sentence = "Nothing was moved: no estimate needed it while guidance was active."
         else:
             records = [record for step in moved for record in step.samples if record.correction > 0]
             samples = {record.sample for record in records}
             mean = sum(record.correction for record in records) / len(records)
             sentence = (
-                f"Moved {len(samples)} of {len(moved[0].samples)} pictures in {len(moved)} of {len(self.steps)} "
+                f"Moved {len(samples)} of {len(moved[0].samples)} images in {len(moved)} of {len(self.steps)} "
                 f"active steps, by {mean:.1%} of the estimate on average."
             )
             if clipped := sum(record.clipped for record in records):
@@ -234,7 +234,7 @@ class Trace:
         if self.violations:
             worst = min(self.violations, key=lambda violation: violation.distance / violation.radius)
             sentence += (
-                f" {len(self.violations)} shields are still violated, worst: picture {worst.sample} at "
+                f" {len(self.violations)} shields are still violated, worst: image {worst.sample} at "
                 f"{worst.distance:.3g} from {worst.reference}, wanted {worst.radius:.3g}."
             )
         return " ".join([sentence, *(record.sentence() for record in self.records), *self.notes])

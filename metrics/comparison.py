@@ -23,12 +23,12 @@ def verdict(before: DiversityReport, after: DiversityReport) -> str:
         raise ValueError(f"Numbers of {before.space} and of {after.space} cannot be compared.")
     old, new = before["mean_distance"], after["mean_distance"]
     if old.value is None or new.value is None:
-        return "Too few pictures to tell whether anything has changed: compare at least two with two."
+        return "Too few images to tell whether anything has changed: compare at least two with two."
     change = new.value - old.value
     how = "more than" if change > 0 else "less than" if change < 0 else "as much as"
     told = (
-        f"The pictures differ {how} before: their mean distance is {new.value:.3g} instead of {old.value:.3g}, and "
-        f"{_different(after)} are different pictures instead of {_different(before)}."
+        f"The images differ {how} before: their mean distance is {new.value:.3g} instead of {old.value:.3g}, and "
+        f"{_different(after)} are different images instead of {_different(before)}."
     )
     if 0 < abs(change) < math.hypot(_half_width(old), _half_width(new)):
         told += " By the distance alone this may be chance."

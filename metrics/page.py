@@ -140,7 +140,7 @@ def _groups(report: DiversityReport) -> list[str]:
             f'<td class="number">{escape(value_text(group["mean_distance"]))}</td>'
             f'<td class="number">{escape(value_text(group["vendi_1"]))}</td></tr>'
         )
-    note = "<p>Effective numbers grow with the number of pictures; mean distances of groups of any size compare.</p>"
+    note = "<p>Effective numbers grow with the number of images; mean distances of groups of any size compare.</p>"
     head = ("Group", "Pictures", "Mean distance", "Effective number")
     return ["<h2>Groups</h2>", note, _table(head, rows)]
 
@@ -153,7 +153,7 @@ def _duplicates(report: DiversityReport, names: Sequence[str]) -> list[str]:
         f"<tr><td>{escape(names[picture])}</td><td>{escape(names[original])}</td></tr>"
         for picture, original in list(zip(duplicates.rejected, duplicates.duplicate_of, strict=True))[:_LISTED]
     ]
-    heading = f"<h2>Near-duplicates: {len(duplicates.rejected):,} pictures repeat another one</h2>"
+    heading = f"<h2>Near-duplicates: {len(duplicates.rejected):,} images repeat another one</h2>"
     return [heading, _table(("Picture", "Repeats"), rows), _left_out(len(duplicates.rejected))]
 
 

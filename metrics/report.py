@@ -113,24 +113,24 @@ def measure(
     if features.ndim != 2:
         raise ValueError(f"Expected features of shape (n, d), got {tuple(features.shape)}.")
     if groups is not None and len(groups) != len(features):
-        raise ValueError(f"Expected the group of each of {len(features)} pictures, got {len(groups)}.")
+        raise ValueError(f"Expected the group of each of {len(features)} images, got {len(groups)}.")
     notes: list[str] = []
     measured = _measurable(features)
     unmeasured = tuple(torch.nonzero(~measured).flatten().tolist())
     if unmeasured:
-        notes.append(f"{len(unmeasured)} of {len(features)} pictures could not be measured and count nowhere.")
+        notes.append(f"{len(unmeasured)} of {len(features)} images could not be measured and count nowhere.")
     original = torch.nonzero(measured).flatten()
     sets = [features if not unmeasured else features[original]]
     for rows, kind in ((references, "reference"), (held_out, "held-out")):
         rows = features[:0] if rows is None else rows
         usable = _measurable(rows)
         if not usable.all():
-            notes.append(f"{int((~usable).sum())} {kind} pictures could not be measured and count nowhere.")
+            notes.append(f"{int((~usable).sum())} {kind} images could not be measured and count nowhere.")
             rows = rows[usable]
         sets.append(rows)
     pictures, reals, others = _with_featureless(sets)
     if len(pictures) < 2:
-        notes.append(f"{len(pictures)} picture{'s' * (len(pictures) != 1)}: there is nothing to compare.")
+        notes.append(f"{len(pictures)} image{'s' * (len(pictures) != 1)}: there is nothing to compare.")
 
     rows = sample_rows(len(pictures))
     chosen, chosen_original = pictures[rows], original[rows]

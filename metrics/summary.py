@@ -8,24 +8,24 @@ from .measures.measure import Measure
 from .report import DiversityReport
 
 LABELS = {
-    "vendi_0.5": "Effective number of pictures, rare ones included (Vendi 0.5)",
-    "vendi_1": "Effective number of pictures (Vendi)",
-    "vendi_2": "Effective number of pictures, common ones first (Vendi 2)",
-    "vendi_inf": "Effective number of pictures, the commonest alone (Vendi infinity)",
-    "mean_distance": "Mean distance of two pictures",
-    "smallest_distance": "Smallest distance of two pictures",
+    "vendi_0.5": "Effective number of images, rare ones included (Vendi 0.5)",
+    "vendi_1": "Effective number of images (Vendi)",
+    "vendi_2": "Effective number of images, common ones first (Vendi 2)",
+    "vendi_inf": "Effective number of images, the commonest alone (Vendi infinity)",
+    "mean_distance": "Mean distance of two images",
+    "smallest_distance": "Smallest distance of two images",
     "near_duplicate_pairs": "Pairs of near-duplicates",
-    "different_pictures": "Pictures without near-duplicates among them",
-    "precision": "Precision: pictures that look real",
-    "recall": "Recall: references within reach of a picture",
-    "density": "Density: real neighbours of a picture",
-    "coverage": "Coverage: references with a picture nearby",
+    "different_pictures": "Images without near-duplicates among them",
+    "precision": "Precision: images that look real",
+    "recall": "Recall: references within reach of an image",
+    "density": "Density: real neighbours of an image",
+    "coverage": "Coverage: references with an image nearby",
     "frechet_distance": "Fréchet distance to the references",
     "irs_alpha": "References retrieved so far (IRS alpha)",
     "irs_infinity": "References that endless sampling would retrieve (IRS infinity)",
-    "irs_alpha_real": "References retrieved by held-out real pictures",
-    "irs_infinity_real": "References that endless real pictures would retrieve",
-    "irs_infinity_adjusted": "IRS infinity relative to real pictures",
+    "irs_alpha_real": "References retrieved by held-out real images",
+    "irs_infinity_real": "References that endless real images would retrieve",
+    "irs_infinity_adjusted": "IRS infinity relative to real images",
     "irs_rejection_threshold": "Retrieved references that refute 80 % coverage (k_min)",
 }
 """What each measure is called in front of people."""
@@ -40,7 +40,7 @@ def headline(report: DiversityReport) -> str:
     if measured < 2:
         return " ".join(report.notes)
     effective = report["vendi_1"].value or 0.0
-    sentences = [f"{measured} pictures, as different as {effective:.1f} that have nothing in common."]
+    sentences = [f"{measured} images, as different as {effective:.1f} that have nothing in common."]
     rejected = len(report.duplicates.rejected)
     sentences.append(
         f"{rejected} of them repeat{'s' * (rejected == 1)} another one almost exactly."
@@ -48,7 +48,7 @@ def headline(report: DiversityReport) -> str:
         else "No two of them are near-duplicates."
     )
     if report.worst_group is not None:
-        sentences.append(f"Most alike are the pictures of {report.worst_group!r}.")
+        sentences.append(f"Most alike are the images of {report.worst_group!r}.")
     return " ".join([*sentences, *report.notes])
 
 
@@ -66,7 +66,7 @@ def value_text(measure: Measure) -> str:
 
 def basis_text(measure: Measure) -> str:
     """What the number was computed on, apart from the feature space."""
-    parts = [f"{measure.pictures:,} pictures"]
+    parts = [f"{measure.pictures:,} images"]
     if measure.references:
         parts.append(f"{measure.references:,} references")
     parts += [f"{name} {value:.3g}" for name, value in measure.parameters.items() if name != "order"]
@@ -80,7 +80,7 @@ def table(report: DiversityReport) -> str:
     lines = [headline(report), f"Feature space: {report.space}.", "", *_aligned(report.measures)]
     for group in report.groups:
         worst = "  <- most alike" if group.name == report.worst_group else ""
-        lines += ["", f"{group.name}: {len(group.indices)} pictures{worst}", *_aligned(group.measures)]
+        lines += ["", f"{group.name}: {len(group.indices)} images{worst}", *_aligned(group.measures)]
     return "\n".join(lines)
 
 

@@ -44,23 +44,25 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
             node_id="DiversityBuildProtectedIndex",
             display_name="Build Protected Index",
             category="diversity/protection",
-            description="Encodes the pictures of a folder, so that Sparse Repellency can keep away from every one of "
-            "them. Only pictures that the index does not hold yet are encoded; a build that was cancelled goes on "
+            description="Encodes the images of a folder, so that Sparse Repellency can keep away from every one of "
+            "them. Only images that the index does not hold yet are encoded. A build that was cancelled continues "
             "where it stopped.",
             inputs=[
                 io.String.Input(
                     "folder",
                     default="",
-                    tooltip="A folder inside ComfyUI's input directory, with its subfolders. Empty for none.",
+                    tooltip="A folder inside ComfyUI's input directory; its subfolders are included. Empty: no folder.",
                 ),
-                io.Vae.Input("vae", tooltip="The VAE of the model that is to keep away from these pictures."),
+                io.Vae.Input("vae", tooltip="The VAE of the model that must keep away from these images."),
                 io.Model.Input(
                     "model",
-                    tooltip="That model. A latent does not say which model it belongs to, and an index never mixes "
-                    "them.",
+                    tooltip="The model that must keep away from these images. A latent does not say which model it "
+                    "belongs to, and an index never mixes models.",
                 ),
                 io.String.Input(
-                    "name", default=DEFAULT_NAME, tooltip="Of the index, not a path. What it holds already stays."
+                    "name",
+                    default=DEFAULT_NAME,
+                    tooltip="Name of the index, not a path. What it holds already is kept.",
                 ),
                 io.Int.Input(
                     "width",
@@ -68,23 +70,31 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
                     min=16,
                     max=16384,
                     step=8,
-                    tooltip="The size in which pictures will be drawn: shields are compared at this size only. "
-                    "Pictures of another size are cut to the middle and scaled.",
+                    tooltip="Width of the images that you generate, in pixels. Images are compared at this size only; "
+                    "others are cropped to the middle and scaled.",
                 ),
-                io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="See width."),
-                io.Image.Input("images", optional=True, tooltip="More pictures, along a wire."),
+                io.Int.Input(
+                    "height",
+                    default=1024,
+                    min=16,
+                    max=16384,
+                    step=8,
+                    tooltip="Height of the images that you generate, in pixels.",
+                ),
+                io.Image.Input("images", optional=True, tooltip="More images, added to those of the folder."),
                 advanced(
                     io.Int.Input,
                     "batch",
                     default=1,
                     min=1,
                     max=256,
-                    tooltip="Pictures encoded at once. More is faster with small pictures, and needs more memory.",
+                    tooltip="How many images are encoded at once. More is faster for small images and needs more "
+                    "memory.",
                 ),
             ],
             outputs=[
-                IndexSocket.Output("index", display_name="protected", tooltip="For Sparse Repellency."),
-                io.Int.Output("count", display_name="count", tooltip="How many pictures it protects now."),
+                IndexSocket.Output("index", display_name="protected", tooltip="The index, for Sparse Repellency."),
+                io.Int.Output("count", display_name="count", tooltip="How many images the index protects now."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -134,7 +144,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         fitted = Fitted(width, height, lambda pictures: _encoded(vae, pictures), batch)
         if (channels := fitted.shape()[0]) != latent_channels(model):
             raise ValueError(
-                f"The VAE makes latents of {channels} channels and this model's have {latent_channels(model)}. Wire "
+                f"The VAE makes latents of {channels} channels and this model's have {latent_channels(model)}. Connect "
                 "the VAE that belongs to the model."
             )
         sources: list[Source] = []
@@ -143,7 +153,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         if images is not None:
             sources.append(GivenImages(rgb_images(images), "images", fitted))
         if not sources:
-            raise ValueError("There is nothing to protect: name a folder of the input directory, or wire images.")
+            raise ValueError("There is nothing to protect: give a folder of the input directory, or connect images.")
         space = latent_space(latent_format_name(model), known_fingerprint(vae))
         outcomes = [_build(index_path(name), space, source) for source in sources]
         index = open_index(name)

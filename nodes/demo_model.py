@@ -30,22 +30,24 @@ class DiversityDemoModel(io.ComfyNode):
             node_id="DiversityDemoModel",
             display_name="Demo Model (Emoji)",
             category="diversity/guidance",
-            description="A tiny text-to-image model that is part of this pack: emoji of 64 x 64 pixels, drawn on any "
-            "machine in seconds. Prompts are words, such as: woman running dark skin tone.",
+            description="A tiny text-to-image model that is part of this pack. It generates emoji of 64 x 64 pixels, "
+            "in seconds on any machine. Prompts are words, such as: woman running dark skin tone.",
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=["base", "turbo"],
                     default="base",
-                    tooltip="base: sample with 24 steps and CFG 1 to 5. turbo: distilled by a LoRA for 8 or 4 steps at "
-                    "CFG 1, where it repeats itself as distilled models do.",
+                    tooltip="base: use 24 steps at CFG 1 to 5. turbo: distilled by a LoRA for 8 or 4 steps at CFG 1; "
+                    "it repeats itself as distilled models do.",
                     optional=True,
                 )
             ],
             outputs=[
-                io.Model.Output(tooltip="Stable Diffusion 3's architecture. Draws 64 x 64 pixels best."),
-                io.Clip.Output(tooltip="For the stock text nodes. Reads eight words."),
-                io.Vae.Output(tooltip="Decodes and encodes the model's latents."),
+                io.Model.Output(
+                    tooltip="The model, of Stable Diffusion 3's architecture. It generates 64 x 64 pixels best."
+                ),
+                io.Clip.Output(tooltip="The text encoder, for CLIP Text Encode. It reads eight words."),
+                io.Vae.Output(tooltip="The VAE, which decodes and encodes the model's latents."),
             ],
             **schema_extras(search_aliases=["diversity demo", "emoji", "tiny model", "checkpoint"]),
         )

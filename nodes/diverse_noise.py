@@ -39,32 +39,32 @@ class DiversityNoise(io.ComfyNode):
             node_id="DiversityNoise",
             display_name="Start From Different Noise (Diverse Noise)",
             category="diversity/guidance",
-            description="Makes initial noise as a set whose members keep apart, while each alone is like any other "
-            "noise. Use the noise with SamplerCustomAdvanced, or the model with KSampler.",
+            description="Makes the initial noise of a batch as one set whose members keep apart. Each of them alone is "
+            "ordinary noise. Use the noise with SamplerCustomAdvanced, or the model with KSampler.",
             inputs=[
                 io.Int.Input(
                     "set_seed",
                     default=DEFAULTS.seed,
                     min=0,
                     max=LARGEST_SEED,
-                    tooltip="Which set. It stands in for the sampler's own seed, which then only decides on noise that "
-                    "ancestral and SDE samplers add later.",
+                    tooltip="Seed of the set. It replaces the sampler's seed, which then only decides on the noise "
+                    "that ancestral and SDE samplers add later.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=list(get_args(Mode)),
                     default=DEFAULTS.mode,
                     tooltip="quantised: the lowest frequencies, which carry composition, are chosen together. "
-                    "simplex: noises keep apart in all numbers. independent: nothing is designed; every image "
-                    "still has noise of its own that can be made again alone.",
+                    "simplex: noises keep apart in all their values. independent: ordinary noise; every image can "
+                    "still be generated again on its own.",
                 ),
                 io.Int.Input(
                     "set_size",
                     default=DEFAULTS.set_size,
                     min=1,
                     max=MAX_SET,
-                    tooltip="How many noises are designed together, in one batch or over several parts. 1 is "
-                    "independent noise, but for what quantised noise keeps away from.",
+                    tooltip="How many noises are designed together, in one batch or over several parts. At 1 noise is "
+                    "independent, except that quantised noise still keeps away from bank and avoid.",
                 ),
                 io.Int.Input(
                     "part",
@@ -72,31 +72,38 @@ class DiversityNoise(io.ComfyNode):
                     min=0,
                     max=2**31 - 1,
                     control_after_generate=True,
-                    tooltip="Which batch of the design this is. Set it to increment, and every queue goes on where the "
-                    "last one ended.",
+                    tooltip="Which batch of the set this is, counted from 0. Set its control to increment, and every "
+                    "queue continues where the last one ended.",
                 ),
-                io.Model.Input("model", optional=True, tooltip="For samplers without a noise input, such as KSampler."),
+                io.Model.Input(
+                    "model", optional=True, tooltip="The model, for samplers without a noise input such as KSampler."
+                ),
                 BankSocket.Input(
                     "bank",
                     optional=True,
-                    tooltip="Images of the past whose composition quantised noise stays away from.",
+                    tooltip="Earlier images whose composition quantised noise keeps away from.",
                 ),
                 io.Latent.Input(
                     "avoid",
                     optional=True,
-                    tooltip="More images whose composition quantised noise stays away from. Two at least, with those "
-                    "of the bank.",
+                    tooltip="More images whose composition quantised noise keeps away from, as latents. Together with "
+                    "the bank at least two are needed.",
                 ),
-                NoiseOptionsSocket.Input("options", optional=True, tooltip="More choices, from Diverse Noise Options."),
+                NoiseOptionsSocket.Input(
+                    "options", optional=True, tooltip="Rarely needed settings, from Diverse Noise Options."
+                ),
             ],
             outputs=[
-                io.Noise.Output("noise", tooltip="For SamplerCustomAdvanced."),
-                io.Model.Output("patched_model", tooltip="The model, every run of which starts from this noise."),
+                io.Noise.Output("noise", tooltip="Noise for SamplerCustomAdvanced."),
+                io.Model.Output(
+                    "patched_model", tooltip="The model. Every sampler that uses it starts from this noise."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             **schema_extras(
                 search_aliases=[
                     "same picture",
+                    "same image",
                     "all images look alike",
                     "variety",
                     "variation",
@@ -130,12 +137,12 @@ class DiversityNoise(io.ComfyNode):
         if bank is not None and len(bank) and model is not None:
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
         if mode != "quantised" and (given is not None or (bank is not None and len(bank))):
-            raise ValueError(f'Only quantised noise stays away from images, and the mode is "{mode}": unplug them.')
+            raise ValueError(f'Only quantised noise keeps away from images, and the mode is "{mode}": disconnect them.')
         chosen = {"designed": DEFAULTS.designed, "part_size": 0, **(options or {})}
         design = NoiseDesign(set_seed, mode, set_size, chosen["designed"])
         source = _Source(design, part, chosen["part_size"], bank, given, cls.hidden.unique_id)
         noise = DesignedNoise(source)
-        patched = ExecutionBlocker("Diverse Noise has no model to patch: wire one into it.")
+        patched = ExecutionBlocker("Diverse Noise has no model to patch: connect one to it.")
         return io.NodeOutput(noise, patched if model is None else with_initial_noise(model, source.make, source.warn))
 
 
@@ -149,26 +156,28 @@ class DiversityNoiseOptions(io.ComfyNode):
             node_id="DiversityNoiseOptions",
             display_name="Diverse Noise Options",
             category="diversity/guidance",
-            description="For experts: how much of the noise is designed, and how parts are counted.",
+            description="For experts: how much of the noise is designed, and how many images a part has.",
             inputs=[
                 io.Int.Input(
                     "designed",
                     default=DEFAULTS.designed,
                     min=1,
                     max=4096,
-                    tooltip="How many of the lowest frequencies' coefficients, over all channels, quantised noise "
-                    f"chooses together. Without this node {DEFAULTS.designed}.",
+                    tooltip="How many coefficients of the lowest frequencies, over all channels, quantised noise "
+                    f"chooses together. The default is {DEFAULTS.designed}.",
                 ),
                 io.Int.Input(
                     "part_size",
                     default=0,
                     min=0,
                     max=4096,
-                    tooltip="How many images a part has. 0: as many as the batch. Give it to sample single images of "
-                    "a later part again.",
+                    tooltip="How many images a part has. Needed only to generate single images of a later part again. "
+                    "At 0 a part is a whole batch.",
                 ),
             ],
-            outputs=[NoiseOptionsSocket.Output("options", tooltip="For the options of Start From Different Noise.")],
+            outputs=[
+                NoiseOptionsSocket.Output("options", tooltip="For the options input of Start From Different Noise.")
+            ],
             **schema_extras(search_aliases=["simplex", "initial noise", "diversity"]),
         )
 
@@ -198,8 +207,8 @@ class _Source:
         some = list(places) != list(range(len(places)))
         if some and self.part and not self.part_size:
             raise ValueError(
-                f"These latents are some of a batch, and part {self.part} begins after {self.part} whole ones: say in "
-                "part_size how many images a batch has."
+                f"These latents are only some of a batch, and part {self.part} begins after {self.part} whole batches: "
+                "set part_size to the number of images in a batch."
             )
         first = self.part * (self.part_size or len(places))
         numbers = [first + place for place in places]
@@ -209,7 +218,7 @@ class _Source:
         if design.avoided:
             told += f", away from {design.avoided} images"
         elif design.mode == "quantised" and (self.bank is not None or self.given is not None):
-            told += f", away from nothing: it takes {FEWEST_AVOIDED} images at least"
+            told += f", away from nothing: at least {FEWEST_AVOIDED} images are needed"
         show(self.node_id, f"{told}.")
         return noise
 
@@ -228,7 +237,7 @@ class _Source:
         if not kept:
             return self.design
         if len({tuple(block.shape[1:]) for block in kept}) > 1:
-            raise ValueError("The images to avoid have another size than those of the bank: resize them first.")
+            raise ValueError("The images to avoid differ in size from those of the bank: resize them first.")
         return NoiseDesign(
             self.design.seed, self.design.mode, self.design.set_size, self.design.designed, torch.cat(kept)
         )

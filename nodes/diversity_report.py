@@ -70,7 +70,7 @@ KEY_NUMBERS = (
 """Measures that Diversity Report Numbers gives."""
 
 WITHOUT_CLIP_VISION = (
-    'The features "clip vision" need a CLIP vision model. Wire clip_vision into Report Options, or choose others.'
+    'The features "clip vision" need a CLIP vision model. Connect clip_vision to Report Options, or choose others.'
 )
 
 FIGURES = 8
@@ -89,17 +89,17 @@ class DiversityReport(io.ComfyNode):
             node_id="DiversityReport",
             display_name="Measure Variety (Diversity Report)",
             category="diversity/measure",
-            description="How different are these pictures? Numbers with what they were computed on, figures, and the "
-            "batch without the pictures that repeat another one.",
+            description="Measures how different images are: numbers, figures, and the batch without the images that "
+            "repeat another one.",
             inputs=[
-                io.Image.Input("images", tooltip="The pictures. A list, also of different sizes, counts as one set."),
+                io.Image.Input("images", tooltip="The images to measure. A list counts as one set; sizes may differ."),
                 io.Combo.Input(
                     "features",
                     options=picture_spaces(),
                     default=PICTURE_SPACES[0],
-                    tooltip="What alike means. random network: colours, layout and texture. colour layout: colours and "
-                    "where they are. clip vision: what a picture shows, needs clip_vision. Compare numbers of the "
-                    "same features only.",
+                    tooltip="What images are compared by. random network: colours, layout and texture. colour layout: "
+                    "colours and where they are. clip vision: what an image shows, needs clip_vision. Only numbers of "
+                    "the same features can be compared.",
                 ),
                 io.Float.Input(
                     "tolerance",
@@ -107,24 +107,30 @@ class DiversityReport(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="How alike pictures must be to be near-duplicates: 1 is what most people call the same "
-                    "picture, more rejects more. Nothing is rejected at 0.",
+                    tooltip="How similar images must be to count as near-duplicates. At 1 they are what most people "
+                    "call the same image; larger values reject more. Off at 0: nothing is rejected.",
                 ),
                 io.String.Input(
                     "filename_prefix",
                     default="diversity/report",
-                    tooltip="Where JSON and CSV go inside the output folder. No files when empty.",
+                    tooltip="Where the JSON and CSV files are saved, inside the output folder. Empty: no files.",
                 ),
-                io.Image.Input("before", optional=True, tooltip="Pictures to compare with, such as without guidance."),
+                io.Image.Input(
+                    "before", optional=True, tooltip="Images to compare with, such as those without guidance."
+                ),
                 BankSocket.Input(
                     "bank",
                     optional=True,
-                    tooltip="Remembered pictures: which ones are repeated, and which pushed. The bank that the "
-                    "sampler had, before these pictures were remembered.",
+                    tooltip="Earlier images: how many of them are repeated, and which ones pushed. Connect the bank "
+                    "that the sampler used, before these images were saved to it.",
                 ),
-                TraceSocket.Input("trace", optional=True, tooltip="What guidance did. Wire samples along with it."),
+                TraceSocket.Input(
+                    "trace",
+                    optional=True,
+                    tooltip="What guidance did, from the node that steers the model. Connect samples as well.",
+                ),
                 io.Latent.Input(
-                    "samples", optional=True, tooltip="What the images were decoded from, for the trace and protected."
+                    "samples", optional=True, tooltip="The latents of the images, for trace and protected."
                 ),
                 ReportOptionsSocket.Input(
                     "options",
@@ -133,27 +139,27 @@ class DiversityReport(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("report", display_name="report", tooltip="The whole report as one picture."),
+                io.Image.Output("report", display_name="report", tooltip="The whole report as one image."),
                 io.Image.Output(
                     "kept",
                     display_name="kept",
                     is_output_list=True,
-                    tooltip="The pictures without near-duplicates. What follows is skipped when there are none.",
+                    tooltip="The images without near-duplicates. Nodes after it are skipped when there are none.",
                 ),
                 io.Image.Output(
                     "rejected",
                     display_name="rejected",
                     is_output_list=True,
-                    tooltip="Pictures that repeat a kept one, or hold no numbers. What follows is skipped when there "
-                    "are none.",
+                    tooltip="The images that repeat a kept one, or hold NaN. Nodes after it are skipped when there are "
+                    "none.",
                 ),
                 io.String.Output("text", display_name="text", tooltip="The report in words and numbers."),
                 io.Float.Output(
                     "effective_number",
                     display_name="effective number",
-                    tooltip="The pictures are as different as so many that have nothing in common (Vendi Score).",
+                    tooltip="The Vendi Score: the images differ as much as this many images with nothing in common.",
                 ),
-                NumbersSocket.Output("numbers", tooltip="All other numbers and places, for Diversity Report Numbers."),
+                NumbersSocket.Output("numbers", tooltip="All other numbers, for Report Numbers."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
@@ -192,7 +198,7 @@ class DiversityReport(io.ComfyNode):
         if kind == CLIP_VISION and options is None:
             return WITHOUT_CLIP_VISION
         if trace is not None and samples is None:
-            return "A trace is looked up by what was sampled. Wire the samples along with it."
+            return "A trace is found by the samples of its run. Connect samples as well."
         try:
             check_prefix(prefix or "report")
         except ValueError as error:
@@ -228,7 +234,7 @@ class DiversityReport(io.ComfyNode):
         progress = ReportProgress(len(pictures) + len(earlier) + len(real) + len(others) + FIGURES)
         names = groups_of(more.groups or None, images, notes)
         if others and not real:
-            notes.append("The held-out pictures were not used: wire references, from which pictures are retrieved.")
+            notes.append("The held-out images were not used: connect reference images as well.")
         distance = min(tolerance[0] * space.duplicate_distance, 2.0)
         shared = {
             "duplicate_distance": distance,

@@ -29,24 +29,24 @@ class DiversityExemplarSet(io.ComfyNode):
             node_id="DiversityExemplarSet",
             display_name="Load Real Examples (Exemplar Set)",
             category="diversity/memory",
-            description="A handful of real pictures of the subject, such as five photographs of the town you mean. "
-            "Vendi Guidance keeps what is drawn near to them while it spreads it out.",
+            description="Loads a few real images of the subject, such as five photographs of the town you mean. Vendi "
+            "Guidance keeps generated images close to them while it spreads them out.",
             inputs=[
                 io.String.Input(
                     "folder",
                     default="",
-                    tooltip="A folder inside ComfyUI's input directory: all pictures in it. Empty for none.",
+                    tooltip="A folder inside ComfyUI's input directory. All images in it are loaded. Empty: no folder.",
                 ),
-                io.Image.Input("images", optional=True, tooltip="Pictures along a wire; added to those of the folder."),
+                io.Image.Input("images", optional=True, tooltip="More images, added to those of the folder."),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="The model's VAE: needed for the features latents and preview, and for no others.",
+                    tooltip="The model's VAE. Needed for the features latents and preview only.",
                 ),
             ],
             outputs=[
-                ExemplarSocket.Output("set", display_name="exemplars", tooltip="For Vendi Guidance."),
-                io.Int.Output("count", display_name="count", tooltip="How many pictures they are."),
+                ExemplarSocket.Output("set", display_name="exemplars", tooltip="The exemplars, for Vendi Guidance."),
+                io.Int.Output("count", display_name="count", tooltip="How many exemplars were loaded."),
             ],
             hidden=[io.Hidden.unique_id],
             **schema_extras(search_aliases=["reference images", "real images", "style set", "c-vsg", "diversity"]),
@@ -87,7 +87,7 @@ class DiversityExemplarSet(io.ComfyNode):
         if images is not None:
             pictures += ExemplarSet.from_images(rgb_images(images)).pictures
         if not pictures:
-            raise ValueError("An Exemplar Set needs pictures: name a folder of the input directory, or wire images.")
+            raise ValueError("An Exemplar Set needs images: give a folder of the input directory, or connect images.")
         exemplars = ExemplarSet(pictures)
         if vae is not None:
             encoded = [vae.encode(picture.movedim(0, -1)[None].float() / 255)[0] for picture in pictures]

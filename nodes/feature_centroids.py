@@ -32,9 +32,19 @@ class DiversityFeatureCentroid(io.ComfyNode):
             node_id="DiversityFeatureCentroid",
             display_name="Load Feature Centroid",
             category="diversity/features",
-            description="A centroid that a Feature Probe saved under a name. It belongs to the model that was probed.",
-            inputs=[io.String.Input("name", default="", tooltip="What the probe's save_as said: a name, not a path.")],
-            outputs=[CentroidSocket.Output("centroid", tooltip="For Feature Guidance, a blend or the map.")],
+            description="Loads a centroid that Learn From Examples saved. It belongs to the model that was probed.",
+            inputs=[
+                io.String.Input(
+                    "name",
+                    default="",
+                    tooltip="The name under which the probe saved it (save_as). A name, not a path.",
+                )
+            ],
+            outputs=[
+                CentroidSocket.Output(
+                    "centroid", tooltip="For Feature Guidance, Blend Feature Centroids or Map Feature Centroids."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
             **schema_extras(search_aliases=["diversity", "features", "centroid", "load"]),
         )
@@ -65,7 +75,7 @@ class DiversityFeatureCentroid(io.ComfyNode):
             ValueError: there is none, or it is damaged.
         """
         centroid = FeatureCentroid.load(centroid_path(name)).renamed(name)
-        show(cls.hidden.unique_id, f"{centroid.pictures} pictures, {len(centroid.means)} layers.")
+        show(cls.hidden.unique_id, f"{centroid.pictures} images, {len(centroid.means)} layers.")
         return io.NodeOutput(centroid)
 
 
@@ -86,16 +96,16 @@ class DiversityFeatureBlend(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="Share in the blend; weights are divided by their sum. Left out at 0; below 0 leads away "
-                    "from it.",
+                    tooltip=f"Weight of the {place} centroid; weights are divided by their sum. Below 0 the blend "
+                    "moves away from it. Off at 0.",
                 )
             )
         return io.Schema(
             node_id="DiversityFeatureBlend",
             display_name="Blend Feature Centroids",
             category="diversity/features",
-            description="The weighted mean of centroids. Weights 0.5 and 0.5 are halfway between two groups, 1.5 and "
-            "-0.5 lead past the first, away from the second.",
+            description="The weighted mean of centroids. Weights of 0.5 and 0.5 lie halfway between two groups; 1.5 "
+            "and -0.5 lie beyond the first, away from the second.",
             inputs=inputs,
             outputs=[CentroidSocket.Output("centroid", tooltip="The blend, for Feature Guidance.")],
             **schema_extras(search_aliases=["diversity", "features", "centroid", "interpolate", "mix", "merge"]),
@@ -125,12 +135,13 @@ class DiversityFeatureMap(io.ComfyNode):
             node_id="DiversityFeatureMap",
             display_name="Map Feature Centroids",
             category="diversity/features",
-            description="Where groups lie to each other in a model's features: alike close together, unlike far apart.",
+            description="Shows how a model sees groups of images: similar ones close together, different ones far "
+            "apart.",
             inputs=[
-                CentroidSocket.Input(place, optional=place in PLACES[1:], tooltip=f"The {place} group on the map.")
+                CentroidSocket.Input(place, optional=place in PLACES[1:], tooltip=f"The {place} centroid on the map.")
                 for place in PLACES
             ],
-            outputs=[io.Image.Output("map", tooltip="Distances are in units of the spread within the groups.")],
+            outputs=[io.Image.Output("map", tooltip="The map. Distances are in units of the spread within groups.")],
             **schema_extras(search_aliases=["diversity", "features", "centroid", "embedding", "plot"]),
         )
 

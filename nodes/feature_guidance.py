@@ -45,18 +45,18 @@ class DiversityFeatureGuidance(io.ComfyNode):
             node_id="DiversityFeatureGuidance",
             display_name="Steer Towards or Away (Feature Guidance)",
             category="diversity/features",
-            description="Steers inside the network: shifts the averages of its layers towards those of exemplars, away "
-            "from them, or the images of a batch apart.",
+            description="Steers inside the network: shifts the channel means of its layers towards those of examples, "
+            "away from them, or apart from one another.",
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="The model to steer, the one that was probed; it stays as it is itself."
+                    "model", tooltip="The model to steer: the one that was probed. The original stays unchanged."
                 ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
                     default=DEFAULTS.mode,
-                    tooltip="Towards the centroid, away from it, or spread the batch: wire a reference "
-                    "for that, and no centroid.",
+                    tooltip="towards: to the centroid. away: from the centroid. spread: the images of a batch apart; "
+                    "connect a reference and no centroid.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -64,25 +64,26 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.05,
-                    tooltip="How far to lead: 0 is the reference, 1 the centroid, 2 as far again. Images that "
-                    "have arrived are left alone. Without a reference, share of each image's own distance: stay below "
-                    "1. For spread, in standard deviations of the reference's images. Disabled at 0.",
+                    tooltip="How far images are moved from the reference (0) to the centroid (1) and beyond (2 is as "
+                    "far again). Images that have arrived are left alone. Without a reference it is the share of each "
+                    "image's own distance: stay below 1. For spread, the unit is one standard deviation of the "
+                    "reference's images. Off at 0.",
                 ),
                 start_input(),
                 end_input(RECOMMENDED_END),
                 io.String.Input(
                     "layers",
                     default="all",
-                    tooltip="Which layers, with weights: all, middle, or such as joint_blocks.3, joint_blocks.8-12 = "
-                    "0.5. They must have been probed.",
+                    tooltip="Which layers are steered: all, middle, or names with ranges and weights, such as "
+                    "joint_blocks.3, joint_blocks.8-12 = 0.5. They must have been probed.",
                 ),
-                CentroidSocket.Input("centroid", optional=True, tooltip="Where to, or what to get away from."),
+                CentroidSocket.Input("centroid", optional=True, tooltip="The group to move towards or away from."),
                 CentroidSocket.Input(
                     "reference",
                     optional=True,
-                    tooltip="The centroid of the model's own samples for the prompt, at CFG 1. With it images are led "
-                    "along the line between the two alone, and only until they have arrived. For spread, what the "
-                    "images of the batch are led apart along: probe at least 16.",
+                    tooltip="The centroid of what the model generates for the prompt by itself, at CFG 1. With it, "
+                    "images move only along the line from reference to centroid, until they have arrived. For spread, "
+                    "it says in what images can differ: probe at least 16.",
                 ),
             ],
             outputs=steered_outputs(),
@@ -136,7 +137,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
             if given is not None:
                 given.check_model(fingerprint, latent_format_name(model))
         if FeatureGuidance(settings, weights, centroid, reference).is_off:
-            return left_alone(model, "strength is 0, or no layer counts", cls.hidden.unique_id)
+            return left_alone(model, "strength is 0, or no layer is chosen", cls.hidden.unique_id)
 
         def make(interval: SigmaInterval, _: SigmaInterval) -> FeatureGuidance:
             return FeatureGuidance(replace(settings, interval=interval), weights, centroid, reference)

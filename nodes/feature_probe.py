@@ -43,37 +43,36 @@ class DiversityFeatureProbe(io.ComfyNode):
             node_id="DiversityFeatureProbe",
             display_name="Learn From Examples (Feature Probe)",
             category="diversity/features",
-            description="Shows exemplars to a model and records what its layers hold, on average, at several levels of "
-            "noise: the centroid of the group, for Feature Guidance.",
+            description="Shows example images to a model and records the channel means of its layers at several noise "
+            "levels: the centroid of the group, for Feature Guidance.",
             inputs=[
-                io.Model.Input("model", tooltip="The model to learn about. What steers it is ignored while it looks."),
-                io.Conditioning.Input(
-                    "positive", tooltip="What the model is told while it looks: the prompt that is to be guided."
-                ),
+                io.Model.Input("model", tooltip="The model that will be steered. Guidance on it is ignored here."),
+                io.Conditioning.Input("positive", tooltip="The prompt that will be guided."),
                 io.String.Input(
                     "save_as",
                     default="",
-                    tooltip="A name under which to keep the centroid on disk. Empty: only along the wire.",
+                    tooltip="A name under which the centroid is saved. Empty: it is not saved.",
                 ),
                 io.String.Input(
                     "layers",
                     default="all",
-                    tooltip="Which layers to record: all, middle, or names such as joint_blocks.3, joint_blocks.8-12.",
+                    tooltip="Which layers are recorded: all, middle, or names such as joint_blocks.3, "
+                    "joint_blocks.8-12.",
                 ),
                 io.Int.Input(
                     "levels",
                     default=8,
                     min=1,
                     max=64,
-                    tooltip="Levels of noise, evenly spaced over the model's schedule.",
+                    tooltip="How many noise levels, evenly spaced over the model's schedule.",
                 ),
                 io.Int.Input(
                     "noise_samples",
                     default=4,
                     min=1,
                     max=64,
-                    tooltip="Noises for each level, the same for every image, in opposite pairs: best even. "
-                    "One more at each level is the image's own.",
+                    tooltip="How many noises per level, the same for every image and in opposite pairs: best an even "
+                    "number. One more per level is different for every image.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -82,13 +81,13 @@ class DiversityFeatureProbe(io.ComfyNode):
                     max=2**64 - 1,
                     # The editor gives every "seed" a control that changes it, unless told otherwise.
                     control_after_generate=False,
-                    tooltip="Of the noise. The same for all centroids that are to be used together.",
+                    tooltip="Seed of the noise. Use the same one for all centroids that are used together.",
                 ),
-                io.Latent.Input("latents", optional=True, tooltip="The exemplars, as latents."),
-                io.Image.Input("images", optional=True, tooltip="The exemplars, as images; wire the VAE too."),
-                io.Vae.Input("vae", optional=True, tooltip="Encodes the images."),
+                io.Latent.Input("latents", optional=True, tooltip="The examples, as latents."),
+                io.Image.Input("images", optional=True, tooltip="The examples, as images. Connect vae as well."),
+                io.Vae.Input("vae", optional=True, tooltip="The model's VAE. It encodes the images."),
             ],
-            outputs=[CentroidSocket.Output("centroid", tooltip="What the model's layers hold on average.")],
+            outputs=[CentroidSocket.Output("centroid", tooltip="The centroid of the group.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
             **schema_extras(search_aliases=["activations", "features", "centroid", "exemplars", "probe", "diversity"]),
@@ -145,7 +144,7 @@ class DiversityFeatureProbe(io.ComfyNode):
         centroid = make_centroid(means, name, sigmas, fingerprint, latent_format_name(model), own_noise)
         if path is not None:
             centroid.save(path)
-        told = f"Looked at {len(exemplars)} exemplars at {levels} levels in {len(wanted)} layers."
+        told = f"Recorded {len(exemplars)} examples at {levels} noise levels in {len(wanted)} layers."
         logger.info("Feature Probe (node %s): %s", cls.hidden.unique_id, told)
         show(cls.hidden.unique_id, told)
         return io.NodeOutput(centroid)
@@ -201,9 +200,9 @@ class _Look(comfy.samplers.Sampler):
 def _encoded(latents: dict[str, Any] | None, images: Tensor | None, vae: Any) -> Tensor:
     """Raw latents (N, C, ...) of the exemplars."""
     if (latents is None) == (images is None) or (images is not None and vae is None):
-        raise ValueError("Give the exemplars once: as latents, or as images together with the VAE.")
+        raise ValueError("Give the examples once: as latents, or as images together with the VAE.")
     if latents is not None:
-        return plain_latents(latents, "The exemplars")
+        return plain_latents(latents, "The examples")
     assert images is not None
     # One by one: a video's VAE takes a batch of images for the frames of one film.
     return torch.cat([vae.encode(image[None]) for image in rgb_images(images).movedim(1, -1)])
@@ -216,12 +215,12 @@ def _fitting(exemplars: Tensor, model: Any) -> Tensor:
         exemplars = exemplars.unsqueeze(2)
     if exemplars.shape[1] != latent_channels(model) or exemplars.ndim != axes:
         raise ValueError(
-            f"The exemplars are latents of shape {tuple(exemplars.shape[1:])}, and this model's "
+            f"The examples are latents of shape {tuple(exemplars.shape[1:])}, and this model's "
             f"({latent_format_name(model)}) have {latent_channels(model)} channels. Encode them with this model's VAE."
         )
     if not bool(exemplars.any()):
-        raise ValueError("The exemplars are empty latents. Wire images, encoded by the VAE, or finished samples.")
+        raise ValueError("The examples are empty latents. Connect encoded images or finished samples.")
     if lost := (~exemplars.flatten(1).isfinite().all(1)).nonzero().flatten().tolist():
-        raise ValueError(f"The exemplars {', '.join(map(str, lost))} hold NaN or infinity. Leave them out.")
-    check_finished(exemplars, latent_format_name(model), "The exemplars")
+        raise ValueError(f"The examples {', '.join(map(str, lost))} hold NaN or infinity. Leave them out.")
+    check_finished(exemplars, latent_format_name(model), "The examples")
     return exemplars

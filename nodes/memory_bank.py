@@ -18,7 +18,7 @@ from .host.networks.vae_fingerprint import known_fingerprint
 from .host.schema import advanced, schema_extras
 
 NEWEST = -1
-DEFAULT_NAME = "my pictures"
+DEFAULT_NAME = "my images"
 METADATA_KEY = "diversity_banks"
 
 
@@ -32,40 +32,41 @@ class DiversityMemoryBank(io.ComfyNode):
             node_id="DiversityMemoryBank",
             display_name="Load Memory Bank",
             category="diversity/memory",
-            description="Pictures of the past, kept on disk under a name. What depends on it runs again exactly when "
-            "the bank has changed.",
+            description="Loads earlier images that were saved on disk under a name. Nodes that depend on the bank run "
+            "again exactly when it has changed.",
             inputs=[
                 io.String.Input(
                     "name",
                     default=DEFAULT_NAME,
-                    tooltip="A name, not a path. Empty until Save to Memory Bank has made it.",
+                    tooltip="Name of the bank, not a path. A bank that does not exist yet is empty.",
                 ),
                 io.Int.Input(
                     "revision",
                     default=NEWEST,
                     min=NEWEST,
                     max=2**31 - 1,
-                    tooltip="-1 is the newest. Every picture remembers in its metadata which revision it was drawn "
-                    "with: give that one, and the same seed draws the same picture again. 0 is the empty bank.",
+                    tooltip="Which state of the bank to load. -1 is the newest, 0 the empty bank. Every image notes in "
+                    "its metadata which revision it was generated with: with that revision, the same seed generates "
+                    "the same image again.",
                 ),
                 advanced(
                     io.String.Input,
                     "digest",
                     default="",
-                    tooltip="Hash of the revision's content, filled in where an image is saved. With a revision of 0 "
-                    "or more it is compared, so that another bank of the same name is not taken for this one. Empty it "
-                    "to go without.",
+                    tooltip="Hash of the revision's content, filled in when an image is saved. If revision is 0 or "
+                    "more, it is compared, so that another bank of the same name is not mistaken for this one. Empty: "
+                    "not compared.",
                 ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="The VAE of the model: a bank that is known to be of another one is refused.",
+                    tooltip="The model's VAE. A bank that was made with another VAE is refused.",
                 ),
             ],
             outputs=[
                 BankSocket.Output("bank", display_name="bank", tooltip="The bank at this revision."),
-                io.Int.Output("count", display_name="count", tooltip="How many pictures it holds."),
-                io.Int.Output("current_revision", display_name="revision", tooltip="Which revision it is."),
+                io.Int.Output("count", display_name="count", tooltip="How many images the bank holds."),
+                io.Int.Output("current_revision", display_name="revision", tooltip="The revision that was loaded."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
             **schema_extras(
@@ -106,7 +107,7 @@ class DiversityMemoryBank(io.ComfyNode):
             f"The bank '{name}'",
             snapshot.encoder,
             known_fingerprint(vae),
-            "Use a bank of this model, or wire the VAE that made it.",
+            "Use a bank of this model, or connect the VAE that made it.",
         )
         metadata = cls.hidden.extra_pnginfo
         if metadata is None:
@@ -115,7 +116,7 @@ class DiversityMemoryBank(io.ComfyNode):
         _describe(snapshot, metadata)
         sentences = [f"{len(snapshot)} images at revision {snapshot.revision}."]
         if snapshot.passed_over:
-            sentences.append(f"{len(snapshot.passed_over)} are passed over, such as: {snapshot.passed_over[0]}")
+            sentences.append(f"{len(snapshot.passed_over)} are skipped, such as: {snapshot.passed_over[0]}")
         show(cls.hidden.unique_id, " ".join(sentences))
         return io.NodeOutput(snapshot, len(snapshot), snapshot.revision)
 
@@ -131,13 +132,13 @@ def check_digest(snapshot: BankSnapshot, digest: str) -> None:
         RevisionError: it is another one.
     """
     if not isinstance(digest, str):
-        raise RevisionError("A bank's digest must be text: the 64 digits that were saved with an image, or nothing.")
+        raise RevisionError("A bank's digest must be the 64 digits that were saved with an image, or empty.")
     if digest.strip() not in ("", snapshot.digest):
         raise RevisionError(
-            f"Revision {snapshot.revision} of the bank '{snapshot.name}' on this machine has other content than the "
-            f"one that this workflow was saved with ({snapshot.digest[:12]} instead of {digest.strip()[:12]}): it is "
-            "another bank of that name, or another revision. Get the bank from where the workflow comes from, or empty "
-            "`digest` to generate with this one."
+            f"Revision {snapshot.revision} of the bank '{snapshot.name}' on this machine differs from the one that "
+            f"this workflow was saved with ({snapshot.digest[:12]} instead of {digest.strip()[:12]}): it is another "
+            "bank of the same name, or another revision. Get the bank from where the workflow comes from, or empty "
+            "`digest` to use this one."
         )
 
 
@@ -148,7 +149,7 @@ def _describe(snapshot: BankSnapshot, metadata: dict[str, object] | None) -> Non
     banks = metadata.setdefault(METADATA_KEY, {})
     if isinstance(banks, dict):
         _pin(metadata.get("workflow"), snapshot)
-        state = {"revision": snapshot.revision, "pictures": len(snapshot), "digest": snapshot.digest}
+        state = {"revision": snapshot.revision, "images": len(snapshot), "digest": snapshot.digest}
         banks[snapshot.name] = state
 
 

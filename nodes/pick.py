@@ -27,17 +27,17 @@ class DiversityPick(io.ComfyNode):
             node_id="DiversityPick",
             display_name="Pick Representatives",
             category="diversity/measure",
-            description="Chooses the few pictures of a batch that represent it best: what is common in it, and unlike "
-            "each other. Images decide where they are wired, else latents.",
+            description="Picks the few images of a batch that represent it best: typical of the batch and different "
+            "from one another. Images are compared where they are connected, latents otherwise.",
             inputs=[
-                io.Int.Input("count", default=4, min=1, max=4096, tooltip="How many to choose."),
-                io.Latent.Input("samples", optional=True, tooltip="Latents of the batch."),
-                io.Image.Input("images", optional=True, tooltip="Pictures of the batch, one for each latent."),
+                io.Int.Input("count", default=4, min=1, max=4096, tooltip="How many to pick."),
+                io.Latent.Input("samples", optional=True, tooltip="The latents of the batch."),
+                io.Image.Input("images", optional=True, tooltip="The images of the batch, one per latent."),
             ],
             outputs=[
-                io.Latent.Output("chosen_samples", tooltip="The chosen latents; they know their places in the batch."),
-                io.Image.Output("chosen_images", tooltip="The chosen pictures."),
-                io.String.Output("indices", tooltip="Their places in the batch, counted from 0, such as: 0, 3, 7"),
+                io.Latent.Output("chosen_samples", tooltip="The picked latents. They keep their numbers in the batch."),
+                io.Image.Output("chosen_images", tooltip="The picked images."),
+                io.String.Output("indices", tooltip="Their numbers in the batch, counted from 0, such as 0, 3, 7."),
             ],
             hidden=[io.Hidden.unique_id],
             **schema_extras(
@@ -61,18 +61,18 @@ class DiversityPick(io.ComfyNode):
         Raises:
             ValueError: nothing is wired, latents and images are not of one batch, or it has fewer than ``count``.
         """
-        latents = None if samples is None else plain_latents(samples, "The latents to choose from")
+        latents = None if samples is None else plain_latents(samples, "The latents to pick from")
         if latents is None and images is None:
-            raise ValueError("Nothing is wired to choose from: wire latents, images or both.")
+            raise ValueError("There is nothing to pick from: connect latents, images or both.")
         if latents is not None and images is not None and len(latents) != len(images):
             raise ValueError(
-                f"There are {len(images)} images for {len(latents)} latents: wire one picture for each latent."
+                f"There are {len(images)} images for {len(latents)} latents: connect one image per latent."
             )
         features = latents if images is None else RandomNetwork()(rgb_images(images))
         assert features is not None
         places = choose_representatives(squared_distances(features, features).sqrt(), count)
         indices = ", ".join(str(place) for place in places)
-        show(cls.hidden.unique_id, f"Chosen of {len(features)}: {indices}")
+        show(cls.hidden.unique_id, f"Picked of {len(features)}: {indices}")
         return io.NodeOutput(
             _unwired("latents") if samples is None else chosen_latents(samples, places),
             _unwired("images") if images is None else images[places],
@@ -81,7 +81,7 @@ class DiversityPick(io.ComfyNode):
 
 
 def _unwired(what: str) -> ExecutionBlocker:
-    return ExecutionBlocker(f"No {what} to choose from are wired into Pick Representatives.")
+    return ExecutionBlocker(f"No {what} to pick from are connected to Pick Representatives.")
 
 
 def chosen_latents(latent: dict[str, Any], places: list[int]) -> dict[str, Any]:

@@ -31,26 +31,28 @@ class DiversityProtectedIndex(io.ComfyNode):
             node_id="DiversityProtectedIndex",
             display_name="Load Protected Index",
             category="diversity/protection",
-            description="Pictures that must not be drawn again, up to millions, kept on disk under a name. Sparse "
-            "Repellency keeps away from every one of them.",
+            description="Loads images that must never be generated, up to millions, which are kept on disk under a "
+            "name. Sparse Repellency keeps away from every one of them.",
             inputs=[
                 io.String.Input(
                     "name",
                     default=DEFAULT_NAME,
-                    tooltip="A name, not a path: a folder in models/diversity_indexes.",
+                    tooltip="Name of the index, not a path: a folder in models/diversity_indexes.",
                 ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="The VAE of the model: an index that was built with another one is refused. Without it the "
-                    "node says that this was not checked.",
+                    tooltip="The model's VAE. An index that was built with another VAE is refused. Not connected: not "
+                    "checked, and the node says so.",
                 ),
             ],
             outputs=[
                 IndexSocket.Output(
-                    "index", display_name="protected", tooltip="For Sparse Repellency and the Diversity Report."
+                    "index",
+                    display_name="protected",
+                    tooltip="The index, for Sparse Repellency and the Diversity Report.",
                 ),
-                io.Int.Output("count", display_name="count", tooltip="How many pictures it protects."),
+                io.Int.Output("count", display_name="count", tooltip="How many images the index protects."),
             ],
             hidden=[io.Hidden.unique_id],
             **schema_extras(
@@ -86,12 +88,12 @@ class DiversityProtectedIndex(io.ComfyNode):
             f"The protected index '{name}'",
             held,
             given,
-            "It would protect nothing here. Build an index with this VAE, or wire the one that it was built with.",
+            "It would protect nothing here. Build an index with this VAE, or connect the VAE that it was built with.",
         )
         shape = " x ".join(map(str, index.shape))
-        sentences = [f"{len(index):,} pictures are protected: {name_of(index.space)} of {shape}."]
+        sentences = [f"{len(index):,} images are protected: {name_of(index.space)} of {shape}."]
         if latent_format_of(index.space) and not (held and given):
-            unknown = "wire the model's VAE here" if held else "the index does not say which one it was built with"
-            sentences.append(f"It was not checked that the model's VAE is the index's: {unknown}.")
+            unknown = "connect the model's VAE" if held else "the index does not say which one it was built with"
+            sentences.append(f"The VAE was not checked: {unknown}.")
         show(cls.hidden.unique_id, " ".join(sentences))
         return io.NodeOutput(index, len(index))

@@ -33,8 +33,7 @@ MIN_ALIKENESS = 0.1
 
 NOISE_LIKE = (
     " Some of them look like noise: their neighbouring values have next to nothing in common. If their sampler stopped "
-    "early, finish them with a second one and remember its result instead. Of latents whose model was not guided "
-    "nothing but this is checked."
+    "early, finish them with a second sampler and save its result instead."
 )
 
 
@@ -48,33 +47,35 @@ class DiversityRemember(io.ComfyNode):
             node_id="DiversityRemember",
             display_name="Save to Memory Bank",
             category="diversity/memory",
-            description="Adds finished images to a Memory Bank. Remembering the same images again changes nothing.",
+            description="Adds finished images to a Memory Bank. Saving the same images again changes nothing.",
             inputs=[
-                io.Latent.Input("samples", tooltip="What the sampler finished, before the VAE."),
+                io.Latent.Input("samples", tooltip="The finished latents of a sampler."),
                 io.Model.Input(
                     "model",
-                    tooltip="The model that made them, steered or not. A latent does not say which model it belongs "
-                    "to, and a bank never mixes them.",
+                    tooltip="The model that generated them, steered or not. A latent does not say which model it "
+                    "belongs to, and a bank never mixes models.",
                 ),
                 io.String.Input(
                     "name",
                     default=DEFAULT_NAME,
-                    tooltip="The bank on disk. Empty: remember along the wire only, until this run ends.",
+                    tooltip="Name of the bank on disk. Empty: nothing is saved, and only the output holds the images.",
                 ),
                 BankSocket.Input(
                     "bank",
                     optional=True,
-                    tooltip="A bank to go on from. Without one the output is the bank on disk.",
+                    tooltip="A bank to add to. Without one, the output is the bank on disk.",
                 ),
-                io.Image.Input("images", optional=True, tooltip="The decoded images, kept as small previews."),
-                io.String.Input("prompt", optional=True, force_input=True, tooltip="What they were made from."),
+                io.Image.Input("images", optional=True, tooltip="The decoded images, saved as small previews."),
+                io.String.Input(
+                    "prompt", optional=True, force_input=True, tooltip="The prompt, saved with the images."
+                ),
                 io.Int.Input(
                     "seed",
                     optional=True,
                     force_input=True,
                     min=0,
                     max=2**64 - 1,
-                    tooltip="The sampler's seed.",
+                    tooltip="The sampler's seed, saved with the images.",
                 ),
                 advanced(
                     io.Int.Input,
@@ -82,28 +83,28 @@ class DiversityRemember(io.ComfyNode):
                     default=DEFAULT_CAPACITY,
                     min=1,
                     max=10_000_000,
-                    tooltip="How many images the bank on disk keeps; the oldest leave first.",
+                    tooltip="How many images the bank on disk keeps. The oldest are dropped first.",
                 ),
                 advanced(
                     io.Combo.Input,
                     "features",
                     options=[NO_FEATURES, *picture_spaces()],
                     default=NO_FEATURES,
-                    tooltip="Also remember these features of the images, so that Vendi Guidance need not decode every "
-                    "remembered image. A bank keeps several kinds side by side.",
+                    tooltip="Features of the images to save as well, so that Vendi Guidance need not decode the bank. "
+                    "A bank can hold several kinds. none saves no features.",
                 ),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="Needed for the features clip vision."),
                 io.Conditioning.Input(
                     "conditioning",
                     optional=True,
-                    tooltip="The prompt as the model sees it. Remembered, it tells Vendi Guidance which prompts mean "
-                    "much the same.",
+                    tooltip="The prompt as the model reads it. Saved with the images, it tells Vendi Guidance which "
+                    "prompts mean much the same.",
                 ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="The VAE of the model. Its fingerprint is remembered, and latents of another one are "
-                    "refused from then on.",
+                    tooltip="The model's VAE. Its fingerprint is saved, and from then on latents of another VAE are "
+                    "refused.",
                 ),
             ],
             outputs=[
@@ -111,7 +112,7 @@ class DiversityRemember(io.ComfyNode):
                 BankSocket.Output(
                     "grown_bank",
                     display_name="bank",
-                    tooltip="The bank with these images in it, for a next sampler.",
+                    tooltip="The bank with these images added, for the next sampler.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
@@ -155,8 +156,8 @@ class DiversityRemember(io.ComfyNode):
         latents = _finished_latents(samples, model)
         if stops_early(cls.hidden.prompt, cls.hidden.unique_id, "samples"):
             raise ValueError(
-                "The latents to remember still hold noise: their KSamplerAdvanced returns leftover noise before its "
-                "last step. Remember what the sampler after it gives, or raise its end_at_step."
+                "The latents to save still hold noise: their KSamplerAdvanced returns leftover noise before its last "
+                "step. Save the result of the sampler after it, or raise end_at_step."
             )
         facts: dict[str, Any] = {
             "latent_format": latent_format_name(model),
@@ -167,7 +168,9 @@ class DiversityRemember(io.ComfyNode):
         }
         if features != NO_FEATURES:
             if images is None:
-                raise ValueError(f'The features "{features}" are taken of images. Wire the decoded images, or "none".')
+                raise ValueError(
+                    f'The features "{features}" need images. Connect the decoded images, or choose "none".'
+                )
             facts["features"] = picture_features(features, clip_vision, images, len(latents))
         if conditioning is not None:
             encoded = encoded_prompt(conditioning)
@@ -175,17 +178,17 @@ class DiversityRemember(io.ComfyNode):
                 **facts.get("features", {}),
                 encoded.tag: encoded.vectors.expand(len(latents), -1).clone(),
             }
-        told = f"{len(latents)} images go on along the wire."
+        told = f"{len(latents)} images were added to the output."
         extended = None if bank is None else bank.extended(latents, **facts)
         if name:
             stored = open_bank(name, capacity)
             result = stored.append(latents, **facts)
             told = (
-                f"{result.added} images remembered, {result.duplicates} were known; {name} is at revision "
+                f"{result.added} images saved, {result.duplicates} were known already; {name} is at revision "
                 f"{result.revision}."
             )
             if result.evicted:
-                told += f" The oldest {result.evicted} left to make room."
+                told += f" The oldest {result.evicted} were dropped to make room."
             extended = stored.snapshot() if extended is None else extended
         elif extended is None:
             extended = BankSnapshot.empty().extended(latents, **facts)
@@ -198,22 +201,22 @@ class DiversityRemember(io.ComfyNode):
 
 def _finished_latents(samples: dict[str, Any], model: Any) -> Tensor:
     """The latents, if a bank for this model's images can hold them."""
-    latents = plain_latents(samples, "The latents to remember")
+    latents = plain_latents(samples, "The latents to save")
     if latents.shape[1] != latent_channels(model):
         raise ValueError(
-            f"The latents to remember have {latents.shape[1]} channels and this model's have "
-            f"{latent_channels(model)}. Wire the model that made them."
+            f"The latents to save have {latents.shape[1]} channels and this model's have "
+            f"{latent_channels(model)}. Connect the model that made them."
         )
     if not bool(latents.any()):
-        raise ValueError("The latents to remember are empty. Wire what the sampler gives, not what goes into it.")
-    check_finished(latents, latent_format_name(model), "The latents to remember")
+        raise ValueError("The latents to save are empty. Connect the output of the sampler, not its input.")
+    check_finished(latents, latent_format_name(model), "The latents to save")
     return latents
 
 
 def _thumbnails(images: Tensor, count: int) -> Tensor:
     """Small previews (count, h, w, 3), uint8, of images (count * frames, H, W, C) in 0..1: each one's first frame."""
     if len(images) % count:
-        raise ValueError(f"There are {len(images)} images for {count} latents. Wire the decoded samples themselves.")
+        raise ValueError(f"There are {len(images)} images for {count} latents. Connect the decoded samples.")
     first = rgb_images(images)[:: len(images) // count].float()
     scale = min(THUMBNAIL_SIDE / max(first.shape[-2:]), 1.0)
     size = [max(round(side * scale), 1) for side in first.shape[-2:]]

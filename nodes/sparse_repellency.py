@@ -48,17 +48,18 @@ class DiversitySparseRepellency(io.ComfyNode):
             node_id="DiversitySparseRepellency",
             display_name="Keep Images Apart (Sparse Repellency)",
             category="diversity/guidance",
-            description="Steers sampling so that every picture keeps its distance from those of a Memory Bank or a "
-            "Protected Index, from pictures to avoid and from the others of its batch. Pictures that are far enough "
-            "away are not touched.",
+            description="Steers sampling so that every image keeps a distance from the others of its batch, from the "
+            "images of a Memory Bank or a Protected Index, and from images to avoid. Images that are far enough apart "
+            "are left alone.",
             inputs=[
-                io.Model.Input("model", tooltip="The model to steer; the one that comes in stays as it is."),
+                io.Model.Input("model", tooltip="The model to steer. The original stays unchanged."),
                 io.Combo.Input(
                     "preset",
                     options=list(PRESETS),
                     default=BALANCED,
-                    tooltip="How much images keep apart. subtle: only near-repeats. strong: more variety, and more "
-                    "images that look less like the prompt. Fits itself to models with and without CFG.",
+                    tooltip="How far apart images are kept. subtle: only near-duplicates are moved. strong: more "
+                    "variety, and more images that match the prompt less well. Every preset adapts to models with and "
+                    "without CFG.",
                 ),
                 strength_input(),
                 keep_apart_input(),
@@ -66,8 +67,8 @@ class DiversitySparseRepellency(io.ComfyNode):
                 io.Boolean.Input(
                     "ensure_outside",
                     default=DEFAULTS.ensure_outside,
-                    tooltip="Whether finished images that are still too close are moved out of every shield, whatever "
-                    "that does to them. Disabled when off.",
+                    tooltip="Moves finished images that are still too close outside every shield, whatever that does "
+                    "to them. Off: finished images are not changed.",
                 ),
                 io.Int.Input(
                     "target",
@@ -75,23 +76,23 @@ class DiversitySparseRepellency(io.ComfyNode):
                     optional=True,
                     min=0,
                     max=4096,
-                    tooltip="How many images of the batch are to differ clearly, from one another and from all that is "
-                    "wired; how hard to push is found in the run, and only as many images are pushed as are missing. "
-                    "With one image and a bank, 1 asks for one that differs from the bank. Disabled at 0.",
+                    tooltip="How many images of the batch should differ clearly, from one another and from everything "
+                    "connected here. How hard to push is found during the run, and only as many images are pushed as "
+                    "are missing. With one image and a bank, 1 asks for an image that differs from the bank. Off at 0.",
                 ),
-                BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to keep away from."),
-                io.Latent.Input("avoid", optional=True, tooltip="More pictures to keep away from, encoded by the VAE."),
+                BankSocket.Input("bank", optional=True, tooltip="Earlier images to keep away from."),
+                io.Latent.Input("avoid", optional=True, tooltip="More images to keep away from, as latents."),
                 IndexSocket.Input(
                     "protected",
                     optional=True,
-                    tooltip="Pictures that must not be drawn again, up to millions. Switch ensure_outside on: without "
-                    "it nothing guarantees that finished pictures are outside their radius.",
+                    tooltip="Images that must never be generated, up to millions. Switch on ensure_outside: without it "
+                    "nothing guarantees that finished images are outside their radius.",
                 ),
                 RepellencyOptionsSocket.Input(
                     "options",
                     optional=True,
-                    tooltip="Single values instead of the preset's, and where in the schedule it begins, from Sparse "
-                    "Repellency Options.",
+                    tooltip="Values that replace those of the preset, and where in the schedule guidance starts, from "
+                    "Sparse Repellency Options.",
                 ),
             ],
             outputs=steered_outputs(),
@@ -103,6 +104,7 @@ class DiversitySparseRepellency(io.ComfyNode):
                 search_aliases=[
                     "same face",
                     "same picture",
+                    "same image",
                     "all images look alike",
                     "variety",
                     "variation",
@@ -165,7 +167,7 @@ class DiversitySparseRepellency(io.ComfyNode):
             why = "strength or radius is 0" + (", nothing is protected" if indexes else "")
             return left_alone(model, why, cls.hidden.unique_id)
         if not (sources or indexes or in_batch):
-            return left_alone(model, "no bank, and only the bank counts", cls.hidden.unique_id)
+            return left_alone(model, "no bank, and keep_apart is bank only", cls.hidden.unique_id)
 
         def make(*intervals: SigmaInterval) -> SparseRepellency:
             settings, distilled = (
@@ -198,14 +200,14 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
             node_id="DiversitySparseRepellencyOptions",
             display_name="Sparse Repellency Options",
             category="diversity/guidance",
-            description="For experts: single values of Sparse Repellency instead of its preset's.",
+            description="For experts: values of Sparse Repellency that replace those of its preset.",
             inputs=[
                 number(
                     "radius",
                     10.0,
                     0.01,
-                    "How far images keep apart, as a fraction of the typical distance between unrelated images, which "
-                    "is measured. Disabled at 0.",
+                    "How far apart images are kept, as a fraction of the typical distance between unrelated images, "
+                    "which is measured. Off at 0.",
                 ),
                 io.Float.Input(
                     "absolute_radius",
@@ -214,32 +216,34 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                     max=1e6,
                     step=0.1,
                     optional=True,
-                    tooltip="Radius in the units of the model's latents, instead of a fraction. Not used at 0.",
+                    tooltip="The radius in units of the model's latents instead of a fraction. Not used at 0.",
                 ),
                 number(
                     "cfg_easing",
                     10.0,
                     0.05,
-                    "How far CFG, which narrows a prompt to one image, is eased while an image is too close to "
-                    "another, the more the closer it is. A value here also keeps the prompt in the first steps. "
-                    "Disabled at 0, as published.",
+                    "How far CFG is lowered for images that are too close to another: the closer, the lower. CFG is "
+                    "what narrows a prompt to one image. Any value here also keeps the prompt in the first steps. Off "
+                    "at 0, as published.",
                 ),
                 choice(
                     "measure",
                     ["conditional", "guided"],
-                    "Where distances are measured: on what the prompt alone predicts, which works while the image is "
-                    "being decided, or on the guided prediction, as published. No difference at CFG 1.",
+                    "Which prediction distances are measured on. conditional: the one for the prompt alone, which "
+                    "shows early where an image is going. guided: the one after CFG, as published. Both are the same "
+                    "at CFG 1.",
                 ),
                 choice(
                     "overlap",
                     ["sum", "outside"],
-                    "Where shields overlap: add up their pushes, as published, or move out of all of them.",
+                    "What happens where shields overlap. sum: their pushes are added up, as published. outside: the "
+                    "image is moved outside all of them.",
                 ),
                 norm_clip(),
                 start_input(as_socket=True),
             ],
             outputs=[
-                RepellencyOptionsSocket.Output("options", tooltip="For the options of Keep Images Apart."),
+                RepellencyOptionsSocket.Output("options", tooltip="For the options input of Keep Images Apart."),
             ],
             **schema_extras(search_aliases=["radius", "spell", "repel", "diversity"]),
         )
@@ -292,5 +296,5 @@ def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None
         check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
         sources.append(bank)
     if avoid is not None:
-        sources.append(Pictures(plain_latents(avoid, "The pictures to avoid"), name="avoid"))
+        sources.append(Pictures(plain_latents(avoid, "The images to avoid"), name="avoid"))
     return sources

@@ -42,7 +42,7 @@ from .host.sampling import latent_format_name
 from .host.schema import schema_extras
 
 DEFAULTS = VendiSettings()
-OPTIONS_TOOLTIP = "For the options of Spread Out a Batch."
+OPTIONS_TOOLTIP = "For the options input of Spread Out a Batch."
 
 
 class DiversityVendiGuidance(io.ComfyNode):
@@ -55,44 +55,47 @@ class DiversityVendiGuidance(io.ComfyNode):
             node_id="DiversityVendiGuidance",
             display_name="Spread Out a Batch (Vendi Guidance)",
             category="diversity/guidance",
-            description="Steers sampling so that the pictures of a batch differ from one another and from those of a "
-            "Memory Bank, measured in features of your choice, and stay near the pictures of an Exemplar Set.",
+            description="Steers sampling so that the images of a batch differ from one another and from those of a "
+            "Memory Bank, and stay close to the images of an Exemplar Set. You choose the features by which images are "
+            "compared.",
             inputs=[
-                io.Model.Input("model", tooltip="The model to steer; the one that comes in stays as it is."),
+                io.Model.Input("model", tooltip="The model to steer. The original stays unchanged."),
                 io.Combo.Input(
                     "preset",
                     options=[*PRESETS, PAPER],
                     default=BALANCED,
-                    tooltip="How much images differ. strong: more variety, and more images that look less like the "
-                    "prompt. Fits itself to models with and without CFG. paper: the published algorithm (c-VSG), for "
-                    "comparison, which acts in all steps and away from the bank alone.",
+                    tooltip="How much images differ. subtle: least. strong: more variety, and more images that match "
+                    "the prompt less well. Every preset adapts to models with and without CFG. paper: the published "
+                    "algorithm (c-VSG), for comparison. It acts in all steps, and away from the bank only.",
                 ),
                 strength_input(),
                 keep_apart_input(),
                 io.Combo.Input("features", options=spaces(), default=LATENTS, tooltip=SPACES_TOOLTIP),
                 start_input(),
                 end_input(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
-                BankSocket.Input("bank", optional=True, tooltip="Pictures of the past to differ from."),
-                ExemplarSocket.Input("exemplars", optional=True, tooltip="Real pictures to stay near to."),
+                BankSocket.Input("bank", optional=True, tooltip="Earlier images to differ from."),
+                ExemplarSocket.Input("exemplars", optional=True, tooltip="Real images to stay close to."),
                 io.String.Input(
                     "prompt",
                     optional=True,
                     force_input=True,
-                    tooltip="What is drawn. Wired, only remembered pictures of similar prompts count; the bank must "
-                    "remember its prompts.",
+                    tooltip="The prompt. When connected, only images of the bank with similar prompts count. They must "
+                    "have been saved with their prompts.",
                 ),
-                io.Vae.Input("vae", optional=True, tooltip="Decodes for features of pictures; a TAESD is quickest."),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="Decodes estimates for features of images. A TAESD is fastest."
+                ),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="Needed for the features clip vision."),
                 io.Conditioning.Input(
                     "conditioning",
                     optional=True,
-                    tooltip="As prompt, by what the model's text encoder makes of it instead of by words; it "
-                    "must have been wired into Save to Memory Bank, too.",
+                    tooltip="Like prompt, but compares what the text encoder makes of prompts instead of their words. "
+                    "The images must have been saved with their conditioning.",
                 ),
                 VendiOptionsSocket.Input(
                     "options",
                     optional=True,
-                    tooltip="Single values instead of the preset's, from Vendi Guidance Options and Vendi Score "
+                    tooltip="Values that replace those of the preset, from Vendi Guidance Options and Vendi Score "
                     "Options.",
                 ),
             ],
@@ -105,6 +108,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                 search_aliases=[
                     "same face",
                     "same picture",
+                    "same image",
                     "all images look alike",
                     "variety",
                     "variation",
@@ -164,9 +168,9 @@ class DiversityVendiGuidance(io.ComfyNode):
         if all(settings.is_off for settings in kinds):
             return left_alone(model, "strength is 0", cls.hidden.unique_id)
         if bank is None and exemplars is None and not any(settings.in_batch for settings in kinds):
-            return left_alone(model, "no bank, and only the bank counts", cls.hidden.unique_id)
+            return left_alone(model, "no bank, and keep_apart is bank only", cls.hidden.unique_id)
         make_features = choose_features(features, model, HostNetworks(vae, clip_vision))
-        drawn_from = prompt if conditioning is None else encoded_prompt(conditioning)
+        prompts = prompt if conditioning is None else encoded_prompt(conditioning)
 
         def make(*intervals: SigmaInterval) -> VendiGuidance:
             settings, distilled = (
@@ -174,7 +178,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                 kind if preset == PAPER else replace(kind, interval=interval)
                 for kind, interval in zip(kinds, intervals, strict=True)
             )
-            return VendiGuidance(settings, bank, exemplars, make_features, drawn_from, distilled)
+            return VendiGuidance(settings, bank, exemplars, make_features, prompts, distilled)
 
         return steered_output(
             *steered(
@@ -200,37 +204,39 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
             node_id="DiversityVendiGuidanceOptions",
             display_name="Vendi Guidance Options",
             category="diversity/guidance",
-            description="For experts: how Vendi Guidance pushes, by single values instead of its preset's.",
+            description="For experts: how Vendi Guidance pushes. Values here replace those of its preset.",
             inputs=[
                 number(
                     "alpha",
                     10.0,
                     0.05,
-                    "Weight of the push away from the bank and from the rest of the batch. Disabled at 0.",
+                    "Weight of the push away from the bank and from the rest of the batch. Off at 0.",
                 ),
-                number("beta", 10.0, 0.05, "Weight of the pull towards the exemplars. Disabled at 0."),
+                number("beta", 10.0, 0.05, "Weight of the pull towards the exemplars. Off at 0."),
                 number(
                     "cfg_easing",
                     10.0,
                     0.05,
-                    "How far CFG, which narrows a prompt to one image, is eased for images that repeat others. "
-                    "A value here also keeps the prompt in the first steps. Disabled at 0, as published.",
+                    "How far CFG is lowered for images that repeat others. CFG is what narrows a prompt to one image. "
+                    "Any value here also keeps the prompt in the first steps. Off at 0, as published.",
                 ),
                 count(
                     "frequency",
                     1000,
-                    "Re-measure every N steps; in between, what was found holds. 1 is every step; more saves time "
-                    "with costly features.",
+                    "Re-measures every N steps and reuses the result in between. 1 is every step; larger values save "
+                    "time with slow features.",
                 ),
                 choice(
                     "measure",
                     ["conditional", "guided"],
-                    "Of which prediction features are taken: of what the prompt alone predicts, which works while the "
-                    "image is being decided, or of the guided one. No difference at CFG 1.",
+                    "Which prediction features are taken from. conditional: the one for the prompt alone, which shows "
+                    "early where an image is going. guided: the one after CFG. Both are the same at CFG 1.",
                 ),
                 norm_clip(),
                 VendiOptionsSocket.Input(
-                    "options", optional=True, tooltip="More options, such as Vendi Score Options, to add these to."
+                    "options",
+                    optional=True,
+                    tooltip="Other options to combine with these, such as Vendi Score Options.",
                 ),
             ],
             outputs=[VendiOptionsSocket.Output("all_options", display_name="options", tooltip=OPTIONS_TOOLTIP)],
@@ -284,33 +290,39 @@ class DiversityVendiScoreOptions(io.ComfyNode):
             node_id="DiversityVendiScoreOptions",
             display_name="Vendi Score Options",
             category="diversity/guidance",
-            description="For experts: how Vendi Guidance scores how alike images are, by single values instead of its "
-            "preset's.",
+            description="For experts: how Vendi Guidance measures similarity. Values here replace those of its preset.",
             inputs=[
                 choice(
                     "kernel",
                     ["gaussian", "cosine"],
-                    "How similar two images are: gaussian forgets images that are far apart, cosine, as published, "
-                    "sees all of them.",
+                    "How similarity is computed. gaussian: images that are far apart do not count. cosine: all images "
+                    "count, as published.",
                 ),
                 number(
                     "bandwidth",
                     10.0,
                     0.01,
-                    "Width of the gaussian kernel, as a fraction of the distance of unrelated features. 0 takes the "
-                    "median distance of the images themselves.",
+                    "Width of the gaussian kernel, as a fraction of the distance between unrelated images. At 0 the "
+                    "median distance between the images themselves is used.",
                 ),
                 number(
                     "order",
                     UNLIMITED,
                     0.1,
-                    f"Of the Vendi Score: below 1 counts rare images fully, {UNLIMITED:g} (infinity) only the "
-                    "commonest kind. 2 is quickest and compares with every image of the bank.",
+                    "Order of the Vendi Score: 1 is the usual one. Below 1, rare images count more; "
+                    f"{UNLIMITED:g} is infinity, where only the commonest kind counts. 2 is fastest and compares with "
+                    "every image of the bank.",
                 ),
-                count("neighbours", 2000, "How many images of the bank, the most similar ones, the score is taken of."),
-                choice("project", ["on", "off"], "Leave out the part of a push along what the model is doing anyway."),
+                count("neighbours", 2000, "How many images of the bank count: the most similar ones."),
+                choice(
+                    "project",
+                    ["on", "off"],
+                    "Removes the part of a push that points where the model is going anyway. off: pushes act in full.",
+                ),
                 VendiOptionsSocket.Input(
-                    "options", optional=True, tooltip="More options, such as Vendi Guidance Options, to add these to."
+                    "options",
+                    optional=True,
+                    tooltip="Other options to combine with these, such as Vendi Guidance Options.",
                 ),
             ],
             outputs=[VendiOptionsSocket.Output("all_options", display_name="options", tooltip=OPTIONS_TOOLTIP)],

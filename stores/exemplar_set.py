@@ -37,13 +37,13 @@ class ExemplarSet:
 
     def __post_init__(self) -> None:
         if not self.pictures:
-            raise ExemplarError("An Exemplar Set needs at least one picture.")
+            raise ExemplarError("An Exemplar Set needs at least one image.")
         if len(self.pictures) > MOST_EXEMPLARS:
             raise ExemplarError(
-                f"An Exemplar Set holds at most {MOST_EXEMPLARS} pictures, not {len(self.pictures)}: choose some."
+                f"An Exemplar Set holds at most {MOST_EXEMPLARS} images, not {len(self.pictures)}: choose some."
             )
         if self.latents and len(self.latents) != len(self.pictures):
-            raise ExemplarError(f"There are {len(self.latents)} latents for {len(self.pictures)} pictures.")
+            raise ExemplarError(f"There are {len(self.latents)} latents for {len(self.pictures)} images.")
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -59,7 +59,7 @@ class ExemplarSet:
             ExemplarError: another shape, no picture, or numbers that are not finite.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
-            raise ExemplarError(f"Exemplars must be pictures of shape (N, 3, H, W), not {tuple(images.shape)}.")
+            raise ExemplarError(f"Exemplars must be images of shape (N, 3, H, W), not {tuple(images.shape)}.")
         if not bool(images.isfinite().all()):
             raise ExemplarError("The exemplars hold NaN or infinite values. Check what made them.")
         whole = (images.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
@@ -99,8 +99,8 @@ class ExemplarSet:
         """
         if not self.latents:
             raise ExemplarError(
-                "These features are taken of latents, and the Exemplar Set holds pictures only: wire the model's VAE "
-                "into it, or choose features of pictures."
+                "These features are taken of latents, and the Exemplar Set holds images only: connect the model's VAE "
+                "into it, or choose features of images."
             )
         return self._remembered(tag, lambda: [measure(latent[None]) for latent in self.latents])
 

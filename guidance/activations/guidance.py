@@ -65,7 +65,7 @@ class FeatureGuidance(Guidance):
             self._centroids[0].check_model(given.fingerprint, given.latent_format)
             if missing := [name for name in weights if name not in given.means]:
                 raise ValueError(
-                    f"The centroid '{given.name}' has no features of {missing[0]}. Probe the images with that layer, "
+                    f"The centroid '{given.name}' does not hold the layer {missing[0]}. Probe the images with it, "
                     "or leave it out here."
                 )
         self.settings = settings

@@ -46,7 +46,7 @@ TEXT_LAST = ("HunyuanVideo",)
 """Networks that put the image before the text, unlike all others."""
 
 COMPILED = (
-    "This model is compiled, and a compiled network does not show its layers. Take the compile node out, or put "
+    "This model is compiled, and a compiled network does not show its layers. Remove the compile node, or put "
     "Feature Guidance on a model that is not compiled."
 )
 """The error for compiled models."""
@@ -125,8 +125,8 @@ def find_layers(network: nn.Module) -> tuple[Layer, ...]:
         found += [Layer(f"{family.blocks}.{key}", block, family, -1) for key, block in blocks.named_children()]
     if not found:
         raise ValueError(
-            f"This model ({type(network).__name__}) has no blocks whose features can be read: it is compiled to an "
-            "engine or of an architecture that is not known. Load its ordinary weights, or leave this node out."
+            f"This model ({type(network).__name__}) has no blocks that can be read: it is compiled to an engine, or "
+            "its architecture is unknown. Load its ordinary weights, or leave this node out."
         )
     return tuple(found)
 
@@ -149,7 +149,9 @@ def select_layers(layers: Sequence[Layer], wanted: str) -> dict[str, float]:
         try:
             weight = float(number) if equals else 1.0
         except ValueError:
-            raise ValueError(f"The weight of the layers {text!r} is no number: {number!r}. Write 0.5, say.") from None
+            raise ValueError(
+                f"The weight of the layers {text!r} is not a number: {number!r}. Write 0.5, for example."
+            ) from None
         for name in _expanded(text, names):
             if name not in names:
                 raise ValueError(f"This model has no layer {name!r}. It has: {summarise_layers(names)}.")
@@ -178,8 +180,8 @@ def check_readable(network: nn.Module) -> None:
             raise ValueError(COMPILED)
     if any(parameter.is_meta for parameter in network.parameters()):
         raise ValueError(
-            "The weights of this model are offloaded to another place than this process. Load it with ComfyUI's own "
-            "loader, whose offloading works."
+            "The weights of this model are offloaded outside this process. Load it with ComfyUI's own loader, whose "
+            "offloading works."
         )
 
 

@@ -57,8 +57,8 @@ class PrincipalAxes:
             variation = reference.variation(layer)
             if not len(variation):
                 raise ValueError(
-                    f"The reference '{reference.name}' is of a single image, which does not tell in what images "
-                    "differ. Probe a batch of 16 or more that the model drew at CFG 1."
+                    f"The reference '{reference.name}' holds a single image, which cannot show how images differ. "
+                    "Probe a batch of 16 or more, sampled at CFG 1."
                 )
             rows = variation[:MAX_AXES]
             directions = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)

@@ -59,8 +59,8 @@ class ActivationReader:
         """
         if not self._rows:
             raise ValueError(
-                "None of the chosen layers ran. Choose others, or take nodes that replace or skip blocks of the model "
-                "off it."
+                "None of the chosen layers ran. Choose others, or remove the nodes that replace or skip blocks of the "
+                "model."
             )
         found = [(level, name) for own, level, name in self._rows if own == own_noise]
         levels = sorted({level for level, _ in found})

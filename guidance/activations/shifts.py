@@ -83,7 +83,7 @@ def shift_of(
     if settings.mode == "spread":
         return _Dilated(settings, weights) if reference is None else _AlongAxes(settings, weights, reference)
     if centroid is None:
-        raise ValueError(f"Leading {settings.mode} needs a centroid. Wire one, or choose to spread the batch.")
+        raise ValueError(f"The mode {settings.mode} needs a centroid. Connect one, or choose spread.")
     if reference is None:
         return _Matched(settings, weights, centroid)
     return _AlongVector(settings, weights, SteeringVector(centroid, reference, weights))
@@ -146,8 +146,8 @@ class _AlongVector(_FeedbackShift):
         notes = super().begin(batch_size, sigmas)
         if not self._vector.knows_noise:
             notes.append(
-                "The reference does not know what noise does: it is of one image, or of an earlier version. Probe a "
-                "batch of samples again, and coordinates will be measured more surely."
+                "The reference does not say how noise moves channel means: it holds one image, or comes from an "
+                "earlier version. Probe a batch of samples again for surer measurements."
             )
         return notes
 
@@ -174,7 +174,7 @@ class _AlongAxes(_FeedbackShift):
         self.lowest = lowest_level(sigmas)
         if self.lowest == math.inf:
             notes.append(
-                f"The last {OWN_EVALUATIONS} steps are the model's own: with so few there is nothing left to spread in."
+                f"The last {OWN_EVALUATIONS} steps are never steered, and this run has no others. Use more steps."
             )
         return notes
 
@@ -187,4 +187,4 @@ class _AlongAxes(_FeedbackShift):
 
 
 def _of_one(batch_size: int) -> list[str]:
-    return ["A batch of one image has nothing to be spread from."] if batch_size == 1 else []
+    return ["A batch of one image cannot be spread."] if batch_size == 1 else []

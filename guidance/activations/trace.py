@@ -31,17 +31,17 @@ class ActivationTrace(Trace):
         elif not self.steps:
             sentence = (
                 "Nothing was shifted: none of its layers ran, because another node replaces or skips them. Choose "
-                "other layers, or take that node off the model."
+                "other layers, or remove that node."
             )
         elif not (moved := [step for step in self.steps if step.active_share > 0]):
-            sentence = "Nothing was shifted: the features are where they should be."
+            sentence = "Nothing was shifted: all images have arrived already."
         else:
             shares = [record.correction for step in moved for record in step.samples if record.correction > 0]
             sentence = (
-                f"Shifted the features of {len(moved[0].samples)} images in {len(moved)} evaluations, by "
+                f"Shifted the channel means of {len(moved[0].samples)} images in {len(moved)} evaluations, by "
                 f"{sum(shares) / len(shares):.1%} of the activations on average."
             )
         if found := [each for each in self.coordinates if math.isfinite(each)]:
             place = sum(found) / len(found)
-            sentence += f" At the last of them they were at {place:.1f} of the way to the centroid."
+            sentence += f" In the last one they had come {place:.1f} of the way to the centroid."
         return " ".join([sentence, *self.notes])

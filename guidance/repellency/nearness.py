@@ -37,13 +37,13 @@ def latents_near(
         if tuple(batch.shape[1:]) != index.shape:
             raise IndexSpaceError(
                 f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and these samples are "
-                f"of {_sides(batch.shape[1:])}: nothing was compared. Build an index for this picture size."
+                f"of {_sides(batch.shape[1:])}: nothing was compared. Build an index for this image size."
             )
     latent_map = LatentMap.fit(to_model_space, index.shape)
     if latent_map is None:
         raise IndexSpaceError(
             "The model's latent format mixes values, so that the samples cannot be compared with the protected index: "
-            "wire the trace of Sparse Repellency, which compared them."
+            "connect the trace of Sparse Repellency, which compared them."
         )
     found: list[NearestReference] = []
     for batch in latents:

@@ -144,7 +144,7 @@ def check_latent_space(index: ProtectedIndex, latent_format: str) -> None:
     """
     if latent_format_of(index.space) != latent_format:
         raise ValueError(
-            f"The protected index {index.folder.name} holds {name_of(index.space)}, and this model draws "
+            f"The protected index {index.folder.name} holds {name_of(index.space)}, and this model makes "
             f"{latent_format} latents: build an index with this model's VAE."
         )
 
@@ -158,8 +158,8 @@ def check_latents(index: ProtectedIndex, run: SamplingRun) -> None:
     check_latent_space(index, run.latent_format)
     if index.shape != run.latent_shape:
         raise ValueError(
-            f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and this run draws "
-            f"{_sides(run.latent_shape)}: nothing would be protected. Build an index for this picture size."
+            f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and this run samples "
+            f"{_sides(run.latent_shape)}: nothing would be protected. Build an index for this image size."
         )
 
 

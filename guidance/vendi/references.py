@@ -132,7 +132,7 @@ def exemplar_embeddings(exemplars: ExemplarSet | None, features: LatentFeatures,
     if exemplars.latent_format not in ("", run.latent_format) or channels - {run.latent_shape[0]}:
         raise ValueError(
             f"The exemplars were encoded by another model's VAE, and this model works on {run.latent_format} latents "
-            f"of {run.latent_shape[0]} channels: wire this model's VAE into the Exemplar Set."
+            f"of {run.latent_shape[0]} channels: connect this model's VAE to Load Real Examples."
         )
 
     def measure(latent: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def batch_prompts(prompt: str | Sequence[str] | EncodedPrompt, run: SamplingRun)
     encoded = isinstance(prompt, EncodedPrompt)
     given = 1 if isinstance(prompt, str) else len(prompt.vectors) if encoded else len(prompt)
     if given not in (1, run.batch_size):
-        raise ValueError(f"There are {given} prompts for {run.batch_size} pictures: give one, or one each.")
+        raise ValueError(f"There are {given} prompts for {run.batch_size} images: give one, or one each.")
     if encoded:
         return Prompts.from_encodings(prompt.vectors.expand(run.batch_size, -1)).to(run.device)
     texts = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -193,7 +193,7 @@ def _with_frames(latent: Tensor, run: SamplingRun) -> Tensor:
 
 
 def _notes(*, other_size: int, skipped: int, decoded: int, blank: int, unencoded: int) -> tuple[str, ...]:
-    advice = "Remember pictures with their features to avoid that."
+    advice = "Save images with their features to avoid this."
     notes = []
     if other_size:
         notes.append(f"{_counted(other_size)} of another size and left out.")
@@ -201,7 +201,7 @@ def _notes(*, other_size: int, skipped: int, decoded: int, blank: int, unencoded
         notes.append(f"{_counted(blank)} without contrast and left out.")
     if unencoded:
         notes.append(
-            f"{_counted(unencoded)} without such a conditioning and left out. Wire it into Save to Memory Bank, too."
+            f"{_counted(unencoded)} without such a conditioning and left out. Connect it to Save to Memory Bank, too."
         )
     if skipped:
         notes.append(f"{_counted(skipped)} without features and left out beyond the newest {MAX_DECODED}. {advice}")
@@ -211,4 +211,4 @@ def _notes(*, other_size: int, skipped: int, decoded: int, blank: int, unencoded
 
 
 def _counted(count: int) -> str:
-    return "1 remembered picture was" if count == 1 else f"{count} remembered pictures were"
+    return "1 image of the bank was" if count == 1 else f"{count} images of the bank were"

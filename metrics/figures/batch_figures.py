@@ -95,10 +95,10 @@ def opening_plate(after: MeasuredBatch, before: MeasuredBatch | None, width: int
         before: the batch to compare it with.
         width: in pixels.
     """
-    caption = "Pictures with the same letter are near-duplicates; the ones struck out would be rejected."
+    caption = "Images with the same letter are near-duplicates; the ones struck out would be rejected."
     if before is None:
         grid = picture_grid(after.images, after.report.duplicates, width, caption=False)
-        return Plate(grid, "The pictures", caption, photographic=True)
+        return Plate(grid, "The images", caption, photographic=True)
     image = side_by_side((BEFORE, AFTER), (before.images, after.images), (before.report, after.report), width)
     return Plate(image, "Before and after", caption, photographic=True, wide=True)
 
@@ -128,9 +128,9 @@ def batch_plates(
     for near in protected:
         yield Plate(
             protected_chart(near, column_width()),
-            f"Protected pictures ({near.source})",
-            "How far every picture is from the nearest protected one"
-            + ("; before, how near it came while it was drawn." if near.source == GUIDANCE else "."),
+            f"Protected images ({near.source})",
+            "How far every image is from the nearest protected one"
+            + ("; before, how near it came while it was sampled." if near.source == GUIDANCE else "."),
         )
     if not after.measured:
         return
@@ -141,13 +141,13 @@ def batch_plates(
     yield Plate(
         spectrum_chart(after.report, column_width()),
         "Spectrum",
-        "How the set divides into independent kinds; the orange line is the effective number of pictures.",
+        "How the set divides into independent kinds; the orange line is the effective number of images.",
     )
     if after.report.retrieval is not None:
         yield Plate(
             irs_chart(after.report.retrieval, after.report.real_retrieval, column_width()),
             "Image Retrieval Score",
-            "Share of the references that are the nearest neighbour of some picture.",
+            "Share of the references that are the nearest neighbour of some image.",
         )
 
 
@@ -156,7 +156,7 @@ def _run_plates(run: GuidedRun) -> Iterator[Plate]:
         yield Plate(
             repelled_from(run.trace, run.images, run.thumbnails, column_width()),
             "Pushed apart",
-            "Left, the finished pictures; right, what each came too close to while it was drawn.",
+            "Left, the finished images; right, what each came too close to while it was sampled.",
             photographic=True,
         )
     yield Plate(
@@ -169,7 +169,7 @@ def _run_plates(run: GuidedRun) -> Iterator[Plate]:
 def _similarities(batch: MeasuredBatch, title: str) -> Plate:
     rows = batch.measured
     images = [batch.images[row] for row in rows] if len(rows) <= SHOWN else None
-    caption = "Bright squares are families of pictures that look alike."
+    caption = "Bright squares are families of images that look alike."
     return Plate(similarity_map(batch.features[rows], column_width(), images), title, caption)
 
 
@@ -186,6 +186,6 @@ def _map(after: MeasuredBatch, before: MeasuredBatch | None, groups: Sequence[st
     return Plate(
         picture_map(features, images, marked, names, column_width()),
         "Map",
-        "Every dot is a picture. Clumps look alike; an empty plane with one clump is a narrow set.",
+        "Every dot is an image. Clumps look alike; an empty plane with one clump is a narrow set.",
         photographic=True,
     )

@@ -21,7 +21,7 @@ _LINES = ("vendi_1", "mean_distance", "different_pictures", "recall")
 _SHORT = {
     "vendi_1": "Effective number",
     "mean_distance": "Mean distance",
-    "different_pictures": "Different pictures",
+    "different_pictures": "Different images",
     "recall": "Recall",
 }
 

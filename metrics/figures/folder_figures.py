@@ -48,26 +48,26 @@ def folder_plates(
     plates = [
         Plate(
             draw_grid([_thumbnail(paths[index]) for index in shown], shown, report.duplicates, _WIDTH, len(readable)),
-            "The pictures",
-            "Pictures with the same letter are near-duplicates; the ones struck out would be rejected.",
+            "The images",
+            "Images with the same letter are near-duplicates; the ones struck out would be rejected.",
             photographic=True,
             wide=True,
         ),
         Plate(
             picture_map(chosen, [_thumbnail(paths[rows[row]]) for row in marked], marked, mapped_groups, _WIDTH),
             "Map",
-            "Every dot is a picture. Clumps look alike; an empty plane with one clump is a narrow set.",
+            "Every dot is an image. Clumps look alike; an empty plane with one clump is a narrow set.",
             photographic=True,
         ),
         Plate(
             similarity_map(chosen, _WIDTH),
             "Similarity of all pairs",
-            "Bright squares are families of pictures that look alike.",
+            "Bright squares are families of images that look alike.",
         ),
         Plate(
             spectrum_chart(report, _WIDTH),
             "Spectrum",
-            "How the set divides into independent kinds; the orange line is the effective number of pictures.",
+            "How the set divides into independent kinds; the orange line is the effective number of images.",
         ),
     ]
     if report.retrieval is not None:
@@ -75,7 +75,7 @@ def folder_plates(
             Plate(
                 irs_chart(report.retrieval, report.real_retrieval, _WIDTH),
                 "Image Retrieval Score",
-                "Share of the reference pictures that are the nearest neighbour of some picture. Even real pictures "
+                "Share of the reference images that are the nearest neighbour of some image. Even real images "
                 "stay below the ideal line: compare with theirs.",
             )
         )

@@ -109,7 +109,7 @@ def _letter(cluster: int) -> str:
 
 
 def _footer(shown: int, total: int, duplicates: NearDuplicates) -> str:
-    parts = [f"{total} pictures" if shown == total else f"{shown} of {total} pictures"]
+    parts = [f"{total} images" if shown == total else f"{shown} of {total} images"]
     if duplicates.rejected:
         parts.append(f"{len(duplicates.rejected)} struck out repeat the one with the same letter")
     else:

@@ -63,7 +63,7 @@ def irs_chart(retrieval: Retrieval, real: Retrieval | None = None, width: int = 
         )
     panel.set_ylim(0, 102)
     panel.set_xlim(0, alphas[-1])
-    panel.set_xlabel(f"pictures per reference ({references:,} references)", fontsize=9, color=INK)
+    panel.set_xlabel(f"images per reference ({references:,} references)", fontsize=9, color=INK)
     panel.set_ylabel("references retrieved in %", fontsize=9, color=INK)
     panel.legend(fontsize=8.5, frameon=False, loc="upper left" if retrieval.infinity < 0.4 else "lower right")
     return rendered(figure)

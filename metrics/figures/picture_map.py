@@ -62,7 +62,7 @@ def picture_map(
         colour = _colour(number, groups, names)
         draw.rectangle((left - frame, top - frame, left + side, top + side), outline=colour, width=frame)
     _legend(draw, names, height, width, line)
-    text = f"Pictures alike lie close together; the map shows {share:.0%} of their differences."
+    text = f"Images alike lie close together; the map shows {share:.0%} of their differences."
     draw.text((line // 2, page.height - 1.5 * line), text, font=font, fill=INK)
     return page
 

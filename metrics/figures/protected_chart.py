@@ -44,7 +44,7 @@ def protected_chart(report: ProtectedReport, width: int = NODE_WIDTH) -> Image.I
     count = max(len(report.pictures), len(report.before))
     panel.set_xticks(range(0, count, max(1, -(-count // _TICKS))))
     panel.set_ylim(0, 1.08 * max(top, report.radius) or 1.0)
-    panel.set_xlabel("picture", fontsize=9, color=INK)
+    panel.set_xlabel("image", fontsize=9, color=INK)
     panel.set_ylabel("distance to the nearest", fontsize=9, color=INK)
     return rendered(figure)
 

@@ -45,7 +45,7 @@ def repelled_from(
     font = letters(width, 11)
     rows = min(len(images), SHOWN)
     page, draw = sheet(width, 2 * line + rows * (side + line + gap) + line)
-    draw.text((gap, line // 3), "picture", font=letters(width, 13), fill=INK)
+    draw.text((gap, line // 3), "image", font=letters(width, 13), fill=INK)
     draw.text((2 * side, line // 3), "was pushed away from (nearest first)", font=letters(width, 13), fill=INK)
     for row in range(rows):
         top = 2 * line + row * (side + line + gap)
@@ -66,7 +66,7 @@ def repelled_from(
             else:
                 page.paste(tile(reference, inner), (left, top))
             draw.text((left, top + side), f"{contact.distance:.3g}", font=font, fill=INK)
-    left_out = f" First {rows} of {len(images)} pictures." if len(images) > rows else ""
+    left_out = f" First {rows} of {len(images)} images." if len(images) > rows else ""
     draw.text((gap, page.height - line), f"Numbers: distance before the push.{left_out}", font=font, fill=INK)
     return page
 

@@ -46,7 +46,7 @@ def similarity_map(
     order = rows[cluster_order(kernel)]
     figure, (panel,) = chart(width, 0.92)
     if not len(rows):
-        panel.text(0.5, 0.5, "no pictures", transform=panel.transAxes, ha="center", color=FAINT)
+        panel.text(0.5, 0.5, "no images", transform=panel.transAxes, ha="center", color=FAINT)
         return rendered(figure)
     similarities = cosine_kernel(features[order]).numpy()
     shown = panel.imshow(similarities, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
@@ -54,7 +54,7 @@ def similarity_map(
     bar.set_label("cosine similarity (1: the same)", fontsize=9)
     bar.ax.tick_params(labelsize=9)
     panel.spines[:].set_visible(False)
-    title = f"{len(rows)} pictures, those alike side by side"
+    title = f"{len(rows)} images, those alike side by side"
     panel.set_title(sample_note(len(rows), len(features)) or title, fontsize=10)
     if images is not None and len(rows) <= _THUMBNAILS:
         _draw_thumbnails(panel, [images[index] for index in order.tolist()])

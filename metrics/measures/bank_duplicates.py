@@ -20,14 +20,14 @@ def novelty(features: Tensor, remembered: Tensor, duplicate_distance: float) -> 
     remembered = unit_rows(remembered[remembered.isfinite().all(1)].float())
     numbers = torch.nonzero(features.isfinite().all(1)).flatten()
     if not len(remembered) or not len(numbers):
-        return "There is nothing remembered to compare the pictures with."
+        return "The bank holds no images to compare with."
     measured = features[numbers]
     distances = (measured - remembered[ReferenceIndex(remembered).nearest(measured)]).norm(dim=1)
     closest = int(distances.argmin())
     repeats = int((distances < duplicate_distance).sum())
-    told = f"{repeats} of {len(measured)} pictures repeat" if repeats else "None of the pictures repeats"
+    told = f"{repeats} of {len(measured)} images repeat" if repeats else "None of the images repeats"
     return (
-        f"{told} one of {len(remembered)} remembered pictures almost exactly; the closest is picture "
+        f"{told} one of {len(remembered)} images of the bank almost exactly; the closest is image "
         f"{int(numbers[closest])} at distance {float(distances[closest]):.3g}, and the median distance is "
         f"{float(distances.median()):.3g}."
     )

@@ -36,7 +36,7 @@ def _manifold_measures(features: Tensor, references: Tensor, space: str, neighbo
     parameters = {"neighbours": neighbours}
     if min(count, reference_count) <= neighbours:
         note = (
-            f"{neighbours} neighbours need at least {neighbours + 1} pictures and as many references, "
+            f"{neighbours} neighbours need at least {neighbours + 1} images and as many references, "
             f"got {count} and {reference_count}."
         )
         return [
@@ -46,7 +46,7 @@ def _manifold_measures(features: Tensor, references: Tensor, space: str, neighbo
     scores = prdc(references[reference_rows], features[rows], neighbours)
     notes = [sample_note(len(rows), count), sample_note(len(reference_rows), reference_count)]
     if min(count, reference_count) < _ENOUGH:
-        notes.append(f"Below {_ENOUGH:,} pictures compare only sets of the same size.")
+        notes.append(f"Below {_ENOUGH:,} images compare only sets of the same size.")
     note = " ".join(filter(None, notes))
     trials = {"precision": len(rows), "recall": len(reference_rows)}
     measures = []
@@ -72,12 +72,12 @@ def _manifold_measures(features: Tensor, references: Tensor, space: str, neighbo
 def _frechet_measure(features: Tensor, references: Tensor, space: str) -> Measure:
     count, reference_count, dimension = len(features), len(references), features.shape[1]
     if min(count, reference_count) < 2:
-        note = f"A Fréchet distance needs two pictures and two references, got {count} and {reference_count}."
+        note = f"A Fréchet distance needs two images and two references, got {count} and {reference_count}."
         return Measure("frechet_distance", None, space, count, reference_count, note=note)
     rows, reference_rows = sample_rows(count), sample_rows(reference_count)
     notes = [sample_note(len(rows), count), sample_note(len(reference_rows), reference_count)]
     if min(count, reference_count) <= dimension:
-        notes.append(f"At most {dimension} pictures for {dimension} features: too few, it comes out too large.")
+        notes.append(f"At most {dimension} images for {dimension} features: too few, it comes out too large.")
     value = frechet_distance(features[rows], references[reference_rows])
     note = " ".join(filter(None, notes))
     return Measure("frechet_distance", value, space, len(rows), len(reference_rows), note=note)

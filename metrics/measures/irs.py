@@ -31,7 +31,7 @@ def retrieval_measures(
         references: size of the reference set.
     """
     if retrieval is None:
-        note = "Retrieval needs at least one picture and one reference."
+        note = "Retrieval needs at least one image and one reference."
         names = ("irs_alpha", "irs_infinity", "irs_infinity_adjusted", "irs_rejection_threshold")
         return [Measure(name, None, space, count, references, note=note) for name in names]
     measures = _scores_of(retrieval, "", space)
@@ -50,7 +50,7 @@ def retrieval_measures(
             )
         )
     else:
-        note = "Give held-out real pictures: no feature space lets even real pictures retrieve everything."
+        note = "Give held-out real images: no feature space lets even real images retrieve everything."
         measures.append(Measure("irs_infinity_adjusted", None, space, count, references, note=note))
     claimed = math.ceil(COVERAGE_CLAIM * references)
     threshold = rejection_threshold(claimed, retrieval.draws, ERROR)
@@ -70,7 +70,7 @@ def _scores_of(retrieval: Retrieval, suffix: str, space: str) -> list[Measure]:
     alpha = {"alpha": retrieval.alpha, "ideal": retrieval.ideal_alpha}
     note = ""
     if retrieval.upper == 1 and retrieval.lower < 0.5:
-        note = f"{retrieval.draws:,} pictures are too few to tell: anything up to all references is possible."
+        note = f"{retrieval.draws:,} images are too few to tell: anything up to all references is possible."
     return [
         Measure(
             f"irs_alpha{suffix}", retrieval.irs_alpha, space, retrieval.draws, retrieval.references, parameters=alpha

@@ -24,7 +24,7 @@ def closeness_measures(
     """
     near = {"distance": distance}
     if closest is None:
-        smallest = Measure("smallest_distance", None, space, count, note="Two pictures are needed for a distance.")
+        smallest = Measure("smallest_distance", None, space, count, note="Two images are needed for a distance.")
     else:
         smallest = Measure("smallest_distance", closest.distance, space, count, note=note)
     return [
@@ -39,7 +39,7 @@ def mean_measure(scan: PairScan, space: str, count: int, note: str) -> Measure:
     """Mean distance of all pairs, with its interval from three pictures on."""
     mean, error = scan.mean, scan.error
     if math.isnan(mean):
-        return Measure("mean_distance", None, space, count, note="Two pictures are needed for a distance.")
+        return Measure("mean_distance", None, space, count, note="Two images are needed for a distance.")
     if math.isnan(error):
         return Measure("mean_distance", mean, space, count, note=note)
     lower, upper = max(0.0, mean - 1.96 * error), min(2.0, mean + 1.96 * error)

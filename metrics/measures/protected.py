@@ -35,14 +35,14 @@ class ProtectedReport:
     def sentences(self) -> list[str]:
         """Whether every picture is outside every shield of the index and, if not, which are not."""
         radius = f", radius {self.radius:.4g}" if self.radius > 0 else ""
-        opening = f"{self.protected:,} pictures are protected, in {self.source}{radius}: "
+        opening = f"{self.protected:,} images are protected, in {self.source}{radius}: "
         told = [opening + _told(self.pictures, self.radius)]
-        return [*told, f"Of the pictures before: {_told(self.before, self.radius)}"] if self.before else told
+        return [*told, f"Of the images before: {_told(self.before, self.radius)}"] if self.before else told
 
     def table(self) -> str:
         """Every picture with its nearest protected one, as text."""
         sets = [(" before", self.before), ("", self.pictures)] if self.before else [("", self.pictures)]
-        lines = [f"Nearest protected pictures ({self.source}):"]
+        lines = [f"Nearest protected images ({self.source}):"]
         for when, pictures in sets:
             for near in pictures:
                 compared = self.radius > 0 and math.isfinite(near.distance)
@@ -83,12 +83,12 @@ def _told(pictures: Sequence[NearestReference], radius: float) -> str:
     if inside:
         named = ", ".join(_named(near) for near in inside[:_NAMED])
         more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
-        return f"{len(inside)} of {len(compared)} pictures are NOT outside every shield: {named}{more}.{missing}"
+        return f"{len(inside)} of {len(compared)} images are NOT outside every shield: {named}{more}.{missing}"
     if radius > 0:
-        every = f"each of the {len(compared)} pictures that were compared" if left else "every picture"
+        every = f"each of the {len(compared)} images that were compared" if left else "every image"
         return f"{every} is outside every shield, nearest is {_named(closest)}.{missing}"
     return f"nearest is {_named(closest)}.{missing}"
 
 
 def _named(near: NearestReference) -> str:
-    return f"picture {near.picture} ({near.distance:.4g} from {near.protected})"
+    return f"image {near.picture} ({near.distance:.4g} from {near.protected})"

@@ -92,7 +92,7 @@ def measure_retrieval(retrieved: Tensor, references: int, error: float = ERROR) 
     counts = distinct_counts([retrieved], references)
     draws = len(counts)
     if not draws:
-        raise ValueError("No pictures, no retrieval score: give at least one.")
+        raise ValueError("No images, no retrieval score: give at least one.")
     learned = int(counts[-1])
     bounds = irs_infinity(learned, draws, references, error)
     lower, infinity, upper = (bound / references for bound in bounds)
@@ -111,7 +111,7 @@ def adjusted_score(generated: Retrieval, real: Retrieval) -> AdjustedScore:
     """
     if (generated.draws, generated.references) != (real.draws, real.references):
         raise ValueError(
-            f"{generated.draws} pictures on {generated.references} references cannot be compared with {real.draws} "
+            f"{generated.draws} images on {generated.references} references cannot be compared with {real.draws} "
             f"on {real.references}: take equally many."
         )
     return AdjustedScore(

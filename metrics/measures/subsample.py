@@ -27,4 +27,4 @@ def sample_rows(count: int, limit: int = QUADRATIC_LIMIT) -> Tensor:
 
 def sample_note(used: int, count: int) -> str:
     """A sentence that says so where a sample was used, else nothing."""
-    return "" if used == count else f"Measured on a random choice of {used:,} of {count:,} pictures."
+    return "" if used == count else f"Measured on a random choice of {used:,} of {count:,} images."

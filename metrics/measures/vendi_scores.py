@@ -41,12 +41,12 @@ def vendi_measures(features: Tensor, space: str, orders: Sequence[float] = ORDER
     """
     count = len(features)
     if not count:
-        return [Measure(vendi_name(order), None, space, 0, note="There are no pictures.") for order in orders]
+        return [Measure(vendi_name(order), None, space, 0, note="There are no images.") for order in orders]
     gram = small_gram(features)
     size, dimension = len(gram), features.shape[1]
-    note = "One picture is one picture: its score is always 1." if count == 1 else ""
+    note = "One image is one image: its score is always 1." if count == 1 else ""
     if count > dimension:
-        note = f"Features of {dimension} numbers cannot tell more than {dimension} pictures apart."
+        note = f"Features of {dimension} numbers cannot tell more than {dimension} images apart."
     parts: list[Tensor] = []
     if count >= _FEWEST_FOR_INTERVAL and size <= _JACKKNIFE_SIZE:
         parts = [_gram_without(features, gram, part) for part in _parts(count)]

@@ -20,6 +20,8 @@ def rgb_images(images: Tensor) -> Tensor:
         ValueError: it is no batch of images of one to four channels.
     """
     if images.ndim != 4 or images.shape[-1] not in (1, 2, 3, 4) or not images.numel():
-        raise ValueError(f"The images are of shape {tuple(images.shape)}. Wire a batch (B, H, W, 3) of colour images.")
+        raise ValueError(
+            f"The images are of shape {tuple(images.shape)}. Connect a batch (B, H, W, 3) of colour images."
+        )
     colours = images[..., :3] if images.shape[-1] > 2 else images[..., :1].expand(-1, -1, -1, 3)
     return colours.movedim(-1, 1)

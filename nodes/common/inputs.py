@@ -106,29 +106,33 @@ def _is(kind: type) -> Callable[[Any], bool]:
 
 
 KINDS = {
-    "MODEL": Kind("a model", _has("clone", "model_options", "get_model_object"), "Wire the MODEL of a loader."),
-    "VAE": Kind("a VAE", _has("encode", "decode"), "Wire the VAE of a loader."),
-    "CLIP_VISION": Kind("a CLIP vision model", _has("encode_image"), "Wire what Load CLIP Vision gives."),
-    "CONDITIONING": Kind("a prompt's conditioning", _is_conditioning, "Wire what CLIP Text Encode gives."),
-    "LATENT": Kind("latents (B, C, ...)", _is_latent, "Wire what a sampler or VAE Encode gives."),
-    "IMAGE": Kind("images (B, H, W, C)", _is_image, "Wire what VAE Decode or Load Image gives."),
-    "DIVERSITY_BANK": Kind("a bank", _is(BankSnapshot), "Wire the bank of Load Memory Bank or Save to Memory Bank."),
-    "DIVERSITY_TRACE": Kind("a trace", _is(RunTraces), "Wire the trace of the node that steers the model."),
-    "DIVERSITY_EXEMPLARS": Kind("exemplars", _is(ExemplarSet), "Wire what Exemplar Set gives."),
-    "DIVERSITY_INDEX": Kind("a protected index", _is(ProtectedIndex), "Wire what a Protected Index node gives."),
+    "MODEL": Kind("a model", _has("clone", "model_options", "get_model_object"), "Connect the MODEL of a loader."),
+    "VAE": Kind("a VAE", _has("encode", "decode"), "Connect the VAE of a loader."),
+    "CLIP_VISION": Kind("a CLIP vision model", _has("encode_image"), "Connect what Load CLIP Vision gives."),
+    "CONDITIONING": Kind("a prompt's conditioning", _is_conditioning, "Connect what CLIP Text Encode gives."),
+    "LATENT": Kind("latents (B, C, ...)", _is_latent, "Connect what a sampler or VAE Encode gives."),
+    "IMAGE": Kind("images (B, H, W, C)", _is_image, "Connect what VAE Decode or Load Image gives."),
+    "DIVERSITY_BANK": Kind("a bank", _is(BankSnapshot), "Connect the bank of Load Memory Bank or Save to Memory Bank."),
+    "DIVERSITY_TRACE": Kind("a trace", _is(RunTraces), "Connect the trace of the node that steers the model."),
+    "DIVERSITY_EXEMPLARS": Kind("exemplars", _is(ExemplarSet), "Connect the exemplars of Load Real Examples."),
+    "DIVERSITY_INDEX": Kind(
+        "a protected index", _is(ProtectedIndex), "Connect what Load or Build Protected Index gives."
+    ),
     "DIVERSITY_REPELLENCY_OPTIONS": Kind(
-        "options of Sparse Repellency", _replaces(RepellencySettings()), "Wire what its options node gives."
+        "options of Sparse Repellency", _replaces(RepellencySettings()), "Connect what its options node gives."
     ),
     "DIVERSITY_VENDI_OPTIONS": Kind(
-        "options of Vendi Guidance", _replaces(VendiSettings()), "Wire what its options node gives."
+        "options of Vendi Guidance", _replaces(VendiSettings()), "Connect what its options node gives."
     ),
-    "DIVERSITY_NOISE_OPTIONS": Kind("options of Diverse Noise", _is_noise_options, "Wire what its options node gives."),
+    "DIVERSITY_NOISE_OPTIONS": Kind(
+        "options of Diverse Noise", _is_noise_options, "Connect what its options node gives."
+    ),
     "DIVERSITY_REPORT_OPTIONS": Kind(
-        "options of the report", _replaces(ReportOptions()), "Wire what Report Options gives."
+        "options of the report", _replaces(ReportOptions()), "Connect what Report Options gives."
     ),
-    "DIVERSITY_REPORT_NUMBERS": Kind("a report's numbers", _is(ReportNumbers), "Wire the numbers of the report."),
-    "DIVERSITY_CENTROID": Kind("a centroid", _is(FeatureCentroid), "Wire what Feature Probe gives."),
-    "BOOLEAN": Kind("true or false", _is(bool), "Wire a boolean, or set the widget."),
+    "DIVERSITY_REPORT_NUMBERS": Kind("a report's numbers", _is(ReportNumbers), "Connect the numbers of the report."),
+    "DIVERSITY_CENTROID": Kind("a centroid", _is(FeatureCentroid), "Connect what Learn From Examples gives."),
+    "BOOLEAN": Kind("true or false", _is(bool), "Connect a boolean, or set the widget."),
 }
 """By the type's name; numbers, texts and choices have limits of their own."""
 
@@ -196,7 +200,7 @@ def _wrong(socket: Any, value: Any) -> str:
     if kind in ("INT", "FLOAT"):
         needs, fits, remedy = _number(kind, socket.min, socket.max)
     elif kind == "STRING":
-        needs, fits, remedy = "a text", _is_text, "Wire a text, or write it into the widget."
+        needs, fits, remedy = "a text", _is_text, "Connect a text, or type it into the widget."
     elif kind == "COMBO":
         choices = [str(getattr(option, "value", option)) for option in socket.options]
         needs, remedy = f"one of {', '.join(choices)}", "Choose it in the widget."
@@ -219,7 +223,7 @@ def _number(kind: str, low: float | None, high: float | None) -> tuple[str, Call
         )
 
     called = "a whole number" if kind == "INT" else "a number"
-    return f"{called} from {low} to {high}", fits, "Wire a number, or set the widget."
+    return f"{called} from {low} to {high}", fits, "Connect a number, or set the widget."
 
 
 def _is_text(value: Any) -> bool:

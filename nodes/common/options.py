@@ -22,19 +22,19 @@ Options = Mapping[str, Any]
 
 def number(name: str, most: float, step: float, tooltip: str) -> io.Input:
     """A widget for a number from 0 on, or the preset's."""
-    words = f"{tooltip} {AS_PRESET:g} is the preset's."
+    words = f"{tooltip} {AS_PRESET:g} keeps the preset's value."
     return io.Float.Input(name, default=AS_PRESET, min=AS_PRESET, max=most, step=step, tooltip=words, optional=True)
 
 
 def count(name: str, most: int, tooltip: str) -> io.Input:
     """A widget for a whole number from 1 on, or the preset's."""
-    words = f"{tooltip} {AS_PRESET:g} is the preset's."
+    words = f"{tooltip} {AS_PRESET:g} keeps the preset's value."
     return io.Int.Input(name, default=int(AS_PRESET), min=int(AS_PRESET), max=most, tooltip=words, optional=True)
 
 
 def choice(name: str, options: list[str], tooltip: str) -> io.Input:
     """A widget for one of several values, or the preset's."""
-    words = f"{tooltip} {PRESET}: the preset's."
+    words = f"{tooltip} {PRESET} keeps the preset's choice."
     return io.Combo.Input(name, options=[PRESET, *options], default=PRESET, tooltip=words, optional=True)
 
 
@@ -44,7 +44,7 @@ def norm_clip() -> io.Input:
         "norm_clip",
         UNLIMITED,
         0.01,
-        "Longest push, relative to the change that the model makes and to the length of the estimate. "
+        "The largest push, relative to the change that the model itself makes and to the norm of its estimate. "
         f"No limit at {UNLIMITED:g}.",
     )
 

@@ -48,7 +48,7 @@ def strength_input(default: float = 1.0) -> io.Input:
         min=0.0,
         max=10.0,
         step=0.05,
-        tooltip="Factor on what the preset does: more is stronger, 1 is the preset itself. Disabled at 0.",
+        tooltip="Multiplies what the preset does: 1 is the preset itself, 2 twice as much. Off at 0.",
     )
 
 
@@ -58,21 +58,21 @@ def keep_apart_input() -> io.Input:
         "keep_apart",
         options=[BATCH_AND_BANK, BANK_ONLY],
         default=BATCH_AND_BANK,
-        tooltip="batch and bank: the images of a batch keep away from one another and from all that is wired. bank "
-        "only: from what is wired alone, so that nothing happens without any of it.",
+        tooltip="batch and bank: the images of a batch keep away from one another and from everything connected here. "
+        "bank only: they keep away from what is connected, and nothing happens without it.",
     )
 
 
 def start_input(as_socket: bool = False) -> io.Input:
-    """The widget ``start_percent``, or an input of this name to be wired."""
+    """The widget ``start_percent``, or an input of this name without a widget."""
     return io.Float.Input(
         "start_percent",
         default=0.0,
         min=0.0,
         max=1.0,
         step=0.001,
-        tooltip="Where in the model's schedule it begins. 0 is the start"
-        + (", as without a wire." if as_socket else "."),
+        tooltip="Where in the model's schedule guidance starts. At 0 no early step is left out"
+        + (", as if not connected." if as_socket else "."),
         optional=as_socket,
         force_input=as_socket or None,
     )
@@ -91,7 +91,7 @@ def end_input(end: float, why: str = "") -> io.Input:
         min=0.0,
         max=1.0,
         step=0.001,
-        tooltip=f"Where in the model's schedule it ends. 1 is the end{why}.",
+        tooltip=f"Where in the model's schedule guidance ends. At 1 no late step is left out{why}.",
     )
 
 
@@ -101,9 +101,9 @@ def steered_outputs() -> list[io.Output]:
         io.Model.Output(
             "steered",
             display_name="model",
-            tooltip="The steered model; the model itself when there is nothing to do.",
+            tooltip="The steered model. Connect it to the sampler.",
         ),
-        TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for a report."),
+        TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for Measure Variety."),
     ]
 
 
@@ -193,6 +193,6 @@ def left_alone(model: Any, why: str, node_id: str | None) -> io.NodeOutput:
         node_id: the node to write on.
     """
     traces = RunTraces()
-    traces.shown.update(text=f"Did nothing: {why}", details="The model goes on as it came.")
+    traces.shown.update(text=f"Did nothing: {why}", details="The model is passed on unchanged.")
     show(node_id, traces.shown["text"])
     return steered_output(model, traces)

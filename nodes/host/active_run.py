@@ -34,8 +34,8 @@ Report = Callable[[Trace, Tensor, str], None]
 INTERRUPTS = (comfy.model_management.InterruptProcessingException,)
 
 WITHOUT_CFG = (
-    "the guider of this run predicts by itself and leaves out what models add after CFG, so that none of its steps can "
-    "be steered. Use ComfyUI's CFGGuider or BasicGuider"
+    "the guider of this run makes its own predictions and skips what models add after CFG, so none of its steps can be "
+    "steered. Use ComfyUI's CFGGuider or BasicGuider"
 )
 
 
@@ -100,7 +100,7 @@ class ActiveRun:
         self._stopped = False
         self._last_estimate: _LastEstimate | None = None
         if len(given.get("latent_shapes") or ()) > 1:
-            self._stop("Nothing was steered: the latents of this model are several tensors packed into one.")
+            self._stop("Nothing was steered: this model packs several latents into one.")
         elif self._schedule.levels[0] < self._schedule.levels[-1]:
             self._stop("Nothing was steered: this run adds noise instead of removing it.", harmless=True)
         else:
@@ -179,7 +179,7 @@ class ActiveRun:
         last = self._schedule.levels[-1]
         if not self._stopped and not self._schedule.ends_clean:
             self._stop(
-                f"This run left noise of level {last:.3g} in its result, which was therefore not corrected at the end.",
+                f"This run left noise of level {last:.3g} in its result, so the result was not corrected at the end.",
                 harmless=True,
             )
             remember_noise_left(samples, self._run.latent_format, last)
@@ -244,7 +244,7 @@ class ActiveRun:
         for old, guidance in zip(earlier, self._chain.guidances, strict=True):
             new = guidance.trace
             new.steps[:0] = old.steps
-            new.notes[:0] = [*old.notes, f"The size of the latents changed from {size}, and references with it."]
+            new.notes[:0] = [*old.notes, f"The size of the latents changed from {size}, and the references with it."]
             if isinstance(old, ActivationTrace) and isinstance(new, ActivationTrace):
                 new.evaluations += old.evaluations
 

@@ -21,10 +21,12 @@ def encoded_prompt(conditioning: Any) -> EncodedPrompt:
     vectors = [_vector(tokens, facts) for tokens, facts in conditioning]
     sizes = {tuple(vector.shape) for vector in vectors}
     if len(sizes) != 1:
-        raise ValueError("The conditioning holds nothing, or prompts of several text encoders. Wire one prompt's.")
+        raise ValueError(
+            "The conditioning is empty, or holds prompts of several text encoders. Connect that of one prompt."
+        )
     vector = torch.stack(vectors).mean(0)
     if not vector.isfinite().all():
-        raise ValueError("The conditioning holds NaN or infinite numbers and says nothing of a prompt.")
+        raise ValueError("The conditioning holds NaN or infinity, so it says nothing about a prompt.")
     pooled = "pooled" if conditioning[0][1].get("pooled_output") is not None else "tokens"
     return EncodedPrompt(vector[None], f"conditioning-v1:{pooled}:{len(vector)}")
 

@@ -30,7 +30,9 @@ class _Tokenizer:
         """
         if unknown := self.encoder.unknown_words(text):
             words = ", ".join(f'"{word}"' for word in unknown)
-            sentence = f"The embedded model does not know {words} and draws without. Its words are listed in the help."
+            sentence = (
+                f"The embedded model does not know these words and ignores them: {words}. The help lists its words."
+            )
             logger.warning(sentence)
             show_on_executing_node(sentence)
         numbers = self.encoder.tokenize(text).tolist()

@@ -42,10 +42,10 @@ CLIP_VISION = "clip vision"
 PICTURE_SPACES = ("random network", "colour layout", CLIP_VISION)
 
 SPACES_TOOLTIP = (
-    "latents: colours and layout, as coarse as a thumbnail, at no cost. preview: a random network on the linear "
-    "preview of the latents. random network, colour layout: taken of pictures, decoded by the vae (a TAESD is quick). "
-    "clip vision: what a picture shows, needs clip_vision, and decodes by the vae or, without one, the linear preview. "
-    "open clip: the same by a model in a folder of its own among the clip_vision models."
+    "What images are compared by. latents: colours and layout, as coarse as a thumbnail, at no cost. preview: a random "
+    "network on the linear preview of the latents. random network: colours, layout and texture, needs vae (a TAESD is "
+    "fast). colour layout: a coarse grid of colours, needs vae. clip vision: what an image shows, needs clip_vision, "
+    "and vae or the linear preview. open clip: the same, by a model in a folder below models/clip_vision."
 )
 
 DECODED_LATENTS = 64 * 64
@@ -159,7 +159,7 @@ def picture_features(kind: str, clip_vision: Any, images: Tensor, count: int) ->
         ValueError: the images do not belong to the latents, or the CLIP_VISION is missing or of an unknown kind.
     """
     if not len(images) or len(images) % count:
-        raise ValueError(f"There are {len(images)} images for {count} latents. Wire the decoded samples themselves.")
+        raise ValueError(f"There are {len(images)} images for {count} latents. Connect the decoded samples.")
     frames = len(images) // count
     pictures = rgb_images(images)[frames // 2 :: frames]
     space = picture_space(kind, clip_vision, comfy.model_management.get_torch_device())
@@ -245,7 +245,7 @@ def _input_side(clip_vision: Any) -> int:
     config = getattr(clip_vision, "config", {})
     if not config.get("patch_size") or not config.get("num_patches"):
         raise ValueError(
-            "This clip_vision names no size of its images, so it has no features to compare by. Choose another one."
+            "This clip_vision does not say what image size it takes, so it cannot be used here. Choose another one."
         )
     # NaFlex takes any shape of at most so many patches.
     return int(config["patch_size"]) * math.isqrt(int(config["num_patches"]))
@@ -278,24 +278,24 @@ def _check_preview(latent_format: Any) -> None:
     unusual = getattr(latent_format, "latent_rgb_factors_reshape", None)
     if latent_format.latent_rgb_factors is None or unusual is not None:
         raise ValueError(
-            f"ComfyUI has no linear preview of {type(latent_format).__name__} latents. Wire a vae, or choose latents."
+            f"ComfyUI has no linear preview of {type(latent_format).__name__} latents. Connect vae, or choose latents."
         )
 
 
 def _check_vae(vae: Any, latent_format: Any, kind: str) -> None:
     if vae is None:
-        raise ValueError(f'The features "{kind}" are taken of pictures. Wire a vae, a TAESD is quickest.')
+        raise ValueError(f'The features "{kind}" need decoded images. Connect vae; a TAESD is fastest.')
     if vae.latent_channels != latent_format.latent_channels:
         raise ValueError(
             f"The vae decodes latents of {vae.latent_channels} channels and this model's have "
-            f"{latent_format.latent_channels}. Wire the model's own, or a TAESD of its kind."
+            f"{latent_format.latent_channels}. Connect the model's own VAE, or a TAESD for it."
         )
 
 
 def _check_clip_vision(clip_vision: Any) -> None:
     if clip_vision is None:
-        raise ValueError('The features "clip vision" need a CLIP vision model. Wire clip_vision, or choose others.')
+        raise ValueError('The features "clip vision" need a CLIP vision model. Connect clip_vision, or choose others.')
     if not all(hasattr(clip_vision, name) for name in ("model", "image_size", "image_mean", "image_std")):
         raise ValueError(
-            f"This clip_vision ({type(clip_vision).__name__}) is none of ComfyUI's own. Load it with Load CLIP Vision."
+            f"This clip_vision ({type(clip_vision).__name__}) is not one of ComfyUI's own. Use Load CLIP Vision."
         )

@@ -40,8 +40,8 @@ def open_index(name: str) -> ProtectedIndex:
     if not (path / MANIFEST).exists():
         known = ", ".join(sorted(found.parent.name for found in _root().glob(f"*/{MANIFEST}"))) or "none yet"
         raise ValueError(
-            f'There is no protected index "{name}" (there are: {known}). Build it with Build Protected Index, or with '
-            f"the command diversity-guidance index build, below {_root()}."
+            f'There is no protected index "{name}" (known: {known}). Build it with Build Protected Index, or with the '
+            f"command diversity-guidance index build, below {_root()}."
         )
     return ProtectedIndex.open(path)
 

@@ -29,7 +29,8 @@ def plain_latents(latent: dict[str, Any], what: str) -> Tensor:
     samples = latent["samples"]
     if not isinstance(samples, Tensor) or samples.is_nested:
         raise ValueError(
-            f"{what} are several latents in one, such as video with sound. Separate them and wire the images."
+            f"{what} are several latents in one, such as video with sound. Separate them and connect those of the "
+            "images."
         )
     return samples
 
@@ -64,9 +65,9 @@ def check_finished(latents: Tensor, latent_format: str, what: str) -> None:
     levels = [_noise_left.get(identity, 0.0) for identity in identities(latents, latent_format)]
     if any(levels):
         raise ValueError(
-            f"{what} still hold noise of level {max(levels):.3g}: their sampler stopped before its schedule ended. "
-            "Finish them with a second sampler and wire its result, or let the first one run to its last step "
-            "(end_at_step, sigmas that end at 0)."
+            f"{what} still hold noise of level {max(levels):.3g}: their sampler stopped before the end of its "
+            "schedule. Finish them with a second sampler and connect its result, or let the first one run to its last "
+            "step (end_at_step, or sigmas that end at 0)."
         )
 
 

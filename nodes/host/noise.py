@@ -49,8 +49,8 @@ def with_initial_noise(model: Any, make: MakeNoise, warn: Callable[[str], None])
         made = make(range(len(noise)) if places is None else places, tuple(noise.shape[1:])).to(noise)
         if places is None:
             warn(
-                "The sampler brought noise that is not ComfyUI's own for its seed, so that batch_index could not be "
-                "read from it: the images were counted from 1. Use the noise output with SamplerCustomAdvanced."
+                "The sampler's noise is not ComfyUI's own for its seed, so batch_index could not be read from it: "
+                "images were counted from 1. Use the noise output with SamplerCustomAdvanced."
             )
         if args:
             return executor(made, *args[1:], **kwargs)

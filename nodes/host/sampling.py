@@ -32,8 +32,8 @@ PREDICT_NOISE = ("x", "timestep", "model_options", "seed")
 APPLY_MODEL = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
 
 WITHOUT_WRAPPERS = (
-    "A sampler or guider of another pack samples this model without the wrappers that ComfyUI's own call, so that "
-    "nothing is steered. Use KSampler, or SamplerCustomAdvanced with ComfyUI's CFGGuider."
+    "A sampler or guider of another pack does not call this model's wrappers as ComfyUI's own do, so nothing is "
+    "steered. Use KSampler, or SamplerCustomAdvanced with ComfyUI's CFGGuider."
 )
 
 

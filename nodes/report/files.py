@@ -20,7 +20,7 @@ def check_prefix(prefix: str) -> None:
     root = _output_folder()
     if not Path(os.path.normpath(root / prefix)).parent.is_relative_to(root):
         raise ValueError(
-            f'The prefix "{prefix}" leads out of the output folder. Give a name, or a folder inside it and a name.'
+            f'The prefix "{prefix}" leads out of the output folder. Give a name, or a folder in it and a name.'
         )
 
 

@@ -57,7 +57,7 @@ def groups_of(texts: Sequence[str] | None, batches: Sequence[Tensor], notes: lis
     count = sum(len(batch) for batch in batches)
     if len(lines) == count:
         return lines
-    notes.append(f"There are {len(lines)} groups for {count} pictures, and no breakdown: give one line a picture.")
+    notes.append(f"There are {len(lines)} groups for {count} images: give one line per image. Groups are left out.")
     return None
 
 
@@ -84,11 +84,13 @@ def guided_run(
         return None
     trace = traces.of(latents)
     if trace is None:
-        notes.append("The trace knows nothing of these samples: wire what the guided model made, before any change.")
+        notes.append(
+            "The trace does not know these samples: connect the latents of the guided model, before any change."
+        )
         return None
     count = len(latents)
     if not pictures or len(pictures) % count:
-        notes.append(f"There are {len(pictures)} pictures for {count} samples: wire the decoded samples themselves.")
+        notes.append(f"There are {len(pictures)} images for {count} samples: connect the decoded samples.")
         return GuidedRun(trace, [], {})
     frames = len(pictures) // count
     ids = {contact.reference for sample in range(count) for contact in trace.contacts_of(sample)}

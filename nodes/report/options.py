@@ -56,34 +56,42 @@ class DiversityReportOptions(io.ComfyNode):
             node_id="DiversityReportOptions",
             display_name="Report Options",
             category="diversity/measure",
-            description="For experts: real images to compare with, groups of images, and a vision model that says what "
-            "alike means.",
+            description="For experts: real images to compare with, groups of images, and a vision model to compare "
+            "images by.",
             inputs=[
-                io.Image.Input("reference", optional=True, tooltip="Real images, such as a training set."),
+                io.Image.Input(
+                    "reference", optional=True, tooltip="Real images to compare with, such as a training set."
+                ),
                 io.Image.Input(
                     "held_out",
                     optional=True,
-                    tooltip="Further real images that are none of the references: retrieval relative to theirs.",
+                    tooltip="More real images, none of them among the references. Retrieval is also given relative to "
+                    "theirs.",
                 ),
-                ExemplarSocket.Input("exemplars", optional=True, tooltip="Real images, added to the references."),
+                ExemplarSocket.Input(
+                    "exemplars", optional=True, tooltip="The images of an Exemplar Set, added to the references."
+                ),
                 io.String.Input(
                     "groups",
                     optional=True,
                     force_input=True,
-                    tooltip="For numbers of each group, such as a prompt: one line an image, or one text a batch.",
+                    tooltip="The group of each image, such as its prompt, for numbers per group: one line per image, "
+                    "or one text per batch.",
                 ),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="For the features clip vision."),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="Needed for the features clip vision."),
                 io.Int.Input(
                     "neighbours",
                     optional=True,
                     default=NEIGHBOURS,
                     min=1,
                     max=1000,
-                    tooltip="For precision and recall, which need more images and references than this. Without this "
-                    f"node {NEIGHBOURS}.",
+                    tooltip="How many nearest neighbours precision and recall use. They need more images and "
+                    f"references than this. The default is {NEIGHBOURS}.",
                 ),
                 ReportOptionsSocket.Input(
-                    "options", optional=True, tooltip="More options, such as for protected images, to add these to."
+                    "options",
+                    optional=True,
+                    tooltip="Other options to combine with these, such as those for protected images.",
                 ),
             ],
             outputs=[_options_output()],
@@ -108,18 +116,20 @@ class DiversityReportProtectionOptions(io.ComfyNode):
             node_id="DiversityReportProtectionOptions",
             display_name="Report Options for Protected Images",
             category="diversity/measure",
-            description="For experts: a Protected Index whose images those of the report are compared with.",
+            description="For experts: a Protected Index to compare the report's images with.",
             inputs=[
                 IndexSocket.Input(
                     "protected",
-                    tooltip="Images that must not be made again: which one is nearest to each image, and which images "
-                    "are inside a shield. An index of latents needs the report's samples and the model.",
+                    tooltip="Images that must never be generated. The report says which one is nearest to each image, "
+                    "and which images are inside a shield. An index of latents needs the report's samples and model.",
                 ),
-                io.Model.Input("model", optional=True, tooltip="What made the samples: for an index of latents."),
+                io.Model.Input(
+                    "model", optional=True, tooltip="The model that made the samples, for an index of latents."
+                ),
                 io.Latent.Input(
                     "before_samples",
                     optional=True,
-                    tooltip="What before was decoded from, to be compared with protected images too.",
+                    tooltip="The latents of the report's before, to compare them with protected images as well.",
                 ),
                 io.Float.Input(
                     "shield_radius",
@@ -128,12 +138,14 @@ class DiversityReportProtectionOptions(io.ComfyNode):
                     min=0.0,
                     max=1e6,
                     step=0.1,
-                    tooltip="Radius around protected images, in the units of the model's latents like the "
-                    "absolute_radius of Sparse Repellency. At 0 the one that the trace tells; for an index of "
-                    "features, the distance of near-duplicates.",
+                    tooltip="Radius around protected images, in units of the model's latents like absolute_radius of "
+                    "Sparse Repellency. At 0 the radius of the trace is used, or for an index of features the distance "
+                    "of near-duplicates.",
                 ),
                 ReportOptionsSocket.Input(
-                    "options", optional=True, tooltip="More options, such as real images, to add these to."
+                    "options",
+                    optional=True,
+                    tooltip="Other options to combine with these, such as those for real images.",
                 ),
             ],
             outputs=[_options_output()],
@@ -158,42 +170,49 @@ class DiversityReportNumbers(io.ComfyNode):
             node_id="DiversityReportNumbers",
             display_name="Report Numbers",
             category="diversity/measure",
-            description="Every number of a Diversity Report, and the places of the images that it kept and rejected.",
-            inputs=[NumbersSocket.Input("numbers", tooltip="From Measure Variety.")],
+            description="Every number of a Diversity Report, and which images it kept and rejected.",
+            inputs=[NumbersSocket.Input("numbers", tooltip="The numbers of Measure Variety.")],
             outputs=[
                 io.String.Output(
                     "kept_indices",
                     display_name="kept indices",
-                    tooltip="Places of the images that were kept, from 0: 0, 2, 5.",
+                    tooltip="Numbers of the kept images in the batch, counted from 0, such as 0, 2, 5.",
                 ),
                 io.String.Output(
                     "rejected_indices",
                     display_name="rejected indices",
-                    tooltip="Places of those that were not. Empty when there are none.",
+                    tooltip="Numbers of the rejected images in the batch. Empty when there are none.",
                 ),
                 io.Float.Output(
                     "mean_distance",
                     display_name="mean distance",
-                    tooltip="Of two images: 0 the same, 1.4 unrelated. Does not grow with the batch. NaN below two.",
+                    tooltip="Mean distance of two images: 0 for the same, 1.4 for unrelated ones. NaN for fewer than "
+                    "two.",
                 ),
                 io.Float.Output(
-                    "smallest_distance", display_name="smallest distance", tooltip="Of two images. NaN below two."
+                    "smallest_distance",
+                    display_name="smallest distance",
+                    tooltip="Smallest distance of two images. NaN for fewer than two.",
                 ),
                 io.Float.Output(
-                    "precision", display_name="precision", tooltip="Share that looks real. NaN without references."
+                    "precision",
+                    display_name="precision",
+                    tooltip="Share of the images that look real. NaN without references.",
                 ),
                 io.Float.Output(
-                    "recall", display_name="recall", tooltip="Share of references in reach. NaN without references."
+                    "recall",
+                    display_name="recall",
+                    tooltip="Share of the references that the images reach. NaN without references.",
                 ),
                 io.Float.Output(
                     "irs_infinity",
                     display_name="IRS infinity",
-                    tooltip="Share of references that endless sampling would retrieve. NaN without references.",
+                    tooltip="Share of the references that endless sampling would retrieve. NaN without references.",
                 ),
                 io.Float.Output(
                     "irs_infinity_adjusted",
                     display_name="IRS infinity adjusted",
-                    tooltip="The same relative to held_out. NaN without it.",
+                    tooltip="IRS infinity relative to that of held_out. NaN without it.",
                 ),
             ],
             **schema_extras(search_aliases=["indices", "precision", "recall", "irs", "distance", "diversity"]),
@@ -206,7 +225,9 @@ class DiversityReportNumbers(io.ComfyNode):
 
 
 def _options_output() -> io.Output:
-    return ReportOptionsSocket.Output("all_options", display_name="options", tooltip="For the options of the report.")
+    return ReportOptionsSocket.Output(
+        "all_options", display_name="options", tooltip="For the options input of Measure Variety."
+    )
 
 
 def _first(values: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:

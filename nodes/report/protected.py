@@ -96,13 +96,14 @@ class Comparison:
             return None
         if self.radius <= 0:
             notes.append(
-                "No radius of shields is known, so nothing is called inside: wire the trace, or set shield_radius."
+                "The radius of the shields is unknown, so no image is called inside: connect the trace, or set "
+                "shield_radius."
             )
         former = self._near(before, notes) if (before.pictures if self._holds_features else before.samples) else ()
         if not self._holds_features and any("noise_mask" in latent for latent in (*after.samples, *before.samples)):
             notes.append(
-                "An inpainting mask held part of the samples: whole pictures were compared with the index, and only "
-                "the trace tells of the part that could change."
+                "An inpainting mask held part of the samples. Whole images were compared with the index; only the "
+                "trace knows about the part that could change."
             )
         return ProtectedReport(self.index.folder.name, len(self.index), self.radius, near, former)
 
@@ -136,8 +137,8 @@ class Comparison:
         name = self.index.folder.name
         if not drawn.samples or self.model is None:
             raise ValueError(
-                f"The protected index {name} holds {name_of(self.index.space)}, which pictures are not compared with: "
-                "wire the samples that they were decoded from, and the model."
+                f"The protected index {name} holds {name_of(self.index.space)}, so it is compared with latents: "
+                "connect the report's samples, and the model."
             )
         check_latent_space(self.index, latent_format_name(self.model))
         latents = [plain_latents(latent, "The samples") for latent in drawn.samples]

@@ -245,7 +245,7 @@ def check_latent_format(name: str, held: str | None, given: str, *, remembering:
     """
     if held not in (None, given):
         bank = f"The bank '{name}'" if name else "The bank"
-        which = "to remember are" if remembering else "of this model are"
+        which = "to save are" if remembering else "of this model are"
         raise LatentFormatError(
             f"{bank} holds {held} latents, but the latents {which} {given}. Use another bank for them."
         )

@@ -45,7 +45,7 @@ def browser() -> Iterator[Any]:
         (
             "Memory bank that grows with every queue",
             4,
-            ["images at revision", "4 images remembered, 0 were known", "Moved"],
+            ["images at revision", "4 images saved, 0 were known already", "Moved"],
         ),
         ("Same prompt, eight alike and eight different", 16, ["Moved"]),
     ],

@@ -66,7 +66,7 @@ def test_modes_are_what_a_prompt_leaves_open(reals: RealPictures) -> None:
 
 
 def test_words_that_never_occur_together_are_refused(reals: RealPictures) -> None:
-    with pytest.raises(ValueError, match="No real picture"):
+    with pytest.raises(ValueError, match="No real image"):
         reals.matching("woman cat")
 
 

@@ -87,7 +87,7 @@ def test_the_image_is_kept_and_the_node_tells(where: str, done: float, error: Ex
     guidance = Planted(where, error)
     assert torch.equal(sample(guidance), torch.full((2, *SHAPE), done))
     (note,) = guidance.trace.notes
-    assert note.startswith("An error of this node's own: ") and type(error).__name__ in note
+    assert note.startswith("This node ") and type(error).__name__ in note
     assert note in guidance.trace.summary()
 
 
@@ -142,7 +142,7 @@ def test_memory_that_runs_out_leaves_a_step_unsteered() -> None:
     guidance = Planted("step", torch.cuda.OutOfMemoryError("CUDA out of memory."))
     assert torch.equal(sample(guidance), torch.full((2, *SHAPE), 2.0))
     assert guidance.calls == 9
-    assert guidance.trace.notes == ["Memory ran out in 3 evaluations, which were not steered."]
+    assert guidance.trace.notes == ["Memory ran out in 3 evaluations, so they were not steered."]
 
 
 def test_memory_that_suffices_for_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,5 +204,5 @@ def test_an_error_in_a_layer_leaves_its_activations_alone() -> None:
     with pytest.raises(Cancelled):
         contained.attempt(cancelled, activations, "failed in a layer")
     assert contained.attempt(broken, activations, "failed in a layer") is activations
-    assert "it failed in a layer (IndexError: planted)" in guidance.trace.notes[0]
+    assert "This node failed in a layer (IndexError: planted)" in guidance.trace.notes[0]
     assert contained.attempt(lambda: activations + 1, activations, "failed in a layer") is activations

@@ -95,12 +95,12 @@ def test_large_photographs_are_reduced_to_nearly_the_same(tmp_path: Path) -> Non
     ("content", "reason"),
     [
         (None, "No such file"),
-        (b"", "no image"),
-        (b"not an image", "no image"),
+        (b"", "not an image"),
+        (b"not an image", "not an image"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "PNG"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "pip install pillow-heif"),
         (b"\xff\x0a" + bytes(40), "pip install pillow-jxl-plugin"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, content: bytes | None, reason: str) -> None:

@@ -33,8 +33,8 @@ def test_contents_count_and_not_endings(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     found = find_images(tmp_path)
     assert found.names() == sorted([*images, "damaged.JPG", "phone.heic"])
-    assert found.passed_over == (("._a.png", "hidden"), ("empty", "no image"), ("notes.txt", "no image"))
-    assert summary(found.passed_over) == "3 passed over: 1 hidden, 2 no image."
+    assert found.passed_over == (("._a.png", "hidden"), ("empty", "not an image"), ("notes.txt", "not an image"))
+    assert summary(found.passed_over) == "3 passed over: 1 hidden, 2 not an image."
     assert len(found.paths) + len(found.passed_over) == entries(tmp_path)
 
 
@@ -78,7 +78,7 @@ def test_links_do_not_leave_what_is_allowed(tmp_path: Path) -> None:
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     draw(tmp_path / "a.png")
     os.mkfifo(tmp_path / "pipe.png")
-    assert find_images(tmp_path).passed_over == (("pipe.png", "no image"),)
+    assert find_images(tmp_path).passed_over == (("pipe.png", "not an image"),)
 
 
 def test_subfolders_may_be_left_out(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_subfolders_may_be_left_out(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
-    with pytest.raises(ValueError, match=r"holds no images\. 1 passed over: 1 no image\."):
+    with pytest.raises(ValueError, match=r"holds no images\. 1 passed over: 1 not an image\."):
         find_images(tmp_path)
 
 
@@ -103,8 +103,8 @@ def test_names_that_are_not_utf8_can_be_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", " ", ".", "..", "../outside", "/etc", "a/../..", "nul\0", "x" * 10_000])
 def test_folders_outside_of_the_base_are_refused(tmp_path: Path, name: str) -> None:
     if name.startswith("x"):
-        with pytest.raises(ValueError, match=r"There is no folder|no name of a folder"):
+        with pytest.raises(ValueError, match=r"There is no folder|not a folder name"):
             find_images(folder_below(tmp_path, name))
         return
-    with pytest.raises(ValueError, match=r"not a folder below|no name of a folder"):
+    with pytest.raises(ValueError, match=r"not a folder below|not a folder name"):
         folder_below(tmp_path, name)

@@ -147,7 +147,7 @@ class TestTrace:
     def test_summary_names_the_worst_violation(self) -> None:
         violations = [Violation(0, "near", 4.0, 5.0), Violation(2, "bank", 1.0, 5.0)]
         summary = Trace(violations=violations).summary()
-        assert "2 shields are still violated, worst: picture 2 at 1 from bank, wanted 5." in summary
+        assert "2 shields are still violated, worst: image 2 at 1 from bank, wanted 5." in summary
 
     def test_contacts_are_told_once_at_their_smallest_distance(self) -> None:
         def step(distance: float) -> StepRecord:

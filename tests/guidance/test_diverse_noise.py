@@ -166,8 +166,8 @@ def test_noise_stays_away_from_pictures() -> None:
     ("arguments", "sentence"),
     [
         ({"mode": "pink"}, "one of quantised, simplex, independent"),
-        ({"set_size": 0}, "from 1 to 256 noises, not 0"),
-        ({"set_size": 257}, "from 1 to 256 noises, not 257"),
+        ({"set_size": 0}, "1 to 256 noises, not 0"),
+        ({"set_size": 257}, "1 to 256 noises, not 257"),
         ({"designed": 0}, "at least one coefficient"),
         ({"mode": "simplex", "avoid": torch.ones(2, *SHAPE)}, "Only quantised noise"),
     ],

@@ -289,7 +289,7 @@ def test_a_reference_that_does_not_know_noise_is_told_of() -> None:
     for reference, notes in ((aware, 0), (centroid(network), 1)):
         guidance = FeatureGuidance(FeatureSettings(), weights(network), centroid(network, shift=1.0), reference)
         guidance.begin(run_of())
-        assert ["does not know what noise does" in note for note in guidance.trace.notes] == [True] * notes
+        assert ["does not say how noise moves channel means" in note for note in guidance.trace.notes] == [True] * notes
 
 
 def test_draws_that_are_alike_by_chance_do_not_silence_the_place() -> None:
@@ -462,7 +462,7 @@ def test_the_trace_says_how_much_was_shifted() -> None:
     (record,) = guidance.trace.steps
     assert [sample.sample for sample in record.samples] == [0, 1, 2]
     assert all(0 < sample.correction < 2 for sample in record.samples)
-    assert "Shifted the features of 3 images in 1 evaluations" in guidance.trace.summary()
+    assert "Shifted the channel means of 3 images in 1 evaluations" in guidance.trace.summary()
     assert guidance.trace.finished
 
 
@@ -520,12 +520,12 @@ def test_layers_that_do_not_exist(text: str) -> None:
 
 
 def test_a_weight_that_is_no_number() -> None:
-    with pytest.raises(ValueError, match="is no number"):
+    with pytest.raises(ValueError, match="is not a number"):
         select_layers(find_layers(network_of(Alone)), "blocks.0 = much")
 
 
 def test_networks_that_cannot_be_read() -> None:
-    with pytest.raises(ValueError, match="no blocks whose features can be read"):
+    with pytest.raises(ValueError, match="no blocks that can be read"):
         find_layers(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="is compiled"):
         check_readable(nn.Sequential(torch.compile(nn.Linear(2, 2))))
@@ -542,7 +542,7 @@ def test_centroids_that_do_not_fit() -> None:
     group = centroid(network)
     with pytest.raises(ValueError, match="needs a centroid"):
         FeatureGuidance(FeatureSettings(), weights(network))
-    with pytest.raises(ValueError, match=r"has no features of blocks\.9"):
+    with pytest.raises(ValueError, match=r"does not hold the layer blocks\.9"):
         FeatureGuidance(FeatureSettings(), {"blocks.9": 1.0}, group)
     with pytest.raises(OtherModelError, match="read from another model"):
         FeatureGuidance(FeatureSettings(), weights(network), group, centroid(network_of(Alone, seed=1), "other"))

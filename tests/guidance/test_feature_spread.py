@@ -164,9 +164,9 @@ def test_a_smaller_strength_shifts_less_down_to_nothing() -> None:
 
 
 def test_a_reference_of_one_picture_or_of_other_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="of a single image"):
+    with pytest.raises(ValueError, match="holds a single image"):
         guidance(of=replace(reference(), variations={}))
-    with pytest.raises(ValueError, match=r"has no features of blocks\.7"):
+    with pytest.raises(ValueError, match=r"does not hold the layer blocks\.7"):
         FeatureGuidance(FeatureSettings("spread"), {"blocks.7": 1.0}, None, reference())
 
 
@@ -200,7 +200,7 @@ def test_a_run_with_too_few_steps_says_so() -> None:
     made.begin(run_of(torch.linspace(1, 0, OWN_EVALUATIONS + 1)))
     made(together, SamplingStep(1.0, 0.0, 0.0, together, together))
     assert made.finish(together) is together
-    assert "nothing left to spread in" in made.trace.summary()
+    assert "this run has no others" in made.trace.summary()
     by_dilation = FeatureGuidance(FeatureSettings("spread"), dict.fromkeys(LAYERS, 1.0))
     by_dilation.begin(run_of(torch.tensor([1.0, 0.0])))
     assert not by_dilation.trace.notes

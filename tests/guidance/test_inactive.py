@@ -63,17 +63,19 @@ def test_the_schedule(
 
 @pytest.mark.parametrize("make", [sparse, vendi])
 def test_a_batch_of_one(make: Callable[[SigmaInterval], Guidance]) -> None:
-    assert "a batch of one has nothing to keep away from: wire a Memory Bank" in summary(make(SigmaInterval()), batch=1)
+    assert "a batch of one has nothing to keep away from: connect a Memory Bank" in summary(
+        make(SigmaInterval()), batch=1
+    )
 
 
 def test_a_batch_of_one_is_not_spread() -> None:
-    assert "A batch of one image has nothing to be spread from." in summary(spread(SigmaInterval()), batch=1)
+    assert "A batch of one image cannot be spread." in summary(spread(SigmaInterval()), batch=1)
 
 
 def test_references_of_another_size() -> None:
     sources = [Pictures(noise(1, 2, (4, 6, 6)))]
     told = summary(SparseRepellency(RepellencySettings(), sources), batch=1)
-    assert "Nothing was moved: no reference fits this run. 2 references of another picture size" in told
+    assert "Nothing was moved: no reference fits this run. 2 references of another image size" in told
 
 
 @pytest.mark.parametrize("make", [sparse, vendi])

@@ -44,7 +44,7 @@ def test_ruling_references_out_changes_nothing(masked: bool, monkeypatch: pytest
     assert step.radius == pytest.approx(other.radius)
     for record, wanted in zip(step.samples[:2], other.samples[:2], strict=True):
         assert [contact.reference for contact in record.contacts] == [contact.reference for contact in wanted.contacts]
-        assert record.contacts[0].reference in ("picture:5", "picture:150")
+        assert record.contacts[0].reference in ("image:5", "image:150")
         assert record.nearest == pytest.approx(wanted.nearest)
     assert step.radius <= step.samples[2].nearest < other.samples[2].nearest
 

@@ -242,15 +242,17 @@ class TestRefused:
     """An index that cannot protect is refused: a protection that silently does nothing would be a lie."""
 
     def test_another_format(self, driver: Driver, index_of: MakeIndex) -> None:
-        with pytest.raises(ValueError, match=r"holds SDXL latents, and this model draws SD3 latents"):
+        with pytest.raises(ValueError, match=r"holds SDXL latents, and this model makes SD3 latents"):
             guarded(driver, PLAIN, index_of(noise(1, 5), latent_space("SDXL")))
 
     def test_features(self, driver: Driver, index_of: MakeIndex) -> None:
-        with pytest.raises(ValueError, match="holds features of layout-1, and this model draws"):
+        with pytest.raises(ValueError, match="holds features of layout-1, and this model makes"):
             guarded(driver, PLAIN, index_of(noise(1, 5).flatten(1), feature_space("layout-1")))
 
     def test_another_picture_size(self, driver: Driver, index_of: MakeIndex) -> None:
-        with pytest.raises(ValueError, match="holds latents of 4 x 8 x 12 and this run draws 4 x 8 x 8: nothing would"):
+        with pytest.raises(
+            ValueError, match="holds latents of 4 x 8 x 12 and this run samples 4 x 8 x 8: nothing would"
+        ):
             guarded(driver, PLAIN, index_of(noise(1, 5, (4, 8, 12))))
 
     def test_not_even_looked_at_when_off(self, driver: Driver, index_of: MakeIndex) -> None:

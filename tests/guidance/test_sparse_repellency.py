@@ -434,7 +434,7 @@ class TestTrace:
         assert all(record.correction == 0 and record.contacts == () for record in others)
         assert step.active_share == pytest.approx(1 / 3)
         assert guidance.trace.contacts_of(0)[0].reference == "exemplar:4"
-        assert guidance.trace.summary().startswith("Moved 1 of 3 pictures in 1 of 1 active steps, by ")
+        assert guidance.trace.summary().startswith("Moved 1 of 3 images in 1 of 1 active steps, by ")
 
     def test_members_of_the_batch_have_names_too(self, driver: Driver) -> None:
         denoised = noise(0, 1).repeat(3, 1, 1, 1) + 0.1 * noise(1, 3)
@@ -450,16 +450,16 @@ class TestTrace:
         guidance(denoised, driver.step(denoised))
         record = guidance.trace.steps[0].samples[0]
         assert record.contact_count == 9
-        assert [contact.reference for contact in record.contacts] == [f"picture:{8 - index}" for index in range(4)]
+        assert [contact.reference for contact in record.contacts] == [f"image:{8 - index}" for index in range(4)]
 
     def test_references_of_another_size_are_left_out_and_counted(self, driver: Driver) -> None:
         denoised = noise(0, 3)
         other = Pictures(noise(1, 5, (4, 8, 12)))
         guidance = started(driver, PLAIN, other, Pictures(denoised + 0.1))
         assert guidance(denoised, driver.step(denoised)) is not denoised
-        assert "5 references of another picture size were left out." in guidance.trace.summary()
+        assert "5 references of another image size were left out." in guidance.trace.summary()
         single = started(driver, PLAIN, Pictures(noise(1, 1, (4, 8, 12))))
-        assert single.trace.notes == ["1 reference of another picture size was left out."]
+        assert single.trace.notes == ["1 reference of another image size was left out."]
 
     def test_another_latent_format_is_refused(self, driver: Driver) -> None:
         with pytest.raises(ValueError, match="latents of SDXL with 4 channels and this model works on SD3"):

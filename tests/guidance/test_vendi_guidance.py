@@ -247,7 +247,7 @@ def test_only_remembered_pictures_of_similar_conditionings_push() -> None:
         guidance = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[row : row + 1], "conditioning"))
         pushes.append(float((steered(guidance, picture) - picture).norm()))
         assert guidance.trace.notes == [
-            "1 remembered picture was without such a conditioning and left out. Wire it into Save to Memory Bank, too."
+            "1 image of the bank was without such a conditioning and left out. Connect it to Save to Memory Bank, too."
         ]
     assert pushes[0] > 20 * pushes[1]
     alone = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[:1], "of another encoder"))
@@ -289,9 +289,9 @@ def test_the_summary_speaks_of_no_shields() -> None:
     assert guidance.trace.summary() == "Nothing was moved: the model was not evaluated while guidance was active."
     far = torch.cat([noise(1, 1), -noise(1, 1)])
     guidance(far, driver.step(far))
-    assert guidance.trace.summary() == "Nothing was moved: no estimate called for it while guidance was active."
+    assert guidance.trace.summary() == "Nothing was moved: no estimate needed it while guidance was active."
     guidance(batch, driver.step(batch))
-    assert guidance.trace.summary().startswith("Moved 2 of 2 pictures in 1 of 2 active steps")
+    assert guidance.trace.summary().startswith("Moved 2 of 2 images in 1 of 2 active steps")
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -318,7 +318,7 @@ def test_remembered_features_are_used_and_the_rest_is_decoded() -> None:
     driver = Driver()
     driver.begin(guidance)
     assert seen == [3]
-    assert "3 remembered pictures were without features and decoded first" in guidance.trace.notes[0]
+    assert "3 images of the bank were without features and decoded first" in guidance.trace.notes[0]
     batch = alike(3)
     assert guidance(batch, driver.step(batch)) is not batch
 
@@ -330,7 +330,7 @@ def test_blank_pictures_are_left_out() -> None:
     real = exemplars(torch.cat([noise(2, 1), torch.zeros(1, *SHAPE)]))
     guidance = VendiGuidance(VendiSettings(kernel="cosine"), bank, real)
     assert spread(steered(guidance, picture)) > 0
-    assert guidance.trace.notes == ["1 remembered picture was without contrast and left out."]
+    assert guidance.trace.notes == ["1 image of the bank was without contrast and left out."]
 
 
 def left_half() -> Tensor:
@@ -406,7 +406,7 @@ def test_a_bank_of_another_format_is_refused() -> None:
 
 def test_exemplars_without_latents_are_refused_for_latent_features() -> None:
     pictures = ExemplarSet.from_images(torch.rand(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="wire the model's VAE"):
+    with pytest.raises(ValueError, match="connect the model's VAE"):
         Driver().begin(VendiGuidance(exemplars=pictures))
 
 
@@ -416,7 +416,7 @@ def test_exemplars_of_another_vae_are_refused() -> None:
 
 
 def test_a_prompt_for_each_picture() -> None:
-    with pytest.raises(ValueError, match="2 prompts for 3 pictures"):
+    with pytest.raises(ValueError, match="2 prompts for 3 images"):
         Driver().begin(VendiGuidance(bank=bank_of(noise(1, 1)), prompt=["a", "b"]))
 
 

@@ -53,7 +53,7 @@ CASES: list[tuple[Trace, str]] = [
     (Trace(records=[protection(list(range(64)), 64)]), "NOT outside: 64 images"),
     (Trace(not_finite=[0, 3]), "NaN or infinity from the model: images 0 and 3"),
     (Trace(steps=steps([], 8, 8, 0)), "Did nothing: all images were far enough apart"),
-    (Trace(steps=steps([], 8, 8, 0, radius=0.0)), "Did nothing: no image called for it"),
+    (Trace(steps=steps([], 8, 8, 0, radius=0.0)), "Did nothing: no image needed it"),
     (Trace(inactive=why_none(1, True, [])), "Did nothing: a batch of one has nothing to keep away from"),
     (Trace(inactive=why_none(4, False, [])), "Did nothing: no bank"),
     (Trace(inactive=why_none(1, True, ["left out"])), "Did nothing: no reference fits this run"),
@@ -64,7 +64,7 @@ CASES: list[tuple[Trace, str]] = [
         "Did nothing: this run takes its last step at noise level 0.9",
     ),
     (Trace(notes=["Nothing was steered: the latents are packed."]), "Did nothing: see the reason below"),
-    (Trace(failed=True, steps=steps([0], 2, 2, 1)), "Stopped by an error of its own, see below"),
+    (Trace(failed=True, steps=steps([0], 2, 2, 1)), "Failed with an error, see below"),
     (ActivationTrace(steps=steps([0, 1], 2, 4, 3), evaluations=5), "Steered 2 images in 3 of 5 steps"),
     (ActivationTrace(), "Did nothing: see the reason below"),
 ]
@@ -132,4 +132,4 @@ def test_time_and_errors_are_noted(driver: Driver) -> None:
     assert not guidance.trace.failed
     guidance(denoised, driver.step(denoised, sigma=math.inf))
     assert guidance.trace.failed
-    assert guidance.trace.verdict() == "Stopped by an error of its own, see below"
+    assert guidance.trace.verdict() == "Failed with an error, see below"

@@ -93,7 +93,7 @@ def test_remembering_latents_of_another_format(client: HostClient) -> None:
         "KSampler", model=source, positive=source[1], negative=source[2], latent_image=latent, **SAMPLER
     )
     graph.add("DiversityRemember", samples=samples, model=source, name="one format")
-    with pytest.raises(RunFailed, match=r"holds SD3Emoji latents, but the latents to remember are SD15"):
+    with pytest.raises(RunFailed, match=r"holds SD3Emoji latents, but the latents to save are SD15"):
         client.run(graph.prompt)
 
 
@@ -101,14 +101,14 @@ def test_remembering_latents_of_another_model(client: HostClient) -> None:
     graph = Drawing()
     other = graph.add("TestTinyModel", kind="unet")
     graph.add("DiversityRemember", samples=graph.sample(), model=other, name="x")
-    with pytest.raises(RunFailed, match=r"16 channels and this model's have 4. Wire the model that made them"):
+    with pytest.raises(RunFailed, match=r"16 channels and this model's have 4. Connect the model that made them"):
         client.run(graph.prompt)
 
 
 def test_remembering_empty_latents(client: HostClient) -> None:
     graph = Drawing()
     graph.add("DiversityRemember", samples=graph.empty(1), model=graph.demo, name="x")
-    with pytest.raises(RunFailed, match=r"are empty. Wire what the sampler gives"):
+    with pytest.raises(RunFailed, match=r"are empty. Connect the output of the sampler"):
         client.run(graph.prompt)
 
 
@@ -125,7 +125,7 @@ def test_images_that_do_not_belong_to_the_latents(client: HostClient) -> None:
     graph = Drawing()
     image = graph.add("EmptyImage", width=64, height=64, batch_size=3, color=0)
     graph.add("DiversityRemember", samples=graph.sample(batch=2), model=graph.demo, name="x", images=image)
-    with pytest.raises(RunFailed, match=r"3 images for 2 latents. Wire the decoded samples"):
+    with pytest.raises(RunFailed, match=r"3 images for 2 latents. Connect the decoded samples"):
         client.run(graph.prompt)
 
 
@@ -133,7 +133,7 @@ def test_pictures_to_avoid_of_another_model(client: HostClient) -> None:
     graph = Drawing()
     other = graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)
     graph.latents(graph.sample(graph.repel(avoid=other)))
-    with pytest.raises(RunFailed, match=r"pictures to avoid .* encode them with this model's VAE"):
+    with pytest.raises(RunFailed, match=r"images to avoid .* encode them with this model's VAE"):
         client.run(graph.prompt)
 
 
@@ -179,9 +179,9 @@ def test_unknown_words_are_told(server: HostServer, client: HostClient) -> None:
     heard = listen(client, graph.prompt).texts
     encoders = [node for node, made in graph.prompt.items() if made["inputs"].get("text") == "woman floogling zorp"]
     assert [text for node, text in heard if node in encoders] == [
-        'The embedded model does not know "floogling", "zorp" and draws without. Its words are listed in the help.'
+        'The embedded model does not know these words and ignores them: "floogling", "zorp". The help lists its words.'
     ]
-    assert 'does not know "floogling", "zorp"' in server.log
+    assert 'ignores them: "floogling", "zorp"' in server.log
 
 
 def test_too_many_words(client: HostClient) -> None:

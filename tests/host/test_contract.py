@@ -300,7 +300,7 @@ def test_latents_packed_into_one_are_left_alone(client: HostClient) -> None:
     (record,) = records_of(client, graph, samples, probe)
     assert "steps" not in record
     assert record["reported"] == 1
-    assert "several tensors packed into one" in record["notes"][0]
+    assert "packs several latents into one" in record["notes"][0]
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])

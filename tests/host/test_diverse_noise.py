@@ -123,7 +123,7 @@ def test_some_of_a_later_part_need_its_size(client: HostClient) -> None:
         one = graph.add("LatentFromBatch", samples=graph.empty(2), batch_index=1, length=1)
         return _run(client, graph, graph.sample(noise_node(graph, part=1, **settings)[1], latent=one))
 
-    with pytest.raises(RunFailed, match="say in part_size how many images a batch has"):
+    with pytest.raises(RunFailed, match="set part_size to the number of images in a batch"):
         some()
     assert torch.allclose(some(part_size=2), drawn(client, batch=4)[3:], atol=1e-3)
 
@@ -198,7 +198,7 @@ def test_pictures_to_avoid_change_quantised_noise(client: HostClient) -> None:
 def test_a_bank_stands_for_the_noise_of_its_pictures(client: HostClient) -> None:
     """A bank keeps no noises: its pictures say where they lay. An empty one, or one of one picture, says nothing."""
     found = []
-    for name, count in (("no pictures", 0), ("one picture", 1), ("some pictures", 4)):
+    for name, count in (("no images", 0), ("one image", 1), ("some images", 4)):
         if count:
             graph = Drawing()
             graph.add("DiversityRemember", samples=graph.sample(batch=count), model=graph.demo, name=name)
@@ -215,7 +215,7 @@ def test_a_bank_stands_for_the_noise_of_its_pictures(client: HostClient) -> None
 @pytest.mark.parametrize(
     ("settings", "empty", "sentence"),
     [
-        ({"mode": "simplex"}, "EmptySD3LatentImage", "Only quantised noise stays away"),
+        ({"mode": "simplex"}, "EmptySD3LatentImage", "Only quantised noise keeps away"),
         ({}, "EmptyLatentImage", "another model.*Encode them with this model's VAE"),
     ],
 )
@@ -273,7 +273,7 @@ def test_picking_pictures_takes_one_of_each_kind(client: HostClient) -> None:
     ("count", "sockets", "sentence"),
     [
         (5, ("samples",), "Of 2 members 5 cannot be chosen: choose from 1 to 2"),
-        (1, (), "Nothing is wired to choose from"),
+        (1, (), "There is nothing to pick from"),
         (1, ("samples", "images"), "There are 3 images for 2 latents"),
     ],
 )

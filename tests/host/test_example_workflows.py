@@ -113,6 +113,6 @@ def test_a_bank_that_grows(server: HostServer, client: HostClient) -> None:
     batches = [pictures_of(client, client.run(prompt), saver) for _ in range(3)]
     for earlier, later in combinations(batches, 2):
         nearest = [min(np.abs(new.astype(float) - old).mean() for old in earlier) for new in later]
-        assert min(nearest) > 0.2, "a picture was drawn twice"
+        assert min(nearest) > 0.2, "an image was drawn twice"
         assert np.mean(nearest) > 2
     assert (server.base / "user" / "diversity_banks" / "first steps").is_dir()

@@ -320,7 +320,7 @@ def test_exemplars_that_are_none(client: HostClient) -> None:
     assert "empty latents" in refusal(client, graph)
     graph = Drawing()
     probe(graph, graph.demo[0], graph.encode("dog"))
-    assert "Give the exemplars once" in refusal(client, graph)
+    assert "Give the examples once" in refusal(client, graph)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_settings_that_make_no_sense(client: HostClient, inputs: dict[str, Any],
 def test_layers_that_were_not_probed(client: HostClient) -> None:
     graph = Drawing()
     graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=group(graph, layers="joint_blocks.1"))))
-    assert "has no features of joint_blocks.0" in refusal(client, graph)
+    assert "does not hold the layer joint_blocks.0" in refusal(client, graph)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -433,7 +433,7 @@ def test_exemplars_that_are_lost(client: HostClient) -> None:
     graph = Drawing()
     images = graph.add("TestPictures", kind="one not a number")
     probe(graph, graph.demo[0], graph.encode("dog"), images=images, vae=graph.demo[2])
-    assert "The exemplars 1 hold NaN or infinity. Leave them out." in refusal(client, graph)
+    assert "The examples 1 hold NaN or infinity. Leave them out." in refusal(client, graph)
 
 
 @pytest.mark.parametrize("name", ["../secrets", "a/b"])

@@ -41,7 +41,7 @@ def test_three_queues(client: HostClient) -> None:
     runs = [client.run(graph.prompt) for _ in range(3)]
     states = [bank_state(client, run, graph.shown, MODULE_BANK) for run in runs]
     assert [state["revision"] for state in states] == [0, 1, 2]
-    assert [state["pictures"] for state in states] == [0, 1, 2]
+    assert [state["images"] for state in states] == [0, 1, 2]
     latents = [latents_of(client, run, graph.saved) for run in runs]
     distances = [float(torch.dist(latents[2], earlier)) for earlier in latents[:2]]
     assert min(distances) > 3
@@ -169,7 +169,7 @@ def test_the_trace_belongs_to_the_latents(client: HostClient) -> None:
     ]
     run = client.run(graph.prompt)
     pushed, alone, foreign = (run.outputs[node.id]["text"][0] for node in shown)
-    assert pushed.startswith("Moved 2 of 2 pictures")
+    assert pushed.startswith("Moved 2 of 2 images")
     assert alone.startswith("Nothing was moved")
     assert foreign == ""
 
@@ -196,7 +196,7 @@ def test_pictures_of_another_size_are_left_out_and_counted(client: HostClient) -
     saved = large.latents(steered), large.latents(plain)
     run = client.run(large.prompt)
     assert torch.equal(*(latents_of(client, run, node) for node in saved))
-    assert "2 references of another picture size were left out" in run.outputs[shown.id]["text"][0]
+    assert "2 references of another image size were left out" in run.outputs[shown.id]["text"][0]
 
 
 def test_a_revision_of_another_bank_of_the_same_name_is_refused(client: HostClient) -> None:
@@ -217,7 +217,7 @@ def test_a_revision_of_another_bank_of_the_same_name_is_refused(client: HostClie
         again = Drawing()
         again.add("PreviewAny", source=again.add("DiversityMemoryBank", name="shared", revision=1, digest=given)[1])
         if refused:
-            with pytest.raises(RunFailed, match="another bank of that name"):
+            with pytest.raises(RunFailed, match="another bank of the same name"):
                 client.run(again.prompt)
         else:
             client.run(again.prompt)

@@ -118,7 +118,7 @@ def test_latents_that_grow_on_the_way(client: HostClient) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"sampler": "enlarged"}, "holds latents of 16 x 8 x 8 and this run draws 16 x 12 x 12"),
+        ({"sampler": "enlarged"}, "holds latents of 16 x 8 x 8 and this run samples 16 x 12 x 12"),
         ({"guider": "without wrappers"}, "Nothing would be protected .* A sampler or guider of another pack"),
         (
             {"guider": "without cfg functions"},

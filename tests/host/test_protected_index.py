@@ -35,7 +35,7 @@ def put_pictures(server: HostServer, name: str, count: int) -> Path:
         picture = Image.fromarray(reals.pixels[row * 37 % len(reals.pixels)].movedim(0, -1).numpy())
         picture.save(folder / ("more" if row % 2 else ".") / f"{row}.png")
     (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
-    (folder / "broken.png").write_bytes(b"not a picture")
+    (folder / "broken.png").write_bytes(b"not an image")
     return folder
 
 
@@ -106,8 +106,8 @@ def test_build_pick_and_draw(server: HostServer, client: HostClient) -> None:
     assert "2 images are protected, radius 30" in told
     assert "Every image is outside every shield" in told and "from images:" in told
     (shown,) = (text for node, text in heard.texts if node == picked.id)
-    assert shown.startswith("2 pictures are protected: SD3Emoji latents of the VAE ")
-    assert "wire the model's VAE here" in shown
+    assert shown.startswith("2 images are protected: SD3Emoji latents of the VAE ")
+    assert "connect the model's VAE" in shown
 
 
 def test_the_report_tells_it_too(client: HostClient) -> None:
@@ -221,7 +221,7 @@ def test_another_picture_size_is_refused(client: HostClient) -> None:
     guarded = graph.keep_away(graph.add("DiversityProtectedIndex", name="another size"))
     graph.latents(graph.sample(guarded, latent=latent))
     with pytest.raises(
-        RunFailed, match=r"holds latents of 16 x 8 x 8 and this run draws 16 x 8 x 12: nothing would be"
+        RunFailed, match=r"holds latents of 16 x 8 x 8 and this run samples 16 x 8 x 12: nothing would be"
     ):
         client.run(graph.prompt)
 
@@ -236,7 +236,7 @@ def test_another_model_is_refused(client: HostClient) -> None:
     graph.latents(
         graph.add("KSampler", model=guarded, positive=other[1], negative=other[2], latent_image=latent, **SAMPLER)
     )
-    with pytest.raises(RunFailed, match=r"of the demo holds SD3Emoji latents .* and this model draws SD15 latents"):
+    with pytest.raises(RunFailed, match=r"of the demo holds SD3Emoji latents .* and this model makes SD15 latents"):
         client.run(graph.prompt)
 
 
@@ -362,7 +362,7 @@ def test_an_index_of_another_vae_is_refused_and_an_unchecked_one_told(client: Ho
     graph.add("PreviewAny", source=graph.add("DiversityProtectedIndex", name="of another vae", vae=graph.demo[2])[1])
     with pytest.raises(RunFailed, match=r"made by another VAE .*would protect nothing"):
         client.run(graph.prompt)
-    for name, why in (("of another vae", "wire the model's VAE here"), ("of no known vae", "does not say which one")):
+    for name, why in (("of another vae", "connect the model's VAE"), ("of no known vae", "does not say which one")):
         graph = Drawing()
         index = graph.add("DiversityProtectedIndex", name=name)
         graph.add("PreviewAny", source=index[1])

@@ -111,8 +111,8 @@ def test_an_unguided_and_a_guided_batch(server: HostServer, client: HostClient) 
     sockets = graph.report_with_trace(before=graph.decode(graph.plain), filename_prefix="reports/one")
     heard = listen(client, graph.prompt)
     run, text = heard.run, sockets.text(heard.run)
-    assert text.startswith("The pictures differ more than before: their mean distance is ")
-    assert "\nGuidance: Moved 4 of 4 pictures" in text
+    assert text.startswith("The images differ more than before: their mean distance is ")
+    assert "\nGuidance: Moved 4 of 4 images" in text
     (shown,) = [told for node, told in heard.texts if node == sockets.report.id]
     verdict, details = shown.split(".\n", 1)
     assert re.fullmatch(r"[1-4] of 4 differ \([1-4] of 4 before\)", verdict)
@@ -167,12 +167,12 @@ def test_tolerance(client: HostClient, tolerance: float, kept: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "kept", "rejected", "said"),
     [
-        ("none", [], [], "0 pictures: there is nothing to compare"),
-        ("one", [0], [], "1 picture: there is nothing to compare"),
-        ("grey", [0], [1, 2], "3 pictures, as different as 1.0 .* 2 of them repeat another one"),
-        ("not a number", [], [0, 1, 2], "3 of 3 pictures could not be measured"),
-        ("one not a number", [0, 2, 3], [1], "3 pictures, as different as .* 1 of 4 pictures could not be measured"),
-        ("several sizes", [0, 1, 2], [3], "4 pictures, as different as .* 1 of them repeats another one"),
+        ("none", [], [], "0 images: there is nothing to compare"),
+        ("one", [0], [], "1 image: there is nothing to compare"),
+        ("grey", [0], [1, 2], "3 images, as different as 1.0 .* 2 of them repeat another one"),
+        ("not a number", [], [0, 1, 2], "3 of 3 images could not be measured"),
+        ("one not a number", [0, 2, 3], [1], "3 images, as different as .* 1 of 4 images could not be measured"),
+        ("several sizes", [0, 1, 2], [3], "4 images, as different as .* 1 of them repeats another one"),
         ("transparent", [0, 1, 2], [], "No two of them are near-duplicates"),
     ],
 )
@@ -215,14 +215,14 @@ def test_too_few_references(client: HostClient) -> None:
     sockets = report_on("twelve", reference="three", neighbours=5)
     run = client.run(sockets.graph.prompt)
     assert math.isnan(sockets.number(run, "recall"))
-    assert "5 neighbours need at least 6 pictures and as many references, got 12 and 3" in sockets.text(run)
+    assert "5 neighbours need at least 6 images and as many references, got 12 and 3" in sockets.text(run)
     assert not math.isnan(sockets.number(run, "irs_infinity"))
 
 
 def test_held_out_pictures_without_references(client: HostClient) -> None:
     sockets = report_on("three", held_out="twelve")
     run = client.run(sockets.graph.prompt)
-    assert "The held-out pictures were not used: wire references" in sockets.text(run)
+    assert "The held-out images were not used: connect reference images" in sockets.text(run)
     assert math.isnan(sockets.number(run, "irs_infinity_adjusted"))
 
 
@@ -249,10 +249,10 @@ def test_remembered_pictures(client: HostClient) -> None:
     run = client.run(graph.prompt)
     closest = []
     for sockets in reports:
-        (distance,) = re.findall(r"of 2 remembered pictures .* at distance ([\d.e-]+), and", sockets.text(run))
+        (distance,) = re.findall(r"of 2 images of the bank .* at distance ([\d.e-]+), and", sockets.text(run))
         closest.append(float(distance))
     assert max(closest[:2]) < 0.02 < 0.12 < min(closest[2:])
-    assert "2 of 2 pictures repeat one of 2 remembered pictures almost exactly" in reports[0].text(run)
+    assert "2 of 2 images repeat one of 2 images of the bank almost exactly" in reports[0].text(run)
 
 
 def test_a_bank_without_pictures(client: HostClient) -> None:
@@ -260,7 +260,7 @@ def test_a_bank_without_pictures(client: HostClient) -> None:
     bank = graph.add("DiversityMemoryBank", name="nothing yet", revision=-1)
     images = graph.add("TestPictures", kind="three")
     sockets = Sockets(graph, reported(graph, images, bank=bank))
-    assert "nothing remembered to compare" in sockets.text(client.run(graph.prompt))
+    assert "The bank holds no images to compare" in sockets.text(client.run(graph.prompt))
 
 
 def test_a_damaged_bank_costs_its_part_of_the_report_only(server: HostServer, client: HostClient) -> None:
@@ -285,23 +285,23 @@ def test_a_trace_of_other_samples(client: HostClient) -> None:
     part = graph.add("ImageFromBatch", image=graph.decode(graph.samples), batch_index=0, length=1)
     unpaired = graph.report_with_trace(images=part)
     run = client.run(graph.prompt)
-    assert "The trace knows nothing of these samples" in foreign.text(run)
-    assert "There are 1 pictures for 2 samples" in unpaired.text(run)
-    assert "Guidance: Moved 2 of 2 pictures" in unpaired.text(run)
+    assert "The trace does not know these samples" in foreign.text(run)
+    assert "There are 1 images for 2 samples" in unpaired.text(run)
+    assert "Guidance: Moved 2 of 2 images" in unpaired.text(run)
 
 
 def test_a_trace_without_what_it_is_looked_up_by(client: HostClient) -> None:
     graph = Guided(batch=1)
     graph.report(graph.decode(graph.samples), trace=graph.repelled[1])
-    with pytest.raises(PromptRefused, match="Wire the samples along with it"):
+    with pytest.raises(PromptRefused, match="Connect samples as well"):
         client.run(graph.prompt)
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("wild\ntame\nwild\ntame\nwild", "Most alike are the pictures of"),
-        ("wild\n\ntame", "There are 2 groups for 5 pictures, and no breakdown"),
+        ("wild\ntame\nwild\ntame\nwild", "Most alike are the images of"),
+        ("wild\n\ntame", "There are 2 groups for 5 images: give one line per image"),
     ],
 )
 def test_groups(client: HostClient, lines: str, said: str) -> None:
@@ -311,12 +311,12 @@ def test_groups(client: HostClient, lines: str, said: str) -> None:
     sockets = Sockets(graph, reported(graph, images, groups=text))
     told = sockets.text(client.run(graph.prompt))
     assert said in told
-    assert ("wild: 3 pictures" in told) == said.startswith("Most")
+    assert ("wild: 3 images" in told) == said.startswith("Most")
 
 
 def test_clip_vision(client: HostClient) -> None:
     without = report_on("three", features="clip vision")
-    with pytest.raises(PromptRefused, match=r"need a CLIP vision model. Wire clip_vision"):
+    with pytest.raises(PromptRefused, match=r"need a CLIP vision model. Connect clip_vision"):
         client.run(without.graph.prompt)
     graph = Graph()
     encoder = graph.add("TestTinyClipVision")
@@ -365,9 +365,9 @@ def test_the_example_workflow(server: HostServer, client: HostClient) -> None:
     comparing, sorting = (
         run.outputs[identity]["text"][0] for identity, node in prompt.items() if node["class_type"] == "DiversityReport"
     )
-    assert comparing.startswith("The pictures differ more than before")
-    assert "Guidance: Moved 8 of 8 pictures" in comparing
-    assert sorting.startswith("8 pictures, as different as ")
+    assert comparing.startswith("The images differ more than before")
+    assert "Guidance: Moved 8 of 8 images" in comparing
+    assert sorting.startswith("8 images, as different as ")
     files = {path.stem.rstrip("0123456789_") for path in (server.base / "output" / "diversity").iterdir()}
     assert files >= {"unguided and guided", "report", "kept"}
 

@@ -75,11 +75,9 @@ def test_before_and_after(server: HostServer, client: HostClient) -> None:
     saved = [graph.latents(samples) for samples in (graph.samples, graph.plain)]
     run = client.run(graph.prompt)
     told = text_of(run, report)
-    assert (
-        "2 pictures are protected, in compared, radius 30: every picture is outside every shield, nearest is " in told
-    )
-    assert "Of the pictures before: 2 of 2 pictures are NOT outside every shield: picture 0 (" in told
-    assert "Nearest protected pictures (guidance):" in told and "Nearest protected pictures (compared):" in told
+    assert "2 images are protected, in compared, radius 30: every image is outside every shield, nearest is " in told
+    assert "Of the images before: 2 of 2 images are NOT outside every shield: image 0 (" in told
+    assert "Nearest protected images (guidance):" in told and "Nearest protected images (compared):" in told
     text = (server.base / "output/protected/report_00001_.json").read_text(encoding="utf-8")
     recorded, compared = json.loads(text)["protected"]
     assert (recorded["source"], compared["source"], compared["radius"]) == ("guidance", "compared", RADIUS)
@@ -106,7 +104,7 @@ def test_guidance_alone_tells_it_too(server: HostServer, client: HostClient) -> 
     images = graph.decode(graph.samples)
     report = reported(graph, images, samples=graph.samples, trace=graph.guarded[1])
     told = text_of(client.run(graph.prompt), report)
-    assert re.search(r"Nearest protected pictures \(guidance\):\n  0 before  [\d.]+  INSIDE  (one|two)\.png", told)
+    assert re.search(r"Nearest protected images \(guidance\):\n  0 before  [\d.]+  INSIDE  (one|two)\.png", told)
     assert "Every image is outside every shield" in told
 
 
@@ -117,9 +115,11 @@ def test_without_a_trace(server: HostServer, client: HostClient) -> None:
     graph.draw("unguided")
     unknown, given = graph.report(graph.plain), graph.report(graph.plain, shield_radius=RADIUS)
     run = client.run(graph.prompt)
-    assert "No radius of shields is known, so nothing is called inside: wire the trace" in text_of(run, unknown)
-    assert "in unguided: nearest is picture" in text_of(run, unknown)
-    assert "in unguided, radius 30: 2 of 2 pictures are NOT outside every shield" in text_of(run, given)
+    assert "The radius of the shields is unknown, so no image is called inside: connect the trace" in text_of(
+        run, unknown
+    )
+    assert "in unguided: nearest is image" in text_of(run, unknown)
+    assert "in unguided, radius 30: 2 of 2 images are NOT outside every shield" in text_of(run, given)
 
 
 def test_an_inpainting_mask_is_told(server: HostServer, client: HostClient) -> None:
@@ -137,7 +137,7 @@ def test_an_index_of_features(server: HostServer, client: HostClient) -> None:
     images = graph.add("TestPictures", kind="several sizes")
     saved = graph.add("SaveImage", images=images, filename_prefix="test")
     pictures = pictures_of(client, client.run(graph.prompt), saved)
-    folder = server.base / "pictures to protect"
+    folder = server.base / "images to protect"
     folder.mkdir()
     for number, picture in enumerate(pictures[:3]):
         Image.fromarray(picture).save(folder / f"{number}.png")
@@ -150,9 +150,9 @@ def test_an_index_of_features(server: HostServer, client: HostClient) -> None:
     other_features = reported(graph, images, protected=protected, features="colour layout")
     run = client.run(graph.prompt)
     told = text_of(run, report)
-    assert "in features, radius 0.12: 4 of 4 pictures are NOT outside every shield: picture 0 (" in told
-    assert "from 2.png), picture 3 (" in told, "the third is of another shape"
-    assert "Of the pictures before: " in told and "1 of 4 could not be compared" in told
+    assert "in features, radius 0.12: 4 of 4 images are NOT outside every shield: image 0 (" in told
+    assert "from 2.png), image 3 (" in told, "the third is of another shape"
+    assert "Of the images before: " in told and "1 of 4 could not be compared" in told
     assert "holds features of random-network" in text_of(run, other_features)
     assert "nothing was compared. Choose the features that the index holds." in text_of(run, other_features)
 
@@ -173,7 +173,7 @@ def test_what_does_not_fit_costs_its_part_of_the_report_only(server: HostServer,
     graph.draw("fits")
     expected = {}
     for name, sentence in (
-        ("another format", "holds SD15 latents, and this model draws SD3Emoji latents"),
+        ("another format", "holds SD15 latents, and this model makes SD3Emoji latents"),
         ("another size, reported", "holds latents of 16 x 8 x 12 and these samples are of 16 x 8 x 8: nothing was"),
         ("emptied", "The protected index emptied is empty: it protects nothing."),
         ("damaged, reported", f"{rows.name} does not hold what was written in row"),
@@ -183,20 +183,20 @@ def test_what_does_not_fit_costs_its_part_of_the_report_only(server: HostServer,
     graph.index = graph.add("DiversityProtectedIndex", name="fits")
     images = graph.decode(graph.plain)
     unwired = reported(graph, images, protected=graph.index)
-    expected[unwired] = "wire the samples that they were decoded from, and the model."
+    expected[unwired] = "so it is compared with latents: connect the report's samples, and the model."
     run = client.run(graph.prompt)
     for report, sentence in expected.items():
         told = text_of(run, report)
         assert sentence in told
-        assert told.startswith("2 pictures, as different as") and "are protected" not in told
+        assert told.startswith("2 images, as different as") and "are protected" not in told
 
 
 def test_the_example_workflow(server: HostServer, client: HostClient) -> None:
     """The report tells that the same seed came inside before and no more."""
-    prompt = quick(client, "Pictures that are never drawn again")
+    prompt = quick(client, "Images that are never generated again")
     run = client.run(prompt)
     (report,) = (Node(identity) for identity, node in prompt.items() if node["class_type"] == "DiversityReport")
     told = text_of(run, report)
-    assert "8 pictures are protected, in example, radius " in told
-    assert "every picture is outside every shield, nearest is picture" in told
-    assert re.search(r"Of the pictures before: [4-8] of 8 pictures are NOT outside every shield", told)
+    assert "8 images are protected, in example, radius " in told
+    assert "every image is outside every shield, nearest is image" in told
+    assert re.search(r"Of the images before: [4-8] of 8 images are NOT outside every shield", told)

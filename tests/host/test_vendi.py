@@ -207,7 +207,7 @@ def test_remembered_features_need_no_decoding(client: HostClient) -> None:
         shown = graph.trace_of(steered, graph.sample(steered, batch=1))
         notes.append(client.run(graph.prompt).outputs[shown.id]["text"][0])
     assert "decoded first" not in notes[0]
-    assert "2 remembered pictures were without features and decoded first" in notes[1]
+    assert "2 images of the bank were without features and decoded first" in notes[1]
     assert all("Moved 1 of 1" in note for note in notes)
 
 
@@ -223,19 +223,19 @@ def test_the_papers_preset(client: HostClient, plain: dict[int, Tensor]) -> None
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda graph: graph.vendi(features="random network"), "Wire a vae"),
-        (lambda graph: graph.vendi(features="clip vision"), "Wire clip_vision"),
+        (lambda graph: graph.vendi(features="random network"), "Connect vae"),
+        (lambda graph: graph.vendi(features="clip vision"), "Connect clip_vision"),
         (lambda graph: graph.vendi(features="open clip: gone"), "'open clip: gone' not in"),
         (lambda graph: graph.vendi(features="open clip: ../../gone"), "'open clip: ../../gone' not in"),
         (lambda graph: graph.vendi(alpha=0.0, beta=0.0), "alpha and beta both 0"),
-        (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="")), "needs pictures"),
+        (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="")), "needs images"),
         (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="nowhere")), "no folder"),
         (lambda graph: graph.vendi(exemplars=graph.add("DiversityExemplarSet", folder="../..")), "not a folder below"),
         (
             lambda graph: graph.vendi(
                 exemplars=graph.add("DiversityExemplarSet", folder="", images=graph.decoded(graph.sample()))
             ),
-            "wire the model's VAE",
+            "connect the model's VAE",
         ),
         (
             lambda graph: graph.vendi(graph.add("TestTinyModel", kind="unet")[0], bank=graph.remembered()[1]),
@@ -251,7 +251,7 @@ def test_the_papers_preset(client: HostClient, plain: dict[int, Tensor]) -> None
             lambda graph: graph.add(
                 "DiversityRemember", samples=graph.sample(), model=graph.demo[0], name="", features="colour layout"
             ),
-            "Wire the decoded images",
+            "Connect the decoded images",
         ),
     ],
 )

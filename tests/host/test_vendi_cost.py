@@ -76,7 +76,7 @@ def test_cost_of_a_step(server: HostServer, alone: tuple[float, float], name: st
         write_open_clip(server.base / "models" / "clip_vision" / "base", BASE)
     (step, rest), (model, model_rest) = cost(server, CASES[name]), alone
     sys.stdout.write(
-        f"\n{name}: {rest - model_rest:.2f} s at the start, {step - model:.3f} s a step of {BATCH} pictures, "
+        f"\n{name}: {rest - model_rest:.2f} s at the start, {step - model:.3f} s a step of {BATCH} images, "
         f"{(step - model) / model:.0%} of the model's {model:.3f} s\n"
     )
     assert step > model / 2

@@ -22,6 +22,6 @@ def pictures(tmp_path: Path) -> Path:
     for seed in range(10):
         draw(root / f"{'cats' if seed % 2 else 'dogs'}/{seed}.png", seed, (24, 20) if seed < 5 else (16, 40))
     (root / "copy.png").write_bytes((root / "cats/1.png").read_bytes())
-    (root / "cats/broken.jpg").write_bytes(b"not a picture")
+    (root / "cats/broken.jpg").write_bytes(b"not an image")
     (root / "dogs/cut.png").write_bytes((root / "dogs/2.png").read_bytes()[:100])
     return root

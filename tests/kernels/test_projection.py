@@ -268,5 +268,5 @@ def test_a_radius_that_is_none(radius: float) -> None:
 
 
 def test_references_of_another_size() -> None:
-    with pytest.raises(ValueError, match="same latent space and picture size"):
+    with pytest.raises(ValueError, match="same latent space and image size"):
         project_outside(torch.zeros(2, 4), torch.zeros(2, 5), 1.0)

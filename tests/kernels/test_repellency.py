@@ -382,5 +382,5 @@ class TestUnusualInput:
                 call()
 
     def test_references_of_another_size(self) -> None:
-        with pytest.raises(ValueError, match="same latent space and picture size"):
+        with pytest.raises(ValueError, match="same latent space and image size"):
             repellency(torch.zeros(2, 4, 8, 8), torch.zeros(3, 4, 8, 9), 1.0)

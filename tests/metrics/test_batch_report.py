@@ -80,11 +80,11 @@ def test_thumbnails_are_made_when_they_are_looked_at() -> None:
 
 def test_a_verdict_says_more_or_less() -> None:
     narrow, wide = report(unit_rows(30, 0.02)), report(unit_rows(30))
-    assert verdict(narrow, wide).startswith("The pictures differ more than before: ")
-    assert verdict(wide, narrow).startswith("The pictures differ less than before: ")
-    assert "and 30 of 30 are different pictures instead of 1 of 30." in verdict(narrow, wide)
+    assert verdict(narrow, wide).startswith("The images differ more than before: ")
+    assert verdict(wide, narrow).startswith("The images differ less than before: ")
+    assert "and 30 of 30 are different images instead of 1 of 30." in verdict(narrow, wide)
     assert "chance" not in verdict(narrow, wide) + verdict(wide, narrow)
-    assert verdict(wide, wide).startswith("The pictures differ as much as before: ")
+    assert verdict(wide, wide).startswith("The images differ as much as before: ")
 
 
 @pytest.mark.parametrize("count", [2, 12])
@@ -94,7 +94,7 @@ def test_a_verdict_doubts_small_differences(count: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_verdict_needs_pictures(count: int) -> None:
-    assert verdict(report(unit_rows(count)), report(unit_rows(5))).startswith("Too few pictures to tell")
+    assert verdict(report(unit_rows(count)), report(unit_rows(5))).startswith("Too few images to tell")
 
 
 def test_a_verdict_is_on_one_feature_space() -> None:
@@ -105,7 +105,7 @@ def test_a_verdict_is_on_one_feature_space() -> None:
 def test_the_verdict_comes_first() -> None:
     alone, compared = sentences(report(unit_rows(5))), sentences(report(unit_rows(5)), report(unit_rows(4)))
     assert len(alone) == 1
-    assert compared[0].startswith("The pictures differ")
+    assert compared[0].startswith("The images differ")
     assert compared[1:] == ["Before: " + sentences(report(unit_rows(4)))[0], "After: " + alone[0]]
 
 
@@ -113,22 +113,20 @@ def test_novelty_counts_repeated_pictures() -> None:
     remembered = unit_rows(9)
     features = torch.cat([unit_rows(2, seed=1), remembered[3:4], torch.full((1, 16), torch.nan)])
     told = novelty(features, torch.cat([7 * remembered, features[3:]]), 0.1)
-    assert told.startswith(
-        "1 of 3 pictures repeat one of 9 remembered pictures almost exactly; the closest is picture 2"
-    )
-    assert novelty(features[:2], remembered, 1e-4).startswith("None of the pictures repeats")
+    assert told.startswith("1 of 3 images repeat one of 9 images of the bank almost exactly; the closest is image 2")
+    assert novelty(features[:2], remembered, 1e-4).startswith("None of the images repeats")
 
 
 @pytest.mark.parametrize(("count", "remembered"), [(0, 3), (3, 0), (0, 0)])
 def test_novelty_of_nothing(count: int, remembered: int) -> None:
-    assert novelty(unit_rows(count), unit_rows(remembered), 0.1).startswith("There is nothing remembered")
+    assert novelty(unit_rows(count), unit_rows(remembered), 0.1).startswith("The bank holds no images")
 
 
 def test_the_numbers_of_both_batches_stand_side_by_side() -> None:
     after, before = measured(pictures(5)), measured(pictures(3))
     assert {len(row) for row in number_rows(after)} == {2}
     assert {len(row) for row in number_rows(after, before)} == {3}
-    assert ("Pictures without near-duplicates among them", "3", "5") in number_rows(after, before)
+    assert ("Images without near-duplicates among them", "3", "5") in number_rows(after, before)
 
 
 def run_of(count: int) -> GuidedRun:
@@ -158,7 +156,7 @@ def test_hardly_any_pictures_are_drawn_too(count: int) -> None:
 
 def test_pictures_that_hold_no_numbers_are_drawn_too() -> None:
     batch = measured([torch.full((3, 8, 8), torch.nan)] * 2)
-    assert [plate.title for plate in batch_plates(batch)] == ["The pictures"]
+    assert [plate.title for plate in batch_plates(batch)] == ["The images"]
     assert len(list(batch_plates(measured(pictures(2)), batch))) == 4
 
 

@@ -26,14 +26,14 @@ def draw(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    root = tmp_path / "pictures <b>"
+    root = tmp_path / "images <b>"
     for seed in range(6):
         draw(root / f"{'cats' if seed % 2 else 'dogs & co'}/{seed}.png", seed, (24, 20) if seed < 3 else (31, 16))
     draw(root / "cats/copy of 1.PNG", 1, (48, 40))
-    (root / "cats/broken.jpg").write_bytes(b"not a picture")
+    (root / "cats/broken.jpg").write_bytes(b"not an image")
     (root / "cats/cut.png").write_bytes((root / "cats/1.png").read_bytes()[:200])
     (root / "cats/empty.webp").write_bytes(b"")
-    (root / "notes.txt").write_text("no picture")
+    (root / "notes.txt").write_text("no image")
     draw(root / ".hidden/7.png", 7)
     return root
 
@@ -43,8 +43,8 @@ def test_report_of_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.Captu
     arguments = ["report", str(pictures), "--space", "layout", "--json", "--html", "--csv", "--output", str(out)]
     assert main(arguments) == 0
     printed = capsys.readouterr()
-    assert "7 pictures, as different as" in printed.out
-    assert "3 of 10 pictures could not be measured" in printed.out
+    assert "7 images, as different as" in printed.out
+    assert "3 of 10 images could not be measured" in printed.out
     assert "3 unreadable files" in printed.out and "broken.jpg: cannot identify" in printed.out
     assert "10 of 10 images" in printed.err
     content = json.loads((out / "diversity-report.json").read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def test_report_of_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.Captu
     assert [content["files"][index] for index in duplicates["rejected"]] == ["cats/copy of 1.PNG"]
     assert (out / "diversity-report.csv").read_text().startswith("group,name,value,space")
     page = (out / "diversity-report.html").read_text(encoding="utf-8")
-    assert "pictures &lt;b&gt;" in page and "<b>" not in page
+    assert "images &lt;b&gt;" in page and "<b>" not in page
     assert "cats/copy of 1.PNG" in page and "cats/cut.png" in page
     assert page.count("data:image/") == 4
     assert not re.search(r'(src|href)="(?!data:)', page) and "<script" not in page and "@import" not in page
@@ -87,7 +87,7 @@ def test_only_unreadable_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/1.png").write_bytes(b"x")
     assert main(["report", str(tmp_path / "broken"), "--html", "--output", str(tmp_path)]) == 0
-    assert "1 of 1 pictures could not be measured" in capsys.readouterr().out
+    assert "1 of 1 images could not be measured" in capsys.readouterr().out
 
 
 def test_bad_options_end_in_a_sentence(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

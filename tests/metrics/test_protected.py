@@ -119,25 +119,25 @@ INSIDE = (near(0, 1.25, inside=True), near(1, 2.5), near(2, 0.5, inside=True))
 def test_sentences() -> None:
     after, before = ProtectedReport("mine", 1200, 2.0, OUTSIDE, INSIDE).sentences()
     assert after == (
-        "1,200 pictures are protected, in mine, radius 2: each of the 2 pictures that were compared is outside every "
-        "shield, nearest is picture 1 (2.5 from 1.png). 1 of 3 could not be compared: they hold no numbers, "
+        "1,200 images are protected, in mine, radius 2: each of the 2 images that were compared is outside every "
+        "shield, nearest is image 1 (2.5 from 1.png). 1 of 3 could not be compared: they hold no numbers, "
         "or a mask lets nothing change."
     )
     assert before == (
-        "Of the pictures before: 2 of 3 pictures are NOT outside every shield: picture 0 (1.25 from 0.png), picture 2 "
+        "Of the images before: 2 of 3 images are NOT outside every shield: image 0 (1.25 from 0.png), image 2 "
         "(0.5 from 2.png)."
     )
     assert ProtectedReport("mine", 5, 0.0, OUTSIDE[:2]).sentences() == [
-        "5 pictures are protected, in mine: nearest is picture 1 (2.5 from 1.png)."
+        "5 images are protected, in mine: nearest is image 1 (2.5 from 1.png)."
     ]
     many = tuple(near(number, 1.0, inside=True) for number in range(30))
-    assert ProtectedReport("mine", 5, 2.0, many).sentences()[0].endswith("picture 19 (1 from 19.png) and 10 more.")
+    assert ProtectedReport("mine", 5, 2.0, many).sentences()[0].endswith("image 19 (1 from 19.png) and 10 more.")
     assert "there was nothing to compare" in ProtectedReport("mine", 5, 2.0, OUTSIDE[2:]).sentences()[0]
 
 
 def test_every_picture_is_listed() -> None:
     lines = ProtectedReport("mine", 5, 2.0, OUTSIDE, INSIDE).table().splitlines()
-    assert lines[0] == "Nearest protected pictures (mine):"
+    assert lines[0] == "Nearest protected images (mine):"
     assert lines[1] == "  0 before  1.25  INSIDE  0.png"
     assert lines[5:] == ["  1  2.5  outside  1.png", "  2  inf  –"]
     assert len(lines) == 7

@@ -68,7 +68,7 @@ def test_pictures_without_features_are_left_out_and_keep_the_others_numbers() ->
     assert found.duplicates.kept == (0, 2, 4) and found.duplicates.rejected == (3,)
     assert found.groups[0].indices == (0,) and found.groups[1].indices == (2, 3, 4)
     assert (found.closest[0].first, found.closest[0].second) == (2, 3)
-    assert "1 of 5 pictures could not be measured" in headline(found)
+    assert "1 of 5 images could not be measured" in headline(found)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -93,7 +93,7 @@ def test_constant_pictures_are_one_picture() -> None:
 def test_a_reference_set_smaller_than_the_neighbourhood_is_said() -> None:
     found = report(unit_rows(20), references=unit_rows(4, 1))
     assert found["precision"].value is None
-    assert "at least 6 pictures" in found["precision"].note
+    assert "at least 6 images" in found["precision"].note
     assert found["frechet_distance"].value is not None
     assert found["irs_alpha"].value is not None
 
@@ -156,7 +156,7 @@ def test_every_measure_has_a_name_for_people() -> None:
 
 
 def test_groups_must_fit_the_pictures() -> None:
-    with pytest.raises(ValueError, match="group of each of 3 pictures"):
+    with pytest.raises(ValueError, match="group of each of 3 images"):
         report(unit_rows(3), groups=["a"])
     with pytest.raises(ValueError, match=r"shape \(n, d\)"):
         report(torch.zeros(3))

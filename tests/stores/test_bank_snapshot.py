@@ -32,7 +32,7 @@ def test_another_latent_format_is_refused(bank: MemoryBank, latents: Latents) ->
     snapshot = bank.snapshot()
     with pytest.raises(LatentFormatError, match="holds SD3 latents, but the latents of this model are Flux"):
         snapshot.matching("Flux", SHAPE)
-    with pytest.raises(LatentFormatError, match="the latents to remember are Flux"):
+    with pytest.raises(LatentFormatError, match="the latents to save are Flux"):
         snapshot.extended(latents(1), latent_format="Flux")
 
 

@@ -66,5 +66,5 @@ def test_an_index_of_the_embedded_autoencoder_protects_nothing_of_real_models(tm
         builder.finish()
     index = ProtectedIndex.open(tmp_path)
     check_latent_space(index, LATENT_FORMAT)
-    with pytest.raises(ValueError, match="this model draws SD3"):
+    with pytest.raises(ValueError, match="this model makes SD3"):
         check_latent_space(index, "SD3")

@@ -46,11 +46,11 @@ def test_features_are_measured_once_a_space() -> None:
 
 def test_latent_features_need_latents() -> None:
     exemplars = ExemplarSet.from_images(torch.rand(2, 3, 4, 4))
-    with pytest.raises(ExemplarError, match="pictures only"):
+    with pytest.raises(ExemplarError, match="images only"):
         exemplars.latent_features("a", lambda latent: latent.flatten(1))
     with_latents = exemplars.with_latents([torch.ones(4, 2, 2), torch.zeros(4, 2, 3)])
     assert with_latents.latent_features("a", lambda latent: latent.flatten(1)[:, :4]).tolist() == [[1] * 4, [0] * 4]
-    with pytest.raises(ExemplarError, match="1 latents for 2 pictures"):
+    with pytest.raises(ExemplarError, match="1 latents for 2 images"):
         exemplars.with_latents([torch.ones(4, 2, 2)])
 
 

@@ -181,7 +181,7 @@ def test_the_fingerprint_follows_the_history(bank: MemoryBank, latents: Latents,
 
 def test_another_latent_format_is_refused(bank: MemoryBank, latents: Latents) -> None:
     bank.append(latents(1), latent_format="SD3")
-    sentence = "The bank 'portraits' holds SD3 latents, but the latents to remember are SDXL. Use another bank"
+    sentence = "The bank 'portraits' holds SD3 latents, but the latents to save are SDXL. Use another bank"
     with pytest.raises(LatentFormatError, match=sentence):
         bank.append(latents(1), latent_format="SDXL")
     assert bank.revision == 1

@@ -121,10 +121,11 @@ def alike_and_different(object_info: Mapping[str, Any]) -> Example:
     note = (
         "## Eight alike, eight different\n\n"
         "One prompt, one seed, one queue. Above, the model as it is: a prompt that leaves skin and hair open still "
-        "gives nearly the same picture eight times. Below, **Sparse Repellency** keeps the eight pictures apart while "
+        "gives nearly the same image eight times. Below, **Keep Images Apart** keeps the eight images apart while "
         "they are being decided.\n\n"
-        "`preset` is how far apart, `strength` a factor on it. At strength 0 both are the same.\n\n"
-        "Nothing needs to be downloaded: the model is part of the pack and draws emoji. Wire your own model instead."
+        "**preset** is how far apart, and **strength** multiplies it. At strength 0 both batches are the same.\n\n"
+        "Nothing needs to be downloaded: the model is part of the pack and generates emoji. Connect your own model "
+        "instead."
     )
     return Example(
         "Same prompt, eight alike and eight different", sheet.graph, sheet.places, note, sheet.drawing(first, second)
@@ -152,12 +153,12 @@ def growing_bank(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## A memory that grows\n\n"
-        "Queue this several times. The seed stays the same, and still every queue draws something else: **Save to "
-        "Memory Bank** adds what was drawn to the bank, and **Sparse Repellency** keeps the next pictures away from "
-        "all of it.\n\n"
-        "Every picture stores in its metadata which revision of the bank it was drawn with. Set **Memory Bank** to "
-        "that `revision` to draw it again; -1 is the newest.\n\n"
-        "Another `name` begins another bank."
+        "Queue this several times. The seed stays the same, and still every queue generates something else: **Save "
+        "to Memory Bank** adds the new images to the bank, and **Keep Images Apart** keeps the next ones away from "
+        "all of them.\n\n"
+        "Every image notes in its metadata which revision of the bank it was generated with. Set **revision** of "
+        "**Load Memory Bank** to it to generate that image again; -1 is the newest.\n\n"
+        "Another **name** begins another bank."
     )
     return Example("Memory bank that grows with every queue", sheet.graph, sheet.places, note, draw)
 

@@ -80,14 +80,14 @@ def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## The way between two groups\n\n"
-        "One prompt, one seed, four times. The top row is the model as it is. Below, **Feature Guidance** shifts what "
-        "the network's layers hold on average: towards light skin, halfway, and towards dark skin. The prompt never "
-        "says a word of it. `strength` is how far: 1 is the centroid itself. Skin is reached easily, so 0.5 shows best "
-        "what lies between; the default of 1.5 brings groups that are hard to reach.\n\n"
-        "**Feature Probe** reads those averages from exemplars. Here the model draws them itself, from prompts that "
-        "say what they show; wire pictures of your own instead. The reference is what the model draws by itself at "
-        "CFG 1.\n\n"
-        "Weights of **Blend Feature Centroids** move the middle row; below 0 they lead past a group."
+        "One prompt, one seed, four times. The top row is the model as it is. Below, **Steer Towards or Away** "
+        "shifts the channel means of the network: towards light skin, halfway, and towards dark skin. The prompt "
+        "does not mention skin at all. **strength** is how far: 1 is the centroid itself. Skin is easy to reach, so "
+        "0.5 shows best what lies between; the default of 1.5 reaches groups that are hard to reach.\n\n"
+        "**Learn From Examples** records those means. Here the model generates the examples itself, from prompts "
+        "that say what they show; connect images of your own instead. The reference is what the model generates for "
+        "the prompt by itself at CFG 1.\n\n"
+        "The weights of **Blend Feature Centroids** move the middle row; below 0 they lead beyond a group."
     )
     return Example("The way between two groups of exemplars", sheet.graph, sheet.places, note, sheet.drawing(*saved))
 
@@ -117,11 +117,12 @@ def along_what_the_model_knows(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## Spread along what the model knows\n\n"
-        "One prompt, one seed, CFG 5, twice. Above the model as it is: CFG has given up most of what it could draw. "
-        "Below, **Feature Guidance** leads every picture of the batch another way.\n\n"
-        "The ways come from the model itself: a batch at CFG 1 (left) is drawn once, and **Feature Probe** reads in "
-        "what its pictures differ. Use at least 16 pictures, and the prompt and size that you draw.\n\n"
-        "`strength` is how far, in standard deviations of those pictures; 0 is off."
+        "One prompt, one seed, CFG 5, twice. Above, the model as it is: CFG has given up most of what it could "
+        "generate. Below, **Steer Towards or Away** moves every image of the batch in another direction.\n\n"
+        "The directions come from the model itself: a batch at CFG 1 (left) is generated once, and **Learn From "
+        "Examples** records how its images differ. Use at least 16 images, with the prompt and size that you "
+        "generate.\n\n"
+        "**strength** is how far, in standard deviations of those images. It is off at 0."
     )
     return Example("Spread along what the model knows", sheet.graph, sheet.places, note, sheet.drawing(*saved))
 

@@ -61,17 +61,19 @@ def never_again(object_info: Mapping[str, Any]) -> Example:
     sheet.places["note"] = (20, 580, 320, 370)
 
     note = (
-        "## Never the same picture again\n\n"
-        "Above, eight pictures are drawn, and **Build Protected Index** adds them to an index on disk. Below, the same "
-        "prompt and seed are drawn again, and **Sparse Repellency** keeps away from everything in the index.\n\n"
-        "With `ensure_outside` no finished picture is within the radius of a protected one: the node says so, and "
-        "which protected picture was nearest.\n\n"
-        "Right, a **Diversity Report** compares both batches with the index: how near each picture is to a protected "
-        "one, and which are inside a shield.\n\n"
-        "For your own pictures, name a `folder` of ComfyUI's input directory instead. Later workflows only need "
-        "**Protected Index** with the name."
+        "## Never the same image again\n\n"
+        "Above, eight images are generated, and **Build Protected Index** adds them to an index on disk. Below, the "
+        "same prompt and seed run again, and **Keep Images Apart** keeps away from everything in the index.\n\n"
+        "With **ensure_outside** no finished image is within the radius of a protected one. The node says so, and "
+        "which protected image was nearest.\n\n"
+        "On the right, **Measure Variety** compares both batches with the index: how near each image is to a "
+        "protected one, and which ones are inside a shield.\n\n"
+        "For your own images, give a **folder** of ComfyUI's input directory instead. Later workflows only need "
+        "**Load Protected Index** with the name."
     )
-    return Example("Pictures that are never drawn again", sheet.graph, sheet.places, note, sheet.drawing(first, second))
+    return Example(
+        "Images that are never generated again", sheet.graph, sheet.places, note, sheet.drawing(first, second)
+    )
 
 
 INDEX_EXAMPLES = (never_again,)

@@ -38,15 +38,15 @@ def set_in_parts(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## One set, part after part\n\n"
-        "**Diverse Noise** draws sixteen start noises as one set: their lowest frequencies, which carry composition, "
-        "are chosen together. Queue twice: `part` counts on by itself, and the second eight pictures go on where the "
-        "first eight ended.\n\n"
-        "Its `set_seed` says which set; the sampler's own seed no longer matters here. Set `part` back to 0 to draw "
-        "the first eight again.\n\n"
-        "**Pick Representatives** chooses the four of each eight that stand for all."
+        "**Start From Different Noise** makes sixteen initial noises as one set: their lowest frequencies, which "
+        "carry composition, are chosen together. Queue twice: **part** counts on by itself, and the second eight "
+        "images continue where the first eight ended.\n\n"
+        "**set_seed** chooses the set; the sampler's own seed no longer matters here. Set **part** back to 0 to "
+        "generate the first eight again.\n\n"
+        "**Pick Representatives** picks the four of each eight that represent them best."
     )
     return Example(
-        "One set of start noises, part after part", sheet.graph, sheet.places, note, draw, {"DiversityNoise": "part"}
+        "One set of initial noises, part after part", sheet.graph, sheet.places, note, draw, {"DiversityNoise": "part"}
     )
 
 

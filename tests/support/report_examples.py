@@ -47,13 +47,13 @@ def compared(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## Did it do anything?\n\n"
-        "Below, one **Diversity Report** compares eight pictures drawn with Sparse Repellency with the same eight "
-        "without it. The first line of the report is the answer; below it stand the numbers and the pictures that "
-        "they come from, and what each picture was pushed away from while it was drawn.\n\n"
-        "Above, another report sorts the unguided pictures: `kept` is the batch without near-duplicates, `rejected` "
-        "the rest. Where nothing is rejected, what follows `rejected` is skipped.\n\n"
-        "The numbers also go into a JSON and a CSV file in the output folder. Eight pictures are few: the intervals "
-        "beside the numbers say how much to trust them."
+        "Below, one **Measure Variety** compares eight images with Sparse Repellency to the same eight without it. "
+        "The first line of the report is the answer. Below it are the numbers, the images that they come from, and "
+        "what each image was pushed away from while it was sampled.\n\n"
+        "Above, another report sorts the unguided images: **kept** is the batch without near-duplicates, "
+        "**rejected** the rest. If nothing is rejected, the nodes after **rejected** are skipped.\n\n"
+        "The numbers are also saved as a JSON and a CSV file in the output folder. Eight images are few: the "
+        "intervals beside the numbers say how far to trust them."
     )
     return Example("Diversity report of an unguided and a guided batch", sheet.graph, sheet.places, note, draw)
 

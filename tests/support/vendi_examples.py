@@ -60,10 +60,10 @@ def exemplars(object_info: Mapping[str, Any]) -> Example:
         "Vendi Guidance without and with exemplars",
         KINDS,
         "## With and without exemplars\n\n"
-        "Above, the model as it is. In the middle, **Vendi Guidance** makes the eight pictures differ. Below, the "
+        "Above, the model as it is. In the middle, **Spread Out a Batch** makes the eight images differ. Below, the "
         "same with four **exemplars**, which show what the subject may look like.\n\n"
-        "Here the exemplars are drawn from prompts that say what they show. With your own model, put photographs into "
-        "a folder of ComfyUI's input directory and name it in **Exemplar Set**.",
+        "Here the exemplars are generated from prompts that say what they show. With your own model, put photographs "
+        "into a folder of ComfyUI's input directory and give its name to **Load Real Examples**.",
     )
 
 
@@ -74,9 +74,9 @@ def biased_exemplars(object_info: Mapping[str, Any]) -> Example:
         "Exemplars of one kind only",
         (KINDS[0],) * 4,
         "## What exemplars of one kind do\n\n"
-        "All four exemplars show the same skin tone. Above, the model as it is; in the middle, Vendi Guidance without "
-        "exemplars; below, with them. Raise `beta` of **Vendi Guidance Options** and everything is drawn towards the "
-        "kind that was shown: choose exemplars as different as the pictures that you want.",
+        "All four exemplars show the same skin tone. Above, the model as it is; in the middle, **Spread Out a Batch** "
+        "without exemplars; below, with them. Raise **beta** of **Vendi Guidance Options**, and everything is pulled "
+        "towards the kind that the exemplars show: choose exemplars as different as the images that you want.",
     )
 
 
@@ -119,10 +119,10 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## One memory, two prompts\n\n"
-        "The bank goes along the wire from row to row and remembers what each picture was drawn from. **Vendi "
-        "Guidance** is told the `prompt` too: the second row is not kept away from the first, which shows something "
-        "else, while the third and fourth differ from the rows of their own prompt.\n\n"
-        "Without `prompt`, every remembered picture counts."
+        "The bank is passed on from row to row and knows the prompt of each image. **Spread Out a Batch** is given "
+        "the **prompt** too: the second row is not kept away from the first, which shows something else, while the "
+        "third and fourth differ from the rows of their own prompt.\n\n"
+        "Without **prompt**, every image of the bank counts."
     )
     return Example("One memory for two prompts", sheet.graph, sheet.places, note, sheet.drawing(*savers))
 
