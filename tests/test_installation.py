@@ -68,6 +68,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         ".json",
         ".txt",
         ".jpg",
+        ".png",
         ".safetensors",
         ".avif",
         ".js",
