@@ -13,9 +13,7 @@ from .exemplar_set import DiversityExemplarSet
 from .feature_centroids import DiversityFeatureBlend, DiversityFeatureCentroid, DiversityFeatureMap
 from .feature_guidance import DiversityFeatureGuidance
 from .feature_probe import DiversityFeatureProbe
-from .host.bank_folder import register_bank_folder
-from .host.centroid_folder import register_centroid_folder
-from .host.index_folder import register_index_folder
+from .host.folders import find_folders
 from .memory_bank import DiversityMemoryBank
 from .pick import DiversityPick
 from .protected_index import DiversityProtectedIndex
@@ -30,9 +28,7 @@ class DiversityExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes, in the order of the menu."""
-        register_bank_folder()
-        register_centroid_folder()
-        register_index_folder()
+        find_folders()
         nodes = [
             DiversityDemoModel,
             DiversitySparseRepellency,

@@ -24,7 +24,7 @@ from ..indexing.sources import (
 from ..stores.protected.spaces import latent_space
 from .common.images import rgb_images
 from .common.sockets import IndexSocket
-from .host.index_folder import DEFAULT_NAME, index_path, open_index
+from .host.folders import DEFAULT_INDEX, index_path, open_index
 from .host.messages import logger, show
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name
@@ -61,7 +61,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
                 ),
                 io.String.Input(
                     "name",
-                    default=DEFAULT_NAME,
+                    default=DEFAULT_INDEX,
                     tooltip="Name of the index, not a path. What it holds already is kept.",
                 ),
                 io.Int.Input(
@@ -108,7 +108,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
     def validate_inputs(cls, folder: str | None = None, name: str | None = None) -> bool | str:
         """Refuse folders and names before anything runs; what comes along a wire is None here."""
         try:
-            index_path(DEFAULT_NAME if name is None else name)
+            index_path(DEFAULT_INDEX if name is None else name)
             if folder:
                 _found(folder)
         except ValueError as error:

@@ -14,7 +14,7 @@ from ..stores.centroid.centroid import FeatureCentroid
 from ..stores.files import digest_of_own
 from .common.images import to_host
 from .common.sockets import CentroidSocket
-from .host.centroid_folder import centroid_path
+from .host.folders import centroid_path
 from .host.messages import show
 from .host.schema import schema_extras
 

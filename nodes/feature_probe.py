@@ -22,7 +22,7 @@ from ..guidance.activations.probe import (
 )
 from .common.images import rgb_images
 from .common.sockets import CentroidSocket
-from .host.centroid_folder import centroid_path
+from .host.folders import centroid_path
 from .host.latents import check_finished, plain_latents
 from .host.layers import on_one_device, readable_network
 from .host.messages import logger, show

@@ -12,7 +12,7 @@ from ..stores.encoders import check_encoder
 from ..stores.files import validate_name
 from .common.prompt_graph import noted_with
 from .common.sockets import BankSocket
-from .host.bank_folder import fingerprint_of_all, open_bank
+from .host.folders import fingerprint_of_banks, open_bank
 from .host.messages import show
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.schema import advanced, schema_extras
@@ -87,7 +87,7 @@ class DiversityMemoryBank(io.ComfyNode):
     def fingerprint_inputs(cls, name: str | None, revision: int | None, **_: Any) -> str:
         """Changes exactly when the bank does; what comes along a wire is None here."""
         if name is None:
-            return fingerprint_of_all()
+            return fingerprint_of_banks()
         if revision is None or revision == NEWEST:
             return open_bank(name).fingerprint()
         return open_bank(name).snapshot(revision).digest

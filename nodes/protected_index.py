@@ -9,13 +9,7 @@ from comfy_api.latest import io
 from ..stores.encoders import check_encoder
 from ..stores.protected.spaces import encoder_of, latent_format_of, name_of
 from .common.sockets import IndexSocket
-from .host.index_folder import (
-    DEFAULT_NAME,
-    fingerprint,
-    fingerprint_of_all,
-    index_path,
-    open_index,
-)
+from .host.folders import DEFAULT_INDEX, fingerprint_of_indexes, index_fingerprint, index_path, open_index
 from .host.messages import show
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.schema import schema_extras
@@ -36,7 +30,7 @@ class DiversityProtectedIndex(io.ComfyNode):
             inputs=[
                 io.String.Input(
                     "name",
-                    default=DEFAULT_NAME,
+                    default=DEFAULT_INDEX,
                     tooltip="Name of the index, not a path: a folder in models/diversity_indexes.",
                 ),
                 io.Vae.Input(
@@ -64,7 +58,7 @@ class DiversityProtectedIndex(io.ComfyNode):
     def validate_inputs(cls, name: str | None = None) -> bool | str:
         """Refuse names that could be paths; one that comes along a wire is None here."""
         try:
-            index_path(DEFAULT_NAME if name is None else name)
+            index_path(DEFAULT_INDEX if name is None else name)
         except ValueError as error:
             return str(error)
         return True
@@ -72,7 +66,7 @@ class DiversityProtectedIndex(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, name: str | None, **_: Any) -> str:
         """Changes exactly when the index does; what comes along a wire is None here."""
-        return fingerprint_of_all() if name is None else fingerprint(name)
+        return fingerprint_of_indexes() if name is None else index_fingerprint(name)
 
     @classmethod
     def execute(cls, name: str, vae: Any = None) -> io.NodeOutput:

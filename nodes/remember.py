@@ -15,9 +15,9 @@ from ..stores.files import validate_name
 from .common.images import rgb_images
 from .common.prompt_graph import stops_early
 from .common.sockets import BankSocket
-from .host.bank_folder import open_bank
 from .host.conditioning import encoded_prompt
 from .host.encoders import picture_features, picture_spaces
+from .host.folders import open_bank
 from .host.latents import alikeness_of_neighbours, check_finished, plain_latents
 from .host.messages import logger, show
 from .host.networks.vae_fingerprint import known_fingerprint
