@@ -63,7 +63,7 @@ def guided(
 
     def steer(args: dict[str, Any]) -> Tensor:
         options = args["model_options"].get("transformer_options", {})
-        run = options.get(RUN)
+        run = _run_of(options)
         if run is not None:
             return run.after_cfg(position, args)
         _tell_of_skipped_wrappers(options, position, warn, protects)
@@ -93,7 +93,7 @@ def clone_of(model: Any) -> Any:
 
 def guidances_of_run(model_options: dict[str, Any]) -> tuple[Contained, ...]:
     """The guidances of the sampling run whose options these are, in wiring order; none outside a run."""
-    run = model_options["transformer_options"].get(RUN)
+    run = _run_of(model_options["transformer_options"])
     return () if run is None else run.guidances
 
 
@@ -130,13 +130,30 @@ def sigma_interval(percent_to_sigma: PercentToSigma, start_percent: float, end_p
     return SigmaInterval(high=percent_to_sigma(start_percent), low=percent_to_sigma(end_percent))
 
 
+class _Opened:
+    """Where the options hold a run, until it ends.
+
+    A run keeps what it was last told, the model and a copy of these options among it. Each of the copies would keep the
+    run in turn, and the model with it, until the next full collection.
+    """
+
+    def __init__(self, run: ActiveRun) -> None:
+        self.run: ActiveRun | None = run
+
+
+def _run_of(transformer_options: dict[str, Any]) -> ActiveRun | None:
+    """The run whose options these are; None outside a run."""
+    opened = transformer_options.get(RUN)
+    return None if opened is None else opened.run
+
+
 def _sample(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
     """Outer-sample wrapper: open the run, and leave nothing of it behind, whatever happens."""
     guider = executor.class_obj
     given = dict(zip(OUTER_SAMPLE, args, strict=False)) | kwargs
     options = guider.model_options["transformer_options"]
     run = ActiveRun(guider, given, options[LINKS])
-    options[RUN] = run
+    options[RUN] = opened = _Opened(run)
     callback = run.callback(given.get("callback"))
     place = OUTER_SAMPLE.index("callback")
     if len(args) > place:
@@ -146,13 +163,14 @@ def _sample(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
     try:
         return run.close(executor(*args, **kwargs))
     finally:
+        opened.run = None
         del options[RUN]
 
 
 def _predict(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
     """Predict-noise wrapper: choose the conditionings, and steer guiders that go on after CFG."""
     guider = executor.class_obj
-    run = guider.model_options["transformer_options"].get(RUN)
+    run = _run_of(guider.model_options["transformer_options"])
     if run is None:
         return executor(*args, **kwargs)
     given = dict(zip(PREDICT_NOISE, args, strict=False)) | kwargs
@@ -168,7 +186,7 @@ def _predict(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
 def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
     """Apply-model wrapper: note that the run evaluates the model at all."""
     given = dict(zip(APPLY_MODEL, args, strict=False)) | kwargs
-    run = (given.get("transformer_options") or {}).get(RUN)
+    run = _run_of(given.get("transformer_options") or {})
     if run is not None:
         run.evaluated = True
     return executor(*args, **kwargs)
