@@ -137,7 +137,8 @@ class Guidance(ABC):
     def corrected(self, samples: Tensor) -> Tensor:
         """Correct further results of the run, (B, C, ...), such as the sampler's last estimate, as ``finish`` would.
 
-        Called after ``finish``. Methods that guarantee nothing return the very same tensor.
+        Called after ``finish``, or instead of it where the run leaves noise in its final latents. Methods that
+        guarantee nothing return the very same tensor.
         """
         return samples
 

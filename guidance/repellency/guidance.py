@@ -172,12 +172,14 @@ class SparseRepellency(Guidance):
         self._trace.notes += target.notes()
 
     def corrected(self, samples: Tensor) -> Tensor:
-        """With ``ensure_outside``, further results moved out of the shields of the final latents."""
-        if not self.settings.ensure_outside or self._idle(len(samples)) or self._final_radii is None:
+        """With ``ensure_outside``, further results moved out of the shields of the final latents, or out of their own
+        where the final latents were left with noise."""
+        if not self.settings.ensure_outside or self._idle(len(samples)):
             return samples
-        mask, radii = self._changeable, self._final_radii
-        samples = self._projected(samples, self._shields(samples, mask, radii=radii, searched=False), "last estimates")
-        left = self._shields(samples, mask, radii=radii).exactly()
+        mask = self._changeable
+        shields = self._shields(samples, mask, radii=self._final_radii, searched=False)
+        samples = self._projected(samples, shields, "last estimates")
+        left = self._shields(samples, mask, radii=shields.radii).exactly()
         if inside := len(left.fixed.contacts) + len(left.among.contacts):
             self._trace.notes.append(f"The last estimates (denoised_output) are still inside {inside} shields.")
         return samples

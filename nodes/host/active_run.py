@@ -176,18 +176,9 @@ class ActiveRun:
             self._refuse_if_protected(f"It failed because {WITHOUT_CFG}.")
             for guidance in self._chain.guidances:
                 guidance.trace.inactive = WITHOUT_CFG
-        last = self._schedule.levels[-1]
         if not self._stopped and not self._schedule.ends_clean:
-            self._stop(
-                f"This run left noise of level {last:.3g} in its result, so the result was not corrected at the end.",
-                harmless=True,
-            )
-            remember_noise_left(samples, self._run.latent_format, last)
-        elif not self._stopped and last > 0:
-            self._note(f"This run ended at noise level {last:.3g}, which counts as clean.")
-        if not self._stopped and tuple(samples.shape) != (self._run.batch_size, *self._run.latent_shape):
-            self._change_size(samples)
-        if not self._stopped:
+            self._leave_noise(samples)
+        elif not self._stopped:
             samples = self._finished(samples)
         if self._last_estimate is not None:
             self._last_estimate.release(self._corrected_estimate)
@@ -198,7 +189,27 @@ class ActiveRun:
                 logger.exception("The record of a run could not be shown.")
         return samples
 
+    def _leave_noise(self, samples: Tensor) -> None:
+        """Say that raw latents leave the run with noise, and as they are."""
+        level = self._schedule.levels[-1]
+        estimate = "" if self._last_estimate is None else "; its last estimate (denoised_output) was"
+        self._note(
+            f"This run left noise of level {level:.3g} in its result, so the result was not corrected at the end{estimate}."
+        )
+        remember_noise_left(samples, self._run.latent_format, level)
+
     def _finished(self, samples: Tensor) -> Tensor:
+        """The final raw latents, as the guidances leave them.
+
+        Raises:
+            ValueError: what is protected is of another size.
+        """
+        if (last := self._schedule.levels[-1]) > 0:
+            self._note(f"This run ended at noise level {last:.3g}, which counts as clean.")
+        if tuple(samples.shape) != (self._run.batch_size, *self._run.latent_shape):
+            self._change_size(samples)
+            if self._stopped:
+                return samples
         before = self._run.to_model_space(samples.to(self._run.device))
         after = self._chain.finish(before)
         if after is before:

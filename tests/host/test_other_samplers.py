@@ -80,6 +80,17 @@ def test_a_last_level_that_cannot_be_seen_is_clean(client: HostClient) -> None:
     assert "ended at noise level 0.002, which counts as clean" in told(heard.texts, guarded)
 
 
+def test_the_last_estimate_of_a_run_that_leaves_noise_is_outside(client: HostClient) -> None:
+    graph = Custom()
+    guarded = graph.keep_apart(start_percent=1.0)
+    samples = graph.custom(guarded, levels="1, 0.75, 0.4")
+    saved = graph.latents(samples[1])
+    heard = listen(client, graph.prompt)
+    assert apart(client, heard.run, saved) >= RADIUS * (1 - 1e-5)
+    said = "left noise of level 0.4 in its result, so the result was not corrected at the end; its last estimate"
+    assert f"{said} (denoised_output) was." in told(heard.texts, guarded)
+
+
 def test_noise_that_is_left_is_told_with_its_level(client: HostClient) -> None:
     graph = Custom()
     guarded = graph.keep_apart()
