@@ -28,6 +28,10 @@ MIN_BOUNDED = 128
 MIN_VALUES = 4 * DIMENSIONS
 """Smaller latents are too: bounds would cost what they save."""
 
+MASK_HOLDS_ALL = "the mask lets nothing change"
+MASKS_SHARE_NOTHING = "the masks share nothing that may change"
+"""Why nothing of a run is compared under masks, as the end of a sentence."""
+
 
 class View(Protocol):
     """The references of one source that fit a run; a bank's view has this shape."""

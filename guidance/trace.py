@@ -10,6 +10,9 @@ from typing import Protocol
 VERDICT = 60
 """Most characters of a verdict: what the narrowest rendering of a node shows whole."""
 
+SEE_BELOW = "see the reason below"
+"""In a verdict, what stands for a reason that is too long for it."""
+
 
 def listed(what: str, samples: Sequence[int]) -> str:
     """A verdict that names images by their numbers, or counts them where they are too many to name."""
@@ -164,6 +167,11 @@ class Trace:
         joined.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
         return joined
 
+    def record(self, step: StepRecord) -> None:
+        """Note an evaluation at which the method acted, also where its schedule did not lead to expect one."""
+        self.steps.append(step)
+        self.inactive = ""
+
     def contacts_of(self, sample: int) -> list[Contact]:
         """Every reference that pushed this sample, once each, at its smallest distance, nearest first."""
         closest: dict[str, float] = {}
@@ -202,20 +210,22 @@ class Trace:
         return f"Moved {len(samples)} of {len(moved[0].samples)} images in {len(moved)} of {len(self.steps)} steps"
 
     def _why_nothing(self) -> str:
+        if self.inactive:
+            # The advice behind a reason stands in the details.
+            reason = re.split(r"[:,(]", self.inactive)[0].strip()
+            return reason if len(reason) <= VERDICT - len("Did nothing: ") else SEE_BELOW
         if any(step.radius > 0 for step in self.steps):
             return "all images were far enough apart"
         if self.steps:
             return "no image needed it"
-        # The advice behind a reason stands in the details.
-        reason = re.split(r"[:,(]", self.inactive)[0].strip()
-        return reason if reason and len(reason) <= VERDICT - len("Did nothing: ") else "see the reason below"
+        return SEE_BELOW
 
     def summary(self) -> str:
         """One sentence for the face of a node: what was done, or why nothing was."""
         moved = [step for step in self.steps if step.active_share > 0]
         if self.eased and not moved and not self.not_finite:
-            sentence = "No image was pushed."
-        elif not self.steps or (self.not_finite and not moved):
+            sentence = f"No image was pushed{': ' if self.inactive else ''}{self.inactive}."
+        elif not moved and (self.inactive or self.not_finite or not self.steps):
             sentence = f"Nothing was moved{self.why_inactive()}."
         elif not moved and any(step.radius > 0 for step in self.steps):
             sentence = "Nothing was moved: no estimate came inside a shield while guidance was active."

@@ -23,7 +23,7 @@ from ..base import DenoiseMask, Guidance, Need, SamplingRun, SamplingStep
 from ..references import References, ReferenceSource, RunReferences, gather, why_none
 from ..trace import StepRecord, Trace
 from .protection import Protection
-from .records import mask_notes, sample_records, violations
+from .records import mask_notes, sample_records, violations, why_uncompared
 from .settings import RECOMMENDED_END, RepellencySettings
 from .shields import Radii, Shields
 from .target import Target, clear_distance, counted, movers, push, wider
@@ -163,6 +163,7 @@ class SparseRepellency(Guidance):
         if self._target and not self._trace.inactive:
             self._tell_reached(self._target, samples, mask)
         protected = self._protection is not None
+        self._trace.inactive = why_uncompared(final, protected=protected) or self._trace.inactive
         self._trace.notes += mask_notes(final, guaranteed=settings.ensure_outside, protected=protected)
         return samples
 
@@ -269,7 +270,7 @@ class SparseRepellency(Guidance):
             self._protection.note(shields.fixed.contacts, shields.references)
         records = sample_records(delta, denoised, shields, clipped)
         radius = float(shields.radii.fixed.max())
-        self._trace.steps.append(StepRecord(self.name, step.sigma, step.progress, radius, records))
+        self._trace.record(StepRecord(self.name, step.sigma, step.progress, radius, records))
 
     def _idle(self, batch_size: int) -> bool:
         """Whether there is nothing to keep away from."""

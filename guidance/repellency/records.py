@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ...kernels.shields.field import Contacts, working_points
-from ..references import Ids
+from ..references import MASK_HOLDS_ALL, MASKS_SHARE_NOTHING, Ids
 from ..trace import (
     CONTACTS_KEPT,
     Contact,
@@ -53,6 +53,23 @@ def violations(shields: Shields) -> list[Violation]:
         for (contacts, names), limits in zip(_sides(shields), radii, strict=True)
         for (row, index, distance), radius in zip(triples(contacts), limits, strict=True)
     ]
+
+
+def why_uncompared(shields: Shields, *, protected: bool) -> str:
+    """Why masks leave nothing to keep apart in a run, as the end of a sentence; "" where they do.
+
+    Args:
+        shields: around the final latents.
+        protected: whether there are protected images beside the references.
+    """
+    mask = shields.references.mask
+    if mask is None:
+        return ""
+    if not bool(mask.fractions.any()):
+        return MASK_HOLDS_ALL
+    if protected or len(shields.references) or bool(mask.common_fractions.triu(1).any()):
+        return ""
+    return MASKS_SHARE_NOTHING
 
 
 def mask_notes(shields: Shields, *, guaranteed: bool, protected: bool) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...kernels.scale import typical_distance
 from ...stores.exemplar_set import ExemplarSet
 from ..base import Guidance, SamplingRun, SamplingStep
-from ..references import why_none
+from ..references import MASK_HOLDS_ALL, MASKS_SHARE_NOTHING, why_none
 from ..trace import Trace
 from .directions import Direction, diversity_gradient, exemplar_gradient
 from .latent_features import MakeFeatures, latent_layout
@@ -33,6 +33,8 @@ from .references import (
 from .run import StepContext, VendiRun
 from .settings import VendiSettings
 from .trace import step_record
+
+NOTHING_COMPARED = f"{MASKS_SHARE_NOTHING} (images are compared where all of them may change: give them one mask)"
 
 
 class _CachedStep(NamedTuple):
@@ -114,7 +116,7 @@ class VendiGuidance(Guidance):
         if not self._kind_known:
             self.settings, self._kind_known = self._kinds[step.conditional is denoised], True
         settings, state = self.settings, self._masked_run(step.mask)
-        if state is None or step.sigma not in settings.interval:
+        if state is None or state.features.fraction == 0 or step.sigma not in settings.interval:
             return denoised
         if state.step_index(step.sigma) % settings.frequency == 0:
             self._cached = self._measured(denoised, step, state)
@@ -129,7 +131,7 @@ class VendiGuidance(Guidance):
             weight = (settings.cfg_easing * diversity.weight).clamp_max(1)
             delta = delta + weight[:, None] * (context.conditional - context.estimate)
         delta = context.within_mask(delta)
-        self._trace.steps.append(step_record(self.name, context, delta, clipped, diversity, state.bank.ids))
+        self._trace.record(step_record(self.name, context, delta, clipped, diversity, state.bank.ids))
         if not bool(delta.any()):
             return denoised
         moved = denoised.clone()
@@ -140,7 +142,7 @@ class VendiGuidance(Guidance):
         """Close the trace with the distance from each final image to the most similar other one."""
         self._trace.finished = True
         state = self._masked[1] if self._masked else self._state
-        if state is not None and self.settings.alpha > 0:
+        if state is not None and state.features.fraction > 0 and self.settings.alpha > 0:
             rows, batch = state.embeddings(samples)
             distances = diversity_gradient(batch, state.bank.embeddings, self.settings).distances
             nearest = torch.full((len(samples),), torch.inf, device=distances.device)
@@ -155,6 +157,8 @@ class VendiGuidance(Guidance):
             return None
         if self._masked is None or self._masked[0] is not mask:
             self._masked = mask, self._state.masked(mask)
+            if self._masked[1].features.fraction == 0 and not self._trace.inactive:
+                self._trace.inactive = MASK_HOLDS_ALL if mask is None or not bool(mask.any()) else NOTHING_COMPARED
         return self._masked[1]
 
     def _measured(self, denoised: Tensor, step: SamplingStep, state: VendiRun) -> _CachedStep | None:

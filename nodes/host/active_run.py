@@ -194,7 +194,8 @@ class ActiveRun:
         level = self._schedule.levels[-1]
         estimate = "" if self._last_estimate is None else "; its last estimate (denoised_output) was"
         self._note(
-            f"This run left noise of level {level:.3g} in its result, so the result was not corrected at the end{estimate}."
+            f"This run left noise of level {level:.3g} in its result, so the result was not corrected at the "
+            f"end{estimate}."
         )
         remember_noise_left(samples, self._run.latent_format, level)
 

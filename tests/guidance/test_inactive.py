@@ -15,6 +15,7 @@ from diversity_guidance.guidance.repellency.guidance import RepellencySettings, 
 from diversity_guidance.guidance.schedule import Schedule
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
 from diversity_guidance.guidance.vendi.settings import VendiSettings
+from torch import Tensor
 
 from .conftest import SHAPE, noise
 
@@ -33,14 +34,21 @@ def spread(interval: SigmaInterval) -> Guidance:
     return FeatureGuidance(FeatureSettings("spread", 1.0, interval), {"blocks.0": 1.0})
 
 
-def summary(guidance: Guidance, *, batch: int = 2, sigmas: tuple[float, ...] = SIGMAS, value: float = 0.0) -> str:
+def summary(
+    guidance: Guidance,
+    *,
+    batch: int = 2,
+    sigmas: tuple[float, ...] = SIGMAS,
+    value: float = 0.0,
+    mask: Tensor | None = None,
+) -> str:
     """Drive a run as hosts do, and tell what the node shows."""
     chain = Chain([guidance])
     chain.begin(SamplingRun(batch, SHAPE, torch.tensor(sigmas), torch.device("cpu"), "SD3", 7))
     schedule = Schedule(sigmas)
     x = noise(3, batch) + value
     for sigma in sigmas[:-1]:
-        x = chain(x, SamplingStep(sigma, *schedule.place(sigma), x + 10, x))
+        x = chain(x, SamplingStep(sigma, *schedule.place(sigma), x + 10, x, mask))
     chain.finish(x)
     return guidance.trace.summary()
 
@@ -82,6 +90,43 @@ def test_references_of_another_size() -> None:
 def test_a_model_that_answers_nan(make: Callable[[SigmaInterval], Guidance]) -> None:
     told = summary(make(SigmaInterval()), value=float("nan"))
     assert "the model's own estimates hold NaN or infinity (images 0, 1)" in told
+
+
+def own_masks(*parts: slice) -> Tensor:
+    """A mask for each image, which lets these columns of it change."""
+    masks = torch.zeros(len(parts), 1, *SHAPE[1:])
+    for mask, part in zip(masks, parts, strict=True):
+        mask[..., part] = 1
+    return masks
+
+
+LEFT, RIGHT, NONE = slice(0, 4), slice(4, 8), slice(0, 0)
+
+
+@pytest.mark.parametrize("make", [sparse, vendi])
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ((LEFT, RIGHT), "the masks share nothing that may change"),
+        ((LEFT, NONE), "the masks share nothing that may change"),
+        ((NONE, NONE), "the mask lets nothing change"),
+    ],
+)
+def test_masks(make: Callable[[SigmaInterval], Guidance], parts: tuple[slice, slice], reason: str) -> None:
+    guidance = make(SigmaInterval())
+    told = summary(guidance, mask=own_masks(*parts))
+    assert told.startswith(f"Nothing was moved: {reason}") and "could be measured" not in told
+    assert guidance.trace.verdict() == f"Did nothing: {reason}"
+
+
+@pytest.mark.parametrize("make", [sparse, vendi])
+def test_masks_that_share_something_are_no_reason(make: Callable[[SigmaInterval], Guidance]) -> None:
+    assert "mask" not in summary(make(SigmaInterval()), mask=own_masks(LEFT, slice(2, 8)))
+
+
+def test_masks_that_share_nothing_beside_a_reference_are_no_reason() -> None:
+    guidance = SparseRepellency(RepellencySettings(absolute_radius=0.1), [Pictures(noise(1, 2))])
+    assert "no estimate came inside a shield" in summary(guidance, mask=own_masks(LEFT, RIGHT))
 
 
 def test_a_run_that_acts_gives_no_reason() -> None:

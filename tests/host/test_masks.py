@@ -12,6 +12,7 @@ from support.graphs import Drawing, Node, latents_of
 from support.host_client import HostClient
 from support.host_listener import listen
 from support.host_server import HostServer
+from support.spreading import spread_out
 from torch import Tensor
 
 RADIUS = 0.3
@@ -108,6 +109,17 @@ def test_a_mask_for_each_image(client: HostClient, protected: Tensor) -> None:
         assert float(apart.min()) >= radius * (1 - 5e-3)
     assert "Every image is outside every shield" in told
     assert "Images 0 and 1 were not kept apart: their masks share nothing that may change." in told
+
+
+@pytest.mark.parametrize("spreads", [False, True], ids=["Sparse Repellency", "Vendi Guidance"])
+def test_masks_that_share_nothing_are_the_reason_for_nothing(client: HostClient, spreads: bool) -> None:
+    graph = Inpainting()
+    latents = graph.add("VAEEncode", pixels=graph.protected_images(), vae=graph.demo[2])
+    guided = spread_out(graph, graph.demo[0]) if spreads else graph.repel(ensure_outside=True)
+    masked = graph.add("SetLatentNoiseMask", samples=latents, mask=graph.each(graph.half(0), graph.half(32)))
+    _, told = drawn(client, graph, guided, graph.sample(guided, latent=masked, denoise=0.6, steps=4, cfg=3.0))
+    assert "the masks share nothing that may change" in told
+    assert "outside" not in told
 
 
 def test_a_mask_of_zeros_is_promised_nothing(client: HostClient, protected: Tensor) -> None:
