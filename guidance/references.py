@@ -51,6 +51,11 @@ class View(Protocol):
         """How many references of the source have another picture size."""
         ...
 
+    @property
+    def unreadable(self) -> str:
+        """A sentence on references that cannot be read; "" where all can."""
+        ...
+
 
 class ReferenceSource(Protocol):
     """Where references come from; a bank's snapshot is one."""
@@ -73,12 +78,14 @@ class Pictures:
         latent_format: name of their latent format; "" where it is not known, which fits every model.
         name: what the trace calls them: ``name:<index>``.
         left_out: always 0 in a source; a view of another size counts all pictures.
+        unreadable: always "".
     """
 
     latents: Tensor
     latent_format: str = ""
     name: str = "image"
     left_out: int = 0
+    unreadable: str = ""
 
     @property
     def ids(self) -> Sequence[str]:
@@ -256,6 +263,7 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
     counted = "1 reference" if left_out == 1 else f"{left_out} references"
     verb = "was" if left_out == 1 else "were"
     notes = (f"{counted} of another image size {verb} left out.",) if left_out else ()
+    notes += tuple(view.unreadable for view in views if view.unreadable)
     return RunReferences(
         blocks, tuple(name for view in views for name in view.ids), notes, _typical((*blocks, *further), run)
     )

@@ -185,7 +185,7 @@ class DiversitySparseRepellency(io.ComfyNode):
                 cls.hidden.unique_id,
                 protects=any(len(index) for index in indexes),
                 presets=presets,
-                alone=bool(sources),
+                alone=bool(bank) or avoid is not None,
             )
         )
 
@@ -292,7 +292,8 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
 def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None) -> list[ReferenceSource]:
     """What to keep away from, refused here rather than while sampling where it cannot fit the model."""
     sources: list[ReferenceSource] = []
-    if bank is not None and len(bank):
+    # A bank of which nothing can be read is told of by the run.
+    if bank is not None and (len(bank) or bank.lost):
         check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
         sources.append(bank)
     if avoid is not None:

@@ -164,7 +164,8 @@ class DiversityVendiGuidance(io.ComfyNode):
         kinds = [each.settings for each in presets]
         if bank is not None:
             check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
-            bank = bank if len(bank) else None
+            # A bank of which nothing can be read is told of by the run.
+            bank = bank if len(bank) or bank.lost else None
         if all(settings.is_off for settings in kinds):
             return left_alone(model, "strength is 0", cls.hidden.unique_id)
         if bank is None and exemplars is None and not any(settings.in_batch for settings in kinds):
@@ -189,7 +190,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                 VendiGuidance.name,
                 cls.hidden.unique_id,
                 presets=presets,
-                alone=bank is not None,
+                alone=bool(bank),
             )
         )
 

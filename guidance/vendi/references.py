@@ -39,6 +39,11 @@ class BankEntry(Protocol):
         """Its prompt; None if it is not known."""
         ...
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of its latents, (C, ...)."""
+        ...
+
 
 class FeatureBank(ReferenceSource, Protocol):
     """Remembered images with features by space, such as a bank's snapshot."""
@@ -109,7 +114,8 @@ def bank_embeddings(
     table = torch.stack(rows) if rows else torch.zeros(0, features.space.dimension)
     prompts = _prompts(prompt, ids, entries if encoded is None else encoded, run)
     notes = _notes(
-        other_size=len(entries) - len(fitting) - len(skipped),
+        view.unreadable,
+        other_size=sum(entry.shape != run.latent_shape and entry.id not in known for entry in bank.entries),
         skipped=len(skipped),
         decoded=0 if features.decode is None else len(missing),
         blank=len(blank),
@@ -192,9 +198,11 @@ def _with_frames(latent: Tensor, run: SamplingRun) -> Tensor:
     return latent
 
 
-def _notes(*, other_size: int, skipped: int, decoded: int, blank: int, unencoded: int) -> tuple[str, ...]:
+def _notes(
+    unreadable: str, *, other_size: int, skipped: int, decoded: int, blank: int, unencoded: int
+) -> tuple[str, ...]:
     advice = "Save images with their features to avoid this."
-    notes = []
+    notes = [unreadable] if unreadable else []
     if other_size:
         notes.append(f"{_counted(other_size)} of another size and left out.")
     if blank:

@@ -19,7 +19,7 @@ from ..encoders import check_encoder
 from ..files import validate_name
 from .append import AppendResult, append_entries
 from .database import DATABASE, SHARDS, BankDatabase
-from .entries import FEATURES, THUMBNAILS, prepare_entries
+from .entries import FEATURES, LATENTS, THUMBNAILS, prepare_entries
 from .errors import BankError, ShardMissingError, translate_write_errors
 from .maintenance import (
     Damage,
@@ -120,6 +120,10 @@ class MemoryBank:
             if revision is None:
                 revision = transaction.newest()[0]
             entries, parts, flaws = transaction.entries_at(revision)
+        lost: dict[int, str] = {}
+        for flaw in flaws:
+            if flaw.part == LATENTS:
+                lost.setdefault(flaw.position, flaw.what)
         rows = [row for known in parts.values() for row in known.values()]
         check_sizes(self._database.shard_folder, {row.shard for row in rows})
         return BankSnapshot(
@@ -128,6 +132,7 @@ class MemoryBank:
             tuple(entries.values()),
             tuple(parts.values()),
             tuple(flaw.what for flaw in flaws),
+            tuple(lost.values()),
             self._database,
         )
 

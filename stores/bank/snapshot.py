@@ -35,13 +35,17 @@ class BankView:
         latents: shape (N, C, ...), fp16, contiguous, on the CPU, raw VAE space; shared, so never change them in place.
         entries: their metadata, in the bank's order.
         left_out: number of entries of another shape.
-        passed_over: a sentence for each entry of any shape that cannot be used.
+        passed_over: a sentence for each flaw of an entry of any shape, or of a part of one.
+        lost: a sentence for each entry of any shape that cannot be used.
+        name: the bank's name.
     """
 
     latents: Tensor
     entries: tuple[BankEntry, ...]
     left_out: int
     passed_over: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    name: str = ""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -50,6 +54,15 @@ class BankView:
     def ids(self) -> tuple[str, ...]:
         """Id of each latent."""
         return tuple(entry.id for entry in self.entries)
+
+    @property
+    def unreadable(self) -> str:
+        """What to tell of the entries that cannot be used; "" for none."""
+        if not self.lost:
+            return ""
+        count = len(self.lost)
+        told = "1 entry" if count == 1 else f"{count} entries"
+        return f"{told} of the bank '{self.name}' could not be read. {self.lost[0]}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,7 @@ class BankSnapshot:
         entries: oldest first.
         parts: of each entry, where its tensors are stored, or the tensors themselves.
         passed_over: a sentence for each entry, or part of one, whose row in the database is invalid.
+        lost: a sentence for each entry among them.
         database: finds parts again that maintenance has moved since.
     """
 
@@ -72,6 +86,7 @@ class BankSnapshot:
     entries: tuple[BankEntry, ...]
     parts: tuple[Parts, ...] = field(repr=False, compare=False)
     passed_over: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    lost: tuple[str, ...] = field(default=(), repr=False, compare=False)
     database: BankDatabase | None = field(default=None, repr=False, compare=False)
     _views: dict[tuple[int, ...], BankView] = field(default_factory=dict, repr=False, compare=False, init=False)
 
@@ -118,7 +133,8 @@ class BankSnapshot:
             places = [place for place, entry in enumerate(self.entries) if entry.shape == shape]
             latents, kept, flaws = self._read(places, LATENTS, shape)
             entries = tuple(self.entries[place] for place in kept)
-            view = BankView(latents, entries, len(self.entries) - len(places), self.passed_over + flaws)
+            left_out = len(self.entries) - len(places)
+            view = BankView(latents, entries, left_out, self.passed_over + flaws, self.lost + flaws, self.name)
             self._views.clear()
             self._views[shape] = view
         return view

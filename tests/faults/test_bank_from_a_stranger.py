@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from diversity_guidance.guidance.base import Guidance, SamplingRun
+from diversity_guidance.guidance.repellency.guidance import SparseRepellency
+from diversity_guidance.guidance.vendi.guidance import VendiGuidance
 from diversity_guidance.stores.bank.bank import MemoryBank
 from diversity_guidance.stores.bank.errors import BankError
 from support.processes import finish, start
@@ -47,6 +51,25 @@ def test_nonsense_is_named_and_the_rest_goes_on(theirs: MemoryBank, case: str) -
     assert theirs.verify() == ()
     after = theirs.snapshot().matching("SD3", SHAPE)
     assert after.entries == view.entries and after.passed_over == ()
+
+
+@pytest.mark.parametrize("case", ["NaN", "missing rows", "prompt of bytes", "another size"])
+@pytest.mark.parametrize("method", [SparseRepellency.name, VendiGuidance.name])
+def test_a_run_says_what_could_not_be_read(theirs: MemoryBank, case: str, method: str) -> None:
+    """Entries of another size are no damage."""
+    if case == "another size":
+        theirs.append(torch.ones(COUNT, SHAPE[0], 9, 9), latent_format="SD3")
+    else:
+        NONSENSE[case](theirs)
+    bank = theirs.snapshot()
+    guidance: Guidance = (
+        SparseRepellency(sources=[bank]) if method == SparseRepellency.name else VendiGuidance(bank=bank)
+    )
+    guidance.begin(SamplingRun(2, SHAPE, torch.tensor([1.0, 0.5, 0.0]), torch.device("cpu"), "SD3", 0))
+    told = " ".join(guidance.trace.notes)
+    assert (f"{COUNT} entries of the bank 'theirs' could not be read. " in told) == (case != "another size")
+    assert ("size" in told) == (case == "another size")
+    assert guidance.trace.summary().endswith(told)
 
 
 @pytest.mark.parametrize("case", FOREIGN)

@@ -12,6 +12,8 @@ from support.graphs import Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, Run, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
+from support.spreading import spread_out
+from support.strangers import change
 
 MODULE_BANK = "grows with every queue"
 
@@ -28,6 +30,23 @@ class Loop(Drawing):
         self.shown = self.pictures(self.samples)
         if remember:
             self.remembered = self.add("DiversityRemember", samples=self.samples, model=self.demo, name=name)
+
+
+def test_entries_that_cannot_be_read_are_told_by_the_guidance(server: HostServer, client: HostClient) -> None:
+    graph = Drawing()
+    graph.add("DiversityRemember", samples=graph.sample(batch=3), model=graph.demo, name="damaged")
+    client.run(graph.prompt)
+    bank = MemoryBank(server.base / "user" / "diversity_banks", "damaged")
+    change(bank, "UPDATE parts SET row = -1 WHERE position = 1 AND name = 'latents'")
+    graph = Drawing()
+    read = graph.add("DiversityMemoryBank", name="damaged", revision=-1)
+    guided = [graph.repel(bank=read), spread_out(graph, graph.demo[0], bank=read)]
+    for model in guided:
+        graph.latents(graph.sample(model, batch=1))
+    texts = listen(client, graph.prompt).texts
+    for node in guided:
+        told = " ".join(text for shown, text in texts if shown == node.id)
+        assert "1 entry of the bank 'damaged' could not be read. Entry " in told
 
 
 def bank_state(client: HostClient, run: Run, shown: Node, name: str) -> dict[str, int]:
