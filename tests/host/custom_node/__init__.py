@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 from uuid import uuid4
 
+import comfy.ldm.modules.diffusionmodules.mmdit
 import comfy.ldm.modules.diffusionmodules.openaimodel
 import comfy.ldm.wan.model
 import comfy.ops
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from .anything import TestAnything
 from .architectures import ARCHITECTURE_NODES
+from .other_packs import OTHER_PACKS
 from .pictures import TestPictures
 from .samplers import SAMPLER_NODES
 from .tiny_clip_vision import TestTinyClipVision
@@ -58,8 +60,22 @@ def tiny_unet() -> nn.Module:
     )
 
 
-BUILDERS = {"wan": tiny_wan, "unet": tiny_unet}
-CONTEXT = {"wan": (4, 4096), "unet": (4, 1024)}
+def tiny_sd3() -> nn.Module:
+    """One block of Stable Diffusion 3's architecture, which is the embedded model's, too: latents (B, 16, H, W)."""
+    return comfy.ldm.modules.diffusionmodules.mmdit.MMDiT(
+        input_size=None,
+        in_channels=16,
+        out_channels=16,
+        depth=1,
+        adm_in_channels=32,
+        context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 64}},
+        operations=comfy.ops.manual_cast,
+        dtype=torch.float32,
+    )
+
+
+BUILDERS = {"wan": tiny_wan, "unet": tiny_unet, "sd3": tiny_sd3}
+CONTEXT = {"wan": (4, 4096), "unet": (4, 1024), "sd3": (4, 64)}
 
 
 class TestTinyModel:
@@ -231,5 +247,6 @@ TEST_NODES = (
     TestAnything,
     *ARCHITECTURE_NODES,
     *SAMPLER_NODES,
+    *OTHER_PACKS,
 )
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in TEST_NODES}
