@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ..embedded.latent_space import LATENT_FORMAT
+from ..embedded.pipeline import EmbeddedModel
 from ..guidance.base import Guidance
 from ..guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ..guidance.trace import Trace

@@ -13,7 +13,6 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..features.fingerprint import encoder_fingerprint
 from .assets_path import asset
 
 LATENT_CHANNELS = 16
@@ -48,11 +47,6 @@ def load_autoencoder(path: Path | None = None) -> Autoencoder:
     network = AutoencoderTiny(latent_channels=LATENT_CHANNELS)
     network.load_state_dict(from_taesd(state))
     return Autoencoder(network.eval().requires_grad_(False), scale, shift)
-
-
-def autoencoder_fingerprint(path: Path | None = None) -> str:
-    """The fingerprint of the latents of such a file (default: the embedded one), the same as that of a host's VAE."""
-    return encoder_fingerprint(load_file(path or asset("vae.safetensors")))
 
 
 def from_taesd(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -18,13 +18,11 @@ from .autoencoder import (
     Autoencoder,
     load_autoencoder,
 )
+from .latent_space import LATENT_FORMAT
 from .lora import TURBO_LORA
 from .schedule import simple_schedule
 from .text import TextEncoder
 from .transformer import load_transformer, to_model_space, to_raw_latents
-
-LATENT_FORMAT = "SD3Emoji"
-"""Laid out as Stable Diffusion 3's latents and made by another autoencoder: no bank or index holds both."""
 
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all)."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..embedded.latent_space import LATENT_FORMAT, autoencoder_fingerprint
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
 from ..features.space import FeatureSpace
 from ..stores.protected.spaces import feature_space, latent_space
@@ -39,8 +40,7 @@ def image_encoder(name: str) -> Encoder:
     if name == LATENTS:
         try:
             # Only here, since features need no diffusers.
-            from ..embedded.autoencoder import autoencoder_fingerprint, load_autoencoder
-            from ..embedded.pipeline import LATENT_FORMAT
+            from ..embedded.autoencoder import load_autoencoder
         except ModuleNotFoundError as error:
             raise ValueError(
                 f'{error.name} is not installed: pip install "diversity-guidance[demo]" brings it.'

@@ -26,6 +26,7 @@ from .common.images import rgb_images
 from .common.sockets import IndexSocket
 from .host.folders import DEFAULT_INDEX, index_path, open_index
 from .host.messages import logger, show
+from .host.networks.embedded_model import check_encoder_fits
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name
 from .host.schema import advanced, schema_extras
@@ -147,6 +148,8 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
                 f"The VAE makes latents of {channels} channels and this model's have {latent_channels(model)}. Connect "
                 "the VAE that belongs to the model."
             )
+        encoder = known_fingerprint(vae)
+        check_encoder_fits(model, encoder, "This VAE", "Connect the VAE that belongs to the model.")
         sources: list[Source] = []
         if folder:
             sources.append(ImageFiles(_found(folder), fitted))
@@ -154,7 +157,7 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
             sources.append(GivenImages(rgb_images(images), "images", fitted))
         if not sources:
             raise ValueError("There is nothing to protect: give a folder of the input directory, or connect images.")
-        space = latent_space(latent_format_name(model), known_fingerprint(vae))
+        space = latent_space(latent_format_name(model), encoder)
         outcomes = [_build(index_path(name), space, source) for source in sources]
         index = open_index(name)
         unreadable, passed_over = (

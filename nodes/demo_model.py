@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import comfy.latent_formats
 import comfy.sd
 import comfy.utils
 from comfy_api.latest import io
@@ -11,13 +10,6 @@ from ..embedded.assets_path import asset
 from ..embedded.lora import TURBO_LORA, Lora
 from .host.embedded_clip import embedded_clip
 from .host.schema import schema_extras
-
-
-class SD3Emoji(comfy.latent_formats.SD3):
-    """The embedded model's latents: laid out as Stable Diffusion 3's, and made by another VAE.
-
-    Banks and indexes go by the name of this class, so that none of them holds both.
-    """
 
 
 class DiversityDemoModel(io.ComfyNode):
@@ -64,6 +56,5 @@ class DiversityDemoModel(io.ComfyNode):
         if model == "turbo":
             lora = Lora.load(asset(TURBO_LORA), weights)
             patcher, _ = comfy.sd.load_lora_for_models(patcher, None, dict(lora.tensors), 1.0, 0.0)
-        patcher.model.latent_format = SD3Emoji()
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(asset("vae.safetensors")), safe_load=True))
         return io.NodeOutput(patcher, embedded_clip(), vae)

@@ -17,12 +17,12 @@ from ..guidance.noise import (
     Mode,
     NoiseDesign,
 )
-from ..stores.bank.snapshot import BankSnapshot, check_latent_format
+from ..stores.bank.snapshot import BankSnapshot
+from .common.belonging import check_bank_fits
 from .common.sockets import BankSocket, NoiseOptionsSocket
 from .host.latents import plain_latents
 from .host.messages import logger, show
 from .host.noise import with_initial_noise
-from .host.sampling import latent_format_name
 from .host.schema import schema_extras
 
 DEFAULTS = NoiseDesign(seed=0)
@@ -135,7 +135,7 @@ class DiversityNoise(io.ComfyNode):
         """
         given = None if avoid is None else plain_latents(avoid, "The images to avoid")
         if bank is not None and len(bank) and model is not None:
-            check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
+            check_bank_fits(bank, model)
         if mode != "quantised" and (given is not None or (bank is not None and len(bank))):
             raise ValueError(f'Only quantised noise keeps away from images, and the mode is "{mode}": disconnect them.')
         chosen = {"designed": DEFAULTS.designed, "part_size": 0, **(options or {})}

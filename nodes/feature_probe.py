@@ -26,6 +26,8 @@ from .host.folders import centroid_path
 from .host.latents import check_finished, plain_latents
 from .host.layers import on_one_device, readable_network
 from .host.messages import logger, show
+from .host.networks.embedded_model import check_encoder_fits
+from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name, unguided
 from .host.schema import schema_extras
 
@@ -126,6 +128,7 @@ class DiversityFeatureProbe(io.ComfyNode):
         network = readable_network(model)
         found = find_layers(network)
         wanted = list(select_layers(found, layers))
+        check_encoder_fits(model, known_fingerprint(vae), "This VAE", "Connect the VAE that belongs to the model.")
         exemplars = _fitting(_encoded(latents, images, vae), model)
         sampling = model.get_model_object("model_sampling")
         sigmas = torch.tensor([float(sampling.percent_to_sigma((level + 0.5) / levels)) for level in range(levels)])

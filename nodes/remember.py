@@ -20,6 +20,7 @@ from .host.encoders import picture_features, picture_spaces
 from .host.folders import open_bank
 from .host.latents import alikeness_of_neighbours, check_finished, plain_latents
 from .host.messages import logger, show
+from .host.networks.embedded_model import check_encoder_fits
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name
 from .host.schema import advanced, schema_extras
@@ -159,11 +160,13 @@ class DiversityRemember(io.ComfyNode):
                 "The latents to save still hold noise: their KSamplerAdvanced returns leftover noise before its last "
                 "step. Save the result of the sampler after it, or raise end_at_step."
             )
+        encoder = known_fingerprint(vae)
+        check_encoder_fits(model, encoder, "This VAE", "Connect the VAE that belongs to the model.")
         facts: dict[str, Any] = {
             "latent_format": latent_format_name(model),
             "prompts": prompt,
             "seeds": seed,
-            "encoder": known_fingerprint(vae),
+            "encoder": encoder,
             "thumbnails": None if images is None else _thumbnails(images, len(latents)),
         }
         if features != NO_FEATURES:

@@ -11,9 +11,9 @@ from ..guidance.limits import SigmaInterval
 from ..guidance.presets import BALANCED, PRESETS, Preset, repellency_preset
 from ..guidance.references import Pictures, ReferenceSource
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
-from ..guidance.repellency.protection import check_latent_space
-from ..stores.bank.snapshot import BankSnapshot, check_latent_format
+from ..stores.bank.snapshot import BankSnapshot
 from ..stores.protected.index import ProtectedIndex
+from .common.belonging import check_bank_fits, check_index_fits
 from .common.options import AS_PRESET, PRESET, Options, check_replacing, choice, norm_clip, number, replacing
 from .common.sockets import BankSocket, IndexSocket, RepellencyOptionsSocket
 from .common.steering import (
@@ -29,7 +29,6 @@ from .common.steering import (
     strength_input,
 )
 from .host.latents import plain_latents
-from .host.sampling import latent_format_name
 from .host.schema import schema_extras
 
 DEFAULTS = RepellencySettings()
@@ -162,7 +161,7 @@ class DiversitySparseRepellency(io.ComfyNode):
         sources = _sources(model, bank, avoid)
         indexes = [] if protected is None else [protected]
         for index in indexes:
-            check_latent_space(index, latent_format_name(model))
+            check_index_fits(index, model)
         if is_off:
             why = "strength or radius is 0" + (", nothing is protected" if indexes else "")
             return left_alone(model, why, cls.hidden.unique_id)
@@ -294,7 +293,7 @@ def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None
     sources: list[ReferenceSource] = []
     # A bank of which nothing can be read is told of by the run.
     if bank is not None and (len(bank) or bank.lost):
-        check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
+        check_bank_fits(bank, model)
         sources.append(bank)
     if avoid is not None:
         sources.append(Pictures(plain_latents(avoid, "The images to avoid"), name="avoid"))

@@ -12,8 +12,9 @@ from ..guidance.presets import BALANCED, PAPER, PRESETS, Preset, vendi_preset
 from ..guidance.repellency.guidance import RECOMMENDED_END
 from ..guidance.vendi.guidance import VendiGuidance
 from ..guidance.vendi.settings import VendiSettings
-from ..stores.bank.snapshot import BankSnapshot, check_latent_format
+from ..stores.bank.snapshot import BankSnapshot
 from ..stores.exemplar_set import ExemplarSet
+from .common.belonging import check_bank_fits
 from .common.options import AS_PRESET, PRESET, Options, check_replacing, choice, count, norm_clip, number, replacing
 from .common.sockets import BankSocket, ExemplarSocket, VendiOptionsSocket
 from .common.steering import (
@@ -38,7 +39,6 @@ from .host.encoders import (
     choose_features,
     spaces,
 )
-from .host.sampling import latent_format_name
 from .host.schema import schema_extras
 
 DEFAULTS = VendiSettings()
@@ -163,7 +163,7 @@ class DiversityVendiGuidance(io.ComfyNode):
         presets = chosen(distilled=False), chosen(distilled=True)
         kinds = [each.settings for each in presets]
         if bank is not None:
-            check_latent_format(bank.name, bank.latent_format, latent_format_name(model))
+            check_bank_fits(bank, model)
             # A bank of which nothing can be read is told of by the run.
             bank = bank if len(bank) or bank.lost else None
         if all(settings.is_off for settings in kinds):

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ...embedded.latent_space import LATENT_FORMAT
+from ...embedded.pipeline import EmbeddedModel
 from ...embedded.schedule import sigma_at_percent
 from ...embedded.transformer import to_model_space
 from ...guidance.activations.guidance import FeatureGuidance

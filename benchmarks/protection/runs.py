@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
-from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ...embedded.latent_space import LATENT_FORMAT
+from ...embedded.pipeline import EmbeddedModel
 from ...embedded.reals import TILE, Label, RealPictures
 from ...embedded.transformer import to_model_space
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency

@@ -16,7 +16,8 @@ from statistics import median
 import torch
 
 from ...embedded.autoencoder import Autoencoder
-from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ...embedded.latent_space import LATENT_FORMAT
+from ...embedded.pipeline import EmbeddedModel
 from ...embedded.transformer import to_raw_latents
 from ...features.colour_layout import ColourLayout
 from ...features.random_network import RandomNetwork

@@ -17,7 +17,8 @@ from statistics import mean
 import torch
 
 from ...embedded.judge import Judge, Verdict
-from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ...embedded.latent_space import LATENT_FORMAT
+from ...embedded.pipeline import EmbeddedModel
 from ...features.random_network import RandomNetwork
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ...guidance.vendi.guidance import VendiGuidance

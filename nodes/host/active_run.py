@@ -21,6 +21,7 @@ from ...guidance.schedule import Schedule
 from ...guidance.trace import Trace
 from .latents import remember_noise_left
 from .messages import logger
+from .networks.embedded_model import format_of
 
 PercentToSigma = Callable[[float], float]
 """Share of the model's schedule, 0 for its start and 1 for its end, to the noise level there."""
@@ -82,7 +83,7 @@ class ActiveRun:
             latent_shape=tuple(noise.shape[1:]),
             sigmas=sigmas.float().cpu(),
             device=torch.device(patcher.load_device),
-            latent_format=type(self._latent_format).__name__,
+            latent_format=format_of(patcher),
             seed=int(given.get("seed") or 0),
             to_model_space=self._latent_format.process_in,
         )

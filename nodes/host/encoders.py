@@ -30,6 +30,7 @@ from ...guidance.vendi.latent_features import (
     latent_layout,
 )
 from ..common.images import rgb_images
+from .networks.embedded_model import format_of
 from .networks.open_clip import (
     OPEN_CLIP,
     check_open_clip,
@@ -96,7 +97,7 @@ def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatur
     Raises:
         ValueError: a network is missing or does not fit the model.
     """
-    latent_format = model.model.latent_format
+    latent_format, name = model.model.latent_format, format_of(model)
     if kind == LATENTS:
         return latent_layout()
     shows_content = kind == CLIP_VISION or kind.startswith(OPEN_CLIP)
@@ -112,10 +113,10 @@ def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatur
     def make(run: SamplingRun) -> LatentFeatures:
         with torch.inference_mode(False):
             if kind == PREVIEW:
-                return LatentFeatures(_preview(latent_format, RandomNetwork()), one_frame=True)
+                return LatentFeatures(_preview(latent_format, name, RandomNetwork()), one_frame=True)
             space = picture_space(kind, networks.clip_vision, run.device)
             if networks.vae is None:
-                return LatentFeatures(space, _preview(latent_format, space).preview)
+                return LatentFeatures(space, _preview(latent_format, name, space).preview)
             decode = _decoder(networks.vae, latent_format, run.device)
             area = torch.Size(run.latent_shape[-2:]).numel()
             return LatentFeatures(space, decode, max(1, DECODED_LATENTS // area))
@@ -167,10 +168,10 @@ def picture_features(kind: str, clip_vision: Any, images: Tensor, count: int) ->
         return {space.tag: torch.cat([space(picture[None]) for picture in pictures]).cpu()}
 
 
-def _preview(latent_format: Any, pictures: FeatureSpace) -> LatentPreview:
+def _preview(latent_format: Any, name: str, pictures: FeatureSpace) -> LatentPreview:
     bias = latent_format.latent_rgb_factors_bias
     return LatentPreview(
-        type(latent_format).__name__,
+        name,
         torch.tensor(latent_format.latent_rgb_factors),
         None if bias is None else torch.tensor(bias),
         pictures,

@@ -21,6 +21,7 @@ from ...guidance.containment import Contained
 from ...guidance.limits import SigmaInterval
 from .active_run import ActiveRun, Link, MakeGuidance, PercentToSigma, Report
 from .messages import logger
+from .networks.embedded_model import format_of
 
 KEY = "diversity_guidance"
 LINKS = f"{KEY}_links"
@@ -112,7 +113,7 @@ def unguided(model: Any) -> Any:
 
 def latent_format_name(model: Any) -> str:
     """Name of the latent format that a MODEL works on, such as "SD3"."""
-    return type(model.model.latent_format).__name__
+    return format_of(model)
 
 
 def to_model_space(model: Any) -> Callable[[Tensor], Tensor]:

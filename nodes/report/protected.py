@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ...features.space import FeatureSpace
 from ...guidance.repellency.nearness import features_near, latents_near
-from ...guidance.repellency.protection import check_latent_space
 from ...guidance.repellency.protection_record import NearestReference, ProtectionRecord
 from ...indexing.encoders import FEATURE_SIZE
 from ...indexing.sources import Fitted
@@ -23,8 +22,9 @@ from ...metrics.figures.canvas import to_images
 from ...metrics.measures.protected import ProtectedReport, recorded
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.spaces import FEATURE_PREFIX, feature_space, name_of
+from ..common.belonging import check_index_fits
 from ..host.latents import plain_latents
-from ..host.sampling import latent_format_name, to_model_space
+from ..host.sampling import to_model_space
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,6 @@ class Comparison:
                 f"The protected index {name} holds {name_of(self.index.space)}, so it is compared with latents: "
                 "connect the report's samples, and the model."
             )
-        check_latent_space(self.index, latent_format_name(self.model))
+        check_index_fits(self.index, self.model)
         latents = [plain_latents(latent, "The samples") for latent in drawn.samples]
         return latents_near(self.index, latents, to_model_space(self.model), self.radius)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diversity_guidance.embedded.assets_path import asset
-from diversity_guidance.embedded.autoencoder import autoencoder_fingerprint
+from diversity_guidance.embedded.latent_space import autoencoder_fingerprint
 from diversity_guidance.features.fingerprint import encoder_fingerprint
 from safetensors.torch import load_file
 from torch import Tensor

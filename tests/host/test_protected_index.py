@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.embedded.autoencoder import autoencoder_fingerprint
-from diversity_guidance.embedded.pipeline import LATENT_FORMAT
+from diversity_guidance.embedded.latent_space import LATENT_FORMAT, autoencoder_fingerprint
 from diversity_guidance.embedded.reals import RealPictures
 from diversity_guidance.embedded.transformer import to_model_space
 from diversity_guidance.stores.protected.checksummed_json import read_checksummed, write_checksummed

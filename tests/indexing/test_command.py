@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.cli import main
-from diversity_guidance.embedded.autoencoder import autoencoder_fingerprint
-from diversity_guidance.embedded.pipeline import LATENT_FORMAT
+from diversity_guidance.embedded.latent_space import LATENT_FORMAT, autoencoder_fingerprint
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.spaces import latent_space
 from safetensors.torch import save_file

@@ -55,8 +55,7 @@ def test_a_space_tells_its_format_and_its_vae() -> None:
 def test_an_index_of_the_embedded_autoencoder_protects_nothing_of_real_models(tmp_path: Path) -> None:
     """It is laid out as Stable Diffusion 3's latents are, and means other images."""
     pytest.importorskip("diffusers", reason="the embedded model needs it")
-    from diversity_guidance.embedded.autoencoder import autoencoder_fingerprint
-    from diversity_guidance.embedded.pipeline import LATENT_FORMAT
+    from diversity_guidance.embedded.latent_space import LATENT_FORMAT, autoencoder_fingerprint
     from diversity_guidance.indexing.encoders import LATENTS, image_encoder
 
     space = image_encoder(LATENTS).space
