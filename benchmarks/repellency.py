@@ -164,11 +164,12 @@ def measure(case: Case, repeats: int) -> Cost:
 
 def prepared(latents: Tensor, points: Tensor) -> References:
     """The bank of these latents, prepared a few rows at a time: memory once used would hide what the method needs."""
-    norms, bounds = None, None
+    bounds = None
     if len(latents) >= MIN_BOUNDED and latents.shape[1] >= MIN_VALUES:
         bounds = DistanceBounds.of(latents[:MIN_BOUNDED], points)
         for part in latents[MIN_BOUNDED:].split(MIN_BOUNDED):
             bounds = bounds.joined(part, points, None, None)
+        norms = bounds.norms
     else:
         norms = torch.cat([squared_norms(row[None], points) for row in latents])
     return References((latents,), [str(row) for row in range(len(latents))], _same, norms, 0.0, None, bounds)

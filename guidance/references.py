@@ -162,8 +162,7 @@ class References:
         blocks: raw latents as the sources hold them, on the run's device, each (N, C, ...).
         ids: identity of each reference, numbered through the blocks.
         transform: maps a chunk of them to the model's space.
-        norms: squared norms after the transform, shape (N,), or where masks let samples change, shape (1 or B, N); None
-            where bounds leave so few to read that theirs are soon taken.
+        norms: squared norms after the transform, shape (N,), or where masks let samples change, shape (1 or B, N).
         typical: typical distance between unrelated images, measured from them; 0 without references.
         mask: where samples may change; None for everywhere.
         bounds: tells which references may be near; None where all are read.
@@ -173,7 +172,7 @@ class References:
     blocks: tuple[Tensor, ...]
     ids: Ids
     transform: Transform
-    norms: Tensor | None
+    norms: Tensor
     typical: float
     mask: DenoiseMask | None = None
     bounds: DistanceBounds | None = None
@@ -188,9 +187,7 @@ class References:
             return self
         like = torch.empty((0, candidates.blocks[0][0].numel()), device=candidates.blocks[0].device)
         mask = None if self.mask is None else self.mask.distinct
-        norms = self.norms
-        if norms is not None:
-            norms = torch.cat([norms, squared_norms(candidates.blocks, like, self.transform, mask)], -1)
+        norms = squared_norms(candidates.blocks, like, self.transform, mask)
         bounds = self.bounds and self.bounds.joined(
             candidates.blocks, like, self.transform, None if mask is None else mask[0]
         )
@@ -199,7 +196,7 @@ class References:
             bounds=bounds,
             blocks=self.blocks + candidates.blocks,
             ids=JoinedIds([self.ids, candidates.ids]),
-            norms=norms,
+            norms=torch.cat([self.norms, norms], -1),
             found=self.found.union(candidates.places),
         )
 
@@ -225,10 +222,11 @@ class RunReferences:
         values = torch.Size(run.latent_shape).numel()
         like, transform = torch.empty((0, values), device=run.device), _transform(run)
         rows = None if mask is None else mask.distinct
-        norms, bounds = None, None
+        bounds = None
         # With a mask for each sample, the numbers of a reference would be others for each.
         if len(self.ids) >= MIN_BOUNDED and values >= MIN_VALUES and (mask is None or mask.uniform):
             bounds = DistanceBounds.of(self.blocks, like, transform, None if rows is None else rows[0])
+            norms = bounds.norms if rows is None else bounds.norms[None]
         else:
             norms = squared_norms(self.blocks, like, transform, rows)
         return References(self.blocks, self.ids, transform, norms, self.typical, mask, bounds)

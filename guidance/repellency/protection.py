@@ -123,7 +123,7 @@ class Protection:
         """The nearest protected image of every point (B, D); none at infinity for what could not be compared."""
         if self._reads_all or self._map is None:
             blocks = always.blocks[-sum(len(index.vectors()) for index in self._indexes) :]
-            norms = None if always.norms is None else always.norms[..., self._first :]
+            norms = always.norms[..., self._first :]
             mask = None if always.mask is None else always.mask.rows
             field = shield_field(points, blocks, 0.0, mask=mask, norms=norms, transform=always.transform)
             pairs = zip(field.nearest_index.tolist(), field.nearest.tolist(), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -94,19 +94,24 @@ class Shields:
     def fixed(self) -> ShieldField:
         """What the references do to the points, as ``kernels.repellency`` computes it: for steps, not for promises."""
         x, radius = working_points(self.points), self.radii.fixed[:, None]
-        delta, parts = torch.zeros_like(x), [x.new_empty(len(x), 0)]
-        own = x.square().sum(1, keepdim=True)
-        chosen, bound = None, None
-        if self.references.bounds is not None:
-            chosen, bound = self.references.bounds.near(x, self.radii.fixed)
-            if len(chosen) > MAX_CHOSEN * len(self.references):
+        delta, own = torch.zeros_like(x), x.square().sum(1, keepdim=True)
+        known, chosen, bound = self.references, None, None
+        if known.bounds is not None:
+            chosen, bound = known.bounds.near(x, self.radii.fixed)
+            if len(chosen) > MAX_CHOSEN * len(known):
                 chosen = None
-        for place, z in self._read(x, chosen):
-            norms = self.references.norms
-            parts.append(repellency.distances(x, z, None if norms is None else norms[..., place], self.mask, own))
-            if bool((parts[-1] < radius).any()):
-                delta += repellency.push(x, z, parts[-1], radius, self.mask)
-        distances = torch.cat(parts, 1)
+        if chosen is None:
+            norms, read = known.norms, read_chunks(known.blocks, x, known.transform)
+        else:
+            norms, read = known.norms[..., chosen], read_rows(known.blocks, chosen, x, known.transform)
+        # Filled in place: small results kept between the chunks would keep the heap from using their memory again.
+        distances, end = x.new_empty(len(x), norms.shape[-1]), 0
+        for _, z in read:
+            place = slice(end, end := end + len(z))
+            found = repellency.distances(x, z, norms[..., place], self.mask, own)
+            distances[:, place] = found
+            if bool((found < radius).any()):
+                delta += repellency.push(x, z, found, radius, self.mask)
         nearest, index = nearest_of(distances)
         contacts = Contacts.inside(distances, radius)
         if chosen is not None and bound is not None:
@@ -186,12 +191,3 @@ class Shields:
                 break
             known = met
         return outside
-
-    def _read(self, like: Tensor, chosen: Tensor | None) -> Iterator[tuple[Tensor | slice, Tensor]]:
-        """The numbers of the references that are chosen, or of all, and their vectors, a chunk at a time."""
-        blocks, transform = self.references.blocks, self.references.transform
-        if chosen is not None:
-            yield from read_rows(blocks, chosen, like, transform)
-            return
-        for offset, chunk in read_chunks(blocks, like, transform):
-            yield slice(offset, offset + len(chunk)), chunk

@@ -23,6 +23,12 @@ DIMENSIONS = 64
 SAMPLE = 2 * DIMENSIONS
 """References from which the directions are taken."""
 
+SAMPLE_ELEMENTS = 1 << 21
+"""8 MB of float32. A larger sample is one reference in ``SAMPLE_STRIDE``: a few directions bound most distances."""
+
+SAMPLE_STRIDE = 64
+"""References to one of the sample where references are large."""
+
 MIN_VARIANCE = 1e-5
 """Directions of less variance, relative to the first, are rounding."""
 
@@ -36,12 +42,14 @@ class DistanceBounds:
         basis: B, orthonormal rows, shape (m, D).
         coordinates: B (z - c) of every reference and the norm of what it leaves out, shape (N, m + 1).
         squares: their squared norms, shape (N,).
+        norms: squared norms of the references, shape (N,).
     """
 
     centre: Tensor
     basis: Tensor
     coordinates: Tensor
     squares: Tensor
+    norms: Tensor
 
     @classmethod
     def of(
@@ -53,21 +61,17 @@ class DistanceBounds:
             references: as in ``read_chunks``, at least one, and so are ``like`` and ``transform``.
             mask: 1 where values count and 0 elsewhere, shape (D,); None for everywhere.
         """
-        count = count_rows(references)
-        chosen = torch.linspace(0, count - 1, min(SAMPLE, count), dtype=torch.float64).long().unique()
-        read = read_rows(references, chosen, like, transform)
-        sample = masked(torch.cat([chunk.clone() for _, chunk in read]), mask)
-        centre, basis = _principal(sample[sample.isfinite().all(1)])
+        centre, basis = _principal(_sample(references, like, transform, mask))
         empty = like.new_empty(0)
-        return cls(centre, basis, empty, empty)._with(references, like, transform, mask)
+        return cls(centre, basis, empty, empty, empty)._with(references, like, transform, mask)
 
     def joined(
         self, references: Blocks, like: Tensor, transform: Transform | None, mask: Tensor | None
     ) -> DistanceBounds:
         """With further references, numbered after these."""
         more = self._with(references, like, transform, mask)
-        coordinates = torch.cat([self.coordinates, more.coordinates])
-        return replace(self, coordinates=coordinates, squares=torch.cat([self.squares, more.squares]))
+        parts = ("coordinates", "squares", "norms")
+        return replace(self, **{part: torch.cat([getattr(self, part), getattr(more, part)]) for part in parts})
 
     def near(self, points: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         """The references that may be inside a radius of a point.
@@ -93,11 +97,12 @@ class DistanceBounds:
         self, references: Blocks, like: Tensor, transform: Transform | None, mask: Tensor | None
     ) -> DistanceBounds:
         count = count_rows(references)
-        coordinates, squares = like.new_empty(count, len(self.basis) + 1), like.new_empty(count)
+        coordinates, (squares, norms) = like.new_empty(count, len(self.basis) + 1), like.new_empty(2, count)
         for offset, chunk in read_chunks(references, like, transform):
-            place = slice(offset, offset + len(chunk))
-            coordinates[place], squares[place] = self._of(masked(chunk, mask))
-        return replace(self, coordinates=coordinates, squares=squares)
+            place, rows = slice(offset, offset + len(chunk)), masked(chunk, mask)
+            coordinates[place], squares[place] = self._of(rows)
+            norms[place] = rows.square().sum(1)
+        return replace(self, coordinates=coordinates, squares=squares, norms=norms)
 
     def _of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates of rows (n, D), (n, m + 1), and their squared norms, which are those of the rows less c."""
@@ -108,15 +113,31 @@ class DistanceBounds:
         return torch.cat([inside, rest[:, None]], 1), squares
 
 
+def _sample(references: Blocks, like: Tensor, transform: Transform | None, mask: Tensor | None) -> Tensor:
+    """Some references, shape (n, D), without those that are not numbers."""
+    count = count_rows(references)
+    most = max(SAMPLE_ELEMENTS // like.shape[1], count // SAMPLE_STRIDE, 1)
+    numbers = torch.linspace(0, count - 1, min(SAMPLE, count, most), dtype=torch.float64).long().unique()
+    sample, filled = like.new_empty(len(numbers), like.shape[1]), 0
+    for _, chunk in read_rows(references, numbers, like, transform):
+        chunk = masked(chunk, mask)
+        chunk = chunk[chunk.sum(1).isfinite()]
+        sample[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    return sample[:filled]
+
+
 def _principal(sample: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and principal directions, shape (m, D), of a sample (n, D), by way of its n inner products."""
     if len(sample) == 0:
         return sample.new_zeros(sample.shape[1]), sample.new_zeros(0, sample.shape[1])
     centre = sample.mean(0)
-    offsets = sample - centre
-    offsets /= offsets.abs().max().clamp_min(torch.finfo(offsets.dtype).tiny)
+    # In place, and let go of before its directions are copied: nothing larger is held beside the references.
+    offsets = sample.sub_(centre)
+    offsets /= torch.linalg.vector_norm(offsets, math.inf).clamp_min(torch.finfo(offsets.dtype).tiny)
     variances, vectors = torch.linalg.eigh((offsets @ offsets.T).double().cpu())
     kept = min(DIMENSIONS, int((variances > MIN_VARIANCE * variances[-1]).sum()))
     directions = vectors[:, len(variances) - kept :].flip(1).to(offsets).T @ offsets
+    del sample, offsets
     # The products of close variances are orthogonal up to rounding alone; bounds need better.
     return centre, torch.linalg.qr(directions.T)[0].T.contiguous()

@@ -29,9 +29,9 @@ class Elementwise:
     scale: Tensor
     offset: Tensor
 
-    def __call__(self, chunk: Tensor) -> Tensor:
-        """Transform rows, shape (n, D)."""
-        return torch.addcmul(self.offset, chunk, self.scale)
+    def __call__(self, chunk: Tensor, out: Tensor | None = None) -> Tensor:
+        """Transform rows, shape (n, D), into memory that is at hand, which may be their own."""
+        return torch.addcmul(self.offset, chunk, self.scale, out=out)
 
 
 CPU_CHUNK_ELEMENTS = 1 << 19
@@ -61,7 +61,7 @@ def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = 
     """
     dimension = like.shape[1]
     chunk_rows = _chunk_rows(like)
-    buffer: Tensor | None = None
+    buffer = torch.empty((min(chunk_rows, count_rows(references)), dimension), dtype=like.dtype, device=like.device)
     offset = 0
     for block in _as_blocks(references):
         if len(block) and block[0].numel() != dimension:
@@ -73,11 +73,14 @@ def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = 
         for start in range(0, len(block), chunk_rows):
             # Cut first: to flatten a bank whose memory is laid out otherwise would copy it.
             chunk = block[start : start + chunk_rows].flatten(1)
+            held = buffer[: len(chunk)]
             if not ready:
-                if buffer is None:
-                    buffer = torch.empty((chunk_rows, dimension), dtype=like.dtype, device=like.device)
-                chunk = buffer[: len(chunk)].copy_(chunk)
-            yield offset + start, chunk if transform is None else transform(chunk)
+                chunk = held.copy_(chunk)
+            if isinstance(transform, Elementwise):
+                chunk = transform(chunk, out=held)
+            elif transform is not None:
+                chunk = transform(chunk)
+            yield offset + start, chunk
         offset += len(block)
 
 
