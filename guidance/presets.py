@@ -65,7 +65,7 @@ class Preset(Generic[Settings]):
 # With CFG, then distilled; docs/benchmark.md has the results of each. Wide shields must end early.
 _REPELLENCY: Mapping[str, tuple[Preset[RepellencySettings], Preset[RepellencySettings]]] = {
     SUBTLE: (Preset(RepellencySettings(radius=0.1), 0.15), Preset(RepellencySettings(radius=0.3), 0.25, 0.6)),
-    BALANCED: (Preset(RepellencySettings(), 0.3), Preset(RepellencySettings(radius=0.35), 0.4, 0.6)),
+    BALANCED: (Preset(RepellencySettings(), 0.3), Preset(RepellencySettings(radius=0.3), 0.4, 0.6)),
     STRONG: (Preset(RepellencySettings(radius=0.4), 0.3), Preset(RepellencySettings(radius=0.5), 0.4, 0.6)),
 }
 _VENDI: Mapping[str, tuple[Preset[VendiSettings], Preset[VendiSettings]]] = {
