@@ -130,7 +130,7 @@ class DiversityReport(io.ComfyNode):
                     tooltip="What guidance did, from the node that steers the model. Connect samples as well.",
                 ),
                 io.Latent.Input(
-                    "samples", optional=True, tooltip="The latents of the images, for trace and protected."
+                    "samples", optional=True, tooltip="The latents of the images, for trace and protected images."
                 ),
                 ReportOptionsSocket.Input(
                     "options",

@@ -83,7 +83,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     optional=True,
                     tooltip="The centroid of what the model generates for the prompt by itself, at CFG 1. With it, "
                     "images move only along the line from reference to centroid, until they have arrived. For spread, "
-                    "it says in what images can differ: probe at least 16.",
+                    "it shows how images can differ: probe at least 16.",
                 ),
             ],
             outputs=steered_outputs(),

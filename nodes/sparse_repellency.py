@@ -62,11 +62,11 @@ class DiversitySparseRepellency(io.ComfyNode):
                 ),
                 strength_input(),
                 keep_apart_input(),
-                end_input(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
+                end_input(RECOMMENDED_END, " The last steps decide details, and pushing there costs quality."),
                 io.Boolean.Input(
                     "ensure_outside",
                     default=DEFAULTS.ensure_outside,
-                    tooltip="Moves finished images that are still too close outside every shield, whatever that does "
+                    tooltip="Moves finished images until none is closer than the radius to another, whatever that does "
                     "to them. Off: finished images are not changed.",
                 ),
                 io.Int.Input(

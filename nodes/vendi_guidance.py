@@ -72,7 +72,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                 keep_apart_input(),
                 io.Combo.Input("features", options=spaces(), default=LATENTS, tooltip=SPACES_TOOLTIP),
                 start_input(),
-                end_input(RECOMMENDED_END, ": the last steps decide details, and pushing there costs quality"),
+                end_input(RECOMMENDED_END, " The last steps decide details, and pushing there costs quality."),
                 BankSocket.Input("bank", optional=True, tooltip="Earlier images to differ from."),
                 ExemplarSocket.Input("exemplars", optional=True, tooltip="Real images to stay close to."),
                 io.String.Input(

@@ -83,7 +83,7 @@ def end_input(end: float, why: str = "") -> io.Input:
 
     Args:
         end: recommended end, as a share of the model's schedule.
-        why: what is lost by ending later, as the end of the tooltip.
+        why: what is lost by ending later: a sentence after a space.
     """
     return io.Float.Input(
         "end_percent",
@@ -91,7 +91,7 @@ def end_input(end: float, why: str = "") -> io.Input:
         min=0.0,
         max=1.0,
         step=0.001,
-        tooltip=f"Where in the model's schedule guidance ends. At 1 no late step is left out{why}.",
+        tooltip=f"Where in the model's schedule guidance ends. At 1 no late step is left out.{why}",
     )
 
 
