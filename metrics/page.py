@@ -12,12 +12,7 @@ from PIL import Image
 
 from .measures.measure import Measure
 from .report import DiversityReport
-from .summary import (
-    LABELS,
-    basis_text,
-    headline,
-    value_text,
-)
+from .summary import LABELS, basis_text, headline, value_text
 
 _LISTED = 200
 

@@ -13,19 +13,9 @@ from .measures.groups import GroupReport, group_reports, worst_group
 from .measures.irs import retrieval_measures
 from .measures.measure import Measure, named
 from .measures.neighbours import Metric, ReferenceIndex
-from .measures.pairs import (
-    NearDuplicates,
-    Pair,
-    near_duplicates,
-    scan_pairs,
-)
+from .measures.pairs import NearDuplicates, Pair, near_duplicates, scan_pairs
 from .measures.pairwise_distance import closeness_measures
-from .measures.retrieval import (
-    AdjustedScore,
-    Retrieval,
-    adjusted_score,
-    measure_retrieval,
-)
+from .measures.retrieval import AdjustedScore, Retrieval, adjusted_score, measure_retrieval
 from .measures.subsample import sample_note, sample_rows
 from .measures.vendi_scores import spectrum, vendi_measures
 

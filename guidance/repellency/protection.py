@@ -17,12 +17,7 @@ from ...stores.protected.search.neighbour_list import NeighbourList
 from ...stores.protected.spaces import latent_format_of, name_of
 from ..base import DenoiseMask, SamplingRun
 from ..latent_map import LatentMap
-from ..references import (
-    SCALE_SAMPLE,
-    Candidates,
-    JoinedIds,
-    References,
-)
+from ..references import SCALE_SAMPLE, Candidates, JoinedIds, References
 from .protected_search import nearest_pictures, pictures_inside
 from .protection_record import NearestHit, ProtectionRecord, SampleProtection
 from .records import triples

@@ -8,12 +8,7 @@ from torch import Tensor
 
 from ...kernels.shields.field import Contacts, working_points
 from ..references import MASK_HOLDS_ALL, MASKS_SHARE_NOTHING, Ids
-from ..trace import (
-    CONTACTS_KEPT,
-    Contact,
-    SampleRecord,
-    Violation,
-)
+from ..trace import CONTACTS_KEPT, Contact, SampleRecord, Violation
 from .protection_record import named
 from .shields import Shields
 

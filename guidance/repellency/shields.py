@@ -10,14 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import repellency
-from ...kernels.shields.field import (
-    Contacts,
-    ShieldField,
-    batch_field,
-    nearest_of,
-    shield_field,
-    working_points,
-)
+from ...kernels.shields.field import Contacts, ShieldField, batch_field, nearest_of, shield_field, working_points
 from ...kernels.shields.reference_blocks import read_chunks, read_rows
 from ..base import DenoiseMask
 from ..references import References

@@ -16,12 +16,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.similarity import median_bandwidth, squared_distances
-from ...kernels.vendi import (
-    log_vendi_gradient,
-    log_vendi_gradient_gaussian,
-    order_two_force,
-    vendi_score,
-)
+from ...kernels.vendi import log_vendi_gradient, log_vendi_gradient_gaussian, order_two_force, vendi_score
 from ...kernels.vendi_bank import BankSpectrum, bank_spectrum, log_vendi_gradient_beside
 from .prompts import Prompts
 from .settings import VendiSettings

@@ -23,13 +23,7 @@ from ..references import MASK_HOLDS_ALL, MASKS_SHARE_NOTHING, why_none
 from ..trace import Trace
 from .directions import Direction, diversity_gradient, exemplar_gradient
 from .latent_features import MakeFeatures, latent_layout
-from .references import (
-    BatchPrompt,
-    FeatureBank,
-    bank_embeddings,
-    batch_prompts,
-    exemplar_embeddings,
-)
+from .references import BatchPrompt, FeatureBank, bank_embeddings, batch_prompts, exemplar_embeddings
 from .run import StepContext, VendiRun
 from .settings import VendiSettings
 from .trace import step_record

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..trace import (
-    CONTACTS_KEPT,
-    Contact,
-    SampleRecord,
-    StepRecord,
-)
+from ..trace import CONTACTS_KEPT, Contact, SampleRecord, StepRecord
 from .directions import Direction
 from .run import StepContext
 

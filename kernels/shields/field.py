@@ -16,13 +16,7 @@ import torch
 from torch import Tensor
 
 from ..precision import product_rounding
-from .reference_blocks import (
-    Blocks,
-    Transform,
-    count_rows,
-    read_chunks,
-    read_rows,
-)
+from .reference_blocks import Blocks, Transform, count_rows, read_chunks, read_rows
 
 CLOSE = 0.02
 """Pairs with |x - z|^2 up to this share of |x|^2 + |z|^2 are measured from their difference."""

@@ -15,21 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .field import (
-    Contacts,
-    batch_field,
-    check_radius,
-    fixed_direction,
-    masked,
-    shield_field,
-    working_points,
-)
-from .reference_blocks import (
-    Blocks,
-    Transform,
-    count_rows,
-    read_chunks,
-)
+from .field import Contacts, batch_field, check_radius, fixed_direction, masked, shield_field, working_points
+from .reference_blocks import Blocks, Transform, count_rows, read_chunks
 
 MARGINS = (1e-5, 1e-4, 1e-3, 1e-2)
 """Relative margins beyond the radius, tried in turn: rounding to half precision can undo a smaller one."""

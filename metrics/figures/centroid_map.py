@@ -9,14 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    letters,
-    sheet,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, letters, sheet
 
 
 def centroid_map(coordinates: Tensor, shares: Tensor, names: Sequence[str], width: int = NODE_WIDTH) -> Image.Image:

@@ -8,13 +8,7 @@ from PIL import Image
 
 from ..report import DiversityReport
 from ..summary import value_text
-from .canvas import (
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    letters,
-    sheet,
-)
+from .canvas import INK, NODE_WIDTH, PALETTE, letters, sheet
 from .grid import picture_grid
 
 _LINES = ("vendi_1", "mean_distance", "different_pictures", "recall")

@@ -8,17 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from ..measures.pairs import NearDuplicates
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    PAPER,
-    label,
-    letters,
-    sheet,
-    tile,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, PAPER, label, letters, sheet, tile
 
 SHOWN = 64
 """Pictures in one grid at most: of larger sets those with near-duplicates come first."""

@@ -5,14 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from ..measures.retrieval import Retrieval, ideal_share
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    chart,
-    rendered,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, chart, rendered
 
 _POINTS = 60
 

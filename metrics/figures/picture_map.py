@@ -8,15 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    letters,
-    sheet,
-    tile,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, letters, sheet, tile
 
 THUMBNAILS = 30
 """Pictures shown as such, chosen far from each other; the others are dots."""

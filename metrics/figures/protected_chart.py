@@ -9,14 +9,7 @@ from PIL import Image
 
 from ...guidance.repellency.protection_record import NearestReference
 from ..measures.protected import ProtectedReport
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    chart,
-    rendered,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, chart, rendered
 
 _TICKS = 12
 

@@ -7,15 +7,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image, ImageDraw
 
 from ...guidance.trace import Trace
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    letters,
-    sheet,
-    tile,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, letters, sheet, tile
 
 SHOWN = 8
 _REFERENCES = 4

@@ -7,12 +7,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageDraw
 
 from ..page import Plate
-from .canvas import (
-    INK,
-    PALETTE,
-    letters,
-    sheet,
-)
+from .canvas import INK, PALETTE, letters, sheet
 
 SHEET_WIDTH = 1080
 """Pixels: two columns of figures as wide as a node."""

@@ -12,13 +12,7 @@ from torch import Tensor
 
 from ...kernels.similarity import cosine_kernel
 from ..measures.subsample import sample_note, sample_rows
-from .canvas import (
-    FAINT,
-    NODE_WIDTH,
-    chart,
-    rendered,
-    tile,
-)
+from .canvas import FAINT, NODE_WIDTH, chart, rendered, tile
 
 SHOWN = 400
 _THUMBNAILS = 24

@@ -5,14 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from ..report import DiversityReport
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    chart,
-    rendered,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, chart, rendered
 
 _SHOWN = 32
 

@@ -7,14 +7,7 @@ from statistics import median
 from PIL import Image
 
 from ...guidance.trace import StepRecord, Trace
-from .canvas import (
-    FAINT,
-    INK,
-    NODE_WIDTH,
-    PALETTE,
-    chart,
-    rendered,
-)
+from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, chart, rendered
 
 _TICKS = 8
 _STYLES = ("-", "--", "-.", ":")
