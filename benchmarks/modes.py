@@ -25,7 +25,7 @@ from ..embedded.pipeline import EmbeddedModel
 from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
 from ..guidance.limits import NormClip, SigmaInterval
-from ..guidance.references import Pictures
+from ..guidance.references import ImageReferences
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ..kernels.similarity import cosine_kernel
 from ..kernels.vendi import vendi_score
@@ -109,7 +109,7 @@ def one_by_one(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: in
     for number in range(count):
         guidance = None
         if row.settings is not None:
-            bank = [Pictures(torch.cat(drawn), LATENT_FORMAT)] if drawn else []
+            bank = [ImageReferences(torch.cat(drawn), LATENT_FORMAT)] if drawn else []
             guidance = SparseRepellency(row.settings, bank)
         drawn.append(model.sample([prompt], 1000 * seed + number, steps=steps, cfg=row.cfg, guidance=guidance))
     return torch.cat(drawn)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from PIL import Image, ImageDraw
 
 from ..guidance.trace import Trace
-from ..metrics.figures.canvas import FAINT, INK, PALETTE, letters, sheet, tile, to_images
+from ..metrics.figures.canvas import FAINT, INK, PALETTE, letters, sheet, tile, to_pil
 from .comparison import Request, Series
 
 TILE = 112
@@ -38,7 +38,7 @@ def before_after_page(before: Series, after: Series, request: Request) -> Image.
     _heading(draw, 0, PALETTE[7], f"{what}: without guidance", width)
     top = HEADER + GAP
     for images in before.images:
-        for column, image in enumerate(to_images(images)):
+        for column, image in enumerate(to_pil(images)):
             page.paste(tile(image, TILE), (GAP + column * plain, top))
         top += plain
     _heading(
@@ -51,7 +51,7 @@ def before_after_page(before: Series, after: Series, request: Request) -> Image.
     top += HEADER + GAP
     known: dict[str, Image.Image] = {}
     for images, trace, names in zip(after.images, after.traces, after.names, strict=True):
-        tiles = to_images(images)
+        tiles = to_pil(images)
         companions = {f"batch:{index}": image for index, image in enumerate(tiles)}
         for column, image in enumerate(tiles):
             left = GAP + column * plain

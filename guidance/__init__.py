@@ -6,7 +6,7 @@ from .base import Chain, Guidance, SamplingRun, SamplingStep
 from .limits import NormClip, SigmaInterval
 from .noise import NoiseDesign
 from .prompt_easing import EasingSettings, PromptEasing
-from .references import Pictures
+from .references import ImageReferences
 from .repellency.guidance import SparseRepellency
 from .repellency.settings import RepellencySettings
 from .trace import Trace
@@ -19,9 +19,9 @@ __all__ = [
     "FeatureGuidance",
     "FeatureSettings",
     "Guidance",
+    "ImageReferences",
     "NoiseDesign",
     "NormClip",
-    "Pictures",
     "PromptEasing",
     "RepellencySettings",
     "SamplingRun",

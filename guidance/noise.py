@@ -1,6 +1,6 @@
-"""Diverse Noise: start noise drawn as a set (after Turinici, arXiv 2202.09573), every picture's an exact Gaussian draw.
+"""Diverse Noise: start noise drawn as a set (after Turinici, arXiv 2202.09573), every image's an exact Gaussian draw.
 
-Minimising the energy distance alone shrinks noises, which a model answers with flat pictures. Here each single noise of
+Minimising the energy distance alone shrinks noises, which a model answers with flat images. Here each single noise of
 a set has exactly the law N(0, I) of an independent one, and only how they lie to one another is designed:
 
 - "simplex": all numbers of a noise keep apart from those of the others, as evenly as so many can.
@@ -30,7 +30,7 @@ MAX_SET = 256
 """Most noises of one set, and how many of them know of each other: the next 256 begin afresh."""
 
 FEWEST_AVOIDED = 2
-"""A single picture does not say how pictures vary, and so not where among noises it stands."""
+"""A single image does not say how images vary, and so not where among noises it stands."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class NoiseDesign:
         mode: see the module.
         set_size: J, how many noises are designed together.
         designed: how many of the lowest frequencies' coefficients, counted over all channels, "quantised" designs.
-        avoid: pictures that quantised noises stay away from, (N, C, ...) latents of one model, or None.
+        avoid: images that quantised noises stay away from, (N, C, ...) latents of one model, or None.
     """
 
     seed: int
@@ -63,7 +63,7 @@ class NoiseDesign:
 
     @property
     def avoided(self) -> int:
-        """How many pictures the noises stay away from: the newest ``MAX_SET``, or none of a single one."""
+        """How many images the noises stay away from: the newest ``MAX_SET``, or none of a single one."""
         given = 0 if self.avoid is None else len(self.avoid)
         return min(given, MAX_SET) if given >= FEWEST_AVOIDED else 0
 
@@ -78,7 +78,7 @@ class NoiseDesign:
             (len(numbers), C, ...), float32, on the CPU.
 
         Raises:
-            ValueError: a negative number, or pictures to avoid of another number of channels.
+            ValueError: a negative number, or images to avoid of another number of channels.
         """
         if any(number < 0 for number in numbers):
             raise ValueError(f"Noises are counted from 0, and {min(numbers)} is below.")
@@ -135,20 +135,20 @@ class NoiseDesign:
         return seeded_generator(self.seed, f"diverse noise:{stream}")
 
 
-def _scores(pictures: Tensor | None, shape: tuple[int, ...], count: int) -> Tensor:
+def _scores(images: Tensor | None, shape: tuple[int, ...], count: int) -> Tensor:
     """Standardised low-frequency coefficients of the images to avoid, (N, C * count), float64."""
     # Images that crowd in these coefficients come from noises that do.
     dimension = shape[0] * count
-    if pictures is None or len(pictures) < FEWEST_AVOIDED:
+    if images is None or len(images) < FEWEST_AVOIDED:
         return torch.empty((0, dimension), dtype=torch.float64)
-    if pictures.ndim != len(shape) + 1 or pictures.shape[1] != shape[0]:
+    if images.ndim != len(shape) + 1 or images.shape[1] != shape[0]:
         raise ValueError(
-            f"The images to keep away from are latents of shape {tuple(pictures.shape[1:])} and the noise has shape "
+            f"The images to keep away from are latents of shape {tuple(images.shape[1:])} and the noise has shape "
             f"{shape}: they belong to another model. Encode them with this model's VAE."
         )
-    basis = cosine_basis(tuple(pictures.shape[2:]), count)
+    basis = cosine_basis(tuple(images.shape[2:]), count)
     if len(basis) < count:
         raise ValueError(f"The images to keep away from are too small to have {count} frequencies: design fewer.")
-    rows = coefficients(pictures[-MAX_SET:].cpu(), basis).flatten(1).double()
+    rows = coefficients(images[-MAX_SET:].cpu(), basis).flatten(1).double()
     deviation = rows.std(0, correction=0)
     return torch.where(deviation > 0, (rows - rows.mean(0)) / deviation, 0.0)

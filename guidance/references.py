@@ -70,7 +70,7 @@ class ReferenceSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageReferences:
     """Pictures given directly, such as exemplars to avoid: a reference source, and its own view.
 
     Attributes:
@@ -92,7 +92,7 @@ class Pictures:
         """``name:<index>`` of every picture."""
         return [f"{self.name}:{index}" for index in range(len(self.latents))]
 
-    def matching(self, latent_format: str, latent_shape: tuple[int, ...]) -> Pictures:
+    def matching(self, latent_format: str, latent_shape: tuple[int, ...]) -> ImageReferences:
         """The pictures themselves, or none of them where the size differs.
 
         Raises:
@@ -105,7 +105,7 @@ class Pictures:
                 "encode them with this model's VAE."
             )
         if tuple(self.latents.shape[1:]) != latent_shape:
-            return Pictures(self.latents[:0], self.latent_format, self.name, left_out=len(self.latents))
+            return ImageReferences(self.latents[:0], self.latent_format, self.name, left_out=len(self.latents))
         return self
 
 

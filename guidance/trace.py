@@ -26,7 +26,7 @@ class Contact:
     """A reference inside whose shield a sample was.
 
     Attributes:
-        reference: identity of the reference: a bank entry's id, an exemplar's or a protected picture's name, or
+        reference: identity of the reference: a bank entry's id, an exemplar's or a protected image's name, or
             ``batch:<index>``.
         distance: L2 distance before the correction, in the model's latent space.
     """

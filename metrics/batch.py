@@ -1,4 +1,4 @@
-"""Pictures that are in memory, such as a batch that was just drawn: their features and their thumbnails."""
+"""Features and thumbnails of images in memory, such as a batch that was just sampled."""
 
 from __future__ import annotations
 
@@ -10,43 +10,41 @@ from PIL import Image
 from torch import Tensor
 
 from ..features.space import FeatureSpace
-from .figures.canvas import tile, to_images
+from .figures.canvas import tile, to_pil
 
 THUMBNAIL_SIDE = 256
 
 
-def batch_features(
-    pictures: Sequence[Tensor], space: FeatureSpace, progress: Callable[[], None] | None = None
-) -> Tensor:
-    """Features (n, d) of pictures, NaN for one that holds numbers that are not finite.
+def batch_features(images: Sequence[Tensor], space: FeatureSpace, progress: Callable[[], None] | None = None) -> Tensor:
+    """Features (n, d) of images; NaN for an image that is not finite.
 
     Args:
-        pictures: each (C, H, W) in 0 to 1; sizes may differ, channels beyond the third are left out.
-        space: of pictures.
-        progress: called after every picture.
+        images: each (C, H, W) in 0 to 1; sizes may differ, channels beyond the third are dropped.
+        space: a feature space of images.
+        progress: called after every image.
     """
-    features = torch.full((len(pictures), space.dimension), torch.nan)
+    features = torch.full((len(images), space.dimension), torch.nan)
     with torch.no_grad():
-        for row, picture in enumerate(pictures):
-            if bool(picture[:3].isfinite().all()):
-                features[row] = space(picture[None, :3])[0].cpu()
+        for row, image in enumerate(images):
+            if bool(image[:3].isfinite().all()):
+                features[row] = space(image[None, :3])[0].cpu()
             if progress is not None:
                 progress()
     return features
 
 
 class Thumbnails(Sequence[Image.Image]):
-    """Pictures as square images, made one by one when a figure asks for them.
+    """Images as square Pillow images, converted when a figure asks for them.
 
     Args:
-        pictures: each (C, H, W) in 0 to 1.
+        images: each (C, H, W) in 0 to 1.
     """
 
-    def __init__(self, pictures: Sequence[Tensor]) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Sequence[Tensor]) -> None:
+        self._images = images
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     @overload
     def __getitem__(self, place: int) -> Image.Image: ...
@@ -56,5 +54,5 @@ class Thumbnails(Sequence[Image.Image]):
 
     def __getitem__(self, place: int | slice) -> Image.Image | Thumbnails:
         if isinstance(place, slice):
-            return Thumbnails(self._pictures[place])
-        return tile(to_images([self._pictures[place]])[0], THUMBNAIL_SIDE)
+            return Thumbnails(self._images[place])
+        return tile(to_pil([self._images[place]])[0], THUMBNAIL_SIDE)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..features.image_folder import FoundFiles, find_images, printable
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
-from .figures.folder_figures import folder_plates
+from .figures.folder_figures import folder_figures
 from .measured_folder import measure_folder
 from .page import html_page
 from .progress import progress_line
@@ -26,11 +26,11 @@ _LISTED = 10
 
 
 class LeftOut(NamedTuple):
-    """What a report says nothing about: names of entries, and why.
+    """Entries that a report does not cover: names and reasons.
 
     Attributes:
-        unreadable: image files.
-        passed_over: everything else that lies in the folders.
+        unreadable: image files that cannot be read.
+        passed_over: everything else in the folders.
     """
 
     unreadable: list[tuple[str, str]]
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, write what was asked for and print the numbers."""
+    """Measure, write the requested files, and print the numbers."""
     space = image_space(arguments.space)
     given = (arguments.folder, arguments.reference, arguments.held_out)
     folders = [None if folder is None else find_images(folder) for folder in given]
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     unreadable = [(printable(path.as_posix()), reason) for each in measured for path, reason in each.unreadable]
     passed_over = [entry for folder in folders if folder is not None for entry in folder.passed_over_below()]
     left_out = LeftOut(unreadable, passed_over)
-    # Files before words: a console that cannot print a name costs nobody a measurement.
+    # Files first: a console that cannot print a name must not lose a measurement.
     try:
         written = _write(arguments, report, folders[0], images.features, groups, left_out)
     finally:
@@ -107,7 +107,7 @@ def _write(
     groups: Sequence[str] | None,
     left_out: LeftOut,
 ) -> list[Path]:
-    """Write the files that were asked for and return their paths."""
+    """Write the requested files and return their paths."""
     texts: dict[str, str] = {}
     names = folder.names()
     if arguments.json:
@@ -117,9 +117,9 @@ def _write(
     if arguments.csv:
         texts["csv"] = to_csv(report)
     if arguments.html:
-        plates = folder_plates(report, folder.paths, features, groups)
+        figures = folder_figures(report, folder.paths, features, groups)
         title = printable(arguments.folder.resolve().name)
-        texts["html"] = html_page(title, report, names, plates, left_out.unreadable, left_out.passed_over)
+        texts["html"] = html_page(title, report, names, figures, left_out.unreadable, left_out.passed_over)
     written = []
     for suffix, text in texts.items():
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def _write(
 
 
 def _groups(names: Sequence[str]) -> list[str] | None:
-    """Each image's subfolder, where there are at least two."""
+    """Each image's subfolder, if there are at least two."""
     folders = [name.rpartition("/")[0] or "." for name in names]
     return folders if len(set(folders)) > 1 else None
 

@@ -1,4 +1,4 @@
-"""Whether one set of pictures is more diverse than another, in sentences."""
+"""Compare the diversity of two sets of images, in sentences."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .report import DiversityReport
 from .summary import headline
 
 
-def verdict(before: DiversityReport, after: DiversityReport) -> str:
-    """Compare by the mean distance, which unlike a Vendi Score does not grow with the number of pictures.
+def compare(before: DiversityReport, after: DiversityReport) -> str:
+    """Compare by the mean distance, which does not grow with the number of images, as a Vendi Score does.
 
     Args:
         before: on the set to compare with.
-        after: on the other one, in the same feature space.
+        after: on the other set, in the same feature space.
 
     Raises:
         ValueError: the reports are of different feature spaces.
@@ -36,23 +36,23 @@ def verdict(before: DiversityReport, after: DiversityReport) -> str:
 
 
 def sentences(report: DiversityReport, before: DiversityReport | None = None) -> list[str]:
-    """What to make of a report, the most important sentence first.
+    """The conclusions of a report, the most important sentence first.
 
     Args:
-        report: on the pictures.
-        before: on pictures to compare with, in the same feature space.
+        report: on the images.
+        before: on images to compare with, in the same feature space.
     """
     if before is None:
         return [headline(report)]
-    return [verdict(before, report), f"Before: {headline(before)}", f"After: {headline(report)}"]
+    return [compare(before, report), f"Before: {headline(before)}", f"After: {headline(report)}"]
 
 
 def _half_width(measure: Measure) -> float:
-    """Half of the interval, whose ends may be cut off at the range of the measure; infinity where it is not known."""
+    """Half of the interval, whose ends may be clipped to the measure's range; infinity if it is unknown."""
     if measure.value is None or measure.lower is None or measure.upper is None:
         return math.inf
     return max(measure.upper - measure.value, measure.value - measure.lower)
 
 
 def _different(report: DiversityReport) -> str:
-    return f"{len(report.duplicates.kept)} of {report.pictures - len(report.unmeasured)}"
+    return f"{len(report.duplicates.kept)} of {report.images - len(report.unmeasured)}"

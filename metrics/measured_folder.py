@@ -1,4 +1,4 @@
-"""Features of a folder's images, measured one batch after the other in bounded memory."""
+"""Features of a folder's images, batch by batch in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..features.space import FeatureSpace
 # Pixels and images measured at once.
 _BATCH_PIXELS = 1 << 24
 _BATCH = 16
-# Larger images are averaged down to this, in pixels: feature spaces see squares of at most 448.
+# Larger images are averaged down to this, in pixels: feature spaces use squares of at most 448.
 _SHORTER_SIDE = 512
-# Features beyond this many bytes live in a file.
+# Features of more than this many bytes are kept in a file.
 _MEMORY = 1 << 28
 
 
@@ -30,7 +30,7 @@ class FolderFeatures:
     Attributes:
         paths: of the images, sorted.
         features: (n, d) unit rows, NaN for a file that could not be read.
-        unreadable: such files, and why.
+        unreadable: such files, and the reasons.
     """
 
     paths: tuple[Path, ...]
@@ -44,7 +44,7 @@ def measure_folder(paths: Sequence[Path], space: FeatureSpace, progress: Progres
     Args:
         paths: of the images.
         space: of images.
-        progress: told after every batch.
+        progress: called after every batch.
     """
     features = _storage(len(paths), space.dimension)
     unreadable: list[tuple[Path, str]] = []
@@ -83,7 +83,7 @@ def _read(path: Path) -> Tensor:
 
 
 def _storage(count: int, dimension: int) -> Tensor:
-    """(count, dimension) NaN, in memory or, where that is much, in a file that vanishes with it."""
+    """(count, dimension) NaN, in memory or, if that is large, in a temporary file."""
     if count * dimension * 4 <= _MEMORY:
         return torch.full((count, dimension), torch.nan)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the map keeps it open and its end removes it

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no scripts, no fonts, no network."""
+"""The report as one HTML file without scripts, fonts or network."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ code { overflow-wrap: anywhere; }
 
 
 @dataclass(frozen=True)
-class Plate:
+class ReportFigure:
     """A figure of the page.
 
     Attributes:
         image: the figure.
-        title: what it shows, also read out in its place.
+        title: what it shows; also the alternative text.
         caption: how to read it.
-        photographic: whether it is made of pictures rather than of lines.
-        wide: whether it takes a row of its own.
+        photographic: whether it consists of images rather than of lines.
+        wide: whether it has a row of its own.
     """
 
     image: Image.Image
@@ -61,7 +61,7 @@ def html_page(
     title: str,
     report: DiversityReport,
     names: Sequence[str],
-    plates: Sequence[Plate],
+    figures: Sequence[ReportFigure],
     unreadable: Sequence[tuple[str, str]] = (),
     passed_over: Sequence[tuple[str, str]] = (),
 ) -> str:
@@ -69,11 +69,11 @@ def html_page(
 
     Args:
         title: such as the folder's name.
-        report: on the pictures.
-        names: of the pictures, in the order of the report.
-        plates: figures.
-        unreadable: names of files that could not be read, and why.
-        passed_over: names of what else lies in the folder, and why it was not measured.
+        report: on the images.
+        names: of the images, in the order of the report.
+        figures: in order.
+        unreadable: names of files that could not be read, and the reasons.
+        passed_over: names of the folder's other entries, and the reasons why they were not measured.
     """
     parts = [
         "<!DOCTYPE html>",
@@ -85,7 +85,7 @@ def html_page(
         f"<p>Measured in the feature space <code>{escape(report.space)}</code>. "
         "Compare these numbers only with numbers of the same space.</p>",
         '<div class="figures">',
-        *(_figure(plate) for plate in plates),
+        *(_figure(figure) for figure in figures),
         "</div>",
         "<h2>Numbers</h2>",
         _measures_table(report.measures),
@@ -99,18 +99,18 @@ def html_page(
     return "\n".join(parts)
 
 
-def _figure(plate: Plate) -> str:
+def _figure(figure: ReportFigure) -> str:
     stream = io.BytesIO()
-    if plate.photographic:
-        plate.image.save(stream, "JPEG", quality=88, optimize=True)
+    if figure.photographic:
+        figure.image.save(stream, "JPEG", quality=88, optimize=True)
     else:
-        plate.image.save(stream, "PNG", optimize=True)
-    kind = "jpeg" if plate.photographic else "png"
+        figure.image.save(stream, "PNG", optimize=True)
+    kind = "jpeg" if figure.photographic else "png"
     data = base64.b64encode(stream.getvalue()).decode("ascii")
-    opening = '<figure class="wide">' if plate.wide else "<figure>"
+    opening = '<figure class="wide">' if figure.wide else "<figure>"
     return (
-        f'{opening}<img alt="{escape(plate.title)}" src="data:image/{kind};base64,{data}">'
-        f"<figcaption><strong>{escape(plate.title)}.</strong> {escape(plate.caption)}</figcaption></figure>"
+        f'{opening}<img alt="{escape(figure.title)}" src="data:image/{kind};base64,{data}">'
+        f"<figcaption><strong>{escape(figure.title)}.</strong> {escape(figure.caption)}</figcaption></figure>"
     )
 
 
@@ -136,7 +136,7 @@ def _groups(report: DiversityReport) -> list[str]:
             f'<td class="number">{escape(value_text(group["vendi_1"]))}</td></tr>'
         )
     note = "<p>Effective numbers grow with the number of images; mean distances of groups of any size compare.</p>"
-    head = ("Group", "Pictures", "Mean distance", "Effective number")
+    head = ("Group", "Images", "Mean distance", "Effective number")
     return ["<h2>Groups</h2>", note, _table(head, rows)]
 
 
@@ -145,11 +145,11 @@ def _duplicates(report: DiversityReport, names: Sequence[str]) -> list[str]:
     if not duplicates.rejected:
         return []
     rows = [
-        f"<tr><td>{escape(names[picture])}</td><td>{escape(names[original])}</td></tr>"
-        for picture, original in list(zip(duplicates.rejected, duplicates.duplicate_of, strict=True))[:_LISTED]
+        f"<tr><td>{escape(names[image])}</td><td>{escape(names[original])}</td></tr>"
+        for image, original in list(zip(duplicates.rejected, duplicates.duplicate_of, strict=True))[:_LISTED]
     ]
     heading = f"<h2>Near-duplicates: {len(duplicates.rejected):,} images repeat another one</h2>"
-    return [heading, _table(("Picture", "Repeats"), rows), _left_out(len(duplicates.rejected))]
+    return [heading, _table(("Image", "Repeats"), rows), _left_out(len(duplicates.rejected))]
 
 
 def _pairs(report: DiversityReport, names: Sequence[str]) -> list[str]:
@@ -158,7 +158,7 @@ def _pairs(report: DiversityReport, names: Sequence[str]) -> list[str]:
         f"<td>{escape(names[pair.second])}</td></tr>"
         for pair in report.closest[:20]
     ]
-    return ["<h2>Closest pairs</h2>", _table(("Distance", "Picture", "Picture"), rows)] if rows else []
+    return ["<h2>Closest pairs</h2>", _table(("Distance", "Image", "Image"), rows)] if rows else []
 
 
 def _files(title: str, files: Sequence[tuple[str, str]]) -> list[str]:

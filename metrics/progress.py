@@ -1,4 +1,4 @@
-"""A line on stderr that counts: rewritten in place on a terminal, written every tenth of the way elsewhere."""
+"""Progress on stderr: one line rewritten in place on a terminal, or a line for every tenth elsewhere."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ..features.image_files import Progress
 
 
 def progress_line(title: str, things: str = "images") -> Progress:
-    """What is to be told (things done, things in all).
+    """A function to call with (things done, things in total).
 
     Args:
-        title: what the line begins with.
+        title: beginning of the line.
         things: what is counted.
     """
     told = 0

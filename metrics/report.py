@@ -1,4 +1,4 @@
-"""The Diversity Report: every number on a set of pictures in one record of plain data."""
+"""The Diversity Report: all measures of a set of images as plain data."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .measures.fidelity import likeness_measures
+from .measures.fidelity import fidelity_measures
 from .measures.groups import GroupReport, group_reports, worst_group
 from .measures.irs import retrieval_measures
 from .measures.measure import Measure, named
 from .measures.neighbours import Metric, ReferenceIndex
 from .measures.pairs import NearDuplicates, Pair, near_duplicates, scan_pairs
-from .measures.pairwise_distance import closeness_measures
+from .measures.pairwise_distance import distance_measures
 from .measures.retrieval import AdjustedScore, Retrieval, adjusted_score, measure_retrieval
 from .measures.subsample import sample_note, sample_rows
 from .measures.vendi_scores import spectrum, vendi_measures
 
 NEIGHBOURS = 5
-"""Neighbours to which the balls of precision, recall, density and coverage reach."""
+"""Default k of precision, recall, density and coverage."""
 
 _SPECTRUM_KEPT = 64
 
 
 @dataclass(frozen=True)
 class DiversityReport:
-    """What is known of the diversity of a set of pictures.
+    """Measures of the diversity of a set of images.
 
     Attributes:
-        space: tag of the feature space in which everything was measured.
-        pictures: how many pictures were given.
-        unmeasured: indices of pictures without finite features, of which nothing is known.
-        measures: the numbers of all pictures together.
-        groups: those of each group, in the order of their names.
-        worst_group: name of the group whose pictures are most alike; None with fewer than two groups to compare.
+        space: tag of the feature space.
+        images: number of images given.
+        unmeasured: indices of images without finite features, which are excluded.
+        measures: of all images together.
+        groups: measures of each group, sorted by name.
+        worst_group: name of the group with the smallest mean distance; None with fewer than two groups to compare.
         closest: the closest pairs, closest first.
-        near_pairs: number of all pairs of near-duplicates.
-        duplicates: what to keep so that no near-duplicates are left.
+        near_pairs: number of pairs of near-duplicates.
+        duplicates: which images to keep so that no near-duplicates are left.
         spectrum: the largest eigenvalues of the kernel over n, as shares.
-        retrieval: what the pictures retrieved from the references.
-        real_retrieval: what held-out real pictures retrieved.
+        retrieval: of references by the images.
+        real_retrieval: of references by held-out real images.
         adjusted: the first relative to the second.
         notes: sentences for the reader.
     """
 
     space: str
-    pictures: int
+    images: int
     unmeasured: tuple[int, ...]
     measures: tuple[Measure, ...]
     groups: tuple[GroupReport, ...]
@@ -81,24 +81,24 @@ def measure(
     neighbours: int = NEIGHBOURS,
     metric: Metric = "euclidean",
 ) -> DiversityReport:
-    """Measure a set of pictures.
+    """Measure a set of images.
 
     Args:
-        features: (n, d) unit rows, one a picture, in the order in which the pictures were made; a row that is not
-            finite stands for a picture that could not be measured.
+        features: (n, d) unit rows, one for each image, in the order in which they were sampled; not finite for an image
+            that could not be measured.
         space: tag of the feature space.
-        duplicate_distance: distance below which two pictures are near-duplicates, 0 to 2.
-        groups: name of each picture's group; None for no breakdown.
-        references: (m, d) unit rows of real pictures, such as a training set.
-        held_out: (l, d) unit rows of further real pictures that are none of the references, in random order.
+        duplicate_distance: distance below which two images are near-duplicates, 0 to 2.
+        groups: name of each image's group; None for no breakdown.
+        references: (m, d) unit rows of real images, such as a training set.
+        held_out: (l, d) unit rows of further real images, none of them a reference, in random order.
         neighbours: k of precision, recall, density and coverage.
         metric: distance by which references are retrieved.
 
     Returns:
-        The report. Whatever cannot be computed is a measure without a value and with a reason.
+        The report. A measure that cannot be computed has no value and a note with the reason.
 
     Raises:
-        ValueError: features of the wrong shape, or not one group a picture.
+        ValueError: features of the wrong shape, or another number of groups.
     """
     if features.ndim != 2:
         raise ValueError(f"Expected features of shape (n, d), got {tuple(features.shape)}.")
@@ -118,47 +118,47 @@ def measure(
             notes.append(f"{int((~usable).sum())} {kind} images could not be measured and count nowhere.")
             rows = rows[usable]
         sets.append(rows)
-    pictures, reals, others = _with_featureless(sets)
-    if len(pictures) < 2:
-        notes.append(f"{len(pictures)} image{'s' * (len(pictures) != 1)}: there is nothing to compare.")
+    images, reals, others = _with_featureless(sets)
+    if len(images) < 2:
+        notes.append(f"{len(images)} image{'s' * (len(images) != 1)}: there is nothing to compare.")
 
-    rows = sample_rows(len(pictures))
-    chosen, chosen_original = pictures[rows], original[rows]
+    rows = sample_rows(len(images))
+    chosen, chosen_original = images[rows], original[rows]
     scan = scan_pairs(chosen, duplicate_distance)
     duplicates = near_duplicates(chosen, duplicate_distance)
-    note = sample_note(len(rows), len(pictures))
+    note = sample_note(len(rows), len(images))
     closest = tuple(
         Pair(int(chosen_original[pair.first]), int(chosen_original[pair.second]), pair.distance)
         for pair in scan.closest
     )
     measures = [
-        *vendi_measures(pictures, space),
-        *closeness_measures(
+        *vendi_measures(images, space),
+        *distance_measures(
             scan, next(iter(closest), None), len(duplicates.kept), duplicate_distance, space, len(rows), note
         ),
     ]
-    by_group = () if groups is None else group_reports(pictures, original, groups, space)
+    by_group = () if groups is None else group_reports(images, original, groups, space)
     retrieval = real_retrieval = adjusted = None
     if references is not None:
-        measures += likeness_measures(pictures, reals, space, neighbours)
-        if len(reals) and len(pictures):
+        measures += fidelity_measures(images, reals, space, neighbours)
+        if len(reals) and len(images):
             index = ReferenceIndex(reals, metric)
-            retrieved = index.nearest(pictures)
+            retrieved = index.nearest(images)
             retrieval = measure_retrieval(retrieved, len(reals))
             if len(others):
                 retrieved_by_real = index.nearest(others)
                 real_retrieval = measure_retrieval(retrieved_by_real, len(reals))
-                draws = min(len(pictures), len(others))
+                draws = min(len(images), len(others))
                 adjusted = adjusted_score(
-                    retrieval if draws == len(pictures) else measure_retrieval(retrieved[:draws], len(reals)),
+                    retrieval if draws == len(images) else measure_retrieval(retrieved[:draws], len(reals)),
                     real_retrieval
                     if draws == len(others)
                     else measure_retrieval(retrieved_by_real[:draws], len(reals)),
                 )
-        measures += retrieval_measures(retrieval, real_retrieval, adjusted, space, len(pictures), len(reals))
+        measures += retrieval_measures(retrieval, real_retrieval, adjusted, space, len(images), len(reals))
     return DiversityReport(
         space=space,
-        pictures=len(features),
+        images=len(features),
         unmeasured=unmeasured,
         measures=tuple(measures),
         groups=by_group,
@@ -166,7 +166,7 @@ def measure(
         closest=closest,
         near_pairs=scan.near_count,
         duplicates=_renumbered(duplicates, chosen_original),
-        spectrum=tuple(spectrum(pictures)[:_SPECTRUM_KEPT].tolist()) if len(pictures) else (),
+        spectrum=tuple(spectrum(images)[:_SPECTRUM_KEPT].tolist()) if len(images) else (),
         retrieval=retrieval,
         real_retrieval=real_retrieval,
         adjusted=adjusted,
@@ -175,13 +175,13 @@ def measure(
 
 
 def _measurable(features: Tensor) -> Tensor:
-    """(n,) whether a row is finite, read a few thousand rows at a time."""
+    """Whether each row is finite, (n,), a few thousand rows at a time."""
     parts = [torch.isfinite(part).all(1) for part in features.split(8192)]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.bool)
 
 
 def _with_featureless(sets: list[Tensor]) -> list[Tensor]:
-    """Give pictures without features, all alike, a direction of their own, in all sets or in none."""
+    """Give images whose features are zero a common extra dimension, in all sets or in none."""
     blank = [(rows == 0).all(1, keepdim=True) for rows in sets]
     if not any(bool(part.any()) for part in blank):
         return sets

@@ -17,17 +17,17 @@ _COLUMNS = ("group", *(entry.name for entry in fields(Measure)))
 
 
 def to_json(report: DiversityReport) -> str:
-    """Everything in the report, as strict JSON: numbers that are not finite become strings such as "inf"."""
+    """The whole report as strict JSON; numbers that are not finite become strings such as "inf"."""
     return json.dumps(to_plain(report), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def to_plain(report: DiversityReport | ProtectedReport) -> dict[str, Any]:
-    """Everything in a report as dictionaries, lists, strings and finite numbers."""
+    """A whole report as dictionaries, lists, strings and finite numbers."""
     return _plain(asdict(report))
 
 
 def to_csv(report: DiversityReport) -> str:
-    """The numbers alone, one a line with everything it was computed on; the first column names the group, if any."""
+    """The measures, one on each line with what it was computed on; the first column is the group, if any."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -51,5 +51,5 @@ def _plain(value: Any) -> Any:
 
 
 def _unevaluated(name: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
+    """Escape a name that a spreadsheet would read as a formula."""
     return f"'{name}" if name[:1] in {"=", "+", "-", "@"} else name

@@ -1,4 +1,4 @@
-"""The report in sentences and as a table of text, for a node's face, a terminal and a page."""
+"""The report in sentences and as a text table, for a node, a terminal and a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = {
     "mean_distance": "Mean distance of two images",
     "smallest_distance": "Smallest distance of two images",
     "near_duplicate_pairs": "Pairs of near-duplicates",
-    "different_pictures": "Images without near-duplicates among them",
+    "different_images": "Images without near-duplicates among them",
     "precision": "Precision: images that look real",
     "recall": "Recall: references within reach of an image",
     "density": "Density: real neighbours of an image",
@@ -28,15 +28,15 @@ LABELS = {
     "irs_infinity_adjusted": "IRS infinity relative to real images",
     "irs_rejection_threshold": "Retrieved references that refute 80 % coverage (k_min)",
 }
-"""What each measure is called in front of people."""
+"""Names of the measures for readers."""
 
-COUNTS = frozenset({"near_duplicate_pairs", "different_pictures", "irs_rejection_threshold"})
+COUNTS = frozenset({"near_duplicate_pairs", "different_images", "irs_rejection_threshold"})
 """Measures that are whole numbers."""
 
 
 def headline(report: DiversityReport) -> str:
-    """One or two sentences that somebody understands who knows nothing of the metrics."""
-    measured = report.pictures - len(report.unmeasured)
+    """One or two sentences for readers who do not know the metrics."""
+    measured = report.images - len(report.unmeasured)
     if measured < 2:
         return " ".join(report.notes)
     effective = report["vendi_1"].value or 0.0
@@ -65,8 +65,8 @@ def value_text(measure: Measure) -> str:
 
 
 def basis_text(measure: Measure) -> str:
-    """What the number was computed on, apart from the feature space."""
-    parts = [f"{measure.pictures:,} images"]
+    """What a number was computed on, apart from the feature space."""
+    parts = [f"{measure.images:,} images"]
     if measure.references:
         parts.append(f"{measure.references:,} references")
     parts += [f"{name} {value:.3g}" for name, value in measure.parameters.items() if name != "order"]
@@ -76,7 +76,7 @@ def basis_text(measure: Measure) -> str:
 
 
 def table(report: DiversityReport) -> str:
-    """The whole report as text: headline, feature space, every number with what it was computed on, the groups."""
+    """The whole report as text: headline, feature space, all measures with what they were computed on, and groups."""
     lines = [headline(report), f"Feature space: {report.space}.", "", *_aligned(report.measures)]
     for group in report.groups:
         worst = "  <- most alike" if group.name == report.worst_group else ""

@@ -17,13 +17,13 @@ from ..metrics.batch import Thumbnails
 from ..metrics.comparison import sentences
 from ..metrics.figures.batch_figures import (
     MeasuredBatch,
-    batch_plates,
+    batch_figures,
+    first_figure,
     number_rows,
-    opening_plate,
 )
 from ..metrics.figures.canvas import NODE_WIDTH
 from ..metrics.figures.report_sheet import full_width, report_sheet
-from ..metrics.measures.bank_duplicates import novelty
+from ..metrics.measures.bank_duplicates import bank_duplicates
 from ..metrics.measures.protected import GUIDANCE, ProtectedReport
 from ..metrics.report import DiversityReport as Report
 from ..metrics.report import measure
@@ -257,13 +257,15 @@ class DiversityReport(io.ComfyNode):
             comparison = Comparison(more.protected[0], _first(more.model), space, reach)
             anew = comparison.report(Drawn(pictures, samples or ()), Drawn(earlier, more.before_samples), notes)
             shields += [] if anew is None else [anew]
-        plates = progress.drawn(batch_plates(after, former, names, run, shields), notes)
+        figures = progress.drawn(batch_figures(after, former, names, run, shields), notes)
         told = sentences(after.report, former.report if former else None)
         if run is not None:
             told.append(f"Guidance: {run.trace.summary()}")
         told += [sentence for shield in shields if shield.source != GUIDANCE for sentence in shield.sentences()]
         if memory is not None:
-            told.append(novelty(after.features, remembered_features(memory, space, notes, progress.step), distance))
+            told.append(
+                bank_duplicates(after.features, remembered_features(memory, space, notes, progress.step), distance)
+            )
         told += notes
         kept, rejected = _sorted_out(after.report)
         written = ""
@@ -283,10 +285,10 @@ class DiversityReport(io.ComfyNode):
         logger.info("Diversity Report (node %s): %s", cls.hidden.unique_id, " ".join(told))
         verdict = {"text": _verdict(after.report, former and former.report, shields), "details": "\n".join(told)}
         show(cls.hidden.unique_id, face(verdict))
-        opening = opening_plate(after, former, full_width(NODE_WIDTH))
+        opening = first_figure(after, former, full_width(NODE_WIDTH))
         card = report_sheet(told[:1], [], [replace(opening, wide=True)], NODE_WIDTH)
         return io.NodeOutput(
-            to_host(report_sheet(told, number_rows(after, former), plates)),
+            to_host(report_sheet(told, number_rows(after, former), figures)),
             _batches(pictures, kept),
             _batches(pictures, rejected),
             text,
@@ -306,16 +308,16 @@ def _first(values: Sequence[Value] | None) -> Value | None:
 
 def _verdict(after: Report, former: Report | None, shields: Sequence[ProtectedReport]) -> str:
     """The first line on the node: images that are not outside, or how many differ."""
-    if inside := sorted({near.picture for shield in shields for near in shield.pictures if near.inside}):
+    if inside := sorted({near.image for shield in shields for near in shield.images if near.inside}):
         return listed("NOT outside", inside)
-    told = f"{len(after.duplicates.kept)} of {after.pictures} differ"
-    return told if former is None else f"{told} ({len(former.duplicates.kept)} of {former.pictures} before)"
+    told = f"{len(after.duplicates.kept)} of {after.images} differ"
+    return told if former is None else f"{told} ({len(former.duplicates.kept)} of {former.images} before)"
 
 
 def _sorted_out(report: Report) -> tuple[list[int], list[int]]:
     """Indices of what to keep, and of all others."""
     kept = list(report.duplicates.kept)
-    return kept, sorted(set(range(report.pictures)) - set(kept))
+    return kept, sorted(set(range(report.images)) - set(kept))
 
 
 def _batches(pictures: Sequence[Tensor], indices: Sequence[int]) -> list[Any]:

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..guidance.limits import SigmaInterval
 from ..guidance.presets import BALANCED, PRESETS, Preset, repellency_preset
-from ..guidance.references import Pictures, ReferenceSource
+from ..guidance.references import ImageReferences, ReferenceSource
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.protected.index import ProtectedIndex
@@ -296,5 +296,5 @@ def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None
         check_bank_fits(bank, model)
         sources.append(bank)
     if avoid is not None:
-        sources.append(Pictures(plain_latents(avoid, "The images to avoid"), name="avoid"))
+        sources.append(ImageReferences(plain_latents(avoid, "The images to avoid"), name="avoid"))
     return sources

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...metrics.figures.canvas import sheet, tile, to_images
+from ...metrics.figures.canvas import sheet, tile, to_pil
 from .data import Digits, Reader
 from .measure import (
     Between,
@@ -37,7 +37,7 @@ def grid(pictures: Tensor, side: int = 32) -> Image.Image:
     """Rows of pictures, (rows, columns, 1, 8, 8) in -1..1."""
     rows, columns = pictures.shape[:2]
     page, _ = sheet(columns * side, rows * side)
-    for at, image in enumerate(to_images((pictures.flatten(0, 1).expand(-1, 3, -1, -1) + 1) / 2)):
+    for at, image in enumerate(to_pil((pictures.flatten(0, 1).expand(-1, 3, -1, -1) + 1) / 2)):
         page.paste(tile(image, side - 2), (at % columns * side, at // columns * side))
     return page
 

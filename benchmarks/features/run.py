@@ -28,7 +28,7 @@ from ...metrics.figures.canvas import (
     letters,
     sheet,
     tile,
-    to_images,
+    to_pil,
 )
 from ...stores.centroid.blend import blended
 from ...stores.centroid.centroid import FeatureCentroid
@@ -162,7 +162,7 @@ def path_picture(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) 
     for at, row in enumerate(rows):
         top = line + at * side
         draw.text((6, top + side // 2 - 6), f"{at / (len(rows) - 1):.0%} {groups[1]}", font=font, fill=INK)
-        for place, image in enumerate(to_images(row)):
+        for place, image in enumerate(to_pil(row)):
             page.paste(tile(image, side - 2), (margin + place * side, top))
     return page
 

@@ -104,7 +104,7 @@ class SampleRow(NamedTuple):
         score: IRS_infinity,a.
         recall: at one neighbour, as density and coverage.
         density: of the samples.
-        coverage: of the training pictures.
+        coverage: of the training images.
     """
 
     truth: float
@@ -134,13 +134,13 @@ def sample_rows(shares: Sequence[float] = (1.0, 0.5), draws: Sequence[int] = (20
 
 
 def rejection_sentence(learned: int = 100, planned: int = 60, seed: int = 3) -> str:
-    """Reject a model that has learned only some of 800 pictures, while it is still being sampled."""
+    """Reject a model that has learned only some of 800 images, while it is still being sampled."""
     toy = Toy.create()
     modes = torch.arange(0, TRAIN_SIZE, TRAIN_SIZE // learned)
     test = EarlyRejection(TRAIN_SIZE, planned, looks=[planned])
     samples = toy.draw(planned, modes, seed)
     rejection = test.update(ReferenceIndex(toy.modes).nearest(samples))
-    return f"A model of {learned} of {TRAIN_SIZE} pictures: {rejection or 'not rejected.'}"
+    return f"A model of {learned} of {TRAIN_SIZE} images: {rejection or 'not rejected.'}"
 
 
 def balanced_sentence(draws: int = 20_000) -> str:
@@ -166,7 +166,7 @@ def imagenet_sentence() -> str:
     """k_min of the supplement: 80 % of ImageNet after 50,000 samples."""
     threshold = rejection_threshold(round(0.8 * IMAGENET), IMAGENET_DRAWS)
     return (
-        f"k_min of ImageNet ({IMAGENET:,} pictures) at 80 % and {IMAGENET_DRAWS:,} samples: {threshold} "
+        f"k_min of ImageNet ({IMAGENET:,} images) at 80 % and {IMAGENET_DRAWS:,} samples: {threshold} "
         f"(published: 48744), that is {IMAGENET_DRAWS - threshold} repetitions."
     )
 

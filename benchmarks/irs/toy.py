@@ -1,6 +1,6 @@
 """A training set of known modes and models that have learned only some of them (arXiv 2411.16171, figures 6 to 9).
 
-Every training picture is a mode: a point near the centre of its class. A model draws a mode that it has learned and
+Every training image is a mode: a point near the centre of its class. A model draws a mode that it has learned and
 adds a little noise. What share it has learned is known exactly, and lost either by whole classes (inter-class) or by
 the same share of every class (intra-class).
 """
@@ -22,7 +22,7 @@ Loss = Literal["inter-class", "intra-class"]
 _DIMENSION = 32
 _CLASS_SPREAD = 2.0
 _MODE_SPREAD = 1.0
-# Far smaller than the distance of two modes, so that a sample's nearest training picture is its own mode.
+# Far smaller than the distance of two modes, so that a sample's nearest training image is its own mode.
 _NOISE = 0.1
 
 
@@ -31,7 +31,7 @@ class Toy:
     """A training set.
 
     Attributes:
-        modes: (800, 32) training pictures as features, class after class.
+        modes: (800, 32) training images as features, class after class.
     """
 
     modes: Tensor

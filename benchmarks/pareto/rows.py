@@ -16,7 +16,7 @@ from ...guidance.base import Chain, Guidance
 from ...guidance.limits import SigmaInterval
 from ...guidance.presets import BALANCED, PRESETS, Preset, repellency_preset, vendi_preset
 from ...guidance.prompt_easing import EasingSettings, PromptEasing
-from ...guidance.references import Pictures, ReferenceSource
+from ...guidance.references import ImageReferences, ReferenceSource
 from ...guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
 from ...guidance.vendi.guidance import VendiGuidance
 from ...kernels.similarity import squared_distances
@@ -272,7 +272,7 @@ def _one_at_a_time(setting: Setting, prompt: str, seed: int, count: int) -> Tens
     """Every image is a run of its own beside those before it, as artists queue them beside a Memory Bank."""
     latents = setting.sample(prompt, count * seed, 1)
     for number in range(1, count):
-        guidance = recommended(setting.cfg == 1, [Pictures(latents, LATENT_FORMAT, name="bank")])
+        guidance = recommended(setting.cfg == 1, [ImageReferences(latents, LATENT_FORMAT, name="bank")])
         latents = torch.cat([latents, setting.sample(prompt, count * seed + number, 1, guidance)])
     return latents
 

@@ -13,7 +13,7 @@ from ...metrics.figures.canvas import (
     letters,
     sheet,
     tile,
-    to_images,
+    to_pil,
 )
 
 SIDE = 80
@@ -35,7 +35,7 @@ def pushed_page(rows: Mapping[str, Tensor], captions: Mapping[str, list[str]]) -
     for number, (name, pictures) in enumerate(rows.items()):
         top = number * height
         draw.text((GAP, top + 2), name, font=letters(LETTERS, 13), fill=INK)
-        for column, picture in enumerate(to_images(pictures)):
+        for column, picture in enumerate(to_pil(pictures)):
             corner = (GAP + column * (SIDE + GAP), top + HEADER)
             page.paste(tile(picture, SIDE), corner)
             if name in captions:

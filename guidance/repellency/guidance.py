@@ -38,7 +38,7 @@ class SparseRepellency(Guidance):
 
     Args:
         settings: how it acts.
-        sources: where the references come from: bank snapshots, ``Pictures``.
+        sources: where the references come from: bank snapshots, ``Images``.
         protected: indexes of images, too many to be read in every step.
         distilled: how it acts in runs without classifier-free guidance instead; None for as in all others.
     """
@@ -157,7 +157,7 @@ class SparseRepellency(Guidance):
         if self._protection:
             record = self._protection.record(final, always, settings.ensure_outside)
             self._trace.records.append(record)
-            hits = nearest.new_tensor([picture.after.distance for picture in record.pictures])
+            hits = nearest.new_tensor([image.after.distance for image in record.images])
             nearest = torch.minimum(nearest, hits)
         self._trace.final_nearest = nearest.tolist()
         if self._target and not self._trace.inactive:

@@ -1,4 +1,4 @@
-"""How near finished pictures are to those of a Protected Index, and which of them are inside a shield."""
+"""How near finished images are to those of a Protected Index, and which of them are inside a shield."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from ...stores.protected.errors import IndexSpaceError, ProtectedIndexError
 from ...stores.protected.index import ProtectedIndex
 from ..latent_map import LatentMap
-from .protected_search import nearest_pictures
+from .protected_search import nearest_images
 from .protection_record import NearestHit, NearestReference
 
 
 def latents_near(
     index: ProtectedIndex, latents: Sequence[Tensor], to_model_space: Callable[[Tensor], Tensor], radius: float
 ) -> tuple[NearestReference, ...]:
-    """The nearest protected picture of every latent.
+    """The nearest protected image of every latent.
 
     Args:
         index: of raw latents of the same format.
@@ -50,18 +50,18 @@ def latents_near(
         raw = batch.detach().to("cpu", torch.float32).flatten(1)
         # What storing a latent in its precision may have moved it by must not put it inside.
         rounding = torch.finfo(batch.dtype).eps * latent_map.lengths(raw)
-        nearest = nearest_pictures(index, latent_map, raw, radius)
+        nearest = nearest_images(index, latent_map, raw, radius)
         found += _numbered(nearest, (radius - rounding).tolist(), len(found))
     return tuple(found)
 
 
 def features_near(index: ProtectedIndex, features: Tensor, radius: float) -> tuple[NearestReference, ...]:
-    """The nearest protected picture by its features.
+    """The nearest protected image by its features.
 
     Args:
         index: of features of the same space.
-        features: (n, d), NaN for a picture that could not be measured.
-        radius: distance below which a picture counts as inside.
+        features: (n, d), NaN for an image that could not be measured.
+        radius: distance below which an image counts as inside.
 
     Raises:
         ProtectedIndexError: nothing is protected, the features have another length, or a file is damaged.
@@ -77,7 +77,7 @@ def features_near(index: ProtectedIndex, features: Tensor, radius: float) -> tup
 
 def _numbered(nearest: Sequence[NearestHit], radii: Sequence[float], first: int) -> list[NearestReference]:
     return [
-        NearestReference(number, approach.picture, approach.distance, approach.distance < radius)
+        NearestReference(number, approach.image, approach.distance, approach.distance < radius)
         for number, (approach, radius) in enumerate(zip(nearest, radii, strict=True), start=first)
     ]
 

@@ -23,13 +23,13 @@ ROUNDING = 2e-7
 """Of float32, relative to the length of a latent."""
 
 CANDIDATES = 64
-"""Where channels are scaled unlike, the nearest picture is looked for among so many that are nearest unscaled."""
+"""Where channels are scaled unlike, the nearest image is looked for among so many that are nearest unscaled."""
 
 
-def pictures_inside(
+def images_inside(
     search: NeighbourList | ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float
 ) -> tuple[list[int], Tensor]:
-    """The pictures in whose shields points may be, none left out.
+    """The images in whose shields points may be, none left out.
 
     Args:
         search: the neighbour list of a run, or the index itself.
@@ -52,16 +52,14 @@ def pictures_inside(
     return hits.numbers[kept].tolist(), hits.vectors[kept]
 
 
-def nearest_pictures(
-    index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float = 0.0
-) -> list[NearestHit]:
-    """The nearest picture of one index to each raw latent (B, D), by distance in the model's space.
+def nearest_images(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float = 0.0) -> list[NearestHit]:
+    """The nearest image of one index to each raw latent (B, D), by distance in the model's space.
 
     Args:
-        index: holds at least one picture.
+        index: holds at least one image.
         latent_map: to the model's space.
         raw: the latents, float32.
-        radius: where channels are scaled unlike, the nearest picture is exact within this distance. Beyond it, one that
+        radius: where channels are scaled unlike, the nearest image is exact within this distance. Beyond it, one that
             is nearer may be left out that is not among the ``CANDIDATES`` nearest unscaled.
     """
     _, numbers = index.nearest(raw, 1 if latent_map.is_uniform else min(CANDIDATES, len(index)))
@@ -72,7 +70,7 @@ def nearest_pictures(
             continue
         known, vectors = candidates.tolist(), torch.from_numpy(index.read(candidates.numpy()))
         if radius > 0 and not latent_map.is_uniform:
-            inside, more = pictures_inside(index, latent_map, point[None], radius)
+            inside, more = images_inside(index, latent_map, point[None], radius)
             known, vectors = [*known, *inside], torch.cat([vectors, more])
         lengths = latent_map.lengths(vectors - point)
         best = int(lengths.argmin())

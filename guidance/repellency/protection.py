@@ -18,7 +18,7 @@ from ...stores.protected.spaces import latent_format_of, name_of
 from ..base import DenoiseMask, SamplingRun
 from ..latent_map import LatentMap
 from ..references import SCALE_SAMPLE, Candidates, JoinedIds, References
-from .protected_search import nearest_pictures, pictures_inside
+from .protected_search import images_inside, nearest_images
 from .protection_record import NearestHit, ProtectionRecord, SampleProtection
 from .records import triples
 from .shields import Shields
@@ -74,7 +74,7 @@ class Protection:
             return known
         raw = self._map.to_raw(points)
         for place, (index, listed) in enumerate(zip(self._indexes, self._lists, strict=True)):
-            numbers, vectors = pictures_inside(listed, self._map, raw, radius)
+            numbers, vectors = images_inside(listed, self._map, raw, radius)
             new = [row for row, number in enumerate(numbers) if (place, number) not in known.found]
             if new:
                 names = tuple(index.name(numbers[row]) for row in new)
@@ -127,7 +127,7 @@ class Protection:
                 for number, distance in pairs
             ]
         raw = self._map.to_raw(points)
-        found = [nearest_pictures(index, self._map, raw) for index in self._indexes]
+        found = [nearest_images(index, self._map, raw) for index in self._indexes]
         return [min(hits, key=lambda hit: hit.distance) for hits in zip(*found, strict=True)]
 
 

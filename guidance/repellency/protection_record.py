@@ -11,12 +11,12 @@ class NearestHit:
     """The nearest protected image.
 
     Attributes:
-        picture: its name, "" where there is none.
+        image: its name, "" where there is none.
         distance: L2 distance in the model's latent space, where an inpainting mask lets the image change; infinity
             where there is none, or nothing may change.
     """
 
-    picture: str
+    image: str
     distance: float
 
 
@@ -45,13 +45,13 @@ class NearestReference:
     """An image and the protected one that is nearest.
 
     Attributes:
-        picture: its place in the batch.
+        image: its place in the batch.
         protected: name of the protected image, "" where nothing could be compared.
         distance: of the two, in the units of the model's latents or of the features; infinity where there is none.
         inside: whether it is nearer than the radius.
     """
 
-    picture: int
+    image: int
     protected: str
     distance: float
     inside: bool
@@ -63,14 +63,14 @@ class ProtectionRecord:
 
     Attributes:
         protected: how many images are protected.
-        pictures: one entry a sample.
+        images: one entry a sample.
         ensured: whether final latents were moved outside where needed.
         searches: how often the index was searched.
         spared: how often it was known without a search that nothing is near.
     """
 
     protected: int
-    pictures: tuple[SampleProtection, ...]
+    images: tuple[SampleProtection, ...]
     ensured: bool
     searches: int
     spared: int
@@ -78,16 +78,16 @@ class ProtectionRecord:
     @property
     def radius(self) -> float:
         """The largest radius of a shield, in the model's latent space; masks make some samples' smaller."""
-        return max((picture.radius for picture in self.pictures), default=0.0)
+        return max((image.radius for image in self.images), default=0.0)
 
     def not_outside(self) -> list[int]:
         """Samples that were compared and ended inside a shield."""
-        return [picture.sample for picture in self.pictures if picture.radius > 0 and not picture.outside]
+        return [image.sample for image in self.images if image.radius > 0 and not image.outside]
 
     def sentence(self) -> str:
         """For the face of a node: nearest before and after, whether all are outside, and if not, which are not."""
-        compared = [picture for picture in self.pictures if picture.radius > 0]
-        left = [picture.sample for picture in self.pictures if picture.radius == 0]
+        compared = [image for image in self.images if image.radius > 0]
+        left = [image.sample for image in self.images if image.radius == 0]
         told = f"{self.protected:,} images are protected"
         if compared:
             told += f", radius {self._radii(compared)}: {_compared(compared, all_of_them=not left)}"
@@ -101,7 +101,7 @@ class ProtectionRecord:
 
     @staticmethod
     def _radii(compared: Sequence[SampleProtection]) -> str:
-        smallest, largest = (f"{end(picture.radius for picture in compared):.3g}" for end in (min, max))
+        smallest, largest = (f"{end(image.radius for image in compared):.3g}" for end in (min, max))
         return largest if smallest == largest else f"{smallest} to {largest}, as masks let images change"
 
 
@@ -112,16 +112,16 @@ def named(samples: Sequence[int]) -> str:
     return f"images {', '.join(map(str, samples[:-1]))} and {samples[-1]}"
 
 
-def _compared(pictures: Sequence[SampleProtection], *, all_of_them: bool) -> str:
-    before = min(pictures, key=lambda picture: picture.before.distance)
-    after = min(pictures, key=lambda picture: picture.after.distance)
+def _compared(images: Sequence[SampleProtection], *, all_of_them: bool) -> str:
+    before = min(images, key=lambda image: image.before.distance)
+    after = min(images, key=lambda image: image.after.distance)
     told = f"image {before.sample} came nearest, {_told(before.before)}. "
-    if inside := [picture for picture in pictures if not picture.outside]:
-        each = ", ".join(f"image {picture.sample} ({_told(picture.after)})" for picture in inside)
+    if inside := [image for image in images if not image.outside]:
+        each = ", ".join(f"image {image.sample} ({_told(image.after)})" for image in inside)
         return f"{told}NOT outside every shield: {each}."
     every = "Every image" if all_of_them else "Every other image"
     return f"{told}{every} is outside every shield, at the end image {after.sample}, {_told(after.after)}."
 
 
 def _told(hit: NearestHit) -> str:
-    return f"{hit.distance:.4g} from {hit.picture}"
+    return f"{hit.distance:.4g} from {hit.image}"

@@ -17,7 +17,7 @@ class RepellencySettings:
     """How Sparse Repellency acts.
 
     Attributes:
-        radius: of every shield, as a fraction of the typical distance between unrelated pictures, which is measured
+        radius: of every shield, as a fraction of the typical distance between unrelated images, which is measured
             from the references or, without any, from the batch itself. 0 switches the method off.
         strength: factor on every push (the paper's overcompensation lambda); 1 brings an estimate exactly to the
             surface of a single shield, 0 switches the method off.
@@ -26,7 +26,7 @@ class RepellencySettings:
         measure: which estimate the distances are taken on: the "conditional" one before classifier-free guidance or
             the "guided" one (the paper). Without classifier-free guidance they are the same.
         overlap: "sum" adds the pushes of all shields (the paper); "outside" moves out of overlapping ones too.
-        in_batch: whether the pictures of a batch keep away from one another.
+        in_batch: whether the images of a batch keep away from one another.
         interval: noise levels at which the method acts.
         ensure_outside: whether the final latents are moved outside every shield, whatever the interval and the norm
             clip.

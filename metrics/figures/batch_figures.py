@@ -1,4 +1,4 @@
-"""The figures and numbers of a batch's report, of a batch before it, and of what guidance did."""
+"""The figures and numbers of a report on a batch, with a batch before it and the trace of guidance."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 from ...guidance.trace import Trace
 from ..batch import Thumbnails
 from ..measures.protected import GUIDANCE, ProtectedReport
-from ..page import Plate
+from ..page import ReportFigure
 from ..report import DiversityReport
 from ..summary import LABELS, value_text
 from .comparison import side_by_side
-from .grid import SHOWN, picture_grid
+from .grid import SHOWN, image_grid
+from .image_map import far_apart, image_map
 from .irs_chart import irs_chart
-from .picture_map import far_apart, picture_map
 from .protected_chart import protected_chart
 from .repelled import repelled_from
 from .report_sheet import Row, column_width, full_width
@@ -32,7 +32,7 @@ _TABLE = (
     "vendi_1",
     "mean_distance",
     "smallest_distance",
-    "different_pictures",
+    "different_images",
     "precision",
     "recall",
     "coverage",
@@ -44,12 +44,12 @@ _TABLE = (
 
 @dataclass(frozen=True)
 class MeasuredBatch:
-    """Pictures and what was measured on them.
+    """A batch of images and its report.
 
     Attributes:
-        images: the pictures.
-        features: (n, d) unit rows, NaN for a picture that could not be measured.
-        report: on them.
+        images: thumbnails.
+        features: (n, d) unit rows, NaN for an image that could not be measured.
+        report: on the images.
     """
 
     images: Thumbnails
@@ -58,18 +58,18 @@ class MeasuredBatch:
 
     @property
     def measured(self) -> list[int]:
-        """Indices of the pictures that could be measured."""
+        """Indices of the images that could be measured."""
         return torch.nonzero(self.features.isfinite().all(1)).flatten().tolist()
 
 
 @dataclass(frozen=True)
 class GuidedRun:
-    """What guidance did while pictures were drawn.
+    """A sampling run with guidance.
 
     Attributes:
         trace: of the run.
-        images: one finished picture a sample of the run.
-        thumbnails: of references, by the identity that the trace gives them.
+        images: final images, one for each sample.
+        thumbnails: of references, by their identity in the trace.
     """
 
     trace: Trace
@@ -78,7 +78,7 @@ class GuidedRun:
 
 
 def number_rows(after: MeasuredBatch, before: MeasuredBatch | None = None) -> list[Row]:
-    """The numbers that matter most as rows of a table, those of the batch before beside them."""
+    """The main numbers as rows of a table, with those of the batch before."""
     batches = [batch for batch in (before, after) if batch is not None]
     names = {measure.name for measure in after.report.measures}
     rows = [("", *((BEFORE, AFTER) if before is not None else ("value",)))]
@@ -87,8 +87,8 @@ def number_rows(after: MeasuredBatch, before: MeasuredBatch | None = None) -> li
     return rows
 
 
-def opening_plate(after: MeasuredBatch, before: MeasuredBatch | None, width: int) -> Plate:
-    """The pictures themselves, beside those of the batch before where there is one.
+def first_figure(after: MeasuredBatch, before: MeasuredBatch | None, width: int) -> ReportFigure:
+    """The images themselves, and those of the batch before.
 
     Args:
         after: the batch.
@@ -97,36 +97,36 @@ def opening_plate(after: MeasuredBatch, before: MeasuredBatch | None, width: int
     """
     caption = "Images with the same letter are near-duplicates; the ones struck out would be rejected."
     if before is None:
-        grid = picture_grid(after.images, after.report.duplicates, width, caption=False)
-        return Plate(grid, "The images", caption, photographic=True)
+        grid = image_grid(after.images, after.report.duplicates, width, caption=False)
+        return ReportFigure(grid, "The images", caption, photographic=True)
     image = side_by_side((BEFORE, AFTER), (before.images, after.images), (before.report, after.report), width)
-    return Plate(image, "Before and after", caption, photographic=True, wide=True)
+    return ReportFigure(image, "Before and after", caption, photographic=True, wide=True)
 
 
-def batch_plates(
+def batch_figures(
     after: MeasuredBatch,
     before: MeasuredBatch | None = None,
     groups: Sequence[str] | None = None,
     run: GuidedRun | None = None,
     protected: Sequence[ProtectedReport] = (),
-) -> Iterator[Plate]:
-    """Draw everything that there is to be drawn, one figure at a time.
+) -> Iterator[ReportFigure]:
+    """Draw all figures, one at a time.
 
     Args:
         after: the batch.
         before: the batch to compare it with.
-        groups: name of each picture's group.
-        run: that drew the batch.
-        protected: how near the batch is to protected pictures.
+        groups: name of each image's group.
+        run: that sampled the batch.
+        protected: distances to protected images.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
-    yield opening_plate(after, before, column_width() if before is None else full_width())
+    yield first_figure(after, before, column_width() if before is None else full_width())
     if run is not None:
-        yield from _run_plates(run)
+        yield from _run_figures(run)
     for near in protected:
-        yield Plate(
+        yield ReportFigure(
             protected_chart(near, column_width()),
             f"Protected images ({near.source})",
             "How far every image is from the nearest protected one"
@@ -138,43 +138,43 @@ def batch_plates(
     for batch, when in ((before, f" {BEFORE}"), (after, f" {AFTER}" if before is not None else "")):
         if batch is not None and batch.measured:
             yield _similarities(batch, f"Similarity of all pairs{when}")
-    yield Plate(
+    yield ReportFigure(
         spectrum_chart(after.report, column_width()),
         "Spectrum",
         "How the set divides into independent kinds; the orange line is the effective number of images.",
     )
     if after.report.retrieval is not None:
-        yield Plate(
+        yield ReportFigure(
             irs_chart(after.report.retrieval, after.report.real_retrieval, column_width()),
             "Image Retrieval Score",
             "Share of the references that are the nearest neighbour of some image.",
         )
 
 
-def _run_plates(run: GuidedRun) -> Iterator[Plate]:
+def _run_figures(run: GuidedRun) -> Iterator[ReportFigure]:
     if any(run.trace.contacts_of(sample) for sample in range(len(run.images))):
-        yield Plate(
+        yield ReportFigure(
             repelled_from(run.trace, run.images, run.thumbnails, column_width()),
             "Pushed apart",
             "Left, the finished images; right, what each came too close to while it was sampled.",
             photographic=True,
         )
-    yield Plate(
+    yield ReportFigure(
         trace_chart(run.trace, column_width()),
         "What guidance did",
         "Above, how far estimates were moved at each step; below, how many of them.",
     )
 
 
-def _similarities(batch: MeasuredBatch, title: str) -> Plate:
+def _similarities(batch: MeasuredBatch, title: str) -> ReportFigure:
     rows = batch.measured
     images = [batch.images[row] for row in rows] if len(rows) <= SHOWN else None
     caption = "Bright squares are families of images that look alike."
-    return Plate(similarity_map(batch.features[rows], column_width(), images), title, caption)
+    return ReportFigure(similarity_map(batch.features[rows], column_width(), images), title, caption)
 
 
-def _map(after: MeasuredBatch, before: MeasuredBatch | None, groups: Sequence[str] | None) -> Plate:
-    """Both batches on one map, so that a wider spread is seen to be one."""
+def _map(after: MeasuredBatch, before: MeasuredBatch | None, groups: Sequence[str] | None) -> ReportFigure:
+    """Both batches on one map, so that their spreads compare."""
     batches = [batch for batch in (before, after) if batch is not None]
     features = torch.cat([batch.features[batch.measured] for batch in batches])
     places = [(batch, row) for batch in batches for row in batch.measured]
@@ -183,8 +183,8 @@ def _map(after: MeasuredBatch, before: MeasuredBatch | None, groups: Sequence[st
         names = None if groups is None else [str(groups[row]) for _, row in places]
     marked = far_apart(features)
     images = [places[mark][0].images[places[mark][1]] for mark in marked]
-    return Plate(
-        picture_map(features, images, marked, names, column_width()),
+    return ReportFigure(
+        image_map(features, images, marked, names, column_width()),
         "Map",
         "Every dot is an image. Clumps look alike; an empty plane with one clump is a narrow set.",
         photographic=True,

@@ -1,4 +1,4 @@
-"""What all figures share: size, colours, letters, tiles and the way out of matplotlib."""
+"""Shared by all figures: sizes, colours, fonts, tiles, and rendering of matplotlib figures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NODE_WIDTH = 512
-"""Pixels of a figure on a node; every size and letter grows with the width asked for."""
+"""Width of a figure on a node, in pixels; letters and lines scale with the width."""
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
-"""Colours that stay apart under every colour blindness (Okabe & Ito 2008); no figure relies on colour alone."""
+"""Colours that remain distinct under every colour blindness (Okabe & Ito 2008); no figure relies on colour alone."""
 
 INK = "#1a1a1a"
 PAPER = "#ffffff"
@@ -28,13 +28,13 @@ _INCHES = NODE_WIDTH / 100
 
 
 def chart(width: int, aspect: float = 0.75, rows: int = 1, *, shared: bool = True) -> tuple[Figure, list[Axes]]:
-    """An empty chart that looks the same at every width.
+    """An empty chart with the same proportions at every width.
 
     Args:
         width: in pixels.
         aspect: height over width.
-        rows: panels below each other.
-        shared: whether they have a common horizontal axis.
+        rows: number of panels, one below the other.
+        shared: whether they share a horizontal axis.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -54,11 +54,11 @@ def chart(width: int, aspect: float = 0.75, rows: int = 1, *, shared: bool = Tru
 
 
 def rendered(figure: Figure) -> Image.Image:
-    """The chart as a picture."""
+    """Render a chart to an image."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
-    with Image.open(stream) as picture:
-        return picture.convert("RGB")
+    with Image.open(stream) as image:
+        return image.convert("RGB")
 
 
 def sheet(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -77,13 +77,13 @@ def letters(width: int, points: float = 13) -> ImageFont.FreeTypeFont | ImageFon
     return ImageFont.load_default(max(8.0, points * width / NODE_WIDTH))
 
 
-def tile(picture: Image.Image, side: int) -> Image.Image:
-    """A picture fitted into a square, its aspect ratio kept; small ones are enlarged without blur."""
-    scale = side / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+def tile(image: Image.Image, side: int) -> Image.Image:
+    """Fit an image into a square, keeping its aspect ratio; small images are enlarged without blur."""
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     filtered = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     fitted = Image.new("RGB", (side, side), PAPER)
-    fitted.paste(picture.convert("RGB").resize(size, filtered), ((side - size[0]) // 2, (side - size[1]) // 2))
+    fitted.paste(image.convert("RGB").resize(size, filtered), ((side - size[0]) // 2, (side - size[1]) // 2))
     return fitted
 
 
@@ -94,21 +94,21 @@ def label(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     colour: str,
 ) -> None:
-    """Text on a filled box at a corner, dark on light colours and light on dark ones."""
+    """Write text on a filled box, dark on light colours and light on dark ones."""
     _, top, right, bottom = draw.textbbox(corner, text, font=font)
     margin = max(1, (bottom - top) // 4)
     draw.rectangle((corner[0], corner[1], right + 2 * margin, bottom + margin), fill=colour)
     draw.text((corner[0] + margin, corner[1]), text, font=font, fill=_contrast(colour))
 
 
-def to_images(pictures: Tensor | Sequence[Tensor]) -> list[Image.Image]:
-    """Pictures (3, H, W) in 0 to 1 as images; what is not finite comes out black."""
-    images = []
-    for picture in pictures:
-        values = torch.nan_to_num(picture.detach().to("cpu", torch.float32), nan=0, posinf=0, neginf=0)
+def to_pil(images: Tensor | Sequence[Tensor]) -> list[Image.Image]:
+    """Convert images (C, H, W) in 0 to 1 to Pillow images; values that are not finite become black."""
+    converted = []
+    for image in images:
+        values = torch.nan_to_num(image.detach().to("cpu", torch.float32), nan=0, posinf=0, neginf=0)
         levels = (values[:3].clamp(0, 1) * 255).round().to(torch.uint8)
-        images.append(Image.fromarray(levels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()))
-    return images
+        converted.append(Image.fromarray(levels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()))
+    return converted
 
 
 def _contrast(colour: str) -> str:

@@ -1,4 +1,4 @@
-"""Two sets of pictures side by side, such as without and with guidance, with what the report says of each."""
+"""Two sets of images side by side, such as without and with guidance, with the main numbers of each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from PIL import Image
 from ..report import DiversityReport
 from ..summary import value_text
 from .canvas import INK, NODE_WIDTH, PALETTE, letters, sheet
-from .grid import picture_grid
+from .grid import image_grid
 
-_LINES = ("vendi_1", "mean_distance", "different_pictures", "recall")
+_LINES = ("vendi_1", "mean_distance", "different_images", "recall")
 _SHORT = {
     "vendi_1": "Effective number",
     "mean_distance": "Mean distance",
-    "different_pictures": "Different images",
+    "different_images": "Different images",
     "recall": "Recall",
 }
 
@@ -26,12 +26,12 @@ def side_by_side(
     reports: tuple[DiversityReport, DiversityReport],
     width: int = NODE_WIDTH,
 ) -> Image.Image:
-    """Draw two grids and the numbers that tell them apart.
+    """Draw two grids, each with its main numbers.
 
     Args:
         names: of the sets, such as "without" and "with guidance".
-        images: their pictures.
-        reports: on them, in the same feature space.
+        images: of each set.
+        reports: on each set, in the same feature space.
         width: in pixels.
 
     Raises:
@@ -43,8 +43,7 @@ def side_by_side(
     half = (width - gap) // 2
     line = round(17 * width / NODE_WIDTH)
     grids = [
-        picture_grid(pictures, report.duplicates, half, caption=False)
-        for pictures, report in zip(images, reports, strict=True)
+        image_grid(each, report.duplicates, half, caption=False) for each, report in zip(images, reports, strict=True)
     ]
     rows = [name for name in _LINES if all(any(m.name == name for m in report.measures) for report in reports)]
     page, draw = sheet(width, round(1.6 * line) + max(grid.height for grid in grids) + (len(rows) + 1) * line)

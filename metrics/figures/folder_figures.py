@@ -1,4 +1,4 @@
-"""The figures of a folder's report, of the few pictures that they show."""
+"""The figures of a folder's report; only the images that they show are read."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from torch import Tensor
 
 from ...features.image_files import read_image
 from ..measures.subsample import sample_rows
-from ..page import Plate
+from ..page import ReportFigure
 from ..report import DiversityReport
 from .canvas import tile
 from .grid import draw_grid, shown_in_grid
+from .image_map import far_apart, image_map
 from .irs_chart import irs_chart
-from .picture_map import far_apart, picture_map
 from .similarity_map import similarity_map
 from .spectrum_chart import spectrum_chart
 
 _WIDTH = 1024
 _TILE = 256
-# Points of the map at most: it is drawn from a random choice of larger sets.
+# Largest number of points on the map; larger sets are sampled.
 _MAPPED = 2000
 
 
-def folder_plates(
+def folder_figures(
     report: DiversityReport, paths: Sequence[Path], features: Tensor, groups: Sequence[str] | None
-) -> list[Plate]:
-    """Draw everything that there is to be drawn.
+) -> list[ReportFigure]:
+    """Draw all figures.
 
     Args:
         report: on the folder.
-        paths: of its pictures.
+        paths: of its images.
         features: (n, d) unit rows, NaN for unreadable files.
-        groups: name of each picture's group.
+        groups: name of each image's group.
     """
     unmeasured = set(report.unmeasured)
     readable = [index for index in range(len(paths)) if index not in unmeasured]
@@ -45,41 +45,41 @@ def folder_plates(
     chosen = features[rows]
     marked = far_apart(chosen)
     mapped_groups = None if groups is None else [str(groups[row]) for row in rows]
-    plates = [
-        Plate(
+    figures = [
+        ReportFigure(
             draw_grid([_thumbnail(paths[index]) for index in shown], shown, report.duplicates, _WIDTH, len(readable)),
             "The images",
             "Images with the same letter are near-duplicates; the ones struck out would be rejected.",
             photographic=True,
             wide=True,
         ),
-        Plate(
-            picture_map(chosen, [_thumbnail(paths[rows[row]]) for row in marked], marked, mapped_groups, _WIDTH),
+        ReportFigure(
+            image_map(chosen, [_thumbnail(paths[rows[row]]) for row in marked], marked, mapped_groups, _WIDTH),
             "Map",
             "Every dot is an image. Clumps look alike; an empty plane with one clump is a narrow set.",
             photographic=True,
         ),
-        Plate(
+        ReportFigure(
             similarity_map(chosen, _WIDTH),
             "Similarity of all pairs",
             "Bright squares are families of images that look alike.",
         ),
-        Plate(
+        ReportFigure(
             spectrum_chart(report, _WIDTH),
             "Spectrum",
             "How the set divides into independent kinds; the orange line is the effective number of images.",
         ),
     ]
     if report.retrieval is not None:
-        plates.append(
-            Plate(
+        figures.append(
+            ReportFigure(
                 irs_chart(report.retrieval, report.real_retrieval, _WIDTH),
                 "Image Retrieval Score",
                 "Share of the reference images that are the nearest neighbour of some image. Even real images "
                 "stay below the ideal line: compare with theirs.",
             )
         )
-    return plates
+    return figures
 
 
 def _thumbnail(path: Path) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The pictures in a grid, near-duplicates framed in the colour and letter of their cluster."""
+"""The images in a grid, near-duplicates framed in the colour and marked with the letter of their cluster."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from ..measures.pairs import NearDuplicates
 from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, PAPER, label, letters, sheet, tile
 
 SHOWN = 64
-"""Pictures in one grid at most: of larger sets those with near-duplicates come first."""
+"""Largest number of images in a grid; of larger sets, those with near-duplicates are shown first."""
 
 
-def picture_grid(
+def image_grid(
     images: Sequence[Image.Image], duplicates: NearDuplicates, width: int = NODE_WIDTH, caption: bool = True
 ) -> Image.Image:
     """Draw the grid.
 
     Args:
-        images: all pictures, in the order of the report.
-        duplicates: which of them repeat which.
+        images: all images, in the order of the report.
+        duplicates: near-duplicates among them.
         width: in pixels.
         caption: whether a line below counts the near-duplicates.
 
     Returns:
-        The grid: every picture with its number, a kept one of a cluster with the cluster's letter, a rejected one faded
-        and crossed with the letter of the cluster that it belongs to.
+        The grid: every image with its number, those of a cluster also with the cluster's letter; rejected images are
+        faded and crossed out.
     """
     shown = shown_in_grid(len(images), duplicates)
     return draw_grid([images[index] for index in shown], shown, duplicates, width, len(images) if caption else None)
 
 
 def shown_in_grid(count: int, duplicates: NearDuplicates) -> list[int]:
-    """Which pictures a grid shows."""
+    """Indices of the images that a grid shows."""
     if count <= SHOWN:
         return list(range(count))
     clustered = [index for cluster in duplicates.clusters for index in cluster]
@@ -45,14 +45,14 @@ def shown_in_grid(count: int, duplicates: NearDuplicates) -> list[int]:
 def draw_grid(
     images: Sequence[Image.Image], numbers: Sequence[int], duplicates: NearDuplicates, width: int, total: int | None
 ) -> Image.Image:
-    """Draw a grid of some of the pictures.
+    """Draw a grid of some of the images.
 
     Args:
-        images: the pictures to be shown.
+        images: the images to be shown.
         numbers: the index of each in the report.
-        duplicates: which pictures of the report repeat which.
+        duplicates: near-duplicates among all images of the report.
         width: in pixels.
-        total: pictures in the report, for the line below; None for no such line.
+        total: images in the report, for the line below; None for no such line.
     """
     columns = max(1, math.ceil(math.sqrt(len(images))))
     gap = max(2, width // 100)

@@ -1,4 +1,4 @@
-"""The Image Retrieval Score against the number of samples (arXiv 2411.16171): model, real pictures and ideal."""
+"""The Image Retrieval Score against the number of samples (arXiv 2411.16171): model, real images and ideal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _POINTS = 60
 
 
 def irs_chart(retrieval: Retrieval, real: Retrieval | None = None, width: int = NODE_WIDTH) -> Image.Image:
-    """Draw the share of references retrieved so far, and the band in which it will go on.
+    """Draw the share of references retrieved so far, and its projected band.
 
     Args:
-        retrieval: of the generated pictures.
-        real: of held-out real pictures.
+        retrieval: of the generated images.
+        real: of held-out real images.
         width: in pixels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which references pushed which picture, as thumbnails (arXiv 2410.06025, figure 6)."""
+"""The references that pushed each image, as thumbnails (arXiv 2410.06025, figure 6)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def repelled_from(
     thumbnails: Mapping[str, Image.Image],
     width: int = NODE_WIDTH,
 ) -> Image.Image:
-    """Draw one row a picture: the picture, and right of it what pushed it, nearest first.
+    """Draw a row for each image: the image, and right of it the references that pushed it, nearest first.
 
     Args:
-        trace: of the run that made the pictures.
-        images: the pictures, in the order of the batch.
-        thumbnails: of references, by the identity that the trace gives them. Batch companions need none; others without
-            one are drawn as their name.
+        trace: of the run that made the images.
+        images: in the order of the batch.
+        thumbnails: of references, by their identity in the trace. Other images of the batch need none; the name stands
+            for other references without one.
         width: in pixels.
 
     Returns:
-        The rows of the first eight pictures.
+        The rows of the first eight images.
     """
     side = width // (_REFERENCES + 2)
     gap = side // 10
@@ -75,7 +75,7 @@ def _thumbnail(
 
 
 def _arrow(draw: ImageDraw.ImageDraw, left: int, right: int, middle: int, thickness: int) -> None:
-    """From the reference to the picture: the direction of the push."""
+    """From the reference to the image: the direction of the push."""
     head = 4 * thickness
     draw.line((left + head, middle, right, middle), fill=PALETTE[4], width=thickness)
     draw.polygon([(left, middle), (left + head, middle - head), (left + head, middle + head)], fill=PALETTE[4])

@@ -1,4 +1,4 @@
-"""The whole report as one picture: what to make of it, the numbers, and the figures below."""
+"""The whole report as one image: conclusions, numbers, and figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageDraw
 
-from ..page import Plate
+from ..page import ReportFigure
 from .canvas import INK, PALETTE, letters, sheet
 
 SHEET_WIDTH = 1080
@@ -28,14 +28,14 @@ def full_width(width: int = SHEET_WIDTH) -> int:
 
 
 def report_sheet(
-    sentences: Sequence[str], rows: Sequence[Row], plates: Sequence[Plate], width: int = SHEET_WIDTH
+    sentences: Sequence[str], rows: Sequence[Row], figures: Sequence[ReportFigure], width: int = SHEET_WIDTH
 ) -> Image.Image:
     """Draw the sheet.
 
     Args:
-        sentences: what to make of it; the first one stands out.
+        sentences: conclusions; the first one is larger.
         rows: of a table: a name and one or more values; the first row is its head.
-        plates: figures in their order, wide ones drawn ``full_width`` and others ``column_width`` wide.
+        figures: in order, wide ones drawn ``full_width`` and others ``column_width`` wide.
         width: in pixels.
     """
     inner = full_width(width)
@@ -43,11 +43,11 @@ def report_sheet(
     if rows:
         strips.append(_table(rows, inner))
     narrow: list[Image.Image] = []
-    for plate in plates:
-        if not plate.wide:
-            narrow.append(_figure(plate, column_width(width)))
+    for figure in figures:
+        if not figure.wide:
+            narrow.append(_figure(figure, column_width(width)))
             continue
-        strips += [*_columns(narrow, width), _figure(plate, inner)]
+        strips += [*_columns(narrow, width), _figure(figure, inner)]
         narrow = []
     strips += _columns(narrow, width)
     gap = _gap(width)
@@ -64,7 +64,7 @@ def _gap(width: int) -> int:
 
 
 def _columns(figures: Sequence[Image.Image], width: int) -> list[Image.Image]:
-    """Figures in columns as one strip, each below the shortest column so far; nothing for none."""
+    """Figures in columns as one strip, each below the shortest column so far; empty for none."""
     if not figures:
         return []
     gap = _gap(width)
@@ -80,20 +80,20 @@ def _columns(figures: Sequence[Image.Image], width: int) -> list[Image.Image]:
     return [strip]
 
 
-def _figure(plate: Plate, width: int) -> Image.Image:
-    """A figure with its title above and how to read it below."""
-    title, caption = _text(plate.title, width, 15, PALETTE[0]), _text(plate.caption, width, 11, INK)
-    parts = [title, plate.image, caption]
-    figure, _ = sheet(width, sum(part.height for part in parts))
+def _figure(figure: ReportFigure, width: int) -> Image.Image:
+    """A figure between its title and its caption."""
+    title, caption = _text(figure.title, width, 15, PALETTE[0]), _text(figure.caption, width, 11, INK)
+    parts = [title, figure.image, caption]
+    page, _ = sheet(width, sum(part.height for part in parts))
     top = 0
     for part in parts:
-        figure.paste(part, (0, top))
+        page.paste(part, (0, top))
         top += part.height
-    return figure
+    return page
 
 
 def _text(text: str, width: int, points: float, colour: str) -> Image.Image:
-    """A paragraph as wide as asked for; letters are as large as in a figure on a node."""
+    """A paragraph of this width, in letters as large as in a figure on a node."""
     font = letters(SHEET_WIDTH // COLUMNS, points)
     _, pen = sheet(1, 1)
     lines = _wrapped(text, width, lambda line: pen.textlength(line, font=font))

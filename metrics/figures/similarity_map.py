@@ -1,4 +1,4 @@
-"""Similarity of every pair as a heat map, pictures ordered so that those alike stand together."""
+"""Similarity of every pair as a heat map, ordered by clusters."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def similarity_map(
     """Draw the heat map.
 
     Args:
-        features: (n, d) unit rows; of more than 400 a random choice is shown.
+        features: (n, d) unit rows; a random sample of 400 is shown.
         width: in pixels.
-        images: the pictures themselves, drawn along the axes where there are few.
+        images: drawn along the axes if there are few.
 
     Returns:
-        The map; every report uses the same colours for the same similarity.
+        The map, with the same colour scale in every report.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -62,7 +62,7 @@ def similarity_map(
 
 
 def cluster_order(kernel: Tensor) -> Tensor:
-    """An order of the items in which neighbours are alike: the leaves of average-linkage clustering.
+    """Order items so that neighbours are similar: the leaves of average-linkage clustering.
 
     Args:
         kernel: (n, n) cosine similarities.
@@ -76,14 +76,14 @@ def cluster_order(kernel: Tensor) -> Tensor:
 
 
 def _draw_thumbnails(panel, images: Sequence[Image.Image]) -> None:  # type: ignore[no-untyped-def]
-    """Pictures in place of the tick labels, as large as a cell."""
+    """Draw images instead of tick labels, as large as a cell."""
     panel.set_xticks([])
     panel.set_yticks([])
     count = len(images)
     for place, image in enumerate(images):
-        picture = tile(image, _THUMBNAIL_SIDE)
+        thumbnail = tile(image, _THUMBNAIL_SIDE)
         for centre in ((place, count + 0.1), (-1.1, place)):
             extent = (centre[0] - 0.45, centre[0] + 0.45, centre[1] + 0.45, centre[1] - 0.45)
-            panel.imshow(picture, extent=extent, interpolation="lanczos", clip_on=False)
+            panel.imshow(thumbnail, extent=extent, interpolation="lanczos", clip_on=False)
     panel.set_xlim(-1.6, count - 0.5)
     panel.set_ylim(count + 0.6, -0.5)

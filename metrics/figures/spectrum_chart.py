@@ -1,4 +1,4 @@
-"""The spectrum of the similarity kernel: how many different pictures a set amounts to."""
+"""The spectrum of the similarity kernel: the effective number of different images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 32
 
 
 def spectrum_chart(report: DiversityReport, width: int = NODE_WIDTH) -> Image.Image:
-    """Draw the largest eigenvalues as shares, those of equally many unrelated pictures, and the Vendi Score.
+    """Draw the largest eigenvalues as shares, those of as many unrelated images, and the Vendi Score.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -21,9 +21,9 @@ def spectrum_chart(report: DiversityReport, width: int = NODE_WIDTH) -> Image.Im
     places = range(1, len(shares) + 1)
     score = report["vendi_1"]
     panel.bar(places, shares, color=PALETTE[0], label="these images")
-    if score.pictures:
-        even = 100 / score.pictures
-        panel.axhline(even, color=FAINT, linestyle="--", label=f"{score.pictures} unrelated images")
+    if score.images:
+        even = 100 / score.images
+        panel.axhline(even, color=FAINT, linestyle="--", label=f"{score.images} unrelated images")
     if score.value is not None:
         panel.axvline(score.value, color=PALETTE[1], linewidth=2.5, label=f"effective number {score.value:.1f}")
         if score.lower is not None and score.upper is not None:

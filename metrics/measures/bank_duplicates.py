@@ -1,4 +1,4 @@
-"""Whether pictures repeat remembered ones, in a sentence."""
+"""Near-duplicates of remembered images, in a sentence."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ...kernels.similarity import unit_rows
 from .neighbours import ReferenceIndex
 
 
-def novelty(features: Tensor, remembered: Tensor, duplicate_distance: float) -> str:
-    """Compare every picture with its nearest remembered one.
+def bank_duplicates(features: Tensor, remembered: Tensor, duplicate_distance: float) -> str:
+    """Compare every image with its nearest remembered one.
 
     Args:
-        features: (n, d) unit rows, NaN for a picture that could not be measured.
-        remembered: (m, d) features of the remembered pictures; rows that are not finite are left out.
-        duplicate_distance: below which two pictures are near-duplicates.
+        features: (n, d) unit rows, NaN for an image that could not be measured.
+        remembered: (m, d) features of the remembered images; rows that are not finite are left out.
+        duplicate_distance: distance below which two images are near-duplicates.
     """
     remembered = unit_rows(remembered[remembered.isfinite().all(1)].float())
     numbers = torch.nonzero(features.isfinite().all(1)).flatten()

@@ -1,4 +1,4 @@
-"""Generated among real pictures: precision, recall, density, coverage and Fréchet distance as measures."""
+"""Fidelity to real images: precision, recall, density, coverage and Fréchet distance as measures."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .measure import Measure
 from .subsample import sample_note, sample_rows
 
 _SCORES = ("precision", "recall", "density", "coverage")
-# Fewer than this and the scores still jump from one set of pictures to the next (prdc's authors, issue 3).
+# With fewer images the scores still vary much from set to set (prdc's authors, issue 3).
 _ENOUGH = 1000
 
 
-def likeness_measures(features: Tensor, references: Tensor, space: str, neighbours: int) -> list[Measure]:
-    """How generated and reference pictures cover each other.
+def fidelity_measures(features: Tensor, references: Tensor, space: str, neighbours: int) -> list[Measure]:
+    """Measure generated images against real ones.
 
     Args:
-        features: (n, d) unit rows of the pictures.
-        references: (m, d) unit rows of the reference pictures.
+        features: (n, d) unit rows of the images.
+        references: (m, d) unit rows of the reference images.
         space: tag of the feature space.
-        neighbours: k of the balls around the pictures.
+        neighbours: k; an image's ball reaches to its k-th nearest neighbour.
 
     Returns:
-        Precision, recall, density, coverage and Fréchet distance, those that are not defined with the reason.
+        Precision, recall, density, coverage and Fréchet distance; undefined ones carry the reason.
     """
     return [*_manifold_measures(features, references, space, neighbours), _frechet_measure(features, references, space)]
 
@@ -84,7 +84,7 @@ def _frechet_measure(features: Tensor, references: Tensor, space: str) -> Measur
 
 
 def wilson_interval(share: float, trials: int, deviations: float = 1.96) -> tuple[float, float]:
-    """Interval of a probability from the share of successes (Wilson 1927).
+    """Confidence interval of a probability from the share of successes (Wilson 1927).
 
     Args:
         share: successes over trials, 0 to 1.

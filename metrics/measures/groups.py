@@ -1,4 +1,4 @@
-"""Breakdown by group, such as a prompt, a tag or a region, and which group fares worst (arXiv 2406.04551)."""
+"""Breakdown by group, such as a prompt, a tag or a region, and the least diverse group (arXiv 2406.04551)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .vendi_scores import vendi_measures
 
 @dataclass(frozen=True)
 class GroupReport:
-    """The pictures of one group: of a prompt, a tag, a region.
+    """Measures of one group, such as the images of a prompt.
 
     Attributes:
         name: of the group.
-        indices: which pictures.
+        indices: of its images.
         measures: Vendi Scores and the mean distance.
     """
 
@@ -39,12 +39,12 @@ def group_reports(features: Tensor, original: Tensor, groups: Sequence[str], spa
 
     Args:
         features: (n, d) unit rows.
-        original: (n,) which picture each row is.
-        groups: name of each picture's group.
+        original: (n,) index of each row's image.
+        groups: name of each image's group.
         space: tag of the feature space.
 
     Returns:
-        Groups in the order of their names.
+        Groups sorted by name.
     """
     members: dict[str, list[int]] = {}
     for row, index in enumerate(original.tolist()):
@@ -61,7 +61,7 @@ def group_reports(features: Tensor, original: Tensor, groups: Sequence[str], spa
 
 
 def worst_group(groups: Sequence[GroupReport]) -> str | None:
-    """The group with the smallest mean distance, which unlike a Vendi Score does not grow with the group."""
+    """The group with the smallest mean distance, which does not grow with the group, as a Vendi Score does."""
     distances = {group.name: group["mean_distance"].value for group in groups}
     known = {name: value for name, value in distances.items() if value is not None}
     return min(known, key=lambda name: known[name]) if len(known) > 1 else None

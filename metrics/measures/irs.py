@@ -9,7 +9,7 @@ from .measure import Measure
 from .retrieval import ERROR, AdjustedScore, Retrieval
 
 COVERAGE_CLAIM = 0.8
-"""Share of the references of which the report says whether the pictures refute that they are covered."""
+"""Share of the references in the claim that the report tests: "so many are covered"."""
 
 
 def retrieval_measures(
@@ -20,14 +20,14 @@ def retrieval_measures(
     count: int,
     references: int,
 ) -> list[Measure]:
-    """Scores after the pictures at hand and after endlessly many, adjusted, and the test of a claimed coverage.
+    """IRS_alpha, IRS_infinity, the adjusted score, and the test of a claimed coverage.
 
     Args:
-        retrieval: what the pictures retrieved; None where there are none, or no references.
-        real: what held-out real pictures retrieved, if there are any.
+        retrieval: by the images; None without images or references.
+        real: by held-out real images, if there are any.
         adjusted: the first relative to the second.
         space: tag of the feature space.
-        count: of pictures.
+        count: of images.
         references: size of the reference set.
     """
     if retrieval is None:

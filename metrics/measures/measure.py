@@ -1,4 +1,4 @@
-"""One number of the report, and everything that one must know to read it."""
+"""One number of the report, and what it was computed on."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ class Measure:
 
     Attributes:
         name: what was measured, such as ``vendi_1`` or ``recall``.
-        value: None where it is not defined; ``note`` then says why.
+        value: None if it is not defined; ``note`` then says why.
         space: tag of the feature space, "" for plain counts.
-        pictures: how many pictures it was computed on.
-        references: how many reference pictures, 0 where none are involved.
-        lower: lower end of the interval, None where the uncertainty is not known.
-        upper: its upper end.
-        interval: what the interval is, such as "95 % jackknife interval".
-        parameters: settings the number depends on, such as the number of neighbours.
-        note: a sentence for the reader: too few pictures, a sample in place of all, no value.
+        images: number of images it was computed on.
+        references: number of reference images, 0 without references.
+        lower: lower end of the interval, None if the uncertainty is unknown.
+        upper: upper end of the interval.
+        interval: kind of the interval, such as "95 % jackknife interval".
+        parameters: settings that the number depends on, such as the number of neighbours.
+        note: a sentence for the reader: too few images, a sample instead of all, no value.
     """
 
     name: str
     value: float | None
     space: str
-    pictures: int
+    images: int
     references: int = 0
     lower: float | None = None
     upper: float | None = None

@@ -12,7 +12,7 @@ from ...kernels.similarity import unit_rows
 
 Metric = Literal["euclidean", "cosine"]
 
-# Candidates that are measured again from their difference: a matrix product cannot rank near ties.
+# Candidates measured from their differences: a matrix product cannot rank near ties.
 _CANDIDATES = 4
 # Queries searched at once, and numbers of one block of distances: 64 MB of float32.
 _QUERY_CHUNK = 4096
@@ -20,14 +20,14 @@ _BLOCK_BUDGET = 1 << 24
 
 
 class ReferenceIndex:
-    """References, prepared for searching: every query is compared with all of them."""
+    """Exact search for the nearest reference: every query is compared with all references."""
 
     def __init__(self, references: Tensor, metric: Metric = "euclidean") -> None:
         """Build the index.
 
         Args:
             references: (N, d) features, N at least 1.
-            metric: Euclidean distances of the features as they are, or of their directions.
+            metric: "euclidean", or "cosine" for Euclidean distances of unit vectors.
 
         Raises:
             ValueError: no references, or features that are not finite.
@@ -46,7 +46,7 @@ class ReferenceIndex:
             queries: (n, d) features.
 
         Returns:
-            (n,) int64 indices; of equally near references the first, as long as there are no more than four.
+            (n,) int64; of up to four equally near references the first.
 
         Raises:
             ValueError: features of another size or not finite.
@@ -65,7 +65,7 @@ class ReferenceIndex:
         return torch.cat(found)
 
     def _near(self, queries: Tensor) -> Tensor:
-        """(n, candidates) indices of near references; -1 where a search found fewer."""
+        """(n, candidates) indices of near references."""
         squares = self._references.square().sum(1)
         step = max(1, _BLOCK_BUDGET // len(self._references))
         return torch.cat(
@@ -76,7 +76,7 @@ class ReferenceIndex:
         )
 
     def _closest(self, queries: Tensor, candidates: Tensor) -> Tensor:
-        """The candidate with the smallest difference, and of equally near ones the first reference."""
+        """The candidate with the smallest difference; of equal ones the first."""
         candidates = candidates.sort(1).values
         distances = (self._references[candidates.clamp_min(0)] - queries[:, None]).square().sum(2)
         best = distances.masked_fill(candidates < 0, math.inf).argmin(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Distances between all pairs of a set: their mean, the closest ones and what to leave out as a near-duplicate."""
+"""Distances between all pairs of a set: their mean, the closest ones, and which images to reject as near-duplicates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures and the distance of their unit features, 0 to 2."""
+    """Two images and the distance of their unit features, 0 to 2."""
 
     first: int
     second: int
@@ -25,13 +25,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairScan:
-    """What is known of all pairs.
+    """Statistics of all pairs.
 
     Attributes:
-        mean: mean distance; NaN for fewer than two pictures.
-        error: its standard error as an estimate for the source of the pictures; NaN for fewer than three.
-        closest: the closest pairs, closest first, as many as were asked for.
-        near_count: number of all pairs below the distance asked for.
+        mean: mean distance; NaN for fewer than two images.
+        error: standard error of the mean as an estimate for the source of the images; NaN for fewer than three.
+        closest: the closest pairs, closest first.
+        near_count: number of pairs below the given distance.
     """
 
     mean: float
@@ -42,13 +42,13 @@ class PairScan:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Which pictures to keep so that no two of them are near-duplicates, in the order in which they came.
+    """Which images to keep, in order, so that no two of them are near-duplicates.
 
     Attributes:
-        distance: below which two pictures are near-duplicates.
-        kept: indices of pictures unlike every one kept before them.
+        distance: below which two images are near-duplicates.
+        kept: indices of images that are no near-duplicate of one kept before.
         rejected: indices of the others.
-        duplicate_of: for every rejected picture the kept one that it is closest to.
+        duplicate_of: the closest kept image of every rejected one.
     """
 
     distance: float
@@ -58,10 +58,10 @@ class NearDuplicates:
 
     @property
     def clusters(self) -> tuple[tuple[int, ...], ...]:
-        """Every kept picture that has near-duplicates, together with them."""
+        """Every kept image that has near-duplicates, followed by these."""
         members: dict[int, list[int]] = {}
-        for picture, original in zip(self.rejected, self.duplicate_of, strict=True):
-            members.setdefault(original, [original]).append(picture)
+        for image, original in zip(self.rejected, self.duplicate_of, strict=True):
+            members.setdefault(original, [original]).append(image)
         return tuple(tuple(members[original]) for original in sorted(members))
 
 
@@ -71,11 +71,11 @@ def scan_pairs(features: Tensor, near: float, keep: int = 100) -> PairScan:
     Args:
         features: (n, d) rows of unit length or zero.
         near: distance below which pairs are counted.
-        keep: how many of the closest pairs to name.
+        keep: how many of the closest pairs to return.
     """
     count = len(features)
     sums = torch.zeros(count, dtype=torch.float64)
-    # A heap of the closest pairs, the farthest of them first.
+    # A heap of the closest pairs, the farthest first.
     heap: list[tuple[float, int, int]] = []
     near_count = 0
     for rows, columns, distances in _blocks(features):
@@ -98,14 +98,14 @@ def scan_pairs(features: Tensor, near: float, keep: int = 100) -> PairScan:
 
 
 def near_duplicates(features: Tensor, distance: float) -> NearDuplicates:
-    """Walk through the pictures and keep each that is at least this far from all kept before it.
+    """Keep each image that is at least this far from all kept before it.
 
     Args:
         features: (n, d) rows of unit length or zero.
-        distance: below which two pictures are near-duplicates.
+        distance: below which two images are near-duplicates.
 
     Returns:
-        What to keep: any two kept pictures are at least ``distance`` apart.
+        The selection: any two kept images are at least ``distance`` apart.
 
     Raises:
         ValueError: a distance that is negative or not a number.
@@ -141,7 +141,7 @@ def near_duplicates(features: Tensor, distance: float) -> NearDuplicates:
 
 
 def _blocks(features: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Blocks on and above the diagonal of the matrix of distances, zero on the diagonal itself."""
+    """Blocks on and above the diagonal of the distance matrix, which is set to zero."""
     count = len(features)
     for top in range(0, count, _BLOCK):
         rows = slice(top, min(top + _BLOCK, count))
@@ -154,13 +154,13 @@ def _blocks(features: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """Distances by one matrix product: off by 1e-3 at most for unit rows that coincide, by far less elsewhere."""
+    """Distances by one matrix product; the error is at most 1e-3 for coincident unit rows, and far less elsewhere."""
     squares = x.square().sum(1)[:, None] + y.square().sum(1)
     return torch.addmm(squares, x, y.T, alpha=-2).clamp_min_(0).sqrt_()
 
 
 def _mean_and_error(sums: Tensor) -> tuple[float, float]:
-    """Mean of all pairs and its standard error as a U-statistic, from each picture's sum of distances."""
+    """Mean of all pairs and its standard error as a U-statistic, from each image's sum of distances."""
     count = len(sums)
     if count < 2:
         return math.nan, math.nan
@@ -168,6 +168,6 @@ def _mean_and_error(sums: Tensor) -> tuple[float, float]:
     mean = float(means.mean())
     if count < 3:
         return mean, math.nan
-    # Leaving picture i out changes the mean by 2 (mean - means_i) / (n - 2): the jackknife in closed form.
+    # Leaving image i out changes the mean by 2 (mean - means_i) / (n - 2): the jackknife in closed form.
     deviations = 2 * (means - mean) / (count - 2)
     return mean, math.sqrt((count - 1) / count * float(deviations.square().sum()))

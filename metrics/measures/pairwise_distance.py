@@ -1,4 +1,4 @@
-"""How far pictures are from each other, as measures."""
+"""Pairwise distances as measures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from .measure import Measure
 from .pairs import Pair, PairScan
 
 
-def closeness_measures(
+def distance_measures(
     scan: PairScan, closest: Pair | None, kept: int, distance: float, space: str, count: int, note: str
 ) -> list[Measure]:
-    """Mean and smallest distance, pairs of near-duplicates and pictures left without them.
+    """Mean and smallest distance, and the numbers of near-duplicate pairs and of images without near-duplicates.
 
     Args:
         scan: of all pairs.
-        closest: the closest of them.
-        kept: pictures no two of which are near-duplicates.
-        distance: below which two pictures are near-duplicates.
+        closest: the closest pair.
+        kept: number of images without near-duplicates among them.
+        distance: below which two images are near-duplicates.
         space: tag of the feature space.
-        count: pictures compared.
+        count: number of images compared.
         note: for every measure.
     """
     near = {"distance": distance}
@@ -31,12 +31,12 @@ def closeness_measures(
         mean_measure(scan, space, count, note),
         smallest,
         Measure("near_duplicate_pairs", scan.near_count, space, count, parameters=near, note=note),
-        Measure("different_pictures", kept, space, count, parameters=near, note=note),
+        Measure("different_images", kept, space, count, parameters=near, note=note),
     ]
 
 
 def mean_measure(scan: PairScan, space: str, count: int, note: str) -> Measure:
-    """Mean distance of all pairs, with its interval from three pictures on."""
+    """Mean distance of all pairs, with an interval for three or more images."""
     mean, error = scan.mean, scan.error
     if math.isnan(mean):
         return Measure("mean_distance", None, space, count, note="Two images are needed for a distance.")

@@ -1,4 +1,4 @@
-"""How near pictures are to protected ones, and which of them are inside a shield."""
+"""Distances of images to protected ones, and which of them are inside a shield."""
 
 from __future__ import annotations
 
@@ -9,70 +9,66 @@ from dataclasses import dataclass
 from ...guidance.repellency.protection_record import NearestReference, ProtectionRecord
 
 GUIDANCE = "guidance"
-"""Source of what Sparse Repellency recorded while it drew the pictures."""
+"""Source of what Sparse Repellency recorded while the images were sampled."""
 
 _NAMED = 20
 
 
 @dataclass(frozen=True)
 class ProtectedReport:
-    """Pictures beside those of one Protected Index.
+    """Images compared with those of one Protected Index.
 
     Attributes:
-        source: name of the index that they were compared with, or ``GUIDANCE``.
-        protected: how many pictures are protected.
-        radius: of their shields, in the units of the distances; 0 where none is known.
-        pictures: one entry a picture.
-        before: the same of the pictures to compare with; of guidance, of the same pictures before they were corrected.
+        source: name of the index, or ``GUIDANCE``.
+        protected: number of protected images.
+        radius: of the shields, in the units of the distances; 0 if it is unknown.
+        images: one entry for each image.
+        before: entries of the images to compare with; from guidance, of the same images before they were corrected.
     """
 
     source: str
     protected: int
     radius: float
-    pictures: tuple[NearestReference, ...]
+    images: tuple[NearestReference, ...]
     before: tuple[NearestReference, ...] = ()
 
     def sentences(self) -> list[str]:
-        """Whether every picture is outside every shield of the index and, if not, which are not."""
+        """Whether every image is outside every shield of the index, or which are not."""
         radius = f", radius {self.radius:.4g}" if self.radius > 0 else ""
         opening = f"{self.protected:,} images are protected, in {self.source}{radius}: "
-        told = [opening + _told(self.pictures, self.radius)]
+        told = [opening + _told(self.images, self.radius)]
         return [*told, f"Of the images before: {_told(self.before, self.radius)}"] if self.before else told
 
     def table(self) -> str:
-        """Every picture with its nearest protected one, as text."""
-        sets = [(" before", self.before), ("", self.pictures)] if self.before else [("", self.pictures)]
+        """Every image with its nearest protected one, as a text table."""
+        sets = [(" before", self.before), ("", self.images)] if self.before else [("", self.images)]
         lines = [f"Nearest protected images ({self.source}):"]
-        for when, pictures in sets:
-            for near in pictures:
+        for when, images in sets:
+            for near in images:
                 compared = self.radius > 0 and math.isfinite(near.distance)
                 where = "" if not compared else "  INSIDE" if near.inside else "  outside"
-                lines.append(f"  {near.picture}{when}  {near.distance:.4g}{where}  {near.protected or '–'}")
+                lines.append(f"  {near.image}{when}  {near.distance:.4g}{where}  {near.protected or '–'}")
         return "\n".join(lines)
 
 
 def recorded(record: ProtectionRecord) -> ProtectedReport:
-    """What guidance itself recorded of a run."""
+    """The record that guidance kept of a run."""
     before = [
-        NearestReference(
-            picture.sample, picture.before.picture, picture.before.distance, picture.before.distance < picture.radius
-        )
-        for picture in record.pictures
+        NearestReference(image.sample, image.before.image, image.before.distance, image.before.distance < image.radius)
+        for image in record.images
     ]
     after = [
-        NearestReference(
-            picture.sample, picture.after.picture, picture.after.distance, picture.radius > 0 and not picture.outside
-        )
-        for picture in record.pictures
+        NearestReference(image.sample, image.after.image, image.after.distance, image.radius > 0 and not image.outside)
+        for image in record.images
     ]
     return ProtectedReport(GUIDANCE, record.protected, record.radius, tuple(after), tuple(before))
 
 
-def _told(pictures: Sequence[NearestReference], radius: float) -> str:
-    compared = [near for near in pictures if math.isfinite(near.distance)]
-    left = len(pictures) - len(compared)
+def _told(images: Sequence[NearestReference], radius: float) -> str:
+    compared = [near for near in images if math.isfinite(near.distance)]
+    left = len(images) - len(compared)
     missing = (
-        f" {left} of {len(pictures)} could not be compared: they hold no numbers, or a mask lets nothing change."
+        f" {left} of {len(images)} could not be compared: they hold no numbers, or a mask lets nothing change."
         if left
         else ""
     )
@@ -91,4 +87,4 @@ def _told(pictures: Sequence[NearestReference], radius: float) -> str:
 
 
 def _named(near: NearestReference) -> str:
-    return f"image {near.picture} ({near.distance:.4g} from {near.protected})"
+    return f"image {near.image} ({near.distance:.4g} from {near.protected})"

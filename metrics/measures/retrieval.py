@@ -1,8 +1,8 @@
-"""Image Retrieval Score (arXiv 2411.16171): the share of a training set that generated pictures retrieve.
+"""Image Retrieval Score (arXiv 2411.16171): the share of a training set that generated images retrieve.
 
-IRS_alpha is the share retrieved so far, alpha being samples over training pictures; IRS_infinity the share that endless
-sampling would reach. No feature space lets even real pictures retrieve everything: only the adjusted score, against
-held-out real pictures, is comparable between spaces.
+IRS_alpha is the share retrieved so far, with alpha the number of samples over that of training images; IRS_infinity is
+its limit for infinitely many samples. In no feature space do real images retrieve everything: only the adjusted score,
+relative to held-out real images, is comparable between spaces.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from torch import Tensor
 from ...kernels.retrieval import distinct_count_moments, irs_infinity
 
 ERROR = 0.05
-"""Of each bound: a lower and an upper one enclose the score at 90 %."""
+"""Error of each bound: both together have a confidence of 90 %."""
 
 _CURVE_POINTS = 64
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """What a set of pictures retrieved from a reference set.
+    """The retrieval of a reference set by a set of images.
 
     Attributes:
-        draws: number of pictures.
+        draws: number of images.
         learned: number of different references retrieved.
         references: size of the reference set.
         lower: lower bound of IRS_infinity, as a share of the references.
         infinity: IRS_infinity, the most likely share.
-        upper: its upper bound.
-        curve: (draws, different references) along the way, for at most 64 numbers of draws.
+        upper: upper bound of IRS_infinity.
+        curve: (draws, different references) for up to 64 numbers of draws.
     """
 
     draws: int
@@ -47,7 +47,7 @@ class Retrieval:
 
     @property
     def alpha(self) -> float:
-        """Pictures per reference."""
+        """Images per reference."""
         return self.draws / self.references
 
     @property
@@ -57,19 +57,19 @@ class Retrieval:
 
     @property
     def ideal_alpha(self) -> float:
-        """Share that as many pictures would retrieve if all references were equally likely."""
+        """Expected share for as many images if all references were equally likely."""
         return ideal_share(self.draws, self.references)
 
 
 @dataclass(frozen=True)
 class AdjustedScore:
-    """IRS_infinity of generated pictures relative to that of as many held-out real ones.
+    """IRS_infinity of generated images relative to that of as many held-out real ones.
 
     Attributes:
-        value: IRS_infinity,a; above 1 where generated pictures retrieve more than real ones do.
-        lower: the lower bound of one over the upper bound of the other: at least 80 % confidence together.
-        upper: the other way round.
-        draws: pictures of each kind.
+        value: IRS_infinity,a; above 1 if generated images retrieve more than real ones.
+        lower: lower bound of the one over the upper bound of the other; both bounds have a confidence of at least 80 %.
+        upper: upper bound of the one over the lower bound of the other.
+        draws: number of images of each kind.
     """
 
     value: float
@@ -79,15 +79,15 @@ class AdjustedScore:
 
 
 def measure_retrieval(retrieved: Tensor, references: int, error: float = ERROR) -> Retrieval:
-    """The scores of pictures whose nearest references are known.
+    """The scores of images from their nearest references.
 
     Args:
-        retrieved: (n,) index of each picture's nearest reference, in the order in which the pictures were drawn.
+        retrieved: (n,) index of each image's nearest reference, in the order in which the images were sampled.
         references: size of the reference set.
         error: of each bound.
 
     Raises:
-        ValueError: no pictures, or indices outside the reference set.
+        ValueError: no images, or indices outside the reference set.
     """
     counts = distinct_counts([retrieved], references)
     draws = len(counts)
@@ -100,14 +100,14 @@ def measure_retrieval(retrieved: Tensor, references: int, error: float = ERROR) 
 
 
 def adjusted_score(generated: Retrieval, real: Retrieval) -> AdjustedScore:
-    """IRS_infinity,a: generated pictures against held-out real ones.
+    """IRS_infinity,a: generated images against held-out real ones.
 
     Args:
-        generated: what generated pictures retrieved.
-        real: what as many real pictures retrieved from the same references.
+        generated: retrieval by generated images.
+        real: retrieval of the same references by as many real images.
 
     Raises:
-        ValueError: the numbers of draws or of references differ.
+        ValueError: the numbers of images or of references differ.
     """
     if (generated.draws, generated.references) != (real.draws, real.references):
         raise ValueError(
@@ -123,14 +123,14 @@ def adjusted_score(generated: Retrieval, real: Retrieval) -> AdjustedScore:
 
 
 def distinct_counts(batches: Iterable[Tensor], references: int) -> Tensor:
-    """Number of different references retrieved after each picture.
+    """Cumulative number of different references retrieved, after each image.
 
     Args:
-        batches: indices of references, batch after batch.
+        batches: indices of references, batch by batch.
         references: size of the reference set.
 
     Returns:
-        (n,) int64 for n pictures in all.
+        (n,) int64 for n images.
 
     Raises:
         ValueError: indices outside the reference set.
@@ -150,13 +150,13 @@ def distinct_counts(batches: Iterable[Tensor], references: int) -> Tensor:
 
 
 def ideal_share(draws: int, references: int, support: float | None = None) -> float:
-    """Expected share of the references after so many draws, were ``support`` of them (or all) equally likely."""
+    """Expected share of the references after ``draws`` draws if ``support`` of them, or all, are equally likely."""
     reached = references if support is None else max(1, round(support))
     return distinct_count_moments(reached, draws)[0] / references
 
 
 def _curve(counts: Tensor) -> tuple[tuple[int, int], ...]:
-    """The counts after 1 draw, after all, and at equal steps between."""
+    """The counts after 1 draw, after all draws, and at equal steps between."""
     draws = len(counts)
     step = max(1, math.ceil(draws / _CURVE_POINTS))
     marks = sorted({1, *range(step, draws + 1, step), draws})

@@ -1,4 +1,4 @@
-"""Which pictures a measure of quadratic cost looks at when there are very many."""
+"""Subsamples for measures of quadratic cost."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 QUADRATIC_LIMIT = 30_000
-"""Pictures up to which every pair is compared: about half a minute on one core with 512 features."""
+"""Largest number of images whose pairs are all compared: half a minute on one core with 512 features."""
 
 
 def sample_rows(count: int, limit: int = QUADRATIC_LIMIT) -> Tensor:
-    """Indices of all items, or of a random choice that is the same every time.
+    """Indices of all items, or of a reproducible random sample.
 
     Args:
-        count: of the items.
-        limit: how many may be chosen.
+        count: number of items.
+        limit: size of the sample.
 
     Returns:
         Sorted int64 indices, at most ``limit``.
@@ -26,5 +26,5 @@ def sample_rows(count: int, limit: int = QUADRATIC_LIMIT) -> Tensor:
 
 
 def sample_note(used: int, count: int) -> str:
-    """A sentence that says so where a sample was used, else nothing."""
+    """A sentence if a sample was used, "" otherwise."""
     return "" if used == count else f"Measured on a random choice of {used:,} of {count:,} images."

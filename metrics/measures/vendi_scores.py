@@ -1,4 +1,4 @@
-"""Effective number of pictures: Vendi Scores (2210.02410, 2310.12952) of a set of features with their uncertainty."""
+"""Effective number of images: Vendi Scores (2210.02410, 2310.12952) of features, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ...kernels.vendi import vendi_score
 from .measure import Measure
 
 ORDERS = (0.5, 1.0, 2.0, math.inf)
-"""Small orders count rare pictures fully, infinity sees the commonest alone."""
+"""Small orders count rare images fully, infinity only the commonest."""
 
 # Rows converted to float64 at once.
 _CHUNK = 8192
-# Pictures, or groups of them, left out in turn; and the largest matrix for which that is done.
+# Number of parts left out in turn; and the largest matrix for which that is done.
 _JACKKNIFE_PARTS = 16
 _JACKKNIFE_SIZE = 512
-_FEWEST_FOR_INTERVAL = 4
+_MIN_FOR_INTERVAL = 4
 
 
 def vendi_name(order: float) -> str:
@@ -36,8 +36,8 @@ def vendi_measures(features: Tensor, space: str, orders: Sequence[float] = ORDER
         orders: of the scores.
 
     Returns:
-        One measure an order, between 1 and the smaller of n and d. The interval comes from leaving out pictures in
-        turn and says how much the score depends on the choice of pictures, not on their number.
+        One measure for each order, between 1 and the smaller of n and d. The jackknife interval shows how much the
+        score depends on the choice of images, not on their number.
     """
     count = len(features)
     if not count:
@@ -48,7 +48,7 @@ def vendi_measures(features: Tensor, space: str, orders: Sequence[float] = ORDER
     if count > dimension:
         note = f"Features of {dimension} numbers cannot tell more than {dimension} images apart."
     parts: list[Tensor] = []
-    if count >= _FEWEST_FOR_INTERVAL and size <= _JACKKNIFE_SIZE:
+    if count >= _MIN_FOR_INTERVAL and size <= _JACKKNIFE_SIZE:
         parts = [_gram_without(features, gram, part) for part in _parts(count)]
     measures = []
     for order in orders:
@@ -74,10 +74,10 @@ def vendi_measures(features: Tensor, space: str, orders: Sequence[float] = ORDER
 
 
 def small_gram(features: Tensor) -> Tensor:
-    """The smaller Gram matrix of the rows, X X^T or X^T X, in float64: both have the same non-zero spectrum.
+    """The smaller of the Gram matrices X X^T and X^T X, in float64; both have the same non-zero spectrum.
 
     Args:
-        features: (n, d) rows, read a few thousand at a time.
+        features: (n, d) rows, converted a few thousand at a time.
     """
     count, dimension = features.shape
     if count <= dimension:
@@ -102,13 +102,13 @@ def spectrum(features: Tensor) -> Tensor:
 
 
 def jackknife_error(estimates: Sequence[float]) -> float:
-    """Standard error of an estimate from the estimates without one part each (Quenouille, Tukey)."""
+    """Jackknife standard error from the estimates without each part (Quenouille, Tukey)."""
     values = torch.tensor(estimates, dtype=torch.float64)
     return math.sqrt((len(values) - 1) * float(values.var(correction=0)))
 
 
 def _parts(count: int) -> list[Tensor]:
-    """Indices of the parts that are left out in turn, drawn at random so that the pictures' order does not matter."""
+    """Indices of the parts left out in turn, at random so that the order of the images does not matter."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     return list(order.tensor_split(min(count, _JACKKNIFE_PARTS)))
 

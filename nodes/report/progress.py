@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...features.space import FeatureSpace
 from ...metrics.batch import batch_features
-from ...metrics.page import Plate
+from ...metrics.page import ReportFigure
 
 
 class ReportProgress:
@@ -32,12 +32,12 @@ class ReportProgress:
         """Features of pictures, a step each."""
         return batch_features(pictures, space, self.step)
 
-    def drawn(self, plates: Iterator[Plate], notes: list[str]) -> list[Plate]:
+    def drawn(self, figures: Iterator[ReportFigure], notes: list[str]) -> list[ReportFigure]:
         """Figures, a step each; where one cannot be drawn a sentence says why."""
-        found: list[Plate] = []
+        found: list[ReportFigure] = []
         try:
-            for plate in plates:
-                found.append(plate)
+            for figure in figures:
+                found.append(figure)
                 self.step()
         except ValueError as error:
             notes.append(f"Some figures are missing. {error}")

@@ -18,7 +18,7 @@ from ...guidance.repellency.protection_record import NearestReference, Protectio
 from ...indexing.encoders import FEATURE_SIZE
 from ...indexing.sources import Fitted
 from ...metrics.figures.batch_figures import GuidedRun
-from ...metrics.figures.canvas import to_images
+from ...metrics.figures.canvas import to_pil
 from ...metrics.measures.protected import ProtectedReport, recorded
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.spaces import FEATURE_PREFIX, feature_space, name_of
@@ -130,7 +130,7 @@ class Comparison:
         with torch.no_grad():
             for row, picture in enumerate(drawn.pictures):
                 if bool(picture[:3].isfinite().all()):
-                    features[row] = self.space(fitted.ready(to_images([picture])[0])[None])[0].cpu()
+                    features[row] = self.space(fitted.ready(to_pil([picture])[0])[None])[0].cpu()
         return features_near(self.index, features, self.radius)
 
     def _latents_near(self, drawn: Drawn) -> tuple[NearestReference, ...]:

@@ -7,7 +7,7 @@ import torch
 from diversity_guidance.features.pooled_latents import PooledLatents
 from diversity_guidance.guidance.base import Chain, Guidance, SamplingRun, SamplingStep
 from diversity_guidance.guidance.containment import Contained, is_out_of_memory
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.trace import Trace
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
@@ -148,7 +148,7 @@ def test_memory_that_runs_out_leaves_a_step_unsteered() -> None:
 def test_memory_that_suffices_for_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sparse Repellency gives the same push from smaller chunks of references."""
     references = torch.randn(200, *SHAPE, generator=torch.Generator().manual_seed(1))
-    source = Pictures(references)
+    source = ImageReferences(references)
     settings = RepellencySettings(absolute_radius=100.0, in_batch=False)
     start = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(2))
     expected = sample(SparseRepellency(settings, [source]), start)

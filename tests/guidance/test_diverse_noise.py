@@ -143,15 +143,15 @@ def test_the_noises_of_the_next_epoch_begin_afresh() -> None:
     assert torch.isfinite(noises).all() and not torch.equal(noises[0], noises[1])
 
 
-def test_noise_stays_away_from_pictures() -> None:
-    """Pictures crowd on one side of their mean in the first coefficient; noise takes the other more often."""
+def test_noise_stays_away_from_images() -> None:
+    """Images crowd on one side of their mean in the first coefficient; noise takes the other more often."""
     basis = cosine_basis(SHAPE[1:], 1)
     generator = torch.Generator().manual_seed(1)
     scores = torch.ones(40, 4, 1)
     scores[::8] = -7
-    pictures = torch.randn((40, *SHAPE), generator=generator) * 0.1 + scores[..., None]
+    images = torch.randn((40, *SHAPE), generator=generator) * 0.1 + scores[..., None]
     free = torch.cat([NoiseDesign(seed, designed=4).draw(range(16), SHAPE) for seed in range(8)])
-    away = torch.cat([NoiseDesign(seed, designed=4, avoid=pictures).draw(range(16), SHAPE) for seed in range(8)])
+    away = torch.cat([NoiseDesign(seed, designed=4, avoid=images).draw(range(16), SHAPE) for seed in range(8)])
     known = torch.full((4,), 0.378, dtype=torch.float64)
 
     def near(noises: Tensor) -> float:
@@ -177,20 +177,20 @@ def test_bad_designs(arguments: dict, sentence: str) -> None:
         NoiseDesign(0, **arguments)
 
 
-@pytest.mark.parametrize("pictures", [torch.ones(2, 16, 16, 16), torch.ones(2, 4, 3, 16, 16)])
-def test_pictures_of_another_model_are_refused(pictures: Tensor) -> None:
+@pytest.mark.parametrize("images", [torch.ones(2, 16, 16, 16), torch.ones(2, 4, 3, 16, 16)])
+def test_images_of_another_model_are_refused(images: Tensor) -> None:
     with pytest.raises(ValueError, match="another model"):
-        NoiseDesign(0, avoid=pictures).draw([0], SHAPE)
+        NoiseDesign(0, avoid=images).draw([0], SHAPE)
 
 
-def test_pictures_too_small_and_numbers_below_zero_are_refused() -> None:
+def test_images_too_small_and_numbers_below_zero_are_refused() -> None:
     with pytest.raises(ValueError, match="too small"):
         NoiseDesign(0, avoid=torch.ones(2, 4, 1, 1)).draw([0], SHAPE)
     with pytest.raises(ValueError, match="counted from 0"):
         NoiseDesign(0).draw([-1], SHAPE)
 
 
-def test_one_picture_or_equal_ones_change_nothing() -> None:
+def test_one_image_or_equal_ones_change_nothing() -> None:
     expected = NoiseDesign(0).draw(range(4), SHAPE)
     alone = NoiseDesign(0, avoid=torch.ones(1, *SHAPE))
     assert torch.equal(alone.draw(range(4), SHAPE), expected)

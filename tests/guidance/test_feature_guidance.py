@@ -35,7 +35,7 @@ WIDTH = 6
 
 
 class Block(nn.Module):
-    """A residual block on tokens; returns the picture alone or beside the text."""
+    """A residual block on tokens; returns the image alone or beside the text."""
 
     def __init__(self, place: int | None = None) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def blocks(place: int | None = None, count: int = 2) -> nn.ModuleList:
 
 
 class Alone(nn.Module):
-    """Blocks that see the picture alone, as in Wan."""
+    """Blocks that see the image alone, as in Wan."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Alone(nn.Module):
 
 
 class Beside(nn.Module):
-    """The text beside the picture, as in Stable Diffusion 3."""
+    """The text beside the image, as in Stable Diffusion 3."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Beside(nn.Module):
 
 
 class Joined(nn.Module):
-    """Two streams, then one sequence with the picture behind the text, as in Flux."""
+    """Two streams, then one sequence with the image behind the text, as in Flux."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Joined(nn.Module):
 
 
 class HunyuanVideo(Joined):
-    """The picture before the text."""
+    """The image before the text."""
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
         for block in self.double_blocks:
@@ -108,7 +108,7 @@ class HunyuanVideo(Joined):
 
 
 class Refined(nn.Module):
-    """One sequence whose picture part a refiner has seen alone, as in Lumina."""
+    """One sequence whose image part a refiner has seen alone, as in Lumina."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,12 +154,12 @@ def inputs(batch: int = 3) -> tuple[Tensor, Tensor]:
     return torch.randn(batch, 8, WIDTH, generator=generator), torch.randn(batch, 3, WIDTH, generator=generator)
 
 
-def pictures_seen(network: nn.Module, x: Tensor, text: Tensor) -> dict[str, Tensor]:
+def images_seen(network: nn.Module, x: Tensor, text: Tensor) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
-    def visit(layer: Any, picture: Tensor) -> Tensor:
-        seen[layer.name] = channel_means(picture, layer.channel_axis)
-        return picture
+    def visit(layer: Any, image: Tensor) -> Tensor:
+        seen[layer.name] = channel_means(image, layer.channel_axis)
+        return image
 
     layers = find_layers(network)
     with LayerHooks(layers, [layer.name for layer in layers], visit):
@@ -168,7 +168,7 @@ def pictures_seen(network: nn.Module, x: Tensor, text: Tensor) -> dict[str, Tens
 
 
 def centroid(network: nn.Module, name: str = "a group", shift: float = 0.0) -> FeatureCentroid:
-    """Of three pictures at two noise levels."""
+    """Of three images at two noise levels."""
     reader, layers = ActivationReader(), find_layers(network)
     x, text = inputs()
     with LayerHooks(layers, [layer.name for layer in layers], reader.visit):
@@ -202,12 +202,12 @@ def step_at(sigma: float) -> tuple[Tensor, SamplingStep]:
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_layers_see_the_picture_and_never_the_text(kind: type[nn.Module]) -> None:
+def test_layers_see_the_image_and_never_the_text(kind: type[nn.Module]) -> None:
     network = network_of(kind)
     x, text = inputs()
-    seen = pictures_seen(network, x, text)
+    seen = images_seen(network, x, text)
     assert set(seen) == {layer.name for layer in find_layers(network)}
-    assert all(torch.equal(seen[name], other) for name, other in pictures_seen(network, x, 100 * text).items())
+    assert all(torch.equal(seen[name], other) for name, other in images_seen(network, x, 100 * text).items())
     last = list(seen)[-1]
     assert torch.allclose(seen[last], network(x, text).mean(1), atol=1e-6)
 
@@ -239,7 +239,7 @@ def test_features_come_nearer_or_go(mode: Any, sign: int) -> None:
     assert ((distances[1] - distances[0]) * sign > 0).all()
 
 
-def test_pictures_are_led_along_the_way_until_they_are_where_they_should_be() -> None:
+def test_images_are_led_along_the_way_until_they_are_where_they_should_be() -> None:
     """Some that are before the reference, at it, just before their aim, and past it."""
     network, layer = network_of(Alone), "blocks.0"
     group, reference = centroid(network, shift=1.0), centroid(network, "plain")
@@ -324,7 +324,7 @@ def test_the_place_is_read_once_a_pass_before_anything_is_shifted() -> None:
 
 
 def test_the_smaller_the_strength_the_smaller_the_shift() -> None:
-    """Down to nothing at 0, also for pictures that lie before the reference."""
+    """Down to nothing at 0, also for images that lie before the reference."""
     network, layer = network_of(Alone), "blocks.0"
     group, reference = centroid(network, shift=1.0), centroid(network, "plain")
     means = reference.means[layer][0] - (group.means[layer][0] - reference.means[layer][0])
@@ -394,7 +394,7 @@ def test_spreading_moves_the_features_of_a_batch_apart() -> None:
 
 
 def test_copies_of_a_batch_are_spread_each_for_itself() -> None:
-    """Two positive prompts in one evaluation: their pictures are not to be pushed from one another."""
+    """Two positive prompts in one evaluation: their images are not to be pushed from one another."""
     network = network_of(Alone)
     layer = find_layers(network)[0]
     guidance = FeatureGuidance(FeatureSettings("spread", 1.0), {"blocks.0": 1.0})
@@ -442,7 +442,7 @@ def test_hooks_are_gone_after_an_error() -> None:
     network = network_of(Joined)
     layers = find_layers(network)
 
-    def fail(layer: Any, picture: Tensor) -> Tensor:
+    def fail(layer: Any, image: Tensor) -> Tensor:
         raise RuntimeError("cancelled")
 
     with pytest.raises(RuntimeError, match="cancelled"), LayerHooks(layers, ["single_blocks.1"], fail):
@@ -574,7 +574,7 @@ def test_a_reader_averages_draws_and_keeps_groups_in_order() -> None:
     assert torch.allclose(features[0], expected, atol=1e-6)
 
 
-def test_every_picture_is_seen_through_the_same_noise_and_its_opposite() -> None:
+def test_every_image_is_seen_through_the_same_noise_and_its_opposite() -> None:
     noises = common_noises((4, 3, 3), 5, 7)
     assert [tuple(noise.shape) for noise in noises] == [(1, 4, 3, 3)] * 5
     assert not (noises[0] + noises[1]).any()
@@ -582,7 +582,7 @@ def test_every_picture_is_seen_through_the_same_noise_and_its_opposite() -> None
     assert all(torch.equal(one, two) for one, two in zip(noises, common_noises((4, 3, 3), 6, 7), strict=False))
 
 
-def test_a_centroid_knows_in_what_its_pictures_differ() -> None:
+def test_a_centroid_knows_in_what_its_images_differ() -> None:
     """The rows' second moments are the covariance of the features, averaged over noise levels."""
     features = torch.randn(2, 5, WIDTH, generator=torch.Generator().manual_seed(3))
     network = network_of(Alone)
@@ -595,7 +595,7 @@ def test_a_centroid_knows_in_what_its_pictures_differ() -> None:
     assert alone.variation("blocks.0").shape == (0, WIDTH)
 
 
-def test_noise_of_the_pictures_own_is_kept_apart_and_measured() -> None:
+def test_noise_of_the_images_own_is_kept_apart_and_measured() -> None:
     network = network_of(Alone)
     layers, reader = find_layers(network), ActivationReader()
     x, text = inputs(3)

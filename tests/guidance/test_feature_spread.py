@@ -63,7 +63,7 @@ def layer(name: str) -> Layer:
     return Layer(name, nn.Identity(), Family("blocks"), -1)
 
 
-def pictures(means: Tensor) -> Tensor:
+def images(means: Tensor) -> Tensor:
     """Activations (B, 6, C) with these channel means."""
     noise = torch.randn(len(means), 6, means.shape[1], generator=torch.Generator().manual_seed(1))
     return means[:, None] + noise - noise.mean(1, keepdim=True)
@@ -111,16 +111,16 @@ def test_channels_of_enormous_mean_do_not_blow_up_the_shift() -> None:
     assert shift[0].norm() == pytest.approx(MAX_STEP * float(own.spreads["blocks.0"][1].norm()), rel=1e-5)
 
 
-def test_pictures_move_apart_until_they_are_where_they_should_be() -> None:
+def test_images_move_apart_until_they_are_where_they_should_be() -> None:
     made, own = guidance(1.0), reference()
     axes = PrincipalAxes(own, LAYERS)
     together = own.means["blocks.0"][0].expand(4, -1)
     made.open_pass(1.0, [slice(0, 4)])
-    moved = channel_means(made.visit(layer("blocks.0"), pictures(together)), -1)
+    moved = channel_means(made.visit(layer("blocks.0"), images(together)), -1)
     assert (torch.pdist(moved) > 1).all()
     assert (axes.coordinates("blocks.0", moved, 1.0) > 1).all()
     made.open_pass(1.0, [slice(0, 4)])
-    arrived = pictures(together + axes.shift("blocks.0", 1.0, 4))
+    arrived = images(together + axes.shift("blocks.0", 1.0, 4))
     assert made.visit(layer("blocks.0"), arrived) is arrived
     assert not made.trace.coordinates
 
@@ -130,11 +130,11 @@ def test_every_pass_is_shifted_and_reads_its_own_places() -> None:
     together = own.means["blocks.0"][0].expand(2, -1)
     arrived = together + PrincipalAxes(own, LAYERS).shift("blocks.0", 1.0, 2)
     made.open_pass(1.0, [slice(0, 2), slice(2, 4)])
-    before = pictures(torch.cat([together, arrived]))
+    before = images(torch.cat([together, arrived]))
     after = made.visit(layer("blocks.0"), before)
     assert not torch.allclose(after[:2], before[:2], atol=1e-2)
     assert torch.allclose(after[2:], before[2:], rtol=1e-5)
-    deeper = pictures(own.means["blocks.1"][0].expand(4, -1))
+    deeper = images(own.means["blocks.1"][0].expand(4, -1))
     assert torch.allclose(made.visit(layer("blocks.1"), deeper)[2:], deeper[2:], rtol=1e-5)
 
 
@@ -145,10 +145,10 @@ def test_only_spreading_with_a_reference_wants_every_pass() -> None:
     assert not FeatureGuidance(FeatureSettings("towards"), weights, own.renamed("a group"), own).every_pass
 
 
-def test_a_picture_alone_is_left_alone() -> None:
+def test_a_image_alone_is_left_alone() -> None:
     made = guidance()
     made.open_pass(1.0, [slice(0, 1)])
-    alone = pictures(reference().means["blocks.0"][:1])
+    alone = images(reference().means["blocks.0"][:1])
     assert made.visit(layer("blocks.0"), alone) is alone
 
 
@@ -163,7 +163,7 @@ def test_a_smaller_strength_shifts_less_down_to_nothing() -> None:
     assert sizes[1] == pytest.approx(10 * sizes[2], rel=1e-3)
 
 
-def test_a_reference_of_one_picture_or_of_other_layers_is_refused() -> None:
+def test_a_reference_of_one_image_or_of_other_layers_is_refused() -> None:
     with pytest.raises(ValueError, match="holds a single image"):
         guidance(of=replace(reference(), variations={}))
     with pytest.raises(ValueError, match=r"does not hold the layer blocks\.7"):
@@ -183,7 +183,7 @@ def test_the_last_evaluations_of_a_run_are_the_models_own() -> None:
     sigmas = torch.linspace(1, 0, OWN_EVALUATIONS + 4)
     assert lowest_level(sigmas) == float(sigmas[2])
     assert lowest_level(sigmas[:-1]) == 0, "another run goes on"
-    together = pictures(reference().means["blocks.0"][:1].expand(4, -1))
+    together = images(reference().means["blocks.0"][:1].expand(4, -1))
     made = guidance()
     made.begin(run_of(sigmas))
     for at, sigma in enumerate(sigmas[:-1].tolist()):

@@ -10,7 +10,7 @@ from diversity_guidance.guidance.activations.guidance import FeatureGuidance
 from diversity_guidance.guidance.activations.settings import FeatureSettings
 from diversity_guidance.guidance.base import Chain, Guidance, SamplingRun, SamplingStep
 from diversity_guidance.guidance.limits import SigmaInterval
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.schedule import Schedule
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
@@ -81,7 +81,7 @@ def test_a_batch_of_one_is_not_spread() -> None:
 
 
 def test_references_of_another_size() -> None:
-    sources = [Pictures(noise(1, 2, (4, 6, 6)))]
+    sources = [ImageReferences(noise(1, 2, (4, 6, 6)))]
     told = summary(SparseRepellency(RepellencySettings(), sources), batch=1)
     assert "Nothing was moved: no reference fits this run. 2 references of another image size" in told
 

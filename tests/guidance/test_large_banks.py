@@ -6,7 +6,7 @@ import pytest
 import torch
 from diversity_guidance.guidance import references
 from diversity_guidance.guidance.base import SamplingRun, SamplingStep
-from diversity_guidance.guidance.references import MIN_BOUNDED, Pictures
+from diversity_guidance.guidance.references import MIN_BOUNDED, ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from torch import Tensor
 
@@ -19,7 +19,7 @@ def to_model_space(latents: Tensor) -> Tensor:
 
 def pushed(bank: Tensor, mask: Tensor | None) -> tuple[Tensor, SparseRepellency]:
     """Three estimates, of which the first two are near references, after one evaluation."""
-    guidance = SparseRepellency(RepellencySettings(in_batch=False), [Pictures(bank, "SD3")])
+    guidance = SparseRepellency(RepellencySettings(in_batch=False), [ImageReferences(bank, "SD3")])
     sigmas = torch.tensor([1.0, 0.5, 0.0])
     guidance.begin(SamplingRun(3, SHAPE, sigmas, torch.device("cpu"), "SD3", 0, to_model_space))
     near = bank[[5, 150]].float() + 0.05

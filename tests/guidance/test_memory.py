@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 import torch
 from diversity_guidance.guidance.base import SamplingRun, SamplingStep
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 
 torch.set_num_threads(1)
@@ -27,7 +27,7 @@ def peak():
 def drive(bank):
     device, sigmas = torch.device("cpu"), torch.tensor([1.0, 0.0])
     run = SamplingRun(batch, shape, sigmas, device, "SD3", 0, lambda raw: (raw - 0.06) * 1.53)
-    guidance = SparseRepellency(RepellencySettings(ensure_outside=True), [Pictures(bank)])
+    guidance = SparseRepellency(RepellencySettings(ensure_outside=True), [ImageReferences(bank)])
     guidance.begin(run)
     noisy = torch.randn(batch, *shape)
     denoised = run.to_model_space(bank[:batch].float()) + 0.01 * noisy

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diversity_guidance.guidance.base import Guidance, SamplingRun, SamplingStep
 from diversity_guidance.guidance.limits import SigmaInterval
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from torch import Tensor
 
@@ -23,7 +23,7 @@ SEEDS = range(12)
 
 @dataclass
 class Mixture:
-    """Modes of unequal weight: a class of pictures, or one prompt's share of them."""
+    """Modes of unequal weight: a class of images, or one prompt's share of them."""
 
     means: Tensor
     weights: Tensor
@@ -91,7 +91,7 @@ def likelihood(mixture: Mixture, samples: list[Tensor]) -> float:
 
 
 EARLY = RepellencySettings(radius=0.8, cfg_easing=0.0, interval=SigmaInterval(low=0.5))
-"""Pushes end while the flow can still make a picture of what they left."""
+"""Pushes end while the flow can still make an image of what they left."""
 
 MARGIN = 0.4
 """Log-likelihood per dimension that more modes may cost; a standard deviation further out costs 0.5."""
@@ -110,7 +110,9 @@ def test_a_bank_of_what_was_drawn_leads_on_to_other_modes(mixture: Mixture) -> N
     for seed in SEEDS:
         first, second = draw(mixture, seed), draw(mixture, seed + 100)
         plain.append(torch.cat([first, second]))
-        guided.append(torch.cat([first, draw(mixture, seed + 100, SparseRepellency(settings, [Pictures(first)]))]))
+        guided.append(
+            torch.cat([first, draw(mixture, seed + 100, SparseRepellency(settings, [ImageReferences(first)]))])
+        )
     assert modes(mixture, guided) >= modes(mixture, plain) + 0.5
 
 
@@ -134,7 +136,7 @@ def test_under_classifier_free_guidance_the_conditional_measure_costs_less(
 def test_the_promise_holds_at_the_end_of_a_flow(mixture: Mixture) -> None:
     settings = RepellencySettings(absolute_radius=3.0, ensure_outside=True, interval=SigmaInterval(high=0.0))
     bank = draw(mixture, 1)
-    final = draw(mixture, 0, SparseRepellency(settings, [Pictures(bank)]))
+    final = draw(mixture, 0, SparseRepellency(settings, [ImageReferences(bank)]))
     apart = torch.cdist(final.flatten(1), torch.cat([bank, final]).flatten(1))
     apart[:, len(bank) :].fill_diagonal_(math.inf)
     assert float(apart.min()) >= 3.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.guidance.limits import NormClip, SigmaInterval
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency import protection
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.stores.protected.index import ProtectedIndex
@@ -62,27 +62,27 @@ class EveryStep:
 
 
 class TestSameAsReferences:
-    """An index pushes as the same pictures do that are given directly, in every latent format and under a mask."""
+    """An index pushes as the same images do that are given directly, in every latent format and under a mask."""
 
     @pytest.mark.parametrize("space", MAPS)
     @pytest.mark.parametrize("overlap", ["sum", "outside"])
     @pytest.mark.parametrize("masked", [False, True])
     def test_same(self, driver: Driver, index_of: MakeIndex, space: str, overlap: str, masked: bool) -> None:
         driver = replace(driver, to_model_space=MAPS[space])
-        denoised, pictures = noise(0, 3), noise(1, 40).half()
-        pictures[5] = denoised[1].half()
+        denoised, images = noise(0, 3), noise(1, 40).half()
+        images[5] = denoised[1].half()
         settings = replace(PLAIN, overlap=overlap, absolute_radius=24.0, in_batch=True)
-        given = SparseRepellency(settings, [Pictures(pictures)])
+        given = SparseRepellency(settings, [ImageReferences(images)])
         driver.begin(given)
         mask = torch.cat([torch.zeros(1, 1, 4, 8), torch.ones(1, 1, 4, 8)], dim=2) if masked else None
         step = driver.step(denoised, mask=mask)
-        guidance = guarded(driver, settings, index_of(pictures[:25]), index_of(pictures[25:]))
+        guidance = guarded(driver, settings, index_of(images[:25]), index_of(images[25:]))
         moved, expected = guidance(denoised, step), given(denoised, step)
         if overlap == "sum":
             torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-4)
         elif not masked:
             # There are many ways out, and the order in which shields are met decides.
-            assert float(nearest(moved, MAPS[space](pictures.float())).min()) >= 24 * (1 - 1e-5)
+            assert float(nearest(moved, MAPS[space](images.float())).min()) >= 24 * (1 - 1e-5)
         assert not torch.equal(moved, denoised)
         counts = [record.contact_count for record in given.trace.steps[0].samples]
         assert [record.contact_count for record in guidance.trace.steps[0].samples] == counts
@@ -95,8 +95,8 @@ class TestSameAsReferences:
     ) -> None:
         """A whole run with it, and one in which every step asks the index."""
         driver = replace(driver, to_model_space=MAPS[space])
-        pictures, start, end = noise(1, 40).half(), noise(0, 3), noise(2, 3)
-        index, settings = index_of(pictures), replace(PLAIN, absolute_radius=24.0, ensure_outside=True)
+        images, start, end = noise(1, 40).half(), noise(0, 3), noise(2, 3)
+        index, settings = index_of(images), replace(PLAIN, absolute_radius=24.0, ensure_outside=True)
         results = []
         for search in (protection.NeighbourList, EveryStep):
             monkeypatch.setattr(protection, "NeighbourList", search)
@@ -119,10 +119,10 @@ class TestSameAsReferences:
         assert guidance.trace.summary().count("exact but slow") == 1
 
     def test_beside_other_sources(self, driver: Driver, index_of: MakeIndex) -> None:
-        denoised, pictures = noise(0, 3), noise(1, 9).half()
+        denoised, images = noise(0, 3), noise(1, 9).half()
         settings = replace(PLAIN, absolute_radius=26.0)
-        guidance = SparseRepellency(settings, [Pictures(pictures[:4])], [index_of(pictures[4:])])
-        given = SparseRepellency(settings, [Pictures(pictures)])
+        guidance = SparseRepellency(settings, [ImageReferences(images[:4])], [index_of(images[4:])])
+        given = SparseRepellency(settings, [ImageReferences(images)])
         for one in (guidance, given):
             driver.begin(one)
         step = driver.step(denoised)
@@ -158,24 +158,24 @@ class TestGuarantee:
         assert guidance.trace.violations == []
         (record,) = guidance.trace.records
         assert record.protected == 180 and record.ensured
-        assert all(picture.outside for picture in record.pictures)
-        assert [picture.after.distance for picture in record.pictures] == pytest.approx(left.tolist(), rel=1e-3)
+        assert all(image.outside for image in record.images)
+        assert [image.after.distance for image in record.images] == pytest.approx(left.tolist(), rel=1e-3)
         before = nearest(samples, MAPS[space](raw.float()))
-        assert [picture.before.distance for picture in record.pictures] == pytest.approx(before.tolist(), rel=1e-2)
+        assert [image.before.distance for image in record.images] == pytest.approx(before.tolist(), rel=1e-2)
         assert "Every image is outside every shield" in guidance.trace.summary()
 
-    def test_without_it_the_node_says_so_and_names_the_picture(self, driver: Driver, index_of: MakeIndex) -> None:
+    def test_without_it_the_node_says_so_and_names_the_image(self, driver: Driver, index_of: MakeIndex) -> None:
         samples = noise(0, 3)
-        pictures = noise(1, 5)
-        pictures[3] = samples[2] + 0.1
-        index = index_of(pictures, names=["a.png", "b.png", "c.png", "cats/d.png", "e.png"])
+        images = noise(1, 5)
+        images[3] = samples[2] + 0.1
+        index = index_of(images, names=["a.png", "b.png", "c.png", "cats/d.png", "e.png"])
         guidance = guarded(driver, replace(PLAIN, interval=SigmaInterval(high=0.1)), index)
         assert guidance.finish(samples) is samples
         assert guidance.trace.violations == []
         told = guidance.trace.summary()
         assert "NOT outside every shield: image 2 (1.6" in told and "from cats/d.png)" in told
         assert "Nothing guarantees this: ensure_outside is off." in told
-        assert guidance.trace.final_nearest == pytest.approx(nearest(samples, pictures.half()).tolist(), rel=1e-3)
+        assert guidance.trace.final_nearest == pytest.approx(nearest(samples, images.half()).tolist(), rel=1e-3)
 
     def test_of_a_mask_that_holds_everything_nothing_is_guaranteed(self, driver: Driver, index_of: MakeIndex) -> None:
         samples = noise(0, 3)
@@ -186,7 +186,7 @@ class TestGuarantee:
         assert "outside" not in told
         assert "Nothing is guaranteed for images 0, 1 and 2, where a mask lets nothing change." in told
         (record,) = guidance.trace.records
-        assert not any(picture.outside for picture in record.pictures)
+        assert not any(image.outside for image in record.images)
 
     def test_masks_of_their_own(self, driver: Driver, index_of: MakeIndex) -> None:
         samples = noise(0, 3)
@@ -197,11 +197,11 @@ class TestGuarantee:
         guidance(samples, driver.step(samples, mask=mask))
         final = guidance.finish(samples)
         (record,) = guidance.trace.records
-        full, half = record.radius, record.pictures[0].radius
-        assert half == pytest.approx(full * math.sqrt(0.5)) and record.pictures[1].radius == 0
+        full, half = record.radius, record.images[0].radius
+        assert half == pytest.approx(full * math.sqrt(0.5)) and record.images[1].radius == 0
         assert float(nearest(final[:1, :, 4:], samples.half()[:, :, 4:])) >= half
         assert float(nearest(final[2:], samples.half())) >= full
-        assert [picture.outside for picture in record.pictures] == [True, False, True]
+        assert [image.outside for image in record.images] == [True, False, True]
         told = guidance.trace.summary()
         assert f"radius {half:.3g} to {full:.3g}, as masks let images change" in told
         assert "Every other image is outside every shield" in told
@@ -209,7 +209,7 @@ class TestGuarantee:
 
 
 class TestNothingToDo:
-    """The very same tensor returns where no protected picture is near, or protection is off."""
+    """The very same tensor returns where no protected image is near, or protection is off."""
 
     @pytest.mark.parametrize(
         "settings",
@@ -249,7 +249,7 @@ class TestRefused:
         with pytest.raises(ValueError, match="holds features of layout-1, and this model makes"):
             guarded(driver, PLAIN, index_of(noise(1, 5).flatten(1), feature_space("layout-1")))
 
-    def test_another_picture_size(self, driver: Driver, index_of: MakeIndex) -> None:
+    def test_another_image_size(self, driver: Driver, index_of: MakeIndex) -> None:
         with pytest.raises(
             ValueError, match="holds latents of 4 x 8 x 12 and this run samples 4 x 8 x 8: nothing would"
         ):

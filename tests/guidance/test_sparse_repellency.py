@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from diversity_guidance.guidance.limits import NormClip, SigmaInterval
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.kernels.repellency import batch_repellency, repellency
 from torch import Tensor
@@ -19,7 +19,7 @@ UNCLIPPED = NormClip(math.inf, math.inf)
 PLAIN = RepellencySettings(absolute_radius=15.0, norm_clip=UNCLIPPED, cfg_easing=0.0, in_batch=False)
 
 
-def started(driver: Driver, settings: RepellencySettings, *sources: Pictures) -> SparseRepellency:
+def started(driver: Driver, settings: RepellencySettings, *sources: ImageReferences) -> SparseRepellency:
     guidance = SparseRepellency(settings, sources)
     driver.begin(guidance)
     return guidance
@@ -36,7 +36,7 @@ def spread(latents: Tensor) -> float:
 
 
 class TestNothingToDo:
-    """The very same tensor returns, so that a picture is bit-identical to the unpatched one."""
+    """The very same tensor returns, so that an image is bit-identical to the unpatched one."""
 
     @pytest.mark.parametrize(
         "settings",
@@ -51,14 +51,16 @@ class TestNothingToDo:
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
     def test_settings(self, driver: Driver, settings: RepellencySettings, dtype: torch.dtype) -> None:
         denoised = noise(0, 3, dtype=dtype)
-        guidance = started(driver, settings, Pictures(noise(1, 5)))
+        guidance = started(driver, settings, ImageReferences(noise(1, 5)))
         assert guidance(denoised, driver.step(denoised)) is denoised
         assert guidance.finish(denoised) is denoised
         assert guidance.trace.finished
 
-    def test_empty_bank_and_one_picture(self, driver: Driver) -> None:
+    def test_empty_bank_and_one_image(self, driver: Driver) -> None:
         denoised = noise(0, 1)
-        guidance = started(replace(driver, batch=1), RepellencySettings(absolute_radius=1e6), Pictures(noise(1, 0)))
+        guidance = started(
+            replace(driver, batch=1), RepellencySettings(absolute_radius=1e6), ImageReferences(noise(1, 0))
+        )
         assert guidance(denoised, driver.step(denoised)) is denoised
         assert guidance.finish(denoised) is denoised
         assert guidance.trace.steps == []
@@ -74,14 +76,14 @@ class TestNothingToDo:
     def test_outside_the_interval(self, driver: Driver, sigma: float) -> None:
         denoised = noise(0, 3)
         settings = replace(PLAIN, interval=SigmaInterval(0.8, 0.3))
-        guidance = started(driver, settings, Pictures(denoised + 0.1))
+        guidance = started(driver, settings, ImageReferences(denoised + 0.1))
         assert guidance(denoised, driver.step(denoised, sigma)) is denoised
         assert guidance(denoised, driver.step(denoised, 0.8)) is not denoised
         assert guidance(denoised, driver.step(denoised, 0.3)) is not denoised
         assert len(guidance.trace.steps) == 2
 
     def test_a_source_of_another_format_is_not_even_asked_when_off(self, driver: Driver) -> None:
-        started(driver, RepellencySettings(strength=0.0), Pictures(noise(0, 2), "SDXL"))
+        started(driver, RepellencySettings(strength=0.0), ImageReferences(noise(0, 2), "SDXL"))
 
 
 class TestPush:
@@ -89,10 +91,10 @@ class TestPush:
 
     @pytest.mark.parametrize("strength", [0.5, 1.0, 1.6])
     def test_equations(self, driver: Driver, strength: float) -> None:
-        denoised, pictures = noise(0, 3), noise(1, 5)
+        denoised, images = noise(0, 3), noise(1, 5)
         settings = replace(PLAIN, strength=strength, in_batch=True, absolute_radius=24.0)
-        guidance = started(driver, settings, Pictures(pictures[:2]), Pictures(pictures[2:].half()))
-        references = torch.cat([pictures[:2], pictures[2:].half().float()])
+        guidance = started(driver, settings, ImageReferences(images[:2]), ImageReferences(images[2:].half()))
+        references = torch.cat([images[:2], images[2:].half().float()])
         expected = repellency(denoised, references, 24.0) + 0.5 * batch_repellency(denoised, 24.0)
         moved = guidance(denoised, driver.step(denoised))
         torch.testing.assert_close(moved, denoised + strength * expected, rtol=1e-4, atol=1e-4)
@@ -105,32 +107,32 @@ class TestPush:
 
     def test_references_go_through_the_map_to_the_models_space(self, driver: Driver) -> None:
         driver = replace(driver, to_model_space=lambda raw: (raw - 0.3) * 1.5)
-        denoised, pictures = noise(0, 3), noise(1, 5)
-        guidance = started(driver, replace(PLAIN, absolute_radius=30.0), Pictures(pictures))
-        expected = denoised + repellency(denoised, (pictures - 0.3) * 1.5, 30.0)
+        denoised, images = noise(0, 3), noise(1, 5)
+        guidance = started(driver, replace(PLAIN, absolute_radius=30.0), ImageReferences(images))
+        expected = denoised + repellency(denoised, (images - 0.3) * 1.5, 30.0)
         torch.testing.assert_close(guidance(denoised, driver.step(denoised)), expected, rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("measure", ["conditional", "guided"])
     def test_distances_are_taken_on_one_estimate_and_the_other_moves(self, driver: Driver, measure: str) -> None:
-        conditional, pictures = noise(0, 3), noise(1, 5)
+        conditional, images = noise(0, 3), noise(1, 5)
         guided = conditional + 3 * noise(2, 3)
-        guidance = started(driver, replace(PLAIN, measure=measure, absolute_radius=40.0), Pictures(pictures))
+        guidance = started(driver, replace(PLAIN, measure=measure, absolute_radius=40.0), ImageReferences(images))
         measured = conditional if measure == "conditional" else guided
-        expected = guided + repellency(measured, pictures, 40.0)
+        expected = guided + repellency(measured, images, 40.0)
         moved = guidance(guided, driver.step(guided, conditional=conditional))
         torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-4)
         assert [record.nearest for record in guidance.trace.steps[0].samples] == pytest.approx(
-            nearest(measured, pictures).tolist(), rel=1e-5
+            nearest(measured, images).tolist(), rel=1e-5
         )
 
     def test_cfg_easing_goes_towards_the_conditional_estimate_by_depth(self, driver: Driver) -> None:
         conditional = noise(0, 3)
         guided = conditional + 3 * noise(2, 3)
-        pictures = conditional.clone()
-        pictures[0] += 10 * torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(shape_of(conditional))
-        pictures[1:] += 100
+        images = conditional.clone()
+        images[0] += 10 * torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(shape_of(conditional))
+        images[1:] += 100
         settings = replace(PLAIN, strength=1e-9, cfg_easing=1.0, absolute_radius=20.0)
-        moved = started(driver, settings, Pictures(pictures))(guided, driver.step(guided, conditional=conditional))
+        moved = started(driver, settings, ImageReferences(images))(guided, driver.step(guided, conditional=conditional))
         torch.testing.assert_close(moved[0], (guided[0] + conditional[0]) / 2, rtol=1e-4, atol=1e-4)
         assert torch.equal(moved[1:], guided[1:])
 
@@ -140,10 +142,10 @@ class TestPush:
         conditional = noise(0, 3)
         guided = conditional + 3 * noise(2, 3)
         way = torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(shape_of(conditional))
-        pictures = conditional + torch.tensor([16.0, 5.0, 0.0]).view(3, 1, 1, 1) * way
+        images = conditional + torch.tensor([16.0, 5.0, 0.0]).view(3, 1, 1, 1) * way
         assert RepellencySettings().cfg_easing == 2
         settings = RepellencySettings(strength=1e-9, absolute_radius=20.0, in_batch=False, norm_clip=UNCLIPPED)
-        moved = started(driver, settings, Pictures(pictures))(guided, driver.step(guided, conditional=conditional))
+        moved = started(driver, settings, ImageReferences(images))(guided, driver.step(guided, conditional=conditional))
         torch.testing.assert_close(moved[0], guided[0] + 0.4 * (conditional - guided)[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(moved[1:], conditional[1:], rtol=1e-4, atol=1e-4)
 
@@ -152,19 +154,19 @@ class TestPush:
     def test_dtype_of_the_estimate(self, driver: Driver, dtype: torch.dtype, overlap: str) -> None:
         denoised = noise(0, 3)
         settings = replace(PLAIN, overlap=overlap)
-        pictures = Pictures(denoised + 0.3 * noise(1, 3))
-        expected = started(driver, settings, pictures)(denoised, driver.step(denoised))
+        images = ImageReferences(denoised + 0.3 * noise(1, 3))
+        expected = started(driver, settings, images)(denoised, driver.step(denoised))
         half = denoised.to(dtype)
-        moved = started(driver, settings, pictures)(half, driver.step(half))
+        moved = started(driver, settings, images)(half, driver.step(half))
         assert moved.dtype == dtype
         torch.testing.assert_close(moved.float(), expected, rtol=0.05, atol=0.05)
 
     def test_clear_leaves_overlapping_shields(self, driver: Driver) -> None:
         denoised = noise(0, 3)
-        pictures = denoised[:1] + 0.5 * noise(1, 6)
+        images = denoised[:1] + 0.5 * noise(1, 6)
         settings = replace(PLAIN, overlap="outside")
-        moved = started(driver, settings, Pictures(pictures))(denoised, driver.step(denoised))
-        assert float(nearest(moved, pictures).min()) >= 15 * (1 - 1e-5)
+        moved = started(driver, settings, ImageReferences(images))(denoised, driver.step(denoised))
+        assert float(nearest(moved, images).min()) >= 15 * (1 - 1e-5)
 
     @pytest.mark.parametrize(
         "norm_clip", [NormClip(update=0.01, estimate=math.inf), NormClip(update=math.inf, estimate=0.05)]
@@ -172,7 +174,7 @@ class TestPush:
     def test_the_norm_clip_bites_and_says_so(self, driver: Driver, norm_clip: NormClip) -> None:
         denoised = noise(0, 3)
         far = torch.cat([denoised[:2] + 0.1, denoised[2:] + 100])
-        guidance = started(driver, replace(PLAIN, norm_clip=norm_clip), Pictures(far))
+        guidance = started(driver, replace(PLAIN, norm_clip=norm_clip), ImageReferences(far))
         step = driver.step(denoised)
         moved = (guidance(denoised, step) - denoised).flatten(1).norm(dim=1)
         update, estimate = (step.noisy - denoised).flatten(1).norm(dim=1), denoised.flatten(1).norm(dim=1)
@@ -183,7 +185,7 @@ class TestPush:
 
     def test_a_fraction_of_the_typical_distance(self, driver: Driver) -> None:
         denoised, typical = noise(0, 3), math.sqrt(2 * math.prod(driver.shape))
-        guidance = started(driver, RepellencySettings(radius=0.25), Pictures(3 * noise(1, 40)))
+        guidance = started(driver, RepellencySettings(radius=0.25), ImageReferences(3 * noise(1, 40)))
         guidance(denoised, driver.step(denoised))
         assert guidance.trace.steps[0].radius == pytest.approx(0.25 * 3 * typical, rel=0.03)
         guidance = started(driver, RepellencySettings(radius=0.25))
@@ -197,23 +199,23 @@ class TestPush:
         settings = replace(PLAIN, in_batch=True, overlap=overlap, absolute_radius=24.0, ensure_outside=True)
         broken = denoised.clone()
         broken[1, 0, 0, 0] = bad
-        guidance = started(driver, settings, Pictures(noise(1, 4)))
+        guidance = started(driver, settings, ImageReferences(noise(1, 4)))
         assert guidance(broken, driver.step(broken))[[0, 2]].isfinite().all()
         assert guidance.finish(broken)[[0, 2]].isfinite().all()
 
     def test_inputs_are_never_written_to_and_runs_repeat(self, driver: Driver) -> None:
-        denoised, pictures = noise(0, 3), noise(1, 4)
+        denoised, images = noise(0, 3), noise(1, 4)
         denoised[1] = denoised[0]
-        before = denoised.clone(), pictures.clone()
+        before = denoised.clone(), images.clone()
         settings = replace(PLAIN, in_batch=True, absolute_radius=24.0, ensure_outside=True)
-        guidance = started(driver, settings, Pictures(pictures))
+        guidance = started(driver, settings, ImageReferences(images))
         first = guidance(denoised, driver.step(denoised)), guidance.finish(denoised)
         driver.begin(guidance)
         assert guidance.trace.steps == []
         with torch.inference_mode():
             second = guidance(denoised, driver.step(denoised)), guidance.finish(denoised)
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
-        assert torch.equal(denoised, before[0]) and torch.equal(pictures, before[1])
+        assert torch.equal(denoised, before[0]) and torch.equal(images, before[1])
 
     def test_before_a_run(self, driver: Driver) -> None:
         with pytest.raises(RuntimeError, match="must begin a run"):
@@ -246,12 +248,12 @@ class TestMask:
         guided[1] = guided[0]
         conditional = 0.5 * guided + noise(2, 3)
         settings = replace(PLAIN, overlap=overlap, in_batch=True, cfg_easing=cfg_easing)
-        pictures = torch.cat([conditional[:1] + 0.2 * noise(1, 1), conditional[2:]])
-        guidance = started(driver, settings, Pictures(pictures))
+        images = torch.cat([conditional[:1] + 0.2 * noise(1, 1), conditional[2:]])
+        guidance = started(driver, settings, ImageReferences(images))
         moved = guidance(guided, driver.step(guided, conditional=conditional, mask=MASKS[name]))
         assert torch.equal(moved[:, :, :4], guided[:, :, :4])
         assert not torch.equal(moved[:, :, 4:], guided[:, :, 4:])
-        expected = nearest(conditional[:, :, 4:], pictures[:, :, 4:])
+        expected = nearest(conditional[:, :, 4:], images[:, :, 4:])
         found = [contact.distance for contact in guidance.trace.steps[0].samples[0].contacts]
         assert min(found) == pytest.approx(float(expected[0]), rel=1e-3)
 
@@ -259,20 +261,20 @@ class TestMask:
         denoised = noise(0, 3)
         for overlap in ("sum", "outside"):
             settings = replace(PLAIN, overlap=overlap, in_batch=True, ensure_outside=True)
-            guidance = started(driver, settings, Pictures(denoised))
+            guidance = started(driver, settings, ImageReferences(denoised))
             assert guidance(denoised, driver.step(denoised, mask=torch.zeros(1, 1, 8, 8))) is denoised
             assert guidance.finish(denoised) is denoised
             assert "Nothing is guaranteed for images 0, 1 and 2, where a mask lets nothing" in guidance.trace.summary()
 
     def test_the_fraction_of_the_typical_distance_is_of_what_may_change(self, driver: Driver) -> None:
         denoised = noise(0, 3)
-        guidance = started(driver, RepellencySettings(radius=0.25), Pictures(noise(1, 40)))
+        guidance = started(driver, RepellencySettings(radius=0.25), ImageReferences(noise(1, 40)))
         guidance(denoised, driver.step(denoised, mask=MASKS["one for all"]))
         assert guidance.trace.steps[0].radius == pytest.approx(0.25 * math.sqrt(math.prod(driver.shape)), rel=0.03)
 
     def test_a_mask_per_step_is_followed(self, driver: Driver) -> None:
         denoised = noise(0, 3)
-        guidance = started(driver, PLAIN, Pictures(denoised + 0.1))
+        guidance = started(driver, PLAIN, ImageReferences(denoised + 0.1))
         mask = MASKS["one for all"]
         guidance(denoised, driver.step(denoised, mask=mask))
         moved = guidance(denoised, driver.step(denoised, mask=1 - mask))
@@ -292,8 +294,8 @@ class TestMasksOfTheirOwn:
     def test_a_soft_mask_counts_as_a_whole(self, driver: Driver) -> None:
         samples = noise(0, 3)
         settings = RepellencySettings(radius=0.3, in_batch=False, ensure_outside=True)
-        whole = started(driver, settings, Pictures(samples.clone()))
-        soft = started(driver, settings, Pictures(samples.clone()))
+        whole = started(driver, settings, ImageReferences(samples.clone()))
+        soft = started(driver, settings, ImageReferences(samples.clone()))
         expected = whole(samples, driver.step(samples)), whole.finish(samples)
         found = soft(samples, driver.step(samples, mask=torch.full((1, 1, 8, 8), 0.4))), soft.finish(samples)
         assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
@@ -304,7 +306,7 @@ class TestMasksOfTheirOwn:
     def test_each_sample_by_its_own(self, driver: Driver) -> None:
         samples = noise(0, 3)
         settings = RepellencySettings(radius=0.3, in_batch=False, ensure_outside=True, cfg_easing=0.0)
-        guidance = started(driver, settings, Pictures(samples + 0.01 * noise(1, 3)))
+        guidance = started(driver, settings, ImageReferences(samples + 0.01 * noise(1, 3)))
         step = driver.step(samples, mask=HALVES)
         moved, final = guidance(samples, step), guidance.finish(samples)
         full = guidance.trace.steps[0].radius
@@ -334,7 +336,7 @@ class TestMasksOfTheirOwn:
 
     def test_an_absolute_radius_is_the_same_for_all(self, driver: Driver) -> None:
         samples = noise(0, 3)
-        guidance = started(driver, replace(PLAIN, ensure_outside=True), Pictures(samples.clone()))
+        guidance = started(driver, replace(PLAIN, ensure_outside=True), ImageReferences(samples.clone()))
         guidance(samples, driver.step(samples, mask=HALVES))
         final = guidance.finish(samples)
         parts = (slice(0, 4), slice(4, 8), slice(0, 8))
@@ -345,7 +347,7 @@ class TestMasksOfTheirOwn:
         samples = noise(0, 3)
         mask = torch.ones(3, 1, 8, 8)
         mask[1] = 0
-        guidance = started(driver, replace(PLAIN, ensure_outside=True, in_batch=True), Pictures(samples.clone()))
+        guidance = started(driver, replace(PLAIN, ensure_outside=True, in_batch=True), ImageReferences(samples.clone()))
         guidance(samples, driver.step(samples, mask=mask))
         final = guidance.finish(samples)
         assert torch.equal(final[1], samples[1])
@@ -357,7 +359,7 @@ class TestMasksOfTheirOwn:
     def test_of_masks_that_change_by_step_all_that_ever_may_change_counts(self, driver: Driver) -> None:
         samples = noise(0, 3)
         upper = MASKS["one for all"]
-        guidance = started(driver, replace(PLAIN, ensure_outside=True), Pictures(samples.clone()))
+        guidance = started(driver, replace(PLAIN, ensure_outside=True), ImageReferences(samples.clone()))
         for mask in (upper, torch.maximum(upper, 0.2 * (1 - upper)), upper):
             guidance(samples, driver.step(samples, mask=mask))
         final = guidance.finish(samples)
@@ -377,14 +379,14 @@ class TestEnsureOutside:
         settings = replace(PLAIN, overlap=overlap, in_batch=True, ensure_outside=True, interval=interval)
         samples = noise(0, 3, dtype=dtype)
         samples[1] = samples[0]
-        pictures = torch.cat([samples[2:] + 0.2 * noise(1, 1), samples[2:] - 0.2 * noise(2, 1), samples[:1]]).half()
-        guidance = started(driver, settings, Pictures(pictures))
+        images = torch.cat([samples[2:] + 0.2 * noise(1, 1), samples[2:] - 0.2 * noise(2, 1), samples[:1]]).half()
+        guidance = started(driver, settings, ImageReferences(images))
         guidance(samples, driver.step(samples, mask=MASKS[mask]))
         final = guidance.finish(samples)
         assert final.dtype == dtype and final.shape == samples.shape
-        compared = final[:, :, 4:], pictures[:, :, 4:]
+        compared = final[:, :, 4:], images[:, :, 4:]
         if mask == "none":
-            compared = final, pictures
+            compared = final, images
         else:
             assert torch.equal(final[:, :, :4], samples[:, :, :4])
         assert float(nearest(*compared).min()) >= 15
@@ -399,20 +401,20 @@ class TestEnsureOutside:
     def test_any_shape_of_latents(self, shape: tuple[int, ...]) -> None:
         driver = Driver(batch=3, shape=shape)
         samples = noise(0, 3, shape)
-        pictures = torch.cat([samples + 0.1, samples - 0.1])
+        images = torch.cat([samples + 0.1, samples - 0.1])
         settings = replace(PLAIN, in_batch=True, ensure_outside=True, absolute_radius=4.0)
-        guidance = started(driver, settings, Pictures(pictures))
+        guidance = started(driver, settings, ImageReferences(images))
         moved = guidance(samples, driver.step(samples))
         assert moved.shape == samples.shape
         assert not torch.equal(moved, samples)
         final = guidance.finish(samples)
-        assert min(float(nearest(final, pictures).min()), spread(final)) >= 4
+        assert min(float(nearest(final, images).min()), spread(final)) >= 4
 
     def test_without_the_promise_only_distances_are_told(self, driver: Driver) -> None:
-        samples, pictures = noise(0, 3), noise(1, 4)
-        guidance = started(driver, PLAIN, Pictures(pictures))
+        samples, images = noise(0, 3), noise(1, 4)
+        guidance = started(driver, PLAIN, ImageReferences(images))
         assert guidance.finish(samples) is samples
-        assert guidance.trace.final_nearest == pytest.approx(nearest(samples, pictures).tolist(), rel=1e-5)
+        assert guidance.trace.final_nearest == pytest.approx(nearest(samples, images).tolist(), rel=1e-5)
 
 
 class TestTrace:
@@ -420,8 +422,8 @@ class TestTrace:
 
     def test_contents(self, driver: Driver) -> None:
         denoised = noise(0, 3)
-        pictures = torch.cat([noise(1, 4) + 100, denoised[:1] + 0.1, denoised[:1] + 0.2])
-        guidance = started(driver, replace(PLAIN, in_batch=True), Pictures(pictures, name="exemplar"))
+        images = torch.cat([noise(1, 4) + 100, denoised[:1] + 0.1, denoised[:1] + 0.2])
+        guidance = started(driver, replace(PLAIN, in_batch=True), ImageReferences(images, name="exemplar"))
         moved = guidance(denoised, driver.step(denoised, 0.75))
         (step,) = guidance.trace.steps
         assert (step.method, step.sigma, step.progress, step.radius) == ("Sparse Repellency", 0.75, 0.25, 15.0)
@@ -446,7 +448,7 @@ class TestTrace:
     def test_the_nearest_few_contacts_are_kept_and_all_counted(self, driver: Driver) -> None:
         denoised = noise(0, 3)
         scale = torch.arange(1, 10).view(-1, 1, 1, 1) / 20
-        guidance = started(driver, PLAIN, Pictures((denoised[:1] + scale).flip(0)))
+        guidance = started(driver, PLAIN, ImageReferences((denoised[:1] + scale).flip(0)))
         guidance(denoised, driver.step(denoised))
         record = guidance.trace.steps[0].samples[0]
         assert record.contact_count == 9
@@ -454,18 +456,18 @@ class TestTrace:
 
     def test_references_of_another_size_are_left_out_and_counted(self, driver: Driver) -> None:
         denoised = noise(0, 3)
-        other = Pictures(noise(1, 5, (4, 8, 12)))
-        guidance = started(driver, PLAIN, other, Pictures(denoised + 0.1))
+        other = ImageReferences(noise(1, 5, (4, 8, 12)))
+        guidance = started(driver, PLAIN, other, ImageReferences(denoised + 0.1))
         assert guidance(denoised, driver.step(denoised)) is not denoised
         assert "5 references of another image size were left out." in guidance.trace.summary()
-        single = started(driver, PLAIN, Pictures(noise(1, 1, (4, 8, 12))))
+        single = started(driver, PLAIN, ImageReferences(noise(1, 1, (4, 8, 12))))
         assert single.trace.notes == ["1 reference of another image size was left out."]
 
     def test_another_latent_format_is_refused(self, driver: Driver) -> None:
         with pytest.raises(ValueError, match="latents of SDXL with 4 channels and this model works on SD3"):
-            started(driver, PLAIN, Pictures(noise(1, 5), "SDXL"))
+            started(driver, PLAIN, ImageReferences(noise(1, 5), "SDXL"))
         with pytest.raises(ValueError, match="latents of another model with 16 channels"):
-            started(driver, PLAIN, Pictures(noise(1, 5, (16, 8, 8))))
+            started(driver, PLAIN, ImageReferences(noise(1, 5, (16, 8, 8))))
 
 
 class TestSettings:

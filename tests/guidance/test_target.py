@@ -11,7 +11,7 @@ import torch
 from diversity_guidance.guidance.base import Chain, SamplingRun
 from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.repellency.target import count_different
 from diversity_guidance.guidance.trace import VERDICT
@@ -23,7 +23,7 @@ from .conftest import SHAPE, Driver, noise
 AIMED = RepellencySettings(target=3)
 
 
-def started(driver: Driver, settings: RepellencySettings, *sources: Pictures) -> SparseRepellency:
+def started(driver: Driver, settings: RepellencySettings, *sources: ImageReferences) -> SparseRepellency:
     guidance = SparseRepellency(settings, sources)
     driver.begin(guidance)
     return guidance
@@ -100,11 +100,11 @@ def test_more_missing_images_are_pushed_further(driver: Driver) -> None:
 
 def test_one_image_beside_a_bank(driver: Driver) -> None:
     driver, denoised = replace(driver, batch=1), noise(0, 1)
-    near = started(driver, replace(AIMED, target=1), Pictures(denoised + 0.01 * noise(1, 1)))
+    near = started(driver, replace(AIMED, target=1), ImageReferences(denoised + 0.01 * noise(1, 1)))
     assert moved(near, denoised, driver) == [0]
     near.finish(denoised)
     assert near.trace.verdict() == "0 of 1 images differ (target 1)"
-    far = started(driver, replace(AIMED, target=1), Pictures(noise(1, 5)))
+    far = started(driver, replace(AIMED, target=1), ImageReferences(noise(1, 5)))
     assert far(denoised, driver.step(denoised)) is denoised
     far.finish(denoised)
     assert far.trace.verdict() == "1 of 1 images differs (target 1)"
@@ -114,8 +114,8 @@ def test_the_bank_alone(driver: Driver) -> None:
     """Images that differ from the bank count, however alike they are."""
     denoised = alike(2, 1)
     settings = replace(AIMED, in_batch=False)
-    assert moved(started(driver, settings, Pictures(noise(5, 4))), denoised, driver) == []
-    assert moved(started(driver, settings, Pictures(denoised[2:])), denoised, driver) == [2]
+    assert moved(started(driver, settings, ImageReferences(noise(5, 4))), denoised, driver) == []
+    assert moved(started(driver, settings, ImageReferences(denoised[2:])), denoised, driver) == [2]
 
 
 def test_a_target_larger_than_the_batch(driver: Driver) -> None:

@@ -91,29 +91,29 @@ def test_a_step_along_the_direction_raises_the_score() -> None:
 
 
 def test_a_step_towards_exemplars_lowers_their_score() -> None:
-    exemplars, picture = rows(1, 3), rows(2, 1)
-    gradient = tangent(exemplar_gradient(Embeddings(picture), Embeddings(exemplars), COSINE).gradient, picture)
+    exemplars, image = rows(1, 3), rows(2, 1)
+    gradient = tangent(exemplar_gradient(Embeddings(image), Embeddings(exemplars), COSINE).gradient, image)
 
     def score(moved: Tensor) -> float:
         joined = torch.cat([exemplars, unit_rows(moved)])
         return vendi_score(joined @ joined.T)
 
     step = 1e-3 * gradient / gradient.norm()
-    assert score(picture + step) < score(picture) < score(picture - step)
+    assert score(image + step) < score(image) < score(image - step)
 
 
 def test_the_nearest_exemplar_draws_most_from_any_distance() -> None:
-    exemplars, picture = torch.eye(6, dtype=torch.float64)[:3], torch.zeros(1, 6, dtype=torch.float64)
+    exemplars, image = torch.eye(6, dtype=torch.float64)[:3], torch.zeros(1, 6, dtype=torch.float64)
     for closeness in (0.05, 0.5, 5.0):
-        picture[0, 0], picture[0, 5] = closeness, 1.0
-        at = unit_rows(picture)
+        image[0, 0], image[0, 5] = closeness, 1.0
+        at = unit_rows(image)
         pull = tangent(exemplar_gradient(Embeddings(at), Embeddings(exemplars), VendiSettings()).gradient, at)[0]
         assert pull[0] > 1e-3 * pull.norm() > 0
         assert pull[0] > pull[1:3].abs().max()
 
 
 def test_shares_do_not_shrink_as_the_bank_grows() -> None:
-    """The published gradients do: at 180 pictures the exemplars weigh fifteen times as much."""
+    """The published gradients do: at 180 images the exemplars weigh fifteen times as much."""
     batch = rows(2, 1)
     twin = unit_rows(batch + 0.1 * rows(3, 1))
     settings = VendiSettings(in_batch=False)
@@ -123,7 +123,7 @@ def test_shares_do_not_shrink_as_the_bank_grows() -> None:
     assert 0.5 < float(small) <= 1
 
 
-def test_only_pictures_of_similar_prompts_push() -> None:
+def test_only_images_of_similar_prompts_push() -> None:
     batch = rows(1, 1)
     near, far = unit_rows(batch + 0.2 * rows(3, 1)), unit_rows(batch + 0.2 * rows(4, 1))
     prompts = Prompts.from_words(["a red car", "A red car!", "two dogs"])
@@ -156,7 +156,7 @@ def test_encoded_prompts_are_compared_by_a_kernel_that_tells_them_apart() -> Non
 
 
 def test_the_nearest_of_ten_thousand() -> None:
-    """Pictures beyond the neighbours do not matter to a kernel that forgets them."""
+    """Images beyond the neighbours do not matter to a kernel that forgets them."""
     batch = rows(1, 2)
     near = unit_rows(batch.repeat(3, 1) + 0.3 * rows(5, 6))
     far = rows(6, 10_000)

@@ -21,11 +21,11 @@ from torch import Tensor
 from .conftest import SHAPE, Driver, noise
 
 NEAR = 0.2
-"""Spread of a batch that is nearly one picture."""
+"""Spread of a batch that is nearly one image."""
 
 
 def alike(count: int, seed: int = 0) -> Tensor:
-    """Pictures that differ little."""
+    """Images that differ little."""
     return noise(seed, 1).repeat(count, 1, 1, 1) + NEAR * noise(seed + 1, count)
 
 
@@ -35,8 +35,8 @@ def bank_of(latents: Tensor, prompts: list[str] | None = None, **features: Tenso
 
 
 def exemplars(latents: Tensor) -> ExemplarSet:
-    pictures = torch.rand((len(latents), 3, 8, 8), generator=torch.Generator().manual_seed(0))
-    return ExemplarSet.from_images(pictures).with_latents(list(latents))
+    images = torch.rand((len(latents), 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    return ExemplarSet.from_images(images).with_latents(list(latents))
 
 
 def steered(guidance: VendiGuidance, denoised: Tensor, driver: Driver | None = None, **step: object) -> Tensor:
@@ -55,7 +55,7 @@ def test_a_batch_spreads() -> None:
     assert spread(moved) > 1.1 * spread(batch)
 
 
-def test_two_pictures_move_apart_and_not_along_the_update() -> None:
+def test_two_images_move_apart_and_not_along_the_update() -> None:
     batch = alike(2)
     driver = Driver(batch=2)
     guidance = driver.begin(VendiGuidance(VendiSettings(project=True)))
@@ -66,35 +66,33 @@ def test_two_pictures_move_apart_and_not_along_the_update() -> None:
     assert torch.cosine_similarity(delta, update).tolist() == pytest.approx([0, 0], abs=1e-5)
 
 
-def test_a_picture_leaves_its_double_in_the_bank() -> None:
-    picture = noise(1, 1)
-    bank = bank_of(picture + 0.1 * noise(2, 1))
-    moved = steered(VendiGuidance(bank=bank), picture)
-    assert torch.dist(moved, picture) > 1
+def test_a_image_leaves_its_double_in_the_bank() -> None:
+    image = noise(1, 1)
+    bank = bank_of(image + 0.1 * noise(2, 1))
+    moved = steered(VendiGuidance(bank=bank), image)
+    assert torch.dist(moved, image) > 1
 
 
 def test_exemplars_draw() -> None:
-    picture, real = noise(1, 2), noise(2, 3)
+    image, real = noise(1, 2), noise(2, 3)
     settings = VendiSettings(alpha=0.0, beta=1.0, project=False)
-    moved = steered(VendiGuidance(settings, exemplars=exemplars(real)), picture)
-    assert (
-        torch.cdist(moved.flatten(1), real.flatten(1)).mean() < torch.cdist(picture.flatten(1), real.flatten(1)).mean()
-    )
+    moved = steered(VendiGuidance(settings, exemplars=exemplars(real)), image)
+    assert torch.cdist(moved.flatten(1), real.flatten(1)).mean() < torch.cdist(image.flatten(1), real.flatten(1)).mean()
 
 
 def test_exemplars_do_not_drown_in_the_bank() -> None:
     """A bank of one or of two hundred: the pull towards the exemplars stays the same, the push does not vanish."""
-    picture, real = noise(1, 1), exemplars(noise(2, 2))
-    twin = picture + 0.1 * noise(3, 1)
+    image, real = noise(1, 1), exemplars(noise(2, 2))
+    twin = image + 0.1 * noise(3, 1)
     away = VendiSettings(beta=0.0, in_batch=False, project=False)
     pushes = [
-        (steered(VendiGuidance(away, bank_of(bank)), picture) - picture).norm()
+        (steered(VendiGuidance(away, bank_of(bank)), image) - image).norm()
         for bank in (twin, torch.cat([twin, noise(4, 200)]))
     ]
     assert float(pushes[1]) == pytest.approx(float(pushes[0]), rel=0.05)
     both = replace(away, beta=1.0)
-    moved = steered(VendiGuidance(both, bank_of(torch.cat([twin, noise(4, 200)])), real), picture)
-    assert torch.dist(moved, twin) > torch.dist(picture, twin)
+    moved = steered(VendiGuidance(both, bank_of(torch.cat([twin, noise(4, 200)])), real), image)
+    assert torch.dist(moved, twin) > torch.dist(image, twin)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +114,9 @@ def test_nothing_to_do_is_the_very_same_tensor(settings: VendiSettings) -> None:
 def test_between_steps_that_measure_what_was_found_holds() -> None:
     batch, driver, seen = alike(3), Driver(), []
 
-    def encode(pictures: Tensor) -> Tensor:
-        seen.append(len(pictures))
-        return pictures.flatten(1) - 0.5
+    def encode(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images.flatten(1) - 0.5
 
     features = LatentFeatures(
         Encoder(encode, "toy", 192, differentiable=True), lambda latents: latents[:, :3].sigmoid()
@@ -135,9 +133,9 @@ def test_between_steps_that_measure_what_was_found_holds() -> None:
     assert guidance(batch, driver.step(batch, sigma=0.5)) is batch
 
 
-def test_one_picture_and_an_empty_bank() -> None:
-    picture = noise(1, 1)
-    assert steered(VendiGuidance(bank=BankSnapshot.empty()), picture) is picture
+def test_one_image_and_an_empty_bank() -> None:
+    image = noise(1, 1)
+    assert steered(VendiGuidance(bank=BankSnapshot.empty()), image) is image
 
 
 def test_frequency_counts_steps_of_the_schedule() -> None:
@@ -166,7 +164,7 @@ def test_cfg_easing_goes_to_the_conditional_estimate_by_redundancy() -> None:
     assert share[2] < 1e-3
 
 
-def test_no_picture_is_moved_outside_the_mask() -> None:
+def test_no_image_is_moved_outside_the_mask() -> None:
     batch = alike(3)
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
@@ -175,7 +173,7 @@ def test_no_picture_is_moved_outside_the_mask() -> None:
     assert not torch.equal(moved[..., :4], batch[..., :4])
 
 
-def test_identical_pictures_part() -> None:
+def test_identical_images_part() -> None:
     """No gradient tells them apart; the run's own generator does, the same way every time."""
     batch = noise(1, 1).repeat(3, 1, 1, 1)
     first, second = (steered(VendiGuidance(), batch) for _ in range(2))
@@ -221,37 +219,37 @@ def test_videos_sound_and_tiny_latents(shape: tuple[int, ...]) -> None:
 
 
 def test_the_paper_moves_the_sample_by_a_share_of_its_length() -> None:
-    picture, driver = noise(1, 1), Driver(batch=1)
+    image, driver = noise(1, 1), Driver(batch=1)
     guidance = driver.begin(VendiGuidance(VendiSettings.paper(0.05), bank_of(noise(2, 3))))
-    step = driver.step(picture)
-    delta = guidance(picture, step) - picture
+    step = driver.step(image)
+    delta = guidance(image, step) - image
     assert float(delta.norm() * (1 - step.next_sigma / step.sigma)) == pytest.approx(
         0.05 * float(step.noisy.norm()), rel=1e-4
     )
 
 
-def test_only_remembered_pictures_of_similar_prompts_push() -> None:
-    picture = noise(1, 1)
-    twin = picture + 0.1 * noise(2, 1)
+def test_only_remembered_images_of_similar_prompts_push() -> None:
+    image = noise(1, 1)
+    twin = image + 0.1 * noise(2, 1)
     for prompt, pushed in (("a red car", True), ("two dogs", False)):
         guidance = VendiGuidance(bank=bank_of(twin, ["A red car."]), prompt=prompt)
-        assert (steered(guidance, picture) is not picture) == pushed
+        assert (steered(guidance, image) is not image) == pushed
 
 
-def test_only_remembered_pictures_of_similar_conditionings_push() -> None:
-    picture, encodings = noise(1, 1), torch.eye(3)
-    twin = picture + 0.1 * noise(2, 1)
+def test_only_remembered_images_of_similar_conditionings_push() -> None:
+    image, encodings = noise(1, 1), torch.eye(3)
+    twin = image + 0.1 * noise(2, 1)
     bank = bank_of(twin, conditioning=encodings[:1]).extended(twin + 0.1, latent_format="SD3")
     pushes = []
     for row in (0, 1):
         guidance = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[row : row + 1], "conditioning"))
-        pushes.append(float((steered(guidance, picture) - picture).norm()))
+        pushes.append(float((steered(guidance, image) - image).norm()))
         assert guidance.trace.notes == [
             "1 image of the bank was without such a conditioning and left out. Connect it to Save to Memory Bank, too."
         ]
     assert pushes[0] > 20 * pushes[1]
     alone = VendiGuidance(bank=bank, prompt=EncodedPrompt(encodings[:1], "of another encoder"))
-    assert steered(alone, picture) is picture
+    assert steered(alone, image) is image
 
 
 def test_it_composes_with_sparse_repellency() -> None:
@@ -270,14 +268,14 @@ def test_it_composes_with_sparse_repellency() -> None:
 
 
 def test_the_trace_names_the_nearest() -> None:
-    picture = noise(1, 1)
-    bank = bank_of(torch.cat([noise(5, 1), picture + 0.1 * noise(2, 1)]))
+    image = noise(1, 1)
+    bank = bank_of(torch.cat([noise(5, 1), image + 0.1 * noise(2, 1)]))
     guidance = VendiGuidance(bank=bank)
-    steered(guidance, picture)
+    steered(guidance, image)
     record = guidance.trace.steps[0].samples[0]
     assert record.contacts[0].reference == bank.entries[1].id
     assert record.nearest == record.contacts[0].distance < 0.2
-    guidance.finish(picture)
+    guidance.finish(image)
     assert guidance.trace.final_nearest == pytest.approx([record.nearest], rel=1e-3)
 
 
@@ -307,9 +305,9 @@ def test_steering_works_in_inference_mode(masked: bool) -> None:
 def test_remembered_features_are_used_and_the_rest_is_decoded() -> None:
     seen: list[int] = []
 
-    def encode(pictures: Tensor) -> Tensor:
-        seen.append(len(pictures))
-        return pictures.flatten(1) - 0.5
+    def encode(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images.flatten(1) - 0.5
 
     space = Encoder(encode, "toy", 3 * 64, differentiable=True)
     bank = bank_of(noise(1, 2), toy=torch.eye(192)[:2]).extended(noise(2, 3), latent_format="SD3")
@@ -323,13 +321,13 @@ def test_remembered_features_are_used_and_the_rest_is_decoded() -> None:
     assert guidance(batch, driver.step(batch)) is not batch
 
 
-def test_blank_pictures_are_left_out() -> None:
+def test_blank_images_are_left_out() -> None:
     """They have no direction, and the cosine kernel takes unit features alone."""
-    picture = noise(1, 2)
-    bank = bank_of(torch.cat([picture[:1] + 0.1, torch.zeros(1, *SHAPE)]))
+    image = noise(1, 2)
+    bank = bank_of(torch.cat([image[:1] + 0.1, torch.zeros(1, *SHAPE)]))
     real = exemplars(torch.cat([noise(2, 1), torch.zeros(1, *SHAPE)]))
     guidance = VendiGuidance(VendiSettings(kernel="cosine"), bank, real)
-    assert spread(steered(guidance, picture)) > 0
+    assert spread(steered(guidance, image)) > 0
     assert guidance.trace.notes == ["1 image of the bank was without contrast and left out."]
 
 
@@ -339,29 +337,29 @@ def left_half() -> Tensor:
     return mask
 
 
-def test_under_a_mask_pictures_are_compared_where_they_may_change() -> None:
-    picture, other, mask = noise(1, 1), noise(2, 1), left_half()
-    same_inside = picture * mask + other * (1 - mask)
-    same_outside = other * mask + picture * (1 - mask)
+def test_under_a_mask_images_are_compared_where_they_may_change() -> None:
+    image, other, mask = noise(1, 1), noise(2, 1), left_half()
+    same_inside = image * mask + other * (1 - mask)
+    same_outside = other * mask + image * (1 - mask)
     guidance = VendiGuidance(bank=bank_of(torch.cat([same_inside, same_outside])))
-    moved = steered(guidance, picture, mask=mask)
+    moved = steered(guidance, image, mask=mask)
     contacts = {contact.reference: contact.distance for contact in guidance.trace.steps[0].samples[0].contacts}
     inside, outside = (contacts[entry.id] for entry in guidance.bank.entries)  # type: ignore[union-attr]
     assert inside == pytest.approx(0, abs=1e-3)
     assert outside > 1
-    assert torch.equal(moved * (1 - mask), picture * (1 - mask))
-    guidance.finish(picture)
+    assert torch.equal(moved * (1 - mask), image * (1 - mask))
+    guidance.finish(image)
     assert guidance.trace.final_nearest == pytest.approx([inside], abs=1e-3)
 
 
 def test_under_a_mask_exemplars_and_the_length_of_a_push_are_those_of_the_part() -> None:
-    picture, mask = noise(1, 1), left_half()
-    real = exemplars(torch.cat([picture * mask + noise(2, 1) * (1 - mask), noise(3, 1) * (1 - mask)]))
+    image, mask = noise(1, 1), left_half()
+    real = exemplars(torch.cat([image * mask + noise(2, 1) * (1 - mask), noise(3, 1) * (1 - mask)]))
     settings = VendiSettings(alpha=0.0, beta=1.0, project=False)
-    # The part of one exemplar is this picture's own, that of the other is blank.
-    assert torch.allclose(steered(VendiGuidance(settings, exemplars=real), picture, mask=mask), picture, atol=1e-4)
+    # The part of one exemplar is this image's own, that of the other is blank.
+    assert torch.allclose(steered(VendiGuidance(settings, exemplars=real), image, mask=mask), image, atol=1e-4)
     whole, part = (
-        (steered(VendiGuidance(settings, exemplars=exemplars(noise(4, 1))), picture, mask=each) - picture).norm()
+        (steered(VendiGuidance(settings, exemplars=exemplars(noise(4, 1))), image, mask=each) - image).norm()
         for each in (None, mask)
     )
     assert float(part / whole) == pytest.approx(0.5**0.5, rel=0.1)
@@ -376,11 +374,11 @@ def test_a_mask_that_lets_nothing_change() -> None:
 
 def test_features_that_cannot_steer_are_refused() -> None:
     with pytest.raises(ValueError, match="no gradients flow"):
-        LatentFeatures(Encoder(lambda pictures: pictures.flatten(1), "toy", 192))
+        LatentFeatures(Encoder(lambda images: images.flatten(1), "toy", 192))
 
 
 def test_features_of_another_length_are_refused() -> None:
-    space = Encoder(lambda pictures: pictures.flatten(1), "toy", 192, differentiable=True)
+    space = Encoder(lambda images: images.flatten(1), "toy", 192, differentiable=True)
     features = LatentFeatures(space, lambda latents: latents[:, :3].sigmoid())
     guidance = VendiGuidance(bank=bank_of(noise(1, 2), toy=torch.ones(2, 7)), features=lambda run: features)
     with pytest.raises(ValueError, match="192 numbers"):
@@ -405,9 +403,9 @@ def test_a_bank_of_another_format_is_refused() -> None:
 
 
 def test_exemplars_without_latents_are_refused_for_latent_features() -> None:
-    pictures = ExemplarSet.from_images(torch.rand(2, 3, 8, 8))
+    images = ExemplarSet.from_images(torch.rand(2, 3, 8, 8))
     with pytest.raises(ValueError, match="connect the model's VAE"):
-        Driver().begin(VendiGuidance(exemplars=pictures))
+        Driver().begin(VendiGuidance(exemplars=images))
 
 
 def test_exemplars_of_another_vae_are_refused() -> None:
@@ -415,7 +413,7 @@ def test_exemplars_of_another_vae_are_refused() -> None:
         Driver().begin(VendiGuidance(exemplars=exemplars(noise(1, 2, (16, 8, 8)))))
 
 
-def test_a_prompt_for_each_picture() -> None:
+def test_a_prompt_for_each_image() -> None:
     with pytest.raises(ValueError, match="2 prompts for 3 images"):
         Driver().begin(VendiGuidance(bank=bank_of(noise(1, 1)), prompt=["a", "b"]))
 

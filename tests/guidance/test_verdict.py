@@ -36,10 +36,10 @@ def steps(moved: list[int], batch: int, count: int, active: int, radius: float =
 
 def protection(inside: list[int], batch: int, still: list[int] | None = None) -> ProtectionRecord:
     hit = NearestHit("image", 0.5)
-    pictures = tuple(
+    images = tuple(
         SampleProtection(n, hit, hit, n not in inside, 0.0 if n in (still or []) else 1.0) for n in range(batch)
     )
-    return ProtectionRecord(9, pictures, True, 1, 0)
+    return ProtectionRecord(9, images, True, 1, 0)
 
 
 FAR, LATE = torch.tensor([0.3, 0.1, 0.0]), torch.tensor([1.0, 0.9, 0.0])

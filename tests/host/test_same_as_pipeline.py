@@ -13,7 +13,7 @@ from diversity_guidance.guidance.base import Chain
 from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.presets import repellency_preset
 from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
-from diversity_guidance.guidance.references import Pictures
+from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from support.graphs import REPELLENCY, Drawing, Node, latents_of
 from support.host_client import HostClient
@@ -44,7 +44,7 @@ def in_host(client: HostClient, cfg: float, **settings: Any) -> tuple[Tensor, Te
 def in_pipeline(model: EmbeddedModel, cfg: float, avoided: Tensor, **settings: Any) -> Tensor:
     interval = SigmaInterval(low=sigma_at_percent(0.875))
     chosen = RepellencySettings(**{"radius": 1.0, "cfg_easing": 0.0, "interval": interval, **settings})
-    guidance = SparseRepellency(chosen, [Pictures(avoided, "SD3Emoji", "avoid")])
+    guidance = SparseRepellency(chosen, [ImageReferences(avoided, "SD3Emoji", "avoid")])
     return model.sample([PROMPT] * BATCH, SEED, steps=STEPS, cfg=cfg, guidance=guidance)
 
 

@@ -147,7 +147,7 @@ def test_separations_are_in_units_of_the_spread() -> None:
     assert torch.allclose(squared, scaled)
 
 
-def test_single_pictures_have_a_map_too() -> None:
+def test_single_images_have_a_map_too() -> None:
     squared = squared_separations([rows(7, 3, 2, 5)], [torch.zeros(3, 2, 5)])
     assert squared.isfinite().all()
     assert (squared[~torch.eye(3, dtype=torch.bool)] > 0).all()

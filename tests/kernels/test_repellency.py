@@ -299,7 +299,7 @@ class TestCoincidentPoints:
         assert torch.equal(delta[0], -delta[1])
         torch.testing.assert_close(delta.norm(dim=1), torch.full((2,), 2.0))
 
-    def test_a_batch_of_one_picture_falls_apart(self) -> None:
+    def test_a_batch_of_one_image_falls_apart(self) -> None:
         x = normal(0, 1, 256, dtype=torch.float32).repeat(8, 1)
         moved = x + 0.5 * batch_repellency(x, 2.0)
         apart = distances_to(moved, moved) + torch.eye(8) * 9

@@ -1,4 +1,4 @@
-"""The typical distance: what unrelated pictures really lie apart, whatever the batch."""
+"""The typical distance: what unrelated images really lie apart, whatever the batch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def noise(seed: int, *shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(4, 32, 32), (16, 8, 8), (16, 3, 8, 8)])
-def test_unrelated_pictures_lie_that_far_apart(shape: tuple[int, ...]) -> None:
+def test_unrelated_images_lie_that_far_apart(shape: tuple[int, ...]) -> None:
     latents = noise(0, 40, *shape)
     measured = float(torch.nn.functional.pdist(latents.flatten(1)).square().mean().sqrt())
     assert typical_distance(latents) == pytest.approx(measured, rel=0.02)
     assert typical_distance(latents) == pytest.approx(math.sqrt(2 * math.prod(shape)), rel=0.02)
 
 
-def test_one_picture_is_enough_and_copies_change_nothing() -> None:
+def test_one_image_is_enough_and_copies_change_nothing() -> None:
     latents = noise(0, 1, 4, 32, 32)
     assert typical_distance(latents) == pytest.approx(math.sqrt(2 * 4096), rel=0.05)
     assert typical_distance(latents.repeat(9, 1, 1, 1)) == pytest.approx(typical_distance(latents), rel=1e-6)
@@ -43,7 +43,7 @@ def test_any_dtype(dtype: torch.dtype) -> None:
     assert typical_distance((30 * latents).to(dtype)) == pytest.approx(30 * typical_distance(latents), rel=1e-3)
 
 
-def test_pictures_that_are_not_finite_are_left_out() -> None:
+def test_images_that_are_not_finite_are_left_out() -> None:
     latents = noise(0, 3, 4, 8, 8)
     broken = latents.clone()
     broken[1, 0, 0, 0] = math.nan

@@ -15,11 +15,11 @@ from diversity_guidance.guidance.trace import (
     Trace,
 )
 from diversity_guidance.metrics.batch import THUMBNAIL_SIDE, Thumbnails, batch_features
-from diversity_guidance.metrics.comparison import sentences, verdict
+from diversity_guidance.metrics.comparison import compare, sentences
 from diversity_guidance.metrics.figures.batch_figures import (
     GuidedRun,
     MeasuredBatch,
-    batch_plates,
+    batch_figures,
     number_rows,
 )
 from diversity_guidance.metrics.figures.report_sheet import (
@@ -28,8 +28,8 @@ from diversity_guidance.metrics.figures.report_sheet import (
     full_width,
     report_sheet,
 )
-from diversity_guidance.metrics.measures.bank_duplicates import novelty
-from diversity_guidance.metrics.page import Plate
+from diversity_guidance.metrics.measures.bank_duplicates import bank_duplicates
+from diversity_guidance.metrics.page import ReportFigure
 from diversity_guidance.metrics.report import DiversityReport, measure
 from PIL import Image
 from torch import Tensor
@@ -48,18 +48,18 @@ def report(features: Tensor, space: str = "toy") -> DiversityReport:
     return measure(features, space, duplicate_distance=0.1)
 
 
-def measured(pictures: Sequence[Tensor]) -> MeasuredBatch:
-    features = batch_features(pictures, SPACE)
-    return MeasuredBatch(Thumbnails(pictures), features, report(features, SPACE.tag))
+def measured(images: Sequence[Tensor]) -> MeasuredBatch:
+    features = batch_features(images, SPACE)
+    return MeasuredBatch(Thumbnails(images), features, report(features, SPACE.tag))
 
 
-def pictures(count: int) -> list[Tensor]:
+def images(count: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.rand(3, 20 + number, 16, generator=generator) for number in range(count)]
 
 
-def test_features_are_those_of_each_picture_alone() -> None:
-    given = pictures(3)
+def test_features_are_those_of_each_image_alone() -> None:
+    given = images(3)
     given[1][0, 0, 0] = torch.nan
     with_alpha = torch.cat([given[2], torch.full((1, 22, 16), torch.nan)])
     steps: list[int] = []
@@ -72,7 +72,7 @@ def test_features_are_those_of_each_picture_alone() -> None:
 
 
 def test_thumbnails_are_made_when_they_are_looked_at() -> None:
-    thumbnails = Thumbnails(pictures(3))
+    thumbnails = Thumbnails(images(3))
     assert len(thumbnails) == len(thumbnails[:2]) + 1 == 3
     assert thumbnails[2].size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     assert np.array_equal(thumbnails[1:][0], thumbnails[1])
@@ -80,26 +80,26 @@ def test_thumbnails_are_made_when_they_are_looked_at() -> None:
 
 def test_a_verdict_says_more_or_less() -> None:
     narrow, wide = report(unit_rows(30, 0.02)), report(unit_rows(30))
-    assert verdict(narrow, wide).startswith("The images differ more than before: ")
-    assert verdict(wide, narrow).startswith("The images differ less than before: ")
-    assert "and 30 of 30 are different images instead of 1 of 30." in verdict(narrow, wide)
-    assert "chance" not in verdict(narrow, wide) + verdict(wide, narrow)
-    assert verdict(wide, wide).startswith("The images differ as much as before: ")
+    assert compare(narrow, wide).startswith("The images differ more than before: ")
+    assert compare(wide, narrow).startswith("The images differ less than before: ")
+    assert "and 30 of 30 are different images instead of 1 of 30." in compare(narrow, wide)
+    assert "chance" not in compare(narrow, wide) + compare(wide, narrow)
+    assert compare(wide, wide).startswith("The images differ as much as before: ")
 
 
 @pytest.mark.parametrize("count", [2, 12])
 def test_a_verdict_doubts_small_differences(count: int) -> None:
-    assert "this may be chance" in verdict(report(unit_rows(count)), report(unit_rows(count, seed=1)))
+    assert "this may be chance" in compare(report(unit_rows(count)), report(unit_rows(count, seed=1)))
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_verdict_needs_pictures(count: int) -> None:
-    assert verdict(report(unit_rows(count)), report(unit_rows(5))).startswith("Too few images to tell")
+def test_a_verdict_needs_images(count: int) -> None:
+    assert compare(report(unit_rows(count)), report(unit_rows(5))).startswith("Too few images to tell")
 
 
 def test_a_verdict_is_on_one_feature_space() -> None:
     with pytest.raises(ValueError, match="Numbers of toy and of other cannot be compared"):
-        verdict(report(unit_rows(3)), report(unit_rows(3), "other"))
+        compare(report(unit_rows(3)), report(unit_rows(3), "other"))
 
 
 def test_the_verdict_comes_first() -> None:
@@ -109,21 +109,21 @@ def test_the_verdict_comes_first() -> None:
     assert compared[1:] == ["Before: " + sentences(report(unit_rows(4)))[0], "After: " + alone[0]]
 
 
-def test_novelty_counts_repeated_pictures() -> None:
+def test_novelty_counts_repeated_images() -> None:
     remembered = unit_rows(9)
     features = torch.cat([unit_rows(2, seed=1), remembered[3:4], torch.full((1, 16), torch.nan)])
-    told = novelty(features, torch.cat([7 * remembered, features[3:]]), 0.1)
+    told = bank_duplicates(features, torch.cat([7 * remembered, features[3:]]), 0.1)
     assert told.startswith("1 of 3 images repeat one of 9 images of the bank almost exactly; the closest is image 2")
-    assert novelty(features[:2], remembered, 1e-4).startswith("None of the images repeats")
+    assert bank_duplicates(features[:2], remembered, 1e-4).startswith("None of the images repeats")
 
 
 @pytest.mark.parametrize(("count", "remembered"), [(0, 3), (3, 0), (0, 0)])
 def test_novelty_of_nothing(count: int, remembered: int) -> None:
-    assert novelty(unit_rows(count), unit_rows(remembered), 0.1).startswith("The bank holds no images")
+    assert bank_duplicates(unit_rows(count), unit_rows(remembered), 0.1).startswith("The bank holds no images")
 
 
 def test_the_numbers_of_both_batches_stand_side_by_side() -> None:
-    after, before = measured(pictures(5)), measured(pictures(3))
+    after, before = measured(images(5)), measured(images(3))
     assert {len(row) for row in number_rows(after)} == {2}
     assert {len(row) for row in number_rows(after, before)} == {3}
     assert ("Images without near-duplicates among them", "3", "5") in number_rows(after, before)
@@ -134,44 +134,44 @@ def run_of(count: int) -> GuidedRun:
     steps = [
         StepRecord("spell", sigma, 1 - sigma, 1.0, (SampleRecord(0, 0.1, 0.5, contacts, 2),)) for sigma in (1.0, 0.5)
     ]
-    return GuidedRun(Trace(steps), Thumbnails(pictures(count)), {})
+    return GuidedRun(Trace(steps), Thumbnails(images(count)), {})
 
 
 def test_every_figure_fits_its_place() -> None:
-    plates = list(batch_plates(measured(pictures(5)), measured(pictures(3)), run=run_of(5)))
-    assert {plate.image.width for plate in plates if plate.wide} == {full_width()}
-    assert {plate.image.width for plate in plates if not plate.wide} == {column_width()}
-    titles = [plate.title for plate in plates]
+    figures = list(batch_figures(measured(images(5)), measured(images(3)), run=run_of(5)))
+    assert {figure.image.width for figure in figures if figure.wide} == {full_width()}
+    assert {figure.image.width for figure in figures if not figure.wide} == {column_width()}
+    titles = [figure.title for figure in figures]
     assert titles[:3] == ["Before and after", "Pushed apart", "What guidance did"]
     assert len(titles) == len(set(titles)) == 7
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_hardly_any_pictures_are_drawn_too(count: int) -> None:
-    batch = measured(pictures(count))
-    for before in (None, batch, measured(pictures(2))):
-        plates = list(batch_plates(batch, before, run=run_of(count)))
-        assert report_sheet(["One sentence."], number_rows(batch, before), plates).width == SHEET_WIDTH
+def test_hardly_any_images_are_drawn_too(count: int) -> None:
+    batch = measured(images(count))
+    for before in (None, batch, measured(images(2))):
+        figures = list(batch_figures(batch, before, run=run_of(count)))
+        assert report_sheet(["One sentence."], number_rows(batch, before), figures).width == SHEET_WIDTH
 
 
-def test_pictures_that_hold_no_numbers_are_drawn_too() -> None:
+def test_images_that_hold_no_numbers_are_drawn_too() -> None:
     batch = measured([torch.full((3, 8, 8), torch.nan)] * 2)
-    assert [plate.title for plate in batch_plates(batch)] == ["The images"]
-    assert len(list(batch_plates(measured(pictures(2)), batch))) == 4
+    assert [figure.title for figure in batch_figures(batch)] == ["The images"]
+    assert len(list(batch_figures(measured(images(2)), batch))) == 4
 
 
 def test_a_sheet_holds_every_figure_once_and_none_on_another() -> None:
     """Each figure is one colour, whose area must arrive whole."""
     colours = ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#ff00ff"]
     heights = [300, 50, 60, 70, 200]
-    plates = [
-        Plate(Image.new("RGB", (full_width() if wide else column_width(), height), colour), "t", "c", wide=wide)
+    figures = [
+        ReportFigure(Image.new("RGB", (full_width() if wide else column_width(), height), colour), "t", "c", wide=wide)
         for colour, height, wide in zip(colours, heights, [False, False, False, True, False], strict=True)
     ]
-    page = np.asarray(report_sheet(["A headline.", "long " * 200], [("", "value"), ("number", "7")], plates))
-    for plate, colour in zip(plates, colours, strict=True):
+    page = np.asarray(report_sheet(["A headline.", "long " * 200], [("", "value"), ("number", "7")], figures))
+    for figure, colour in zip(figures, colours, strict=True):
         values = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-        assert (page == values).all(2).sum() == plate.image.width * plate.image.height
+        assert (page == values).all(2).sum() == figure.image.width * figure.image.height
 
 
 def test_a_long_word_does_not_hang_the_sheet() -> None:

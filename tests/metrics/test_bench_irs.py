@@ -60,7 +60,7 @@ def test_the_balanced_half_has_the_moments_of_the_whole() -> None:
 
 def test_sentences_say_what_the_supplement_says() -> None:
     assert "samples: 48744 (published: 48744)" in imagenet_sentence()
-    assert f"100 of {TRAIN_SIZE} pictures: Stop: after" in rejection_sentence()
+    assert f"100 of {TRAIN_SIZE} images: Stop: after" in rejection_sentence()
     assert "not rejected" in rejection_sentence(learned=TRAIN_SIZE)
     assert "IRS_inf,a 0.5" in balanced_sentence(4000)
 

@@ -25,7 +25,7 @@ def draw(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     root = tmp_path / "images <b>"
     for seed in range(6):
         draw(root / f"{'cats' if seed % 2 else 'dogs & co'}/{seed}.png", seed, (24, 20) if seed < 3 else (31, 16))
@@ -38,9 +38,9 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
-def test_report_of_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_of_a_folder(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    arguments = ["report", str(pictures), "--space", "layout", "--json", "--html", "--csv", "--output", str(out)]
+    arguments = ["report", str(images), "--space", "layout", "--json", "--html", "--csv", "--output", str(out)]
     assert main(arguments) == 0
     printed = capsys.readouterr()
     assert "7 images, as different as" in printed.out
@@ -60,19 +60,19 @@ def test_report_of_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.Captu
     assert not re.search(r'(src|href)="(?!data:)', page) and "<script" not in page and "@import" not in page
 
 
-def test_against_references(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_against_references(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(30):
         draw(tmp_path / f"real/{seed}.png", seed)
         draw(tmp_path / f"more/{seed}.png", 100 + seed)
     options = ["--reference", str(tmp_path / "real"), "--held-out", str(tmp_path / "more"), "--neighbours", "2"]
     html = ["--html", "--output", str(tmp_path)]
-    assert main(["report", str(pictures), "--space", "layout", "--metric", "cosine", *options, *html]) == 0
+    assert main(["report", str(images), "--space", "layout", "--metric", "cosine", *options, *html]) == 0
     printed = capsys.readouterr().out
     assert "30 references, neighbours 2" in printed
     assert "Image Retrieval Score" in (tmp_path / "diversity-report.html").read_text(encoding="utf-8")
 
 
-def test_one_picture_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_image_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "one/1.png", 1)
     assert main(["report", str(tmp_path / "one"), "--html", "--output", str(tmp_path)]) == 0
     assert "nothing to compare" in capsys.readouterr().out
@@ -90,15 +90,15 @@ def test_only_unreadable_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "1 of 1 images could not be measured" in capsys.readouterr().out
 
 
-def test_bad_options_end_in_a_sentence(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(pictures), "--space", "inception"]) == 2
+def test_bad_options_end_in_a_sentence(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(images), "--space", "inception"]) == 2
     assert "choose one of" in capsys.readouterr().err
-    assert main(["report", str(pictures), "--duplicate-distance", "-1"]) == 2
+    assert main(["report", str(images), "--duplicate-distance", "-1"]) == 2
     assert "must not be negative" in capsys.readouterr().err
 
 
-def test_features_do_not_depend_on_batches_or_storage(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    space, paths = ColourLayout(), find_images(pictures).paths
+def test_features_do_not_depend_on_batches_or_storage(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space, paths = ColourLayout(), find_images(images).paths
     together = measure_folder(paths, space).features
     monkeypatch.setattr(measured_folder, "_BATCH_PIXELS", 1)
     monkeypatch.setattr(measured_folder, "_MEMORY", 0)
@@ -111,7 +111,7 @@ def test_features_do_not_depend_on_batches_or_storage(pictures: Path, monkeypatc
     ]
 
 
-def test_pictures_are_decoded_as_a_viewer_shows_them(tmp_path: Path) -> None:
+def test_images_are_decoded_as_a_viewer_shows_them(tmp_path: Path) -> None:
     transparent = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     transparent.save(tmp_path / "transparent.png")
     assert read_image(tmp_path / "transparent.png").getpixel((0, 0)) == (255, 255, 255)
@@ -128,7 +128,7 @@ def test_pictures_are_decoded_as_a_viewer_shows_them(tmp_path: Path) -> None:
     assert read_image(tmp_path / "turned.jpg").size == (2, 6)
 
 
-def test_a_picture_bomb_is_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_bomb_is_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw(tmp_path / "1.png", 1)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     found = measure_folder(find_images(tmp_path).paths, ColourLayout())

@@ -13,11 +13,11 @@ from diversity_guidance.guidance.trace import (
     StepRecord,
     Trace,
 )
-from diversity_guidance.metrics.figures.canvas import tile, to_images
+from diversity_guidance.metrics.figures.canvas import tile, to_pil
 from diversity_guidance.metrics.figures.comparison import side_by_side
-from diversity_guidance.metrics.figures.grid import picture_grid, shown_in_grid
+from diversity_guidance.metrics.figures.grid import image_grid, shown_in_grid
+from diversity_guidance.metrics.figures.image_map import far_apart, image_map, principal_plane
 from diversity_guidance.metrics.figures.irs_chart import irs_chart
-from diversity_guidance.metrics.figures.picture_map import far_apart, picture_map, principal_plane
 from diversity_guidance.metrics.figures.repelled import repelled_from
 from diversity_guidance.metrics.figures.similarity_map import cluster_order, similarity_map
 from diversity_guidance.metrics.figures.spectrum_chart import spectrum_chart
@@ -33,9 +33,9 @@ def unit_rows(count: int, seed: int = 0, dimension: int = 10) -> torch.Tensor:
     return found / found.norm(dim=1, keepdim=True)
 
 
-def images(count: int) -> list[Image.Image]:
+def dots(count: int) -> list[Image.Image]:
     generator = torch.Generator().manual_seed(0)
-    return to_images(torch.rand(count, 3, 12, 9, generator=generator))
+    return to_pil(torch.rand(count, 3, 12, 9, generator=generator))
 
 
 def report(features: torch.Tensor, space: str = "toy") -> DiversityReport:
@@ -61,13 +61,13 @@ def ink(image: Image.Image) -> int:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 80])
 def test_every_figure_of_a_set_of_any_size(count: int) -> None:
-    features, pictures = unit_rows(count), images(count)
+    features, images = unit_rows(count), dots(count)
     found = report(features)
     for width in (256, 512):
         for figure in (
-            picture_grid(pictures, found.duplicates, width),
-            similarity_map(features, width, pictures),
-            picture_map(features, pictures, range(count), ["a", "b"] * (count // 2) + ["a"] * (count % 2), width),
+            image_grid(images, found.duplicates, width),
+            similarity_map(features, width, images),
+            image_map(features, images, range(count), ["a", "b"] * (count // 2) + ["a"] * (count % 2), width),
             spectrum_chart(found, width),
         ):
             assert abs(figure.width - width) <= 1
@@ -75,18 +75,18 @@ def test_every_figure_of_a_set_of_any_size(count: int) -> None:
             assert ink(figure)
 
 
-def test_identical_and_featureless_pictures_can_be_drawn() -> None:
+def test_identical_and_featureless_images_can_be_drawn() -> None:
     for features in (unit_rows(1).expand(6, -1), torch.zeros(6, 4)):
         positions, share = principal_plane(features)
         assert positions.shape == (6, 2) and torch.isfinite(positions).all() and 0 <= share <= 1
-        assert ink(picture_map(features, images(6), range(6)))
+        assert ink(image_map(features, dots(6), range(6)))
         assert ink(similarity_map(features))
 
 
-def test_rejected_pictures_are_faded_and_struck_out() -> None:
+def test_rejected_images_are_faded_and_struck_out() -> None:
     black = [Image.new("RGB", (8, 8), "black")] * 4
-    plain = picture_grid(black, near_duplicates(torch.eye(4), 0.1), 200)
-    marked = picture_grid(black, near_duplicates(torch.eye(4)[[0, 1, 2, 0]], 0.1), 200)
+    plain = image_grid(black, near_duplicates(torch.eye(4), 0.1), 200)
+    marked = image_grid(black, near_duplicates(torch.eye(4)[[0, 1, 2, 0]], 0.1), 200)
     place = (140, 175)
     assert plain.getpixel(place) == (0, 0, 0)
     assert marked.getpixel(place) != (0, 0, 0)
@@ -100,7 +100,7 @@ def test_a_large_grid_shows_near_duplicates_first() -> None:
     assert len(shown) == 64 and {97, 99} <= set(shown) and shown == sorted(shown)
 
 
-def test_heat_map_puts_alike_pictures_together() -> None:
+def test_heat_map_puts_alike_images_together() -> None:
     kinds = torch.eye(3)[[0, 1, 2, 0, 1, 2, 0]]
     order = cluster_order(kinds @ kinds.T).tolist()
     found = [index % 3 for index in order]
@@ -122,7 +122,7 @@ def test_representatives_are_far_apart() -> None:
     assert len(set(chosen)) == 8 and sum(index < 20 for index in chosen) == 1
 
 
-def test_irs_chart_shows_real_pictures_beside_generated_ones() -> None:
+def test_irs_chart_shows_real_images_beside_generated_ones() -> None:
     retrieval = measure_retrieval(torch.arange(60) % 30, 100)
     alone, both = irs_chart(retrieval), irs_chart(retrieval, measure_retrieval(torch.arange(60) % 50, 100))
     assert alone.size == both.size and ImageChops.difference(alone, both).getbbox()
@@ -134,15 +134,15 @@ def test_trace_charts() -> None:
 
 
 def test_repelled_from_finds_companions_and_thumbnails() -> None:
-    pictures = images(2)
-    with_thumbnail = repelled_from(trace(), pictures, {"bank-entry": pictures[0]})
-    without = repelled_from(trace(), pictures, {})
+    images = dots(2)
+    with_thumbnail = repelled_from(trace(), images, {"bank-entry": images[0]})
+    without = repelled_from(trace(), images, {})
     assert with_thumbnail.size == without.size
     side = 512 // 6
     third = (3 * side, 0, 4 * side, without.height)
     assert ImageChops.difference(with_thumbnail, without).getbbox() is not None
     assert ImageChops.difference(with_thumbnail, without).crop(third).getbbox()
-    companion = tile(pictures[1], side - side // 10)
+    companion = tile(images[1], side - side // 10)
     top = 2 * 16
     assert not ImageChops.difference(
         without.crop((2 * side, top, 2 * side + companion.width, top + companion.height)), companion
@@ -151,17 +151,17 @@ def test_repelled_from_finds_companions_and_thumbnails() -> None:
 
 def test_side_by_side_compares_one_space_only() -> None:
     features = unit_rows(4)
-    figure = side_by_side(("without", "with"), (images(4), images(4)), (report(features), report(features)), 400)
+    figure = side_by_side(("without", "with"), (dots(4), dots(4)), (report(features), report(features)), 400)
     assert figure.width == 400
     with pytest.raises(ValueError, match="cannot be compared"):
-        side_by_side(("a", "b"), (images(4), images(4)), (report(features), report(features, "other")))
+        side_by_side(("a", "b"), (dots(4), dots(4)), (report(features), report(features, "other")))
 
 
-def test_pictures_become_images_whatever_they_hold() -> None:
+def test_images_become_images_whatever_they_hold() -> None:
     broken = torch.full((1, 3, 2, 2), torch.nan)
     grey = torch.full((1, 1, 2, 2), 1.5)
-    assert to_images(broken)[0].getpixel((0, 0)) == (0, 0, 0)
-    assert to_images(grey)[0].getpixel((0, 0)) == (255, 255, 255)
+    assert to_pil(broken)[0].getpixel((0, 0)) == (0, 0, 0)
+    assert to_pil(grey)[0].getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_copies_are_pairs_at_distance_zero() -> None:
 
 
 @given(st.integers(0, 12), st.integers(0, 1000), st.floats(0, 1.5))
-def test_kept_pictures_are_apart_and_rejected_ones_near_the_one_they_repeat(
+def test_kept_images_are_apart_and_rejected_ones_near_the_one_they_repeat(
     count: int, seed: int, distance: float
 ) -> None:
     features = unit_rows(count, seed, dimension=3)
@@ -73,9 +73,9 @@ def test_kept_pictures_are_apart_and_rejected_ones_near_the_one_they_repeat(
     truth = brute(features)
     assert sorted(result.kept + result.rejected) == list(range(count))
     assert all(truth[i, j] > distance - 1e-5 for i, j in itertools.combinations(result.kept, 2))
-    for picture, original in zip(result.rejected, result.duplicate_of, strict=True):
+    for image, original in zip(result.rejected, result.duplicate_of, strict=True):
         assert original in result.kept
-        assert truth[min(picture, original), max(picture, original)] < distance + 1e-5
+        assert truth[min(image, original), max(image, original)] < distance + 1e-5
     if count:
         assert result.kept[0] == 0
     assert sum(len(cluster) - 1 for cluster in result.clusters) == len(result.rejected)

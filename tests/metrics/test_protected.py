@@ -1,4 +1,4 @@
-"""How near pictures are to protected ones: against brute force, in sentences, drawn, and with bad input."""
+"""How near images are to protected ones: against brute force, in sentences, drawn, and with bad input."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_is_inside_is_told_exactly_in_the_units_of_the_model(tmp_path: Path
     nearest, numbers = torch.cdist(points, shields).min(1)
     radius = float(nearest.median())
     found = latents_near(index, [drawn[:5], drawn[5:]], to_model_space, radius)
-    assert [near.picture for near in found] == list(range(12))
+    assert [near.image for near in found] == list(range(12))
     assert [near.inside for near in found] == (nearest < radius).tolist()
     for near, distance, number in zip(found, nearest.tolist(), numbers.tolist(), strict=True):
         # Farther away than the radius, channels that are scaled unlike may hide a nearer one.
@@ -108,8 +108,8 @@ def test_bad_input(tmp_path: Path) -> None:
             attempt()
 
 
-def near(picture: int, distance: float, *, inside: bool = False) -> NearestReference:
-    return NearestReference(picture, f"{picture}.png" if math.isfinite(distance) else "", distance, inside)
+def near(image: int, distance: float, *, inside: bool = False) -> NearestReference:
+    return NearestReference(image, f"{image}.png" if math.isfinite(distance) else "", distance, inside)
 
 
 OUTSIDE = (near(0, 3.0), near(1, 2.5), near(2, math.inf))
@@ -135,7 +135,7 @@ def test_sentences() -> None:
     assert "there was nothing to compare" in ProtectedReport("mine", 5, 2.0, OUTSIDE[2:]).sentences()[0]
 
 
-def test_every_picture_is_listed() -> None:
+def test_every_image_is_listed() -> None:
     lines = ProtectedReport("mine", 5, 2.0, OUTSIDE, INSIDE).table().splitlines()
     assert lines[0] == "Nearest protected images (mine):"
     assert lines[1] == "  0 before  1.25  INSIDE  0.png"
@@ -145,19 +145,19 @@ def test_every_picture_is_listed() -> None:
 
 
 def test_what_guidance_recorded() -> None:
-    pictures = (
+    images = (
         SampleProtection(0, NearestHit("a.png", 1.0), NearestHit("b.png", 2.0), outside=True, radius=2.0),
         SampleProtection(1, NearestHit("a.png", 4.0), NearestHit("a.png", 1.5), outside=False, radius=2.0),
         SampleProtection(2, NearestHit("", math.inf), NearestHit("", math.inf), outside=False, radius=0.0),
     )
-    report = recorded_report(ProtectionRecord(7, pictures, ensured=False, searches=1, spared=1))
+    report = recorded_report(ProtectionRecord(7, images, ensured=False, searches=1, spared=1))
     assert (report.source, report.protected, report.radius) == (GUIDANCE, 7, 2.0)
     assert report.before == (
         NearestReference(0, "a.png", 1.0, inside=True),
         NearestReference(1, "a.png", 4.0, inside=False),
         near(2, math.inf),
     )
-    assert report.pictures == (
+    assert report.images == (
         NearestReference(0, "b.png", 2.0, inside=False),
         NearestReference(1, "a.png", 1.5, inside=True),
         near(2, math.inf),
@@ -166,14 +166,14 @@ def test_what_guidance_recorded() -> None:
 
 def test_it_is_strict_json() -> None:
     text = json.dumps(to_plain(ProtectedReport("mine", 5, 2.0, OUTSIDE)), allow_nan=False)
-    assert json.loads(text)["pictures"][2] == {"picture": 2, "protected": "", "distance": "inf", "inside": False}
+    assert json.loads(text)["images"][2] == {"image": 2, "protected": "", "distance": "inf", "inside": False}
 
 
 @pytest.mark.parametrize("radius", [0.0, 100.0])
 @pytest.mark.parametrize("before", [(), INSIDE])
-@pytest.mark.parametrize("pictures", [OUTSIDE, OUTSIDE[2:], tuple(near(number, 0.0) for number in range(100))])
-def test_the_chart(pictures: tuple[NearestReference, ...], before: tuple[NearestReference, ...], radius: float) -> None:
-    drawn = protected_chart(ProtectedReport("mine", 5, radius, pictures, before), 400)
+@pytest.mark.parametrize("images", [OUTSIDE, OUTSIDE[2:], tuple(near(number, 0.0) for number in range(100))])
+def test_the_chart(images: tuple[NearestReference, ...], before: tuple[NearestReference, ...], radius: float) -> None:
+    drawn = protected_chart(ProtectedReport("mine", 5, radius, images, before), 400)
     assert drawn.width == 400
     blank = protected_chart(ProtectedReport("mine", 5, radius, (), ()), 400)
-    assert drawn.tobytes() != blank.tobytes() or pictures == OUTSIDE[2:]
+    assert drawn.tobytes() != blank.tobytes() or images == OUTSIDE[2:]

@@ -49,18 +49,18 @@ def test_interval_covers_other_draws_of_the_same_source() -> None:
     assert inside >= 32
 
 
-def test_four_unrelated_pictures_and_their_copies() -> None:
+def test_four_unrelated_images_and_their_copies() -> None:
     features = torch.eye(8)[[0, 1, 2, 3, 0, 1, 0]]
     found = report(features)
     assert value(found, "vendi_inf") == pytest.approx(7 / 3)
-    assert value(found, "different_pictures") == 4
+    assert value(found, "different_images") == 4
     assert value(found, "near_duplicate_pairs") == found.near_pairs == 4
     assert found.duplicates.kept == (0, 1, 2, 3)
     assert value(found, "smallest_distance") == 0
     assert "3 of them repeat another" in headline(found)
 
 
-def test_pictures_without_features_are_left_out_and_keep_the_others_numbers() -> None:
+def test_images_without_features_are_left_out_and_keep_the_others_numbers() -> None:
     features = torch.eye(6)[[0, 1, 1, 2]]
     broken = torch.cat([features[:1], torch.full((1, 6), math.nan), features[1:]])
     found = report(broken, groups=["a", "a", "b", "b", "b"])
@@ -81,7 +81,7 @@ def test_nothing_to_compare_is_said(count: int) -> None:
     assert table(found)
 
 
-def test_constant_pictures_are_one_picture() -> None:
+def test_constant_images_are_one_image() -> None:
     found = report(torch.zeros(5, 3), references=torch.zeros(9, 3))
     assert value(found, "vendi_1") == pytest.approx(1)
     assert value(found, "mean_distance") == 0
@@ -98,7 +98,7 @@ def test_a_reference_set_smaller_than_the_neighbourhood_is_said() -> None:
     assert found["irs_alpha"].value is not None
 
 
-def test_real_pictures_cover_themselves() -> None:
+def test_real_images_cover_themselves() -> None:
     references = unit_rows(60)
     found = report(references, references=references, held_out=unit_rows(60, 1))
     assert [value(found, name) for name in ("precision", "recall", "coverage", "irs_alpha")] == [1, 1, 1, 1]
@@ -117,7 +117,7 @@ def test_a_collapsed_set_is_refuted_and_the_real_one_is_not() -> None:
     assert "is not refuted" in faithful["irs_rejection_threshold"].note
 
 
-def test_the_worst_group_is_the_one_of_the_most_alike_pictures() -> None:
+def test_the_worst_group_is_the_one_of_the_most_alike_images() -> None:
     alike = unit_rows(1) + 0.05 * unit_rows(12, 1)
     alike = alike / alike.norm(dim=1, keepdim=True)
     found = report(torch.cat([unit_rows(4, 2), alike, unit_rows(1, 3)]), groups=["a"] * 4 + ["b"] * 12 + ["c"])
@@ -128,12 +128,12 @@ def test_the_worst_group_is_the_one_of_the_most_alike_pictures() -> None:
     assert "'b'" in headline(found)
 
 
-def test_very_many_pictures_are_sampled_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_many_images_are_sampled_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling.sample_rows, "__defaults__", (10,))
     found = report(unit_rows(25), references=unit_rows(30, 1))
     assert "random choice of 10 of 25" in found["mean_distance"].note
     assert "random choice of 10 of 30" in found["recall"].note
-    assert found["mean_distance"].pictures == 10 and found["vendi_1"].pictures == 25
+    assert found["mean_distance"].images == 10 and found["vendi_1"].images == 25
     assert set(found.duplicates.kept) <= set(range(25)) and len(found.duplicates.kept) == 10
 
 
@@ -155,7 +155,7 @@ def test_every_measure_has_a_name_for_people() -> None:
     assert all(label in table(found) for label in LABELS.values())
 
 
-def test_groups_must_fit_the_pictures() -> None:
+def test_groups_must_fit_the_images() -> None:
     with pytest.raises(ValueError, match="group of each of 3 images"):
         report(unit_rows(3), groups=["a"])
     with pytest.raises(ValueError, match=r"shape \(n, d\)"):

@@ -24,7 +24,7 @@ def rows(count: int, seed: int, dimension: int = 8) -> torch.Tensor:
 
 
 def retrieve_distinct(learned: int, draws: int) -> torch.Tensor:
-    """Indices of ``draws`` pictures that retrieve ``learned`` different references."""
+    """Indices of ``draws`` images that retrieve ``learned`` different references."""
     return torch.arange(draws) % learned
 
 
@@ -117,7 +117,7 @@ def test_adjusted_score_compares_equally_many_draws() -> None:
         adjusted_score(generated, measure_retrieval(retrieve_distinct(50, 81), 100))
 
 
-def test_indices_out_of_range_and_no_pictures_are_refused() -> None:
+def test_indices_out_of_range_and_no_images_are_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 4"):
         measure_retrieval(torch.tensor([5]), 5)
     with pytest.raises(ValueError, match="at least one"):

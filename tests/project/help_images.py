@@ -24,7 +24,7 @@ from diversity_guidance.guidance.presets import Preset, repellency_preset, vendi
 from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
 from diversity_guidance.guidance.repellency.guidance import RECOMMENDED_END, SparseRepellency
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
-from diversity_guidance.metrics.figures.canvas import INK, sheet, tile, to_images
+from diversity_guidance.metrics.figures.canvas import INK, sheet, tile, to_pil
 from PIL import Image, ImageFont
 from torch import Tensor
 
@@ -124,7 +124,7 @@ def figure(model: EmbeddedModel, rows: Sequence[Row]) -> Image.Image:
     for number, row in enumerate(rows):
         top = number * (LINE + TILE + GAP)
         draw.text((GAP, top + 8), row.title, fill=INK, font=font)
-        for column, image in enumerate(to_images(model.decode(row.latents))):
+        for column, image in enumerate(to_pil(model.decode(row.latents))):
             page.paste(tile(image, TILE), (GAP + column * (TILE + GAP), top + LINE))
     return page
 

@@ -1,4 +1,4 @@
-"""A two-dimensional map: pictures alike lie close together (principal components of the features)."""
+"""A two-dimensional map of the features by their principal components: similar images are close together."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from .canvas import FAINT, INK, NODE_WIDTH, PALETTE, letters, sheet, tile
 
 THUMBNAILS = 30
-"""Pictures shown as such, chosen far from each other; the others are dots."""
+"""Number of images shown as thumbnails, chosen far from each other; the others are dots."""
 
 _ROUNDS = 60
 
 
-def picture_map(
+def image_map(
     features: Tensor,
     images: Sequence[Image.Image],
     numbers: Sequence[int],
@@ -26,10 +26,10 @@ def picture_map(
     """Draw the map.
 
     Args:
-        features: (n, d) rows of all pictures.
-        images: the pictures to be shown as such.
-        numbers: which row each of them is.
-        groups: name of each row's group, shown as colour and as a legend.
+        features: (n, d) rows of all images.
+        images: the thumbnails to show.
+        numbers: row of each thumbnail.
+        groups: name of each row's group, shown by colour and in a legend.
         width: in pixels.
     """
     height = round(width * 0.8)
@@ -63,7 +63,7 @@ def principal_plane(features: Tensor) -> tuple[Tensor, float]:
     """Coordinates (n, 2) in 0 to 1 along the two directions in which the rows differ most.
 
     Returns:
-        The coordinates, and the share of the variance that they hold: 1 where there are no differences at all.
+        The coordinates, and their fraction of the variance: 1 if all rows are equal.
     """
     rows = features.to(torch.float64)
     centred = rows - rows.mean(0) if len(rows) else rows
@@ -76,7 +76,7 @@ def principal_plane(features: Tensor) -> tuple[Tensor, float]:
         variances, directions = torch.linalg.eigh(centred @ centred.T)
         plane = directions[:, -2:].flip(1) * variances[-2:].flip(0).clamp_min(0).sqrt()
     plane = torch.nn.functional.pad(plane, (0, 2 - plane.shape[1]))
-    # The sign of an eigenvector is arbitrary: the farthest picture lies on the right and at the bottom.
+    # The sign of an eigenvector is arbitrary: the farthest image is placed at the right and at the bottom.
     farthest = plane.gather(0, plane.abs().argmax(0, keepdim=True))
     plane = plane * torch.where(farthest < 0, -1.0, 1.0)
     low, high = plane.amin(0), plane.amax(0)
@@ -86,7 +86,7 @@ def principal_plane(features: Tensor) -> tuple[Tensor, float]:
 
 
 def far_apart(features: Tensor, count: int = THUMBNAILS) -> list[int]:
-    """Rows that represent the others: each the farthest from those before it (Gonzalez 1985)."""
+    """Representative rows by farthest-point sampling (Gonzalez 1985)."""
     if len(features) <= count:
         return list(range(len(features)))
     chosen = [0]
@@ -98,7 +98,7 @@ def far_apart(features: Tensor, count: int = THUMBNAILS) -> list[int]:
 
 
 def _apart(places: Tensor, side: int, width: int, height: int) -> Tensor:
-    """Centres of squares that overlap little: overlapping ones push each other along their smaller overlap."""
+    """Move overlapping squares apart, along the axis of smaller overlap; returns their centres."""
     centres = places.clone()
     count = len(centres)
     for _ in range(_ROUNDS):
@@ -107,7 +107,7 @@ def _apart(places: Tensor, side: int, width: int, height: int) -> Tensor:
         touching = (overlap > 0).all(2) & ~torch.eye(count, dtype=torch.bool)
         if not touching.any():
             break
-        # Coincident squares leave in the order of their numbers.
+        # Coincident squares separate in the order of their indices.
         order = torch.arange(count)[:, None] - torch.arange(count)
         direction = torch.where(offset == 0, order[..., None].to(offset.dtype), offset).sign()
         along = torch.nn.functional.one_hot(overlap.argmin(2), 2).to(offset.dtype)
