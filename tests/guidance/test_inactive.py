@@ -125,7 +125,7 @@ def test_masks_that_share_something_are_no_reason(make: Callable[[SigmaInterval]
 
 
 def test_masks_that_share_nothing_beside_a_reference_are_no_reason() -> None:
-    guidance = SparseRepellency(RepellencySettings(absolute_radius=0.1), [Pictures(noise(1, 2))])
+    guidance = SparseRepellency(RepellencySettings(absolute_radius=0.1), [ImageReferences(noise(1, 2))])
     assert "no estimate came inside a shield" in summary(guidance, mask=own_masks(LEFT, RIGHT))
 
 
