@@ -16,9 +16,13 @@ from support.example_prompts import quick, savers
 from support.graphs import pictures_of
 from support.host_client import HostClient
 from support.host_server import PACK, HostServer
+from support.model_examples import PREFIX
 from support.workflows import NOTES, to_api, widget_names
 
-FILES = sorted((PACK / "example_workflows").glob("*.json"))
+EVERY_FILE = sorted((PACK / "example_workflows").glob("*.json"))
+FILES = [path for path in EVERY_FILE if not path.stem.startswith(PREFIX)]
+"""Those of the embedded model, which run on every host; the others are in test_model_workflows.py."""
+
 ALIKE = "Same prompt, eight alike and eight different"
 GROWING = "Memory bank that grows with every queue"
 
@@ -31,7 +35,7 @@ def test_the_examples_are_there() -> None:
     assert {path.stem for path in FILES} >= {ALIKE, GROWING}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EVERY_FILE, ids=lambda path: path.stem)
 def test_the_file_is_what_the_editor_reads(path: Path) -> None:
     """The rules of the editor's own schema, version 0.4, and what the Manager needs to find missing nodes."""
     workflow = workflow_in(path)
@@ -91,7 +95,7 @@ def check_outputs(node: dict[str, Any], types: list[str]) -> None:
 
 def test_the_host_offers_them_as_templates(client: HostClient) -> None:
     templates = client.get("/workflow_templates").json()
-    assert set(templates["diversity-guidance"]) == {path.stem for path in FILES}
+    assert set(templates["diversity-guidance"]) == {path.stem for path in EVERY_FILE}
 
 
 def spread(pictures: list[Any]) -> float:

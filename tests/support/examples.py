@@ -22,6 +22,7 @@ from .graphs import Graph, Node, pictures_of
 from .host_checkouts import checkouts
 from .host_client import HostClient
 from .host_server import PACK, HostServer
+from .layout import enlarge, separate
 from .workflows import inputs_of, to_workflow, widget_names
 
 FOLDER = PACK / "example_workflows"
@@ -183,6 +184,8 @@ def write(
             continue
         thumbnail(example.draw(client)).save(FOLDER / f"{example.title}.jpg", quality=88)
         workflow = to_workflow(example.graph.prompt, object_info, example.places, example.note)
+        enlarge(workflow["nodes"], object_info)
+        separate(workflow["nodes"])
         for node in workflow["nodes"]:
             if widget := example.counted.get(node["type"]):
                 node["widgets_values"][widget_names(object_info[node["type"]]).index(widget) + 1] = "increment"

@@ -1,6 +1,6 @@
 """Workflow files of the graph editor (schema 0.4) and graphs in the API format, one into the other.
 
-Only what the example workflows need: no subgraphs, no muted or bypassed nodes, no lists.
+Only what the example workflows need: no subgraphs in subgraphs, no muted or bypassed nodes, no lists.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .host_client import Prompt
+from .subgraphs import unfold
 
 Workflow = dict[str, Any]
 ObjectInfo = Mapping[str, Any]
@@ -48,6 +49,7 @@ def to_api(workflow: Workflow, object_info: ObjectInfo) -> Prompt:
     Raises:
         ValueError: a node has more or fewer values than the host knows widgets for.
     """
+    workflow = unfold(workflow)
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt: Prompt = {}
     for node in workflow["nodes"]:
@@ -59,7 +61,7 @@ def to_api(workflow: Workflow, object_info: ObjectInfo) -> Prompt:
             raise ValueError(f"{node['type']} has {len(values)} values for the widgets {names}.")
         inputs = {name: value for name, value in zip(names, values, strict=True) if name is not None}
         for socket in node.get("inputs", []):
-            if socket.get("link") is not None:
+            if socket.get("link") in sources:
                 inputs[socket["name"]] = sources[socket["link"]]
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
