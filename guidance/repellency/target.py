@@ -118,7 +118,7 @@ def counted(shields: Shields) -> Tensor:
 def count_different(latents: Tensor) -> int:
     """How many of a batch of final latents (B, C, ...) in the model's space are clearly different."""
     radii = Radii.of(clear_distance(latents, 1.0, False), len(latents), None, relative=True, in_batch=True)
-    nothing = References((), (), lambda chunk: chunk, None, 0.0)
+    nothing = References((), (), lambda chunk: chunk, latents.new_empty(0), 0.0)
     return int(counted(Shields.around(latents, radii, nothing)).sum())
 
 
