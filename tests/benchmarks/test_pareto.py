@@ -56,6 +56,26 @@ def test_what_was_measured_is_kept_and_drawn(prompts: Path, tmp_path: Path) -> N
     assert json.loads(output.read_text(encoding="utf-8")) == points
 
 
+def test_a_target_is_compared_with_what_was_reached(prompts: Path, tmp_path: Path) -> None:
+    output = tmp_path / "points.json"
+    given = ["--prompts", str(prompts), "--seeds", "1", "--count", "2", "--steps", "2", "--output", str(output)]
+    assert pareto.run(arguments(*given, "--rows", "target, 2")) == 0
+    points = json.loads(output.read_text(encoding="utf-8"))
+    assert [point["name"] for point in points] == ["none", "recommended", "target, 2"]
+    assert all(1 <= point["different"] <= 2 for point in points)
+    assert points[-1]["reached"] == (points[-1]["different"] >= 2)
+    assert points[0]["reached"] == 0
+
+
+def test_files_from_before_images_were_counted_are_read(tmp_path: Path) -> None:
+    known = {name: 1.0 for name in pareto.Point.__dataclass_fields__ if name not in ("name", "model")}
+    old = {name: value for name, value in known.items() if name not in ("different", "different_spread", "reached")}
+    path = tmp_path / "points.json"
+    path.write_text(json.dumps([{"name": "none", "model": "turbo", **old}]), encoding="utf-8")
+    [point] = pareto.read_points(path)
+    assert point.different == 0.0 and "0.0 ± 0.0" not in pareto.as_markdown([point])
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
