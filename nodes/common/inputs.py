@@ -85,9 +85,9 @@ def _has(*names: str) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names)
 
 
-def _replaces(defaults: Any) -> Callable[[Any], bool]:
-    """Whether a value is fields of these settings by name, each of the type that it has there."""
-    known = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
+def _replaces(defaults: Any, **others: type) -> Callable[[Any], bool]:
+    """Whether a value is fields of these settings or others by name, each of the type that it has there."""
+    known = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)} | others
 
     def fits(value: Any) -> bool:
         return isinstance(value, Mapping) and all(_fits_field(part, known.get(name)) for name, part in value.items())
@@ -119,7 +119,9 @@ KINDS = {
         "a protected index", _is(ProtectedIndex), "Connect what Load or Build Protected Index gives."
     ),
     "DIVERSITY_REPELLENCY_OPTIONS": Kind(
-        "options of Sparse Repellency", _replaces(RepellencySettings()), "Connect what its options node gives."
+        "options of Sparse Repellency",
+        _replaces(RepellencySettings(), start_percent=float),
+        "Connect what its options node gives.",
     ),
     "DIVERSITY_VENDI_OPTIONS": Kind(
         "options of Vendi Guidance", _replaces(VendiSettings()), "Connect what its options node gives."
