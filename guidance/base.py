@@ -160,6 +160,11 @@ class Guidance(ABC):
         """What happened in the current or last run."""
 
     @property
+    def host_trace(self) -> Trace:
+        """The trace that a host writes to; the ``trace`` of several methods is a copy."""
+        return self.trace
+
+    @property
     def protects(self) -> bool:
         """Whether the run must fail if this method cannot steer it, because it protects something."""
         return False
@@ -207,7 +212,7 @@ class Chain(Guidance):
             samples = guidance.finish(samples)
         lost = (~samples.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
         for guidance in self.guidances:
-            guidance.trace.not_finite = lost
+            guidance.host_trace.not_finite = lost
         return samples
 
     def replaces_prompt(self, sigma: float) -> bool:
@@ -224,6 +229,11 @@ class Chain(Guidance):
     def trace(self) -> Trace:
         """All links' records, in the order of the links."""
         return Trace.concat([guidance.trace for guidance in self.guidances])
+
+    @property
+    def host_trace(self) -> Trace:
+        """The trace of the last link."""
+        return self.guidances[-1].host_trace
 
     @property
     def protects(self) -> bool:

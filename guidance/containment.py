@@ -53,6 +53,11 @@ class Contained(Guidance):
         return self.guidance.trace
 
     @property
+    def host_trace(self) -> Trace:
+        """The trace that a host writes to."""
+        return self.guidance.host_trace
+
+    @property
     def protects(self) -> bool:
         """Whether the guidance protects something."""
         return self.guidance.protects
@@ -119,7 +124,7 @@ class Contained(Guidance):
     def finish(self, samples: Tensor) -> Tensor:
         """The final latents; the very same tensor if the guidance failed and guarantees nothing."""
         if self._unsteered:
-            self.trace.notes.append(f"Memory ran out in {self._unsteered} evaluations, so they were not steered.")
+            self.host_trace.notes.append(f"Memory ran out in {self._unsteered} evaluations, so they were not steered.")
         return self._final(self.guidance.finish, samples)
 
     def corrected(self, samples: Tensor) -> Tensor:
@@ -156,14 +161,14 @@ class Contained(Guidance):
         try:
             yield
         finally:
-            self.trace.seconds += time.perf_counter() - start
+            self.host_trace.seconds += time.perf_counter() - start
 
     def _give_up(self, what: str, error: Exception) -> None:
-        self._failed = self.trace.failed = True
+        self._failed = self.host_trace.failed = True
         logger.error("Guidance %s: the run goes on without it.", what, exc_info=error)
         reason = str(error).strip().splitlines()
         told = type(error).__name__ + (f": {reason[0]}" if reason else "")
-        self.trace.notes.append(f"This node {what} ({told}). The run went on without it.")
+        self.host_trace.notes.append(f"This node {what} ({told}). The run went on without it.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

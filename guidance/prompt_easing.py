@@ -50,6 +50,34 @@ class EasingSettings:
             raise ValueError(f"Prompt easing's share of further evaluations must be in 0..1, not {self.extra}.")
 
 
+@dataclass
+class EasingRecord:
+    """In how many steps of a run the prompt was eased.
+
+    Attributes:
+        total: steps of the run.
+        eased: noise levels of those with an eased prompt.
+        evaluated: further evaluations of the model.
+    """
+
+    total: int
+    eased: set[float] = field(default_factory=set)
+    evaluated: int = 0
+
+    def verdict(self) -> str:
+        """For the first line on a node; "" where the prompt was never eased."""
+        return f"Prompt eased in {len(self.eased)} of {self.total} steps" if self.eased else ""
+
+    def sentence(self) -> str:
+        """For the face of a node, with what it cost."""
+        cost = f"{self.evaluated} evaluated the model twice" if self.evaluated else "at no cost"
+        return f"{self.verdict()} ({cost})."
+
+    def not_outside(self) -> tuple[int, ...]:
+        """No samples: easing compares none."""
+        return ()
+
+
 class PromptEasing(Guidance):
     """Lets the noise decide before the prompt does.
 
@@ -77,9 +105,7 @@ class PromptEasing(Guidance):
         self._trace = Trace()
         self._guided: dict[float, float] = {}
         self._unguided: dict[float, float] = {}
-        self._evaluated = 0
-        self._steps = 0
-        self._eased: set[float] = set()
+        self._record = EasingRecord(0)
 
     @property
     def trace(self) -> Trace:
@@ -88,7 +114,7 @@ class PromptEasing(Guidance):
 
     def begin(self, run: SamplingRun) -> None:
         """Weigh the prompt in every step of the run."""
-        self._trace, self._evaluated, self._steps, self._eased = Trace(), 0, len(run.sigmas) - 1, set()
+        self._trace, self._record = Trace(), EasingRecord(len(run.sigmas) - 1)
         if self._asked is not None:
             self._asked.short = self._asked.silent = False
         acts = run.batch_size > 1 or self.alone
@@ -107,7 +133,8 @@ class PromptEasing(Guidance):
             self._asked.silent = False
         if weight == 1:
             return denoised
-        if weight > 0 and not free and self._evaluated >= math.floor(self.distilled.extra * self._steps):
+        record = self._record
+        if weight > 0 and not free and record.evaluated >= math.floor(self.distilled.extra * record.total):
             return denoised
         empty = step.unconditional()
         if empty is None:
@@ -115,10 +142,12 @@ class PromptEasing(Guidance):
                 self._trace.notes.append(WITHOUT_NEGATIVE)
             return denoised
         if weight > 0 and not free:
-            self._evaluated += 1
+            record.evaluated += 1
         if self._asked is not None:
             self._asked.silent = weight == 0
-        self._eased.add(step.sigma)
+        record.eased.add(step.sigma)
+        self._trace.records, self._trace.eased = [record], record.verdict()
+        self._trace.extra_evaluations = record.evaluated
         return empty if weight == 0 else empty + weight * (denoised - empty)
 
     @property
@@ -127,13 +156,8 @@ class PromptEasing(Guidance):
         return self._asked is None or self._asked.short
 
     def finish(self, samples: Tensor) -> Tensor:
-        """Close the trace: in how many steps the prompt was eased, and what that cost."""
+        """Close the trace."""
         self._trace.finished = True
-        self._trace.extra_evaluations = self._evaluated
-        if self._eased:
-            cost = f"{self._evaluated} evaluated the model twice" if self._evaluated else "at no cost"
-            self._trace.eased = f"Prompt eased in {len(self._eased)} of {self._steps} steps"
-            self._trace.notes.append(f"{self._trace.eased} ({cost}).")
         return samples
 
 

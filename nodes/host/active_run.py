@@ -176,7 +176,7 @@ class ActiveRun:
         if self.evaluated and not self._steerable and not self._stopped:
             self._refuse_if_protected(f"It failed because {WITHOUT_CFG}.")
             for guidance in self._chain.guidances:
-                guidance.trace.inactive = WITHOUT_CFG
+                guidance.host_trace.inactive = WITHOUT_CFG
         if not self._stopped and not self._schedule.ends_clean:
             self._leave_noise(samples)
         elif not self._stopped:
@@ -255,8 +255,9 @@ class ActiveRun:
         earlier = [guidance.trace for guidance in self._chain.guidances]
         self._chain.begin(self._run)
         for old, guidance in zip(earlier, self._chain.guidances, strict=True):
-            new = guidance.trace
+            new = guidance.host_trace
             new.steps[:0] = old.steps
+            new.records[:0] = old.records
             new.notes[:0] = [*old.notes, f"The size of the latents changed from {size}, and the references with it."]
             if isinstance(old, ActivationTrace) and isinstance(new, ActivationTrace):
                 new.evaluations += old.evaluations
@@ -278,7 +279,7 @@ class ActiveRun:
 
     def _note(self, note: str) -> None:
         for guidance in self._chain.guidances:
-            guidance.trace.notes.append(note)
+            guidance.host_trace.notes.append(note)
 
 
 class _LastEstimate:

@@ -70,7 +70,9 @@ def test_further_evaluations_stay_within_their_share() -> None:
         easing(denoised, step(sigma, denoised, empty))
     easing.finish(denoised)
     assert empty.asked == 2
-    assert easing.trace.notes == ["Prompt eased in 2 of 5 steps (2 evaluated the model twice)."]
+    assert [record.sentence() for record in easing.trace.records] == [
+        "Prompt eased in 2 of 5 steps (2 evaluated the model twice)."
+    ]
 
 
 def test_guided_runs_have_the_estimate_anyway() -> None:
@@ -79,7 +81,7 @@ def test_guided_runs_have_the_estimate_anyway() -> None:
     moved = [easing(denoised, step(sigma, denoised, empty, noise(2, 2))) is not denoised for sigma in LEVELS]
     assert moved == [True] * 5
     easing.finish(denoised)
-    assert easing.trace.notes == ["Prompt eased in 5 of 5 steps (at no cost)."]
+    assert [record.sentence() for record in easing.trace.records] == ["Prompt eased in 5 of 5 steps (at no cost)."]
 
 
 def test_without_a_negative_prompt_it_says_so() -> None:

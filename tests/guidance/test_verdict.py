@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.guidance.activations.trace import ActivationTrace
-from diversity_guidance.guidance.base import Guidance, SamplingRun, SamplingStep
+from diversity_guidance.guidance.base import Chain, Guidance, SamplingRun, SamplingStep
 from diversity_guidance.guidance.containment import Contained
 from diversity_guidance.guidance.limits import SigmaInterval
+from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
 from diversity_guidance.guidance.references import why_none
 from diversity_guidance.guidance.repellency.protection_record import NearestHit, ProtectionRecord, SampleProtection
 from diversity_guidance.guidance.trace import VERDICT, SampleRecord, StepRecord, Trace, Violation
@@ -123,8 +124,11 @@ class Slow(Guidance):
         return samples
 
 
-def test_time_and_errors_are_noted(driver: Driver) -> None:
-    guidance, denoised = Contained(Slow()), noise(0, 3)
+@pytest.mark.parametrize("eased", [False, True])
+def test_time_and_errors_are_noted(driver: Driver, eased: bool) -> None:
+    """Also of several methods that count as one, such as a preset with its easing of the prompt."""
+    method = Chain([PromptEasing(EasingSettings()), Slow()]) if eased else Slow()
+    guidance, denoised = Contained(method), noise(0, 3)
     driver.begin(guidance)
     guidance(denoised, driver.step(denoised))
     guidance.finish(denoised)
@@ -133,3 +137,7 @@ def test_time_and_errors_are_noted(driver: Driver) -> None:
     guidance(denoised, driver.step(denoised, sigma=math.inf))
     assert guidance.trace.failed
     assert guidance.trace.verdict() == "Failed with an error, see below"
+    assert "RuntimeError: planted" in guidance.trace.summary()
+    outer = Chain([guidance])
+    outer.finish(torch.full_like(denoised, math.nan))
+    assert guidance.trace.not_finite == [0, 1, 2]

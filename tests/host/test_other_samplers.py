@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.embedded.transformer import to_model_space
-from support.graphs import Drawing, Node, latents_of
+from support.graphs import REPELLENCY, Drawing, Node, latents_of
 from support.host_client import HostClient, Run, RunFailed
 from support.host_listener import listen
 
@@ -133,7 +133,7 @@ def test_latents_that_grow_on_the_way(client: HostClient) -> None:
         ({"guider": "without wrappers"}, "Nothing would be protected .* A sampler or guider of another pack"),
         (
             {"guider": "without cfg functions"},
-            "Nothing would be protected .* It failed because the guider of this run predicts",
+            "Nothing would be protected .* It failed because the guider of this run makes its own",
         ),
     ],
 )
@@ -151,6 +151,21 @@ def test_a_restarting_sampler_is_protected(client: HostClient) -> None:
     graph.latents(graph.custom(guarded, sampler="restarted"))
     text = told(listen(client, graph.prompt).texts, guarded)
     assert text.startswith("Moved 2 of 2") and "Every image is outside every shield" in text
+
+
+def test_a_preset_says_what_its_run_was(client: HostClient) -> None:
+    """A preset eases the prompt beside its method: what is noted of the run is noted of both."""
+    graph = Custom()
+    guided = graph.add("DiversitySparseRepellency", model=graph.demo, **REPELLENCY)
+    saved = graph.latents(graph.custom(guided, levels="1, 0.95, 0.9, 0.75, 0.4"))
+    text = told(listen(client, graph.prompt).texts, guided)
+    assert saved and "left noise of level 0.4 in its result" in text
+    assert "Prompt eased in 2 of 4 steps (at no cost)." in text and "It took 0 s" not in text
+    graph = Custom()
+    guided = graph.add("DiversitySparseRepellency", model=graph.demo, **REPELLENCY)
+    graph.latents(graph.custom(guided, guider="without cfg functions"))
+    text = told(listen(client, graph.prompt).texts, guided)
+    assert "the guider of this run makes its own predictions" in text
 
 
 @pytest.mark.parametrize("guider", ["without wrappers", "without cfg functions"])
