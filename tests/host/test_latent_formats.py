@@ -113,7 +113,7 @@ def test_what_the_embedded_model_made_is_refused(client: HostClient, store: str)
 
 
 def refused(client: HostClient, load: Callable[[Drawing], Node], store: str) -> None:
-    sentence = rf"{store}'? holds SD3(Emoji)? latents.* this model (are|draws) SD3|mean different images"
+    sentence = rf"{store}'? holds SD3(Emoji)? latents.* this model (are|makes) SD3|mean different images"
     for place in range(3):
         graph = Drawing()
         graph.add("PreviewAny", source=steered(graph, load(graph), store)[place])

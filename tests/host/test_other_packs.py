@@ -113,7 +113,7 @@ def test_protected_images(server: HostServer, client: HostClient, sampler: str) 
     samples = graph.by(sampler, guided)
     graph.latents(samples)
     if sampler == TILES:
-        with pytest.raises(RunFailed, match=r"holds latents of 16 x 8 x 8 and this run draws 16 x 4 x 4: nothing"):
+        with pytest.raises(RunFailed, match=r"holds latents of 16 x 8 x 8 and this run samples 16 x 4 x 4: nothing"):
             client.run(graph.prompt)
         return
     latents, told = sampled(client, graph, guided, samples)
