@@ -14,6 +14,7 @@ from support.model_examples import MOST_NODES, PREFIX
 from support.workflows import NOTES
 
 FILES = sorted((ROOT / "example_workflows").glob("*.json"))
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 OF_MODELS = [path for path in FILES if path.stem.startswith(PREFIX)]
 LOADERS = {"CheckpointLoaderSimple": "checkpoints", "UNETLoader": "diffusion_models", "CLIPLoader": "text_encoders"} | {
     "DualCLIPLoader": "text_encoders",
@@ -31,7 +32,7 @@ def graphs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield subgraph["name"], subgraph
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*FILES, *BLUEPRINTS], ids=lambda path: path.stem)
 def test_no_node_covers_another(path: Path) -> None:
     for name, graph in graphs(path):
         assert overlapping(graph["nodes"]) == [], name

@@ -50,7 +50,15 @@ def test_the_archive_leaves_out_what_no_node_needs() -> None:
     everything = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file()}
     for part in LEFT_OUT:
         assert [name for name in everything if name.startswith(part)], f"there is no {part}"
-    for kept in ("nodes/", "web/docs/", "web/js/", "example_workflows/", "demo/", "embedded/assets/turbo_lora"):
+    for kept in (
+        "nodes/",
+        "web/docs/",
+        "web/js/",
+        "example_workflows/",
+        "subgraphs/",
+        "demo/",
+        "embedded/assets/turbo_lora",
+    ):
         assert [name for name in names if name.startswith(kept)], f"{kept} is left out"
     assert sum(path.stat().st_size for path in archive_files()) < 32_000_000
 

@@ -177,7 +177,7 @@ def image_workflow(family: Family, object_info: Mapping[str, Any]) -> Workflow:
     workflow = plan.workflow(note(family))
     folded = {}
     if len(workflow["nodes"]) > MOST_NODES:
-        _place_inside(workflow, plan.columns[MODELS])
+        place_inside(workflow, plan.columns[MODELS])
         folded[MODELS] = fold(
             workflow,
             plan.columns[MODELS],
@@ -228,7 +228,7 @@ def flux_2_workflow(family: Family, object_info: Mapping[str, Any]) -> Workflow:
     finished(plan, samples, model, decoder, bank)
     workflow = plan.workflow(note(family))
     sizes = {name: [(int(latent.id), name), (int(sigmas.id), name)] for name in ("width", "height")}
-    _place_inside(workflow, inside)
+    place_inside(workflow, inside)
     folded = fold(
         workflow,
         inside,
@@ -297,14 +297,14 @@ def wan_workflow(object_info: Mapping[str, Any]) -> Workflow:
     workflow = plan.workflow(WAN_NOTE)
     names = {(int(high.id), "MODEL"): "high noise", (int(low.id), "MODEL"): "low noise"}
     inside = [int(node.id) for node in (*experts, high, low, clip, decoder)]
-    _place_inside(workflow, inside)
+    place_inside(workflow, inside)
     folded = fold(workflow, inside, "Load Wan 2.2", _loader_widgets(workflow, inside), names)
     folded["size"] = [320, 25 * 4 + 30 * 4 + 22]
     plan.arrange(workflow, {MODELS: folded})
     return workflow
 
 
-def _place_inside(workflow: Workflow, ids: Sequence[int]) -> None:
+def place_inside(workflow: Workflow, ids: Sequence[int]) -> None:
     """One below another in two columns, those without inputs of the first on the left."""
     inner = [node for node in workflow["nodes"] if node["id"] in ids]
     left = [node for node in inner if all(socket["link"] is None for socket in node["inputs"])]

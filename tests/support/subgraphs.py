@@ -19,6 +19,7 @@ def fold(
     widgets: Sequence[tuple[int, str]] = (),
     names: Mapping[tuple[int, str], str] | None = None,
     shared: Mapping[str, Sequence[tuple[int, str]]] | None = None,
+    shared_type: str = "INT",
     description: str = "",
     category: str = "diversity",
 ) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def fold(
         widgets: node and widget of those that the outer node shows.
         names: what the subgraph calls an inner socket: node and input, or node and output, to its name.
         shared: widgets that are one input of the subgraph, by its name.
+        shared_type: of those.
         description: what the editor's library says of it.
         category: where the editor's library lists it.
     """
@@ -93,11 +95,13 @@ def fold(
     for name, members in (shared or {}).items():
         for identity, widget in members:
             node, last = by_id[identity], last + 1
-            node["inputs"].append({"name": widget, "type": "INT", "widget": {"name": widget}, "link": last})
-            place = end("inputs", name, name, "INT", widget={"name": name})
-            add_inside(last, INPUT, place, identity, len(node["inputs"]) - 1, "INT")
+            node["inputs"].append({"name": widget, "type": shared_type, "widget": {"name": widget}, "link": last})
+            place = end("inputs", name, name, shared_type, widget={"name": name})
+            add_inside(last, INPUT, place, identity, len(node["inputs"]) - 1, shared_type)
             ends["inputs"][place]["linkIds"].append(last)
     subgraph = str(uuid.uuid5(uuid.NAMESPACE_URL, title))
+    origins = ({name: node["properties"][name] for name in ("cnr_id", "ver")} for node in inner)
+    origin = next((made for made in origins if made["cnr_id"] == "comfy-core"), {})
     outer = {
         "id": outer_id,
         "type": subgraph,
@@ -110,8 +114,7 @@ def fold(
         **sockets,
         "properties": {
             "proxyWidgets": [*(["-1", name] for name in shared or {}), *([str(node), name] for node, name in widgets)],
-            "cnr_id": "comfy-core",
-            "ver": inner[0]["properties"]["ver"],
+            **origin,
         },
         "widgets_values": [],
     }
