@@ -115,7 +115,7 @@ def drawing_seconds(mode: Mode) -> float:
     durations = []
     for seed in range(TIMED_DRAWS):
         start = time.perf_counter()
-        NoiseDesign(seed, mode).draw(range(16), SDXL)
+        NoiseDesign(seed, mode).sample(range(16), SDXL)
         durations.append(time.perf_counter() - start)
     return median(durations)
 
@@ -135,7 +135,7 @@ def measure(
     for seed in seeds:
         for number, prompt in enumerate(PROMPTS):
             set_seed = 1000 * seed + number
-            noise = NoiseDesign(set_seed, mode, count).draw(range(count), SHAPE)
+            noise = NoiseDesign(set_seed, mode, count).sample(range(count), SHAPE)
             guidance = SparseRepellency(RepellencySettings(interval=WINDOW)) if repelled else None
             latents = model.sample([prompt] * count, set_seed, steps=steps, cfg=cfg, guidance=guidance, noise=noise)
             coverage = judge.coverage(judge.judge(model.decode(latents), prompt), prompt)
@@ -169,11 +169,11 @@ def staying_away(model: EmbeddedModel, seeds: Sequence[int], count: int, steps: 
         for number, prompt in enumerate(PROMPTS):
             set_seed = 1000 * seed + number
             prompts = [prompt] * count
-            first = NoiseDesign(set_seed, "independent").draw(range(count), SHAPE)
+            first = NoiseDesign(set_seed, "independent").sample(range(count), SHAPE)
             earlier = model.sample(prompts, 0, steps=steps, cfg=cfg, noise=first)
             nearest = []
             for avoid in (None, earlier):
-                noise = NoiseDesign(set_seed + 500, "quantised", count, avoid=avoid).draw(range(count), SHAPE)
+                noise = NoiseDesign(set_seed + 500, "quantised", count, avoid=avoid).sample(range(count), SHAPE)
                 latents = model.sample(prompts, 0, steps=steps, cfg=cfg, noise=noise)
                 nearest.append(float(torch.cdist(latents.flatten(1), earlier.flatten(1)).amin(1).mean()))
             changes.append(nearest[1] / nearest[0] - 1)

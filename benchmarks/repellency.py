@@ -166,9 +166,9 @@ def prepared(latents: Tensor, points: Tensor) -> References:
     """The bank of these latents, prepared a few rows at a time: memory once used would hide what the method needs."""
     bounds = None
     if len(latents) >= MIN_BOUNDED and latents.shape[1] >= MIN_VALUES:
-        bounds = DistanceBounds.of(latents[:MIN_BOUNDED], points)
+        bounds = DistanceBounds.fit(latents[:MIN_BOUNDED], points)
         for part in latents[MIN_BOUNDED:].split(MIN_BOUNDED):
-            bounds = bounds.joined(part, points, None, None)
+            bounds = bounds.concat(part, points, None, None)
         norms = bounds.norms
     else:
         norms = torch.cat([squared_norms(row[None], points) for row in latents])

@@ -34,6 +34,11 @@ def no_estimate() -> None:
     """The unconditional estimate of a host without a negative prompt."""
 
 
+def shape_text(shape: Sequence[int]) -> str:
+    """A latent shape for a sentence: "16 x 64 x 64"."""
+    return " x ".join(map(str, shape))
+
+
 @dataclass(frozen=True)
 class SamplingRun:
     """What a host tells before the first step.

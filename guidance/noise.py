@@ -1,14 +1,14 @@
-"""Diverse Noise: start noise drawn as a set (after Turinici, arXiv 2202.09573), every image's an exact Gaussian draw.
+"""Diverse Noise: initial noises sampled as a set (after Turinici, arXiv 2202.09573), each an exact Gaussian sample.
 
-Minimising the energy distance alone shrinks noises, which a model answers with flat images. Here each single noise of
-a set has exactly the law N(0, I) of an independent one, and only how they lie to one another is designed:
+Minimising the energy distance alone shrinks noises, from which models make flat images. Here each single noise of a set
+has exactly the distribution N(0, I), and only their joint distribution is designed:
 
-- "simplex": all numbers of a noise keep apart from those of the others, as evenly as so many can.
-- "quantised": the lowest frequencies, which carry composition, represent the Gaussian together with those of the sets
-  before; all else is independent.
+- "simplex": the noises of a set are a regular simplex, as far apart as possible.
+- "quantised": the lowest frequencies, which carry composition, represent the Gaussian together with those of earlier
+  sets; all others are independent.
 - "independent": nothing is designed.
 
-A noise is found by its number alone: numbers 0..J-1 are the first set of J, the next J the second, and so on.
+A noise is identified by its number: 0..J-1 are the first set of J, the next J the second, and so on.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from .seeding import seeded_generator
 Mode = Literal["quantised", "simplex", "independent"]
 
 MAX_SET = 256
-"""Most noises of one set, and how many of them know of each other: the next 256 begin afresh."""
+"""Largest size of a set, and of an epoch of sets that are designed together; then the design starts over."""
 
-FEWEST_AVOIDED = 2
-"""A single image does not say how images vary, and so not where among noises it stands."""
+MIN_AVOIDED = 2
+"""Images to avoid are standardised by their own deviation, which needs at least two."""
 
 
 @dataclass(frozen=True)
 class NoiseDesign:
-    """What a set of noises is made from; equal designs draw equal noises.
+    """The design of noises; equal designs give equal noises.
 
     Attributes:
-        seed: of everything that is random.
+        seed: of everything random.
         mode: see the module.
         set_size: J, how many noises are designed together.
-        designed: how many of the lowest frequencies' coefficients, counted over all channels, "quantised" designs.
-        avoid: images that quantised noises stay away from, (N, C, ...) latents of one model, or None.
+        designed: number of low-frequency coefficients, over all channels, that "quantised" designs.
+        avoid: images that quantised noises keep away from, (N, C, ...) latents of one model, or None.
     """
 
     seed: int
@@ -63,16 +63,16 @@ class NoiseDesign:
 
     @property
     def avoided(self) -> int:
-        """How many images the noises stay away from: the newest ``MAX_SET``, or none of a single one."""
+        """How many images the noises keep away from: the newest ``MAX_SET``, and none if there is only one."""
         given = 0 if self.avoid is None else len(self.avoid)
-        return min(given, MAX_SET) if given >= FEWEST_AVOIDED else 0
+        return min(given, MAX_SET) if given >= MIN_AVOIDED else 0
 
-    def draw(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-        """Draw some noises of the design; each comes out the same whichever others are drawn with it.
+    def sample(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+        """Sample noises of the design; each is the same whichever others are sampled with it.
 
         Args:
-            numbers: which ones, counted from 0 through all sets.
-            shape: (C, ...) of one.
+            numbers: of the noises, from 0 through all sets.
+            shape: (C, ...) of one noise.
 
         Returns:
             (len(numbers), C, ...), float32, on the CPU.
@@ -107,7 +107,7 @@ class NoiseDesign:
             last = max(number for number in numbers if self._first_of_epoch(number) == first)
             designs[first] = self._epoch(first, last, channels * len(basis), known)
         noises = []
-        # One by one, since a product of matrices may round differently when it has more rows.
+        # One by one, as a matrix product may round differently with more rows.
         for number in numbers:
             first = self._first_of_epoch(number)
             new = designs[first][number - first].view(1, channels, len(basis))
@@ -116,14 +116,14 @@ class NoiseDesign:
 
     def _epoch(self, first: int, last: int, dimension: int, known: Tensor) -> Tensor:
         """Designed coefficients of the noises from ``first`` to the end of the set of ``last``, (count, dimension)."""
-        drawn = known.new_empty((0, dimension))
-        while first + len(drawn) <= last:
-            generator = self._generator(f"set from {first + len(drawn)}")
+        designed = known.new_empty((0, dimension))
+        while first + len(designed) <= last:
+            generator = self._generator(f"set from {first + len(designed)}")
             start = torch.randn((self.set_size, dimension), generator=generator, dtype=torch.float64)
             radii = stratified_chi_radii(self.set_size, dimension, generator)
             start *= (radii / start.norm(dim=1))[:, None]
-            drawn = torch.cat([drawn, quantize_gaussian(start, torch.cat([known, drawn]), keep_norms=True)])
-        return drawn
+            designed = torch.cat([designed, quantize_gaussian(start, torch.cat([known, designed]), keep_norms=True)])
+        return designed
 
     def _first_of_set(self, number: int) -> int:
         return number - number % self.set_size
@@ -139,7 +139,7 @@ def _scores(images: Tensor | None, shape: tuple[int, ...], count: int) -> Tensor
     """Standardised low-frequency coefficients of the images to avoid, (N, C * count), float64."""
     # Images that crowd in these coefficients come from noises that do.
     dimension = shape[0] * count
-    if images is None or len(images) < FEWEST_AVOIDED:
+    if images is None or len(images) < MIN_AVOIDED:
         return torch.empty((0, dimension), dtype=torch.float64)
     if images.ndim != len(shape) + 1 or images.shape[1] != shape[0]:
         raise ValueError(

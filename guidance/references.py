@@ -1,4 +1,4 @@
-"""What a picture is kept away from: references of several sources, mixed freely and never copied together."""
+"""The references that images keep away from, of several sources, without copying them together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .base import DenoiseMask, SamplingRun
 from .latent_map import LatentMap
 
 SCALE_SAMPLE = 64
-"""References from which the typical distance is measured: pictures differ in contrast, but not by much."""
+"""References from which the typical distance is measured; the contrast of images varies little."""
 
 MIN_BOUNDED = 128
 """Fewer references are always read as a whole: it takes no time, and tells how near the nearest is."""
@@ -48,7 +48,7 @@ class View(Protocol):
 
     @property
     def left_out(self) -> int:
-        """How many references of the source have another picture size."""
+        """Number of references of the source that have another image size."""
         ...
 
     @property
@@ -58,7 +58,7 @@ class View(Protocol):
 
 
 class ReferenceSource(Protocol):
-    """Where references come from; a bank's snapshot is one."""
+    """A source of references, such as a bank's snapshot."""
 
     def matching(self, latent_format: str, latent_shape: tuple[int, ...]) -> View:
         """References of this latent format and shape (C, ...).
@@ -71,13 +71,13 @@ class ReferenceSource(Protocol):
 
 @dataclass(frozen=True)
 class ImageReferences:
-    """Pictures given directly, such as exemplars to avoid: a reference source, and its own view.
+    """Images given as latents, such as images to avoid: a reference source, and its own view.
 
     Attributes:
         latents: raw VAE latents, shape (N, C, ...).
-        latent_format: name of their latent format; "" where it is not known, which fits every model.
-        name: what the trace calls them: ``name:<index>``.
-        left_out: always 0 in a source; a view of another size counts all pictures.
+        latent_format: name of their latent format; "" if it is unknown, which fits every model.
+        name: their name in the trace: ``name:<index>``.
+        left_out: always 0 in a source; a view of another size counts all images.
         unreadable: always "".
     """
 
@@ -89,14 +89,14 @@ class ImageReferences:
 
     @property
     def ids(self) -> Sequence[str]:
-        """``name:<index>`` of every picture."""
+        """``name:<index>`` of every image."""
         return [f"{self.name}:{index}" for index in range(len(self.latents))]
 
     def matching(self, latent_format: str, latent_shape: tuple[int, ...]) -> ImageReferences:
-        """The pictures themselves, or none of them where the size differs.
+        """The images themselves, or none of them if the size differs.
 
         Raises:
-            ValueError: the pictures have another latent format or number of channels.
+            ValueError: the images have another latent format or number of channels.
         """
         if self.latent_format not in ("", latent_format) or self.latents.shape[1] != latent_shape[0]:
             raise ValueError(
@@ -117,11 +117,11 @@ class Ids(Protocol):
     def __getitem__(self, number: int, /) -> str: ...
 
 
-class JoinedIds:
-    """The identities of several sets of references, numbered through all of them; none is copied.
+class ConcatIds:
+    """The identities of several sets of references in sequence, without copying them.
 
     Args:
-        parts: one set after the other.
+        parts: identities of each set.
     """
 
     def __init__(self, parts: Sequence[Ids]) -> None:
@@ -137,18 +137,18 @@ class JoinedIds:
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Protected images that are to be compared.
+class ProtectedReferences:
+    """Protected images to compare with.
 
     Attributes:
         blocks: raw latents, each (N, ...).
         ids: name of each, numbered through the blocks.
-        places: where each is stored, as (index, number); empty where all are read, and none is ever looked for.
+        locations: of each in the indexes, as (index, number); empty if all are read, so that none is searched for.
     """
 
     blocks: tuple[Tensor, ...]
     ids: Ids
-    places: tuple[tuple[int, int], ...] = ()
+    locations: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -165,8 +165,8 @@ class References:
         norms: squared norms after the transform, shape (N,), or where masks let samples change, shape (1 or B, N).
         typical: typical distance between unrelated images, measured from them; 0 without references.
         mask: where samples may change; None for everywhere.
-        bounds: tells which references may be near; None where all are read.
-        found: where the protected images among them are stored, as (index, number).
+        bounds: select references that may be near; None if all are read.
+        protected: locations of the protected images among them, as (index, number).
     """
 
     blocks: tuple[Tensor, ...]
@@ -176,28 +176,28 @@ class References:
     typical: float
     mask: DenoiseMask | None = None
     bounds: DistanceBounds | None = None
-    found: frozenset[tuple[int, int]] = frozenset()
+    protected: frozenset[tuple[int, int]] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def joined(self, candidates: Candidates) -> References:
-        """These references, then the candidates; nothing of the former is computed again."""
+    def concat(self, candidates: ProtectedReferences) -> References:
+        """These references, then the candidates; what is known of the former is reused."""
         if len(candidates) == 0:
             return self
         like = torch.empty((0, candidates.blocks[0][0].numel()), device=candidates.blocks[0].device)
         mask = None if self.mask is None else self.mask.distinct
         norms = squared_norms(candidates.blocks, like, self.transform, mask)
-        bounds = self.bounds and self.bounds.joined(
+        bounds = self.bounds and self.bounds.concat(
             candidates.blocks, like, self.transform, None if mask is None else mask[0]
         )
         return replace(
             self,
             bounds=bounds,
             blocks=self.blocks + candidates.blocks,
-            ids=JoinedIds([self.ids, candidates.ids]),
+            ids=ConcatIds([self.ids, candidates.ids]),
             norms=torch.cat([self.norms, norms], -1),
-            found=self.found.union(candidates.places),
+            protected=self.protected.union(candidates.locations),
         )
 
 
@@ -206,7 +206,7 @@ class RunReferences:
     """The references that fit a run, before a mask is known.
 
     Attributes:
-        blocks: raw latents as the sources hold them, on the run's device, each (N, C, ...).
+        blocks: raw latents of the sources, on the run's device, each (N, C, ...).
         ids: identity of each reference.
         notes: sentences for the user about what was left out.
         typical: see ``References``.
@@ -218,14 +218,14 @@ class RunReferences:
     typical: float
 
     def masked(self, mask: DenoiseMask | None, run: SamplingRun) -> References:
-        """Prepare the references for comparison where a mask lets samples change; None for everywhere."""
+        """Prepare the references for comparison under a mask; None for everywhere."""
         values = torch.Size(run.latent_shape).numel()
         like, transform = torch.empty((0, values), device=run.device), _transform(run)
         rows = None if mask is None else mask.distinct
         bounds = None
         # With a mask for each sample, the numbers of a reference would be others for each.
         if len(self.ids) >= MIN_BOUNDED and values >= MIN_VALUES and (mask is None or mask.uniform):
-            bounds = DistanceBounds.of(self.blocks, like, transform, None if rows is None else rows[0])
+            bounds = DistanceBounds.fit(self.blocks, like, transform, None if rows is None else rows[0])
             norms = bounds.norms if rows is None else bounds.norms[None]
         else:
             norms = squared_norms(self.blocks, like, transform, rows)
@@ -245,12 +245,12 @@ def _transform(run: SamplingRun) -> Transform:
 
 
 def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequence[Tensor] = ()) -> RunReferences:
-    """Collect what fits the run from every source.
+    """Collect the references that fit a run from every source.
 
     Args:
-        sources: where references come from.
-        run: what they must fit.
-        further: raw latents (n, C, ...) that count for the typical distance and for nothing else.
+        sources: of references.
+        run: the sampling run.
+        further: raw latents (n, C, ...) that count for the typical distance only.
 
     Raises:
         ValueError: a source holds latents of another format.
@@ -268,7 +268,7 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
 
 
 def _typical(blocks: Sequence[Tensor], run: SamplingRun) -> float:
-    """Typical distance of a sample of the references, one at a time: a bank may fill the memory."""
+    """Typical distance of a sample of the references, one at a time, as a bank may fill the memory."""
     stride = math.ceil(sum(len(block) for block in blocks) / SCALE_SAMPLE)
     sample = (block[row : row + 1].float() for block in blocks for row in range(0, len(block), stride))
     distances = [typical_distance(run.to_model_space(latent)) for latent in sample]
@@ -277,12 +277,12 @@ def _typical(blocks: Sequence[Tensor], run: SamplingRun) -> float:
 
 
 def why_none(batch_size: int, in_batch: bool, notes: Sequence[str]) -> str:
-    """Why there is nothing to keep away from, as the end of a sentence; "" where the batch has others.
+    """Why there is nothing to keep away from, as the end of a sentence; "" if the batch has other images.
 
     Args:
         batch_size: of the run.
         in_batch: whether the images of a batch keep away from one another.
-        notes: of what was left out, where references were given.
+        notes: about references that were left out.
     """
     if in_batch and batch_size > 1:
         return ""

@@ -1,4 +1,4 @@
-"""What a guidance did: the record that nodes show, the report draws and tests assert on."""
+"""What a guidance did: the record for nodes, the report and tests."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-VERDICT = 60
-"""Most characters of a verdict: what the narrowest rendering of a node shows whole."""
+MAX_HEADLINE = 60
+"""Characters of a headline that the narrowest rendering of a node shows."""
 
 SEE_BELOW = "see the reason below"
-"""In a verdict, what stands for a reason that is too long for it."""
+"""Replaces a reason that is too long for a headline."""
 
 
-def listed(what: str, samples: Sequence[int]) -> str:
-    """A verdict that names images by their numbers, or counts them where they are too many to name."""
+def name_images(samples: Sequence[int]) -> str:
+    """Images by their numbers: "image 3", "images 0, 1 and 4"."""
     *others, last = map(str, samples)
-    told = f"{what}: images {', '.join(others)} and {last}" if others else f"{what}: image {last}"
-    return told if len(told) <= VERDICT else f"{what}: {len(samples)} images"
+    return f"images {', '.join(others)} and {last}" if others else f"image {last}"
+
+
+def image_headline(what: str, samples: Sequence[int]) -> str:
+    """A headline that names images, or counts them if there are too many."""
+    named = f"{what}: {name_images(samples)}"
+    return named if len(named) <= MAX_HEADLINE else f"{what}: {len(samples)} images"
 
 
 @dataclass(frozen=True)
 class Contact:
-    """A reference inside whose shield a sample was.
+    """A reference whose shield contained a sample.
 
     Attributes:
-        reference: identity of the reference: a bank entry's id, an exemplar's or a protected image's name, or
+        reference: identity of the reference: a bank entry's id, the name of an exemplar or a protected image, or
             ``batch:<index>``.
         distance: L2 distance before the correction, in the model's latent space.
     """
@@ -42,10 +47,9 @@ class SampleRecord:
     Attributes:
         sample: index in the batch.
         correction: norm of the correction relative to the norm of the estimate.
-        nearest: L2 distance to the nearest reference, infinity where there is none; outside every shield it may be a
-            lower bound of it, never below the radius.
-        contacts: the references that pushed, nearest first, at most ``CONTACTS_KEPT``.
-        contact_count: how many references pushed in all.
+        nearest: L2 distance to the nearest reference, infinity if there is none; outside every shield it may be a lower
+            bound, which is never below the radius.
+        contacts: the nearest references that pushed, at most ``CONTACTS_KEPT``.
         clipped: whether the norm clip shortened the correction.
     """
 
@@ -53,7 +57,6 @@ class SampleRecord:
     correction: float
     nearest: float
     contacts: tuple[Contact, ...] = ()
-    contact_count: int = 0
     clipped: bool = False
 
 
@@ -93,7 +96,7 @@ class Violation:
         sample: index in the batch.
         reference: identity of the reference.
         distance: final L2 distance.
-        radius: what it should have been at least.
+        radius: of the shield.
     """
 
     sample: int
@@ -103,7 +106,7 @@ class Violation:
 
 
 class MethodRecord(Protocol):
-    """What one method tells of a run beside its steps, such as what became of protected images."""
+    """What a method records of a run beside its steps, such as distances to protected images."""
 
     def sentence(self) -> str:
         """For the face of a node."""
@@ -119,19 +122,19 @@ class Trace:
     """The record of one run.
 
     Attributes:
-        steps: one record an evaluation during which the method was active.
+        steps: one record for each evaluation during which the method was active.
         notes: sentences for the user, such as how many references were left out and why.
-        violations: final latents that are still inside a shield, where the method promises that none is.
-        finished: whether ``finish`` was called, false after an interrupt.
+        violations: final latents still inside a shield, if the method guarantees that there are none.
+        finished: whether ``finish`` was called; false after an interrupt.
         final_nearest: L2 distance of each final latent to its nearest reference, in the order of the batch.
-        records: what methods tell of the run beside their steps.
-        inactive: why the method does not act in this run, as the end of a sentence; "" where it may.
+        records: of methods, beside the steps.
+        inactive: why the method does not act in this run, as the end of a sentence; "" if it does.
         not_finite: final samples that hold NaN or infinity.
-        failed: whether an error of the method's own ended it.
-        seconds: time spent in the method, further evaluations of the model included.
-        extra_evaluations: further evaluations of the model that the method asked for.
+        failed: whether the method ended with an error.
+        seconds: time spent in the method, including further evaluations of the model.
+        extra_evaluations: further evaluations of the model for the method.
         eased: in how many steps the prompt was eased, in a sentence; "" for none.
-        reached: how many final images differ, where a target was set; "" where none was.
+        reached: how many final images differ, in a sentence, if there is a target; "" otherwise.
     """
 
     steps: list[StepRecord] = field(default_factory=list)
@@ -150,30 +153,30 @@ class Trace:
 
     @classmethod
     def concat(cls, traces: Sequence[Trace]) -> Trace:
-        """The records of several methods as one trace, method after method."""
-        joined = cls(finished=all(trace.finished for trace in traces))
+        """One trace of several methods, method after method."""
+        whole = cls(finished=all(trace.finished for trace in traces))
         for trace in traces:
-            joined.steps += trace.steps
-            joined.notes += trace.notes
-            joined.violations += trace.violations
-            joined.final_nearest += trace.final_nearest
-            joined.records += trace.records
-            joined.not_finite = sorted({*joined.not_finite, *trace.not_finite})
-            joined.failed |= trace.failed
-            joined.seconds += trace.seconds
-            joined.extra_evaluations += trace.extra_evaluations
-            joined.eased = joined.eased or trace.eased
-            joined.reached = joined.reached or trace.reached
-        joined.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
-        return joined
+            whole.steps += trace.steps
+            whole.notes += trace.notes
+            whole.violations += trace.violations
+            whole.final_nearest += trace.final_nearest
+            whole.records += trace.records
+            whole.not_finite = sorted({*whole.not_finite, *trace.not_finite})
+            whole.failed |= trace.failed
+            whole.seconds += trace.seconds
+            whole.extra_evaluations += trace.extra_evaluations
+            whole.eased = whole.eased or trace.eased
+            whole.reached = whole.reached or trace.reached
+        whole.inactive = next((trace.inactive for trace in traces if trace.inactive), "")
+        return whole
 
     def record(self, step: StepRecord) -> None:
-        """Note an evaluation at which the method acted, also where its schedule did not lead to expect one."""
+        """Append an evaluation at which the method acted, even if the schedule said that it would not."""
         self.steps.append(step)
         self.inactive = ""
 
     def contacts_of(self, sample: int) -> list[Contact]:
-        """Every reference that pushed this sample, once each, at its smallest distance, nearest first."""
+        """Every reference that pushed a sample, once, at its smallest distance; nearest first."""
         closest: dict[str, float] = {}
         for step in self.steps:
             for record in step.samples:
@@ -183,26 +186,26 @@ class Trace:
                         closest[contact.reference] = min(seen, contact.distance)
         return [Contact(name, distance) for name, distance in sorted(closest.items(), key=lambda item: item[1])]
 
-    def verdict(self) -> str:
-        """The first line on a node, at most ``VERDICT`` characters: what was done, missed or why nothing was done."""
+    def headline(self) -> str:
+        """The first line on a node, at most ``MAX_HEADLINE`` characters: what was done, or why nothing was."""
         inside = {violation.sample for violation in self.violations}
         if inside := sorted(inside.union(*(record.not_outside() for record in self.records))):
-            return listed("NOT outside", inside)
+            return image_headline("NOT outside", inside)
         if self.failed:
             return "Failed with an error, see below"
         if self.not_finite:
-            return listed("NaN or infinity from the model", self.not_finite)
+            return image_headline("NaN or infinity from the model", self.not_finite)
         return self.reached or self._moved() or self.eased or f"Did nothing: {self._why_nothing()}"
 
     def details(self) -> str:
-        """What stands below the verdict: sentences on what was done, and what it cost."""
+        """The text below the headline: what was done, and what it cost."""
         cost = f"It took {self.seconds:.2g} s"
         if self.extra_evaluations:
             cost += f" and {self.extra_evaluations} further evaluations of the model"
         return f"{self.summary()} {cost}."
 
     def _moved(self) -> str:
-        """Half of the verdict: how many images were moved; "" where none was."""
+        """How many images were moved; "" for none."""
         moved = [step for step in self.steps if step.active_share > 0]
         samples = {record.sample for step in moved for record in step.samples if record.correction > 0}
         if not samples:
@@ -211,9 +214,9 @@ class Trace:
 
     def _why_nothing(self) -> str:
         if self.inactive:
-            # The advice behind a reason stands in the details.
+            # The advice that follows a reason is in the details.
             reason = re.split(r"[:,(]", self.inactive)[0].strip()
-            return reason if len(reason) <= VERDICT - len("Did nothing: ") else SEE_BELOW
+            return reason if len(reason) <= MAX_HEADLINE - len("Did nothing: ") else SEE_BELOW
         if any(step.radius > 0 for step in self.steps):
             return "all images were far enough apart"
         if self.steps:
@@ -250,7 +253,7 @@ class Trace:
         return " ".join([sentence, *(record.sentence() for record in self.records), *self.notes])
 
     def why_inactive(self) -> str:
-        """Why no step was recorded, as the end of a sentence with a colon; "" where the notes tell."""
+        """Why no step was recorded, as the end of a sentence with a colon; "" if the notes say so."""
         if self.not_finite:
             named = ", ".join(map(str, self.not_finite))
             return f": the model's own estimates hold NaN or infinity (images {named})"

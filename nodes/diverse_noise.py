@@ -12,8 +12,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..guidance.noise import (
-    FEWEST_AVOIDED,
     MAX_SET,
+    MIN_AVOIDED,
     Mode,
     NoiseDesign,
 )
@@ -213,12 +213,12 @@ class _Source:
         first = self.part * (self.part_size or len(places))
         numbers = [first + place for place in places]
         design = self._design_for(shape)
-        noise = design.draw(numbers, shape)
+        noise = design.sample(numbers, shape)
         told = f"{design.mode} noise {_spans(numbers)}, in sets of {design.set_size}"
         if design.avoided:
             told += f", away from {design.avoided} images"
         elif design.mode == "quantised" and (self.bank is not None or self.given is not None):
-            told += f", away from nothing: at least {FEWEST_AVOIDED} images are needed"
+            told += f", away from nothing: at least {MIN_AVOIDED} images are needed"
         show(self.node_id, f"{told}.")
         return noise
 

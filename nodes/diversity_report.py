@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..guidance.trace import listed
+from ..guidance.trace import image_headline
 from ..metrics.batch import Thumbnails
 from ..metrics.comparison import sentences
 from ..metrics.figures.batch_figures import (
@@ -309,7 +309,7 @@ def _first(values: Sequence[Value] | None) -> Value | None:
 def _verdict(after: Report, former: Report | None, shields: Sequence[ProtectedReport]) -> str:
     """The first line on the node: images that are not outside, or how many differ."""
     if inside := sorted({near.image for shield in shields for near in shield.images if near.inside}):
-        return listed("NOT outside", inside)
+        return image_headline("NOT outside", inside)
     told = f"{len(after.duplicates.kept)} of {after.images} differ"
     return told if former is None else f"{told} ({len(former.duplicates.kept)} of {former.images} before)"
 

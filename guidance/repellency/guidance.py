@@ -1,12 +1,12 @@
 """Sparse Repellency as a guidance: arXiv 2410.06025 (SPELL / Shielded Diffusion), equations 5 and 8, section 3.
 
-The published method measures on the guided estimate of x0. Under classifier-free guidance those start far apart and
-only come together when the image is decided, so shields of one radius fire when nothing but colour can change.
-Measured on the conditional estimate before classifier-free guidance, with the push added to the guided one, they fire
-while the image is being decided. Both are offered.
+The published method measures on the guided estimate of x0. With classifier-free guidance these estimates start far
+apart and come together only when the image is decided: shields of one radius then fire when little but colour can still
+change. Measured on the conditional estimate before classifier-free guidance, with the push added to the guided one,
+they fire while the image is being decided. Both are available.
 
-Ours is the easing of classifier-free guidance, which is what narrows a prompt to one image: inside a shield it is
-lowered towards the conditional estimate in proportion to the depth, and left alone outside. Pushes can then be smaller.
+Our addition eases classifier-free guidance, which narrows a prompt to one image: inside a shield the estimate moves
+towards the conditional one in proportion to the depth. Pushes can then be smaller.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class SparseRepellency(Guidance):
 
     Args:
         settings: how it acts.
-        sources: where the references come from: bank snapshots, ``Images``.
-        protected: indexes of images, too many to be read in every step.
-        distilled: how it acts in runs without classifier-free guidance instead; None for as in all others.
+        sources: of references: bank snapshots, ``ImageReferences``.
+        protected: indexes of images that are too many to read in every step.
+        distilled: settings for runs without classifier-free guidance; None for the same.
     """
 
     name = "Sparse Repellency"
@@ -76,7 +76,7 @@ class SparseRepellency(Guidance):
 
     @property
     def need(self) -> Need | None:
-        """Whether too few images differ, where there is a target."""
+        """Whether too few images differ; None without a target."""
         return self._need if self._kinds[0].target else None
 
     @property
@@ -102,7 +102,7 @@ class SparseRepellency(Guidance):
         self._given, self._mask, self._changeable, self._prepared = [], None, None, None
         self._references, self._protection, self._final_radii = NOTHING, None, None
         if not settings.is_off:
-            self._protection = Protection.of(self.protected, run)
+            self._protection = Protection.for_run(self.protected, run)
             self._references = gather(self.sources, run, self._protection.sample() if self._protection else ())
         notes = list(self._references.notes)
         nothing = "" if self._references.ids or self._protection else why_none(run.batch_size, settings.in_batch, notes)
@@ -111,16 +111,16 @@ class SparseRepellency(Guidance):
         self._trace = Trace(notes=notes, inactive=nothing or settings.interval.why_missed(run.sigmas))
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
-        """Push estimates, shape (B, C, ...), out of the shields; the same tensor where there is nothing to do."""
+        """Push estimates, shape (B, C, ...), out of the shields; the same tensor if there is nothing to do."""
         if not self._kind_known:
             self._distilled = step.conditional is denoised
             self.settings, self._kind_known = self._kinds[self._distilled], True
         settings = self.settings
-        # Also while inactive: the final latents must keep to the mask whenever the interval was.
+        # Also while inactive: the mask holds for the final latents whatever the interval.
         self._follow(step.mask)
         if self._idle(len(denoised)) or step.sigma not in settings.interval:
             return denoised
-        # Without the prompt, what it alone says is no estimate of anything.
+        # While the prompt is left out, the conditional estimate means nothing.
         measured = step.conditional if settings.measure == "conditional" and not self._need.silent else denoised
         if self._target is None:
             pushed, shields = None, self._shields(measured, self._mask)
@@ -169,12 +169,14 @@ class SparseRepellency(Guidance):
 
     def _tell_reached(self, target: Target, samples: Tensor, mask: DenoiseMask | None) -> None:
         clear = clear_distance(samples, 1.0, self._distilled)
-        self._trace.reached = target.verdict(counted(self._clear_shields(samples, clear, mask)))
+        self._trace.reached = target.headline(counted(self._clear_shields(samples, clear, mask)))
         self._trace.notes += target.notes()
 
     def corrected(self, samples: Tensor) -> Tensor:
-        """With ``ensure_outside``, further results moved out of the shields of the final latents, or out of their own
-        where the final latents were left with noise."""
+        """With ``ensure_outside``, move further results out of the shields of the final latents.
+
+        If the final latents hold noise, the shields are those of the results themselves.
+        """
         if not self.settings.ensure_outside or self._idle(len(samples)):
             return samples
         mask = self._changeable
@@ -186,7 +188,7 @@ class SparseRepellency(Guidance):
         return samples
 
     def _follow(self, given: Tensor | None) -> None:
-        """Keep to the mask of this step, and remember all that may change in any: the final latents are of it."""
+        """Use the mask of this step, and keep the union of all masks for the final latents."""
         if self._given and self._given[-1] is given:
             return
         run = self._begun()
@@ -200,7 +202,7 @@ class SparseRepellency(Guidance):
     def _shields(
         self, latents: Tensor, mask: DenoiseMask | None, *, radii: Radii | None = None, searched: bool = True
     ) -> Shields:
-        """The shields around latents (B, C, ...), those of protected images included unless not ``searched``."""
+        """The shields around latents (B, C, ...), with ``searched`` including those of protected images."""
         always = self._masked(mask)
         if radii is None:
             settings = self.settings
@@ -208,7 +210,7 @@ class SparseRepellency(Guidance):
             if whole == 0:
                 whole = settings.radius * (always.typical or typical_distance(latents))
             relative = settings.absolute_radius == 0
-            radii = Radii.of(whole, len(latents), mask, relative=relative, in_batch=settings.in_batch)
+            radii = Radii.for_batch(whole, len(latents), mask, relative=relative, in_batch=settings.in_batch)
         shields = Shields.around(latents, radii, always)
         if not searched or self._protection is None:
             return shields
@@ -216,8 +218,8 @@ class SparseRepellency(Guidance):
         return Shields(shields.points, shields.radii, near)
 
     def _clear_shields(self, latents: Tensor, radius: float, mask: DenoiseMask | None) -> Shields:
-        """The shields of one radius around latents (B, C, ...)."""
-        radii = Radii.of(radius, len(latents), mask, relative=True, in_batch=self.settings.in_batch)
+        """Shields of one radius around latents (B, C, ...)."""
+        radii = Radii.for_batch(radius, len(latents), mask, relative=True, in_batch=self.settings.in_batch)
         return self._shields(latents, mask, radii=radii)
 
     def _near(self, points: Tensor, radius: Tensor, known: References) -> References:
@@ -225,14 +227,14 @@ class SparseRepellency(Guidance):
         return known if self._protection is None else self._protection.near(points, float(radius.max()), known)
 
     def _push(self, shields: Shields) -> Tensor:
-        """Where the estimates should go, shape (B, D)."""
+        """The push of each estimate, shape (B, D)."""
         if self.settings.overlap == "sum" or not (len(shields.fixed.contacts) or len(shields.among.contacts)):
             return shields.push()
         points = working_points(shields.points)
         return Shields(points, shields.radii, shields.references).project_outside(self._near) - points
 
     def _aimed(self, target: Target, measured: Tensor, progress: float) -> tuple[Tensor, Shields, Tensor]:
-        """Which estimates do not count and are pushed, the shields around all, and where to move them, shape (B, D)."""
+        """Which estimates do not count and are pushed, (B,), the shields around all, and their push, (B, D)."""
         clear = clear_distance(measured, progress, self._distilled)
         shields = self._clear_shields(measured, clear, self._mask)
         counts = counted(shields)
@@ -247,15 +249,15 @@ class SparseRepellency(Guidance):
         return pushed, shields, torch.where(pushed[:, None], self._push(shields), 0.0)
 
     def _easing(self, denoised: Tensor, conditional: Tensor, shields: Shields) -> Tensor:
-        """The way from the guided towards the conditional estimate, by depth in the deepest shield, shape (B, D)."""
+        """CFG easing: towards the conditional estimate by the depth in the deepest shield, shape (B, D)."""
         if self.settings.cfg_easing == 0 or conditional is denoised:
             return torch.zeros((), device=denoised.device)
         weight = (self.settings.cfg_easing * shields.depth()).clamp_max(1)
-        way = working_points(conditional) - working_points(denoised)
-        return weight[:, None] * (way if shields.mask is None else way * shields.mask)
+        difference = working_points(conditional) - working_points(denoised)
+        return weight[:, None] * (difference if shields.mask is None else difference * shields.mask)
 
     def _projected(self, samples: Tensor, shields: Shields, what: str) -> Tensor:
-        """Latents outside every shield, in their own dtype: rounding them later could put them back inside."""
+        """Latents outside every shield, in their own dtype, as rounding could put them back inside."""
         outside = shields.project_outside(self._near)
         moved = int(((working_points(outside) - working_points(shields.points)).norm(dim=1) > 0).sum())
         if moved == 0:
@@ -278,7 +280,7 @@ class SparseRepellency(Guidance):
         return self.settings.is_off or not (self._references.ids or self._protection or others)
 
     def _masked(self, mask: DenoiseMask | None) -> References:
-        """References compared where a mask lets samples change; kept while the mask stays."""
+        """The references under a mask, cached while the mask stays the same."""
         if self._prepared is None or self._prepared[0] is not mask:
             always = self._references.masked(mask, self._begun())
             if self._protection:

@@ -1,4 +1,4 @@
-"""How near finished images are to those of a Protected Index, and which of them are inside a shield."""
+"""Distances of final images to those of a Protected Index, and which of them are inside a shield."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...stores.protected.errors import IndexSpaceError, ProtectedIndexError
 from ...stores.protected.index import ProtectedIndex
+from ..base import shape_text
 from ..latent_map import LatentMap
 from .protected_search import nearest_images
 from .protection_record import NearestHit, NearestReference
@@ -23,21 +24,21 @@ def latents_near(
         index: of raw latents of the same format.
         latents: batches of raw latents, each (B, *index.shape).
         to_model_space: the latent format's map, by which distances are those of Sparse Repellency.
-        radius: of the shields, in the model's space; 0 where none is known.
+        radius: of the shields, in the model's space; 0 if it is unknown.
 
     Returns:
-        One entry a latent, numbered through all batches.
+        One entry for each latent, numbered through all batches.
 
     Raises:
-        IndexSpaceError: latents of another shape, or a format whose distances cannot be told from raw latents.
+        IndexSpaceError: latents of another shape, or a format whose distances do not follow from raw latents.
         ProtectedIndexError: nothing is protected, or a file of the index is damaged.
     """
     _require_filled(index)
     for batch in latents:
         if tuple(batch.shape[1:]) != index.shape:
             raise IndexSpaceError(
-                f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and these samples are "
-                f"of {_sides(batch.shape[1:])}: nothing was compared. Build an index for this image size."
+                f"The protected index {index.folder.name} holds latents of {shape_text(index.shape)} and these samples "
+                f"are of {shape_text(batch.shape[1:])}: nothing was compared. Build an index for this image size."
             )
     latent_map = LatentMap.fit(to_model_space, index.shape)
     if latent_map is None:
@@ -48,7 +49,7 @@ def latents_near(
     found: list[NearestReference] = []
     for batch in latents:
         raw = batch.detach().to("cpu", torch.float32).flatten(1)
-        # What storing a latent in its precision may have moved it by must not put it inside.
+        # Subtract the rounding error, or a latent on the surface could be reported inside.
         rounding = torch.finfo(batch.dtype).eps * latent_map.lengths(raw)
         nearest = nearest_images(index, latent_map, raw, radius)
         found += _numbered(nearest, (radius - rounding).tolist(), len(found))
@@ -77,15 +78,11 @@ def features_near(index: ProtectedIndex, features: Tensor, radius: float) -> tup
 
 def _numbered(nearest: Sequence[NearestHit], radii: Sequence[float], first: int) -> list[NearestReference]:
     return [
-        NearestReference(number, approach.image, approach.distance, approach.distance < radius)
-        for number, (approach, radius) in enumerate(zip(nearest, radii, strict=True), start=first)
+        NearestReference(number, hit.image, hit.distance, hit.distance < radius)
+        for number, (hit, radius) in enumerate(zip(nearest, radii, strict=True), start=first)
     ]
 
 
 def _require_filled(index: ProtectedIndex) -> None:
     if not len(index):
         raise ProtectedIndexError(f"The protected index {index.folder.name} is empty: it protects nothing.")
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

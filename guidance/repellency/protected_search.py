@@ -1,7 +1,7 @@
-"""Searching an index of raw latents for distances in a model's space.
+"""Search an index of raw latents by distances in a model's space.
 
-Where the latent format has one scale, distances in both spaces differ by a factor. Where it scales channels unlike, raw
-distances bound those in the model's space from below, and what is found is measured there.
+If the latent format has one scale, distances in both spaces differ by a factor. If it scales channels differently, raw
+distances give lower bounds, and the candidates are measured in the model's space.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ..latent_map import LatentMap
 from .protection_record import NearestHit
 
 SEARCH_MARGIN = 1e-3
-"""Shields are searched with a radius larger by this share: kernels that test the surface must know all of it."""
+"""Relative margin of the search radius: kernels test the surface of shields with a margin of their own."""
 
 ROUNDING = 2e-7
-"""Of float32, relative to the length of a latent."""
+"""Rounding error of float32, relative to the norm of a latent."""
 
 CANDIDATES = 64
-"""Where channels are scaled unlike, the nearest image is looked for among so many that are nearest unscaled."""
+"""If channels are scaled differently, the nearest image is chosen among this many that are nearest unscaled."""
 
 
 def images_inside(
     search: NeighbourList | ProtectedIndex, latent_map: LatentMap, raw: Tensor, radius: float
 ) -> tuple[list[int], Tensor]:
-    """The images in whose shields points may be, none left out.
+    """All images in whose shields points may be.
 
     Args:
         search: the neighbour list of a run, or the index itself.
-        latent_map: to the model's space, in which distances count.
+        latent_map: to the model's space.
         raw: the points as raw latents, shape (B, D), float32.
         radius: of the shields, in the model's space.
 
@@ -44,7 +44,7 @@ def images_inside(
     hits = search.within(raw, reach)
     if latent_map.is_uniform:
         return hits.numbers.tolist(), hits.vectors
-    # The search was as wide as the least scaled channel asks for.
+    # The search used the smallest scale.
     kept = torch.zeros(len(hits.numbers), dtype=torch.bool)
     for row, point in enumerate(raw):
         places = torch.searchsorted(hits.numbers, hits.references[hits.rows == row])
@@ -56,11 +56,11 @@ def nearest_images(index: ProtectedIndex, latent_map: LatentMap, raw: Tensor, ra
     """The nearest image of one index to each raw latent (B, D), by distance in the model's space.
 
     Args:
-        index: holds at least one image.
+        index: of at least one image.
         latent_map: to the model's space.
         raw: the latents, float32.
-        radius: where channels are scaled unlike, the nearest image is exact within this distance. Beyond it, one that
-            is nearer may be left out that is not among the ``CANDIDATES`` nearest unscaled.
+        radius: if channels are scaled differently, the result is exact within this distance; beyond it, the nearest of
+            the ``CANDIDATES`` nearest unscaled is returned.
     """
     _, numbers = index.nearest(raw, 1 if latent_map.is_uniform else min(CANDIDATES, len(index)))
     found = []

@@ -1,7 +1,6 @@
-"""Protected Indexes during one run: of millions of references, those in whose shields an estimate may be.
+"""Protected Indexes during one run: select the references in whose shields an estimate may be.
 
-Where an inpainting mask holds part of the image, distances of whole pictures say nothing, and every protected picture
-is read.
+Under an inpainting mask, distances of whole images say nothing, and every protected image is read.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from ...kernels.shields.field import Contacts, shield_field, working_points
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.search.neighbour_list import NeighbourList
 from ...stores.protected.spaces import latent_format_of, name_of
-from ..base import DenoiseMask, SamplingRun
+from ..base import DenoiseMask, SamplingRun, shape_text
 from ..latent_map import LatentMap
-from ..references import SCALE_SAMPLE, Candidates, JoinedIds, References
+from ..references import SCALE_SAMPLE, ConcatIds, ProtectedReferences, References
 from .protected_search import images_inside, nearest_images
 from .protection_record import NearestHit, ProtectionRecord, SampleProtection
 from .records import triples
@@ -25,11 +24,11 @@ from .shields import Shields
 
 
 class Protection:
-    """What is protected during one run.
+    """The protected images of one run.
 
     Args:
-        indexes: of raw latents in the model's format and picture size, none empty.
-        run: the run.
+        indexes: of raw latents in the model's format and image size, none empty.
+        run: the sampling run.
     """
 
     def __init__(self, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> None:
@@ -41,11 +40,11 @@ class Protection:
         self._before = [NearestHit("", math.inf)] * run.batch_size
 
     @classmethod
-    def of(cls, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> Protection | None:
-        """The protection that these give a run, None where nothing is protected.
+    def for_run(cls, indexes: Sequence[ProtectedIndex], run: SamplingRun) -> Protection | None:
+        """The protection of a run by indexes; None if all are empty.
 
         Raises:
-            ValueError: an index holds something else than the run's latents.
+            ValueError: an index holds another space or image size than the run.
         """
         for index in indexes:
             check_latents(index, run)
@@ -57,7 +56,7 @@ class Protection:
         return [index.sample(SCALE_SAMPLE) for index in self._indexes]
 
     def masked(self, mask: DenoiseMask | None, sources: References) -> tuple[References, list[str]]:
-        """What is compared in every step, and sentences for the user: with a mask, all protected pictures are."""
+        """References to compare in every step, and notes for the user; under a mask, with all protected images."""
         self._first = len(sources)
         held = mask is not None
         self._reads_all = held or self._map is None
@@ -66,56 +65,57 @@ class Protection:
         why = "an inpainting mask holds part of the image" if held else "the model's latent format mixes values"
         note = f"Every protected image was compared in every step, which is exact but slow, because {why}."
         blocks = tuple(block for index in self._indexes for block in index.vectors())
-        return sources.joined(Candidates(blocks, JoinedIds([_Names(index) for index in self._indexes]))), [note]
+        names = ConcatIds([_Names(index) for index in self._indexes])
+        return sources.concat(ProtectedReferences(blocks, names)), [note]
 
     def near(self, points: Tensor, radius: float, known: References) -> References:
-        """The known references, and the protected pictures in whose shields points (B, D) may be, none left out."""
+        """The known references, and all protected images in whose shields points (B, D) may be."""
         if self._reads_all or self._map is None:
             return known
         raw = self._map.to_raw(points)
-        for place, (index, listed) in enumerate(zip(self._indexes, self._lists, strict=True)):
-            numbers, vectors = images_inside(listed, self._map, raw, radius)
-            new = [row for row, number in enumerate(numbers) if (place, number) not in known.found]
+        for place, (index, neighbours) in enumerate(zip(self._indexes, self._lists, strict=True)):
+            numbers, vectors = images_inside(neighbours, self._map, raw, radius)
+            new = [row for row, number in enumerate(numbers) if (place, number) not in known.protected]
             if new:
                 names = tuple(index.name(numbers[row]) for row in new)
-                places = tuple((place, numbers[row]) for row in new)
-                known = known.joined(Candidates((vectors[new].to(points.device),), names, places))
+                locations = tuple((place, numbers[row]) for row in new)
+                known = known.concat(ProtectedReferences((vectors[new].to(points.device),), names, locations))
         return known
 
     def note(self, contacts: Contacts, references: References) -> None:
-        """Remember how near estimates came to protected pictures while they were drawn."""
+        """Record how near estimates came to protected images while they were sampled."""
         for row, reference, distance in triples(contacts):
             if reference >= self._first and distance < self._before[row].distance:
                 self._before[row] = NearestHit(references.ids[reference], distance)
 
     def note_unpushed(self, points: Tensor, always: References) -> None:
-        """Remember how near final latents (B, D) are before they are corrected."""
+        """Record how near final latents (B, D) are before they are corrected."""
         nearest = self._nearest(points, always)
         pairs = zip(self._before, nearest, strict=True)
         self._before = [min(pair, key=lambda hit: hit.distance) for pair in pairs]
 
     def record(self, final: Shields, always: References, ensured: bool) -> ProtectionRecord:
-        """What became of the run's images.
+        """The record of the run's images.
 
         Args:
             final: the shields around the final latents.
-            always: what is compared in every step.
-            ensured: whether they were moved outside where needed.
+            always: references compared in every step.
+            ensured: whether final latents were moved outside if needed.
         """
         inside = {row for row, reference, _ in triples(final.fixed.contacts) if reference >= self._first}
         after = self._nearest(working_points(final.points), always)
-        # A radius of 0 also says that a mask lets nothing change, so that nothing was compared.
+        # A radius of 0 also means that a mask lets nothing change, so that nothing was compared.
         radii = final.radii.fixed.tolist()
-        pictures = tuple(
+        images = tuple(
             SampleProtection(sample, self._before[sample], after[sample], radius > 0 and sample not in inside, radius)
             for sample, radius in enumerate(radii)
         )
-        searches = sum(listed.searched for listed in self._lists)
-        spared = sum(listed.skipped for listed in self._lists)
-        return ProtectionRecord(sum(len(index) for index in self._indexes), pictures, ensured, searches, spared)
+        searches = sum(neighbours.searched for neighbours in self._lists)
+        spared = sum(neighbours.skipped for neighbours in self._lists)
+        return ProtectionRecord(sum(len(index) for index in self._indexes), images, ensured, searches, spared)
 
     def _nearest(self, points: Tensor, always: References) -> list[NearestHit]:
-        """The nearest protected image of every point (B, D); none at infinity for what could not be compared."""
+        """The nearest protected image of every point (B, D); "" at infinity if it could not be compared."""
         if self._reads_all or self._map is None:
             blocks = always.blocks[-sum(len(index.vectors()) for index in self._indexes) :]
             norms = always.norms[..., self._first :]
@@ -132,10 +132,10 @@ class Protection:
 
 
 def check_latent_space(index: ProtectedIndex, latent_format: str) -> None:
-    """Refuse an index of another space than a model's latents.
+    """Check that an index holds latents of a model's format.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: it holds another space.
     """
     if latent_format_of(index.space) != latent_format:
         raise ValueError(
@@ -145,25 +145,21 @@ def check_latent_space(index: ProtectedIndex, latent_format: str) -> None:
 
 
 def check_latents(index: ProtectedIndex, run: SamplingRun) -> None:
-    """Refuse an index that cannot protect a run: unlike a bank, it would promise what it does not keep.
+    """Check that an index can protect a run; unlike for a bank, leaving it out would break a promise.
 
     Raises:
-        ValueError: it holds another space or picture size.
+        ValueError: it holds another space or image size.
     """
     check_latent_space(index, run.latent_format)
     if index.shape != run.latent_shape:
         raise ValueError(
-            f"The protected index {index.folder.name} holds latents of {_sides(index.shape)} and this run samples "
-            f"{_sides(run.latent_shape)}: nothing would be protected. Build an index for this image size."
+            f"The protected index {index.folder.name} holds latents of {shape_text(index.shape)} and this run samples "
+            f"{shape_text(run.latent_shape)}: nothing would be protected. Build an index for this image size."
         )
 
 
-def _sides(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
-
-
 class _Names:
-    """The names of an index's pictures, read when they are asked for."""
+    """The names of an index's images, read on demand."""
 
     def __init__(self, index: ProtectedIndex) -> None:
         self._index = index

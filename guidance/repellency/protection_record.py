@@ -1,9 +1,11 @@
-"""What became of the images of a run beside the protected ones: nearest before and after, and who is outside."""
+"""The images of a run compared with protected ones: nearest before and after, and whether they are outside."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ..trace import name_images
 
 
 @dataclass(frozen=True)
@@ -11,9 +13,9 @@ class NearestHit:
     """The nearest protected image.
 
     Attributes:
-        image: its name, "" where there is none.
-        distance: L2 distance in the model's latent space, where an inpainting mask lets the image change; infinity
-            where there is none, or nothing may change.
+        image: its name; "" for none.
+        distance: L2 distance in the model's latent space, where an inpainting mask lets the image change; infinity if
+            there is none, or nothing may change.
     """
 
     image: str
@@ -26,11 +28,11 @@ class SampleProtection:
 
     Attributes:
         sample: index in the batch.
-        before: the nearest that it came to a protected image: at the end, before anything was corrected there, or
-            nearer, inside a shield, while it was sampled.
-        after: the nearest of its final latent.
-        outside: whether the final latent was compared, and is outside every shield.
-        radius: of its shields; 0 where nothing of it may change, so that nothing was compared.
+        before: the nearest protected image, of the final latent before its correction or, inside a shield, of an
+            earlier estimate.
+        after: the nearest protected image of the final latent.
+        outside: whether the final latent was compared and is outside every shield.
+        radius: of its shields; 0 if nothing of it may change, so that nothing was compared.
     """
 
     sample: int
@@ -42,13 +44,13 @@ class SampleProtection:
 
 @dataclass(frozen=True)
 class NearestReference:
-    """An image and the protected one that is nearest.
+    """An image and the nearest protected one.
 
     Attributes:
-        image: its place in the batch.
-        protected: name of the protected image, "" where nothing could be compared.
-        distance: of the two, in the units of the model's latents or of the features; infinity where there is none.
-        inside: whether it is nearer than the radius.
+        image: index in the batch.
+        protected: name of the protected image; "" if nothing could be compared.
+        distance: between both, in units of the model's latents or of features; infinity if there is none.
+        inside: whether the distance is below the radius.
     """
 
     image: int
@@ -59,14 +61,14 @@ class NearestReference:
 
 @dataclass(frozen=True)
 class ProtectionRecord:
-    """What was done for protected images in one run.
+    """The protection of one run.
 
     Attributes:
-        protected: how many images are protected.
-        images: one entry a sample.
-        ensured: whether final latents were moved outside where needed.
-        searches: how often the index was searched.
-        spared: how often it was known without a search that nothing is near.
+        protected: number of protected images.
+        images: one entry for each sample.
+        ensured: whether final latents were moved outside if needed.
+        searches: number of searches of the index.
+        spared: number of evaluations that needed no search.
     """
 
     protected: int
@@ -77,7 +79,7 @@ class ProtectionRecord:
 
     @property
     def radius(self) -> float:
-        """The largest radius of a shield, in the model's latent space; masks make some samples' smaller."""
+        """The largest radius of a shield, in the model's latent space; masks reduce those of some samples."""
         return max((image.radius for image in self.images), default=0.0)
 
     def not_outside(self) -> list[int]:
@@ -85,7 +87,7 @@ class ProtectionRecord:
         return [image.sample for image in self.images if image.radius > 0 and not image.outside]
 
     def sentence(self) -> str:
-        """For the face of a node: nearest before and after, whether all are outside, and if not, which are not."""
+        """For a node: nearest before and after, and whether all are outside, or which are not."""
         compared = [image for image in self.images if image.radius > 0]
         left = [image.sample for image in self.images if image.radius == 0]
         told = f"{self.protected:,} images are protected"
@@ -94,7 +96,7 @@ class ProtectionRecord:
         else:
             told += "."
         if left:
-            told += f" Nothing is guaranteed for {named(left)}, where a mask lets nothing change."
+            told += f" Nothing is guaranteed for {name_images(left)}, where a mask lets nothing change."
         if not self.ensured:
             told += " Nothing guarantees this: ensure_outside is off."
         return told + f" {self.searches} searches were made, {self.spared} spared."
@@ -103,13 +105,6 @@ class ProtectionRecord:
     def _radii(compared: Sequence[SampleProtection]) -> str:
         smallest, largest = (f"{end(image.radius for image in compared):.3g}" for end in (min, max))
         return largest if smallest == largest else f"{smallest} to {largest}, as masks let images change"
-
-
-def named(samples: Sequence[int]) -> str:
-    """Images by their numbers: "image 3", "images 0, 1 and 4"."""
-    if len(samples) == 1:
-        return f"image {samples[0]}"
-    return f"images {', '.join(map(str, samples[:-1]))} and {samples[-1]}"
 
 
 def _compared(images: Sequence[SampleProtection], *, all_of_them: bool) -> str:

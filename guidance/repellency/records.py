@@ -1,4 +1,4 @@
-"""What Sparse Repellency tells of an evaluation and of the end of a run."""
+"""The records of Sparse Repellency for an evaluation and for the end of a run."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from torch import Tensor
 
 from ...kernels.shields.field import Contacts, working_points
 from ..references import MASK_HOLDS_ALL, MASKS_SHARE_NOTHING, Ids
-from ..trace import CONTACTS_KEPT, Contact, SampleRecord, Violation
-from .protection_record import named
+from ..trace import CONTACTS_KEPT, Contact, SampleRecord, Violation, name_images
 from .shields import Shields
 
 
 def sample_records(delta: Tensor, denoised: Tensor, shields: Shields, clipped: Tensor) -> tuple[SampleRecord, ...]:
-    """What happened to each estimate at one evaluation.
+    """The records of all samples at one evaluation.
 
     Args:
-        delta: what it was moved by, shape (B, D).
+        delta: corrections, shape (B, D).
         denoised: the estimates, shape (B, C, ...).
-        shields: the shields around what was measured.
+        shields: around the measured estimates.
         clipped: whether the norm clip shortened the push, shape (B,).
     """
     moves = (delta.norm(dim=1) / working_points(denoised).norm(dim=1).clamp_min(1e-12)).tolist()
     touched: list[list[Contact]] = [[] for _ in moves]
-    for contacts, names in _sides(shields):
+    for contacts, names in _named_contacts(shields):
         for row, index, distance in triples(contacts):
             touched[row].append(Contact(names[index], distance))
     return tuple(
@@ -33,7 +32,6 @@ def sample_records(delta: Tensor, denoised: Tensor, shields: Shields, clipped: T
             moves[sample],
             distance,
             tuple(sorted(touched[sample], key=lambda contact: contact.distance)[:CONTACTS_KEPT]),
-            len(touched[sample]),
             bool(clipped[sample]),
         )
         for sample, distance in enumerate(shields.nearest().tolist())
@@ -41,17 +39,17 @@ def sample_records(delta: Tensor, denoised: Tensor, shields: Shields, clipped: T
 
 
 def violations(shields: Shields) -> list[Violation]:
-    """The pairs that could not be parted."""
+    """The contacts that remain."""
     radii = (shields.contact_radii.tolist(), shields.pair_radii.tolist())
     return [
         Violation(row, names[index], distance, radius)
-        for (contacts, names), limits in zip(_sides(shields), radii, strict=True)
+        for (contacts, names), limits in zip(_named_contacts(shields), radii, strict=True)
         for (row, index, distance), radius in zip(triples(contacts), limits, strict=True)
     ]
 
 
 def why_uncompared(shields: Shields, *, protected: bool) -> str:
-    """Why masks leave nothing to keep apart in a run, as the end of a sentence; "" where they do.
+    """Why masks leave nothing to keep apart in a run, as the end of a sentence; "" if they do not.
 
     Args:
         shields: around the final latents.
@@ -68,12 +66,12 @@ def why_uncompared(shields: Shields, *, protected: bool) -> str:
 
 
 def mask_notes(shields: Shields, *, guaranteed: bool, protected: bool) -> list[str]:
-    """What a denoise mask kept from being compared: samples that it holds, and pairs that it gives nothing in common.
+    """Notes on what could not be compared under a denoise mask: fixed samples, and pairs without a common free part.
 
     Args:
         shields: around the final latents.
-        guaranteed: whether a guarantee was asked for.
-        protected: whether held samples are told of by the record of what is protected.
+        guaranteed: whether a guarantee was requested.
+        protected: whether the protection's record names the fixed samples.
     """
     mask = shields.references.mask
     if mask is None:
@@ -82,7 +80,7 @@ def mask_notes(shields: Shields, *, guaranteed: bool, protected: bool) -> list[s
     notes = []
     if not protected and (held := (~free).nonzero().flatten().tolist()):
         what = "Nothing is guaranteed for" if guaranteed else "Nothing was done for"
-        notes.append(f"{what} {named(held)}, where a mask lets nothing change.")
+        notes.append(f"{what} {name_images(held)}, where a mask lets nothing change.")
     if shields.radii.pairs is not None:
         apart = (mask.common_fractions == 0) & free & free[:, None]
         if pairs := apart.triu(1).nonzero().tolist():
@@ -91,14 +89,14 @@ def mask_notes(shields: Shields, *, guaranteed: bool, protected: bool) -> list[s
 
 
 def _unshared(pairs: Sequence[Sequence[int]]) -> str:
-    told = f"{named(pairs[0]).capitalize()} were not kept apart: their masks share nothing that may change."
+    told = f"{name_images(pairs[0]).capitalize()} were not kept apart: their masks share nothing that may change."
     if len(pairs) > 1:
         told += f" Nor were {len(pairs) - 1} other pairs." if len(pairs) > 2 else " Nor was 1 other pair."
     return told
 
 
-def _sides(shields: Shields) -> tuple[tuple[Contacts, Ids | Sequence[str]], ...]:
-    """Contacts with references and among the batch, and what each is called."""
+def _named_contacts(shields: Shields) -> tuple[tuple[Contacts, Ids | Sequence[str]], ...]:
+    """Contacts with references and among the batch, and the names of both."""
     members = [f"batch:{index}" for index in range(len(shields.points))]
     return (shields.fixed.contacts, shields.references.ids), (shields.among.contacts, members)
 

@@ -1,4 +1,4 @@
-"""How Sparse Repellency acts: arXiv 2410.06025 (SPELL / Shielded Diffusion), section 3, and what we add."""
+"""Settings of Sparse Repellency: arXiv 2410.06025 (SPELL / Shielded Diffusion), section 3, and our additions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from ..limits import NormClip, SigmaInterval
 
 RECOMMENDED_END = 0.85
-"""Share of the model's schedule after which repellency costs quality and wins no further modes (docs/results.md)."""
+"""Fraction of the schedule after which repellency costs quality without reaching further modes (docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,18 @@ class RepellencySettings:
             from the references or, without any, from the batch itself. 0 switches the method off.
         strength: factor on every push (the paper's overcompensation lambda); 1 brings an estimate exactly to the
             surface of a single shield, 0 switches the method off.
-        cfg_easing: how far classifier-free guidance is eased inside a shield: at depth 1 - distance / radius the
-            estimate goes that share (times this factor, at most all) of the way to the conditional one. 0 is the paper.
-        measure: which estimate the distances are taken on: the "conditional" one before classifier-free guidance or
-            the "guided" one (the paper). Without classifier-free guidance they are the same.
+        cfg_easing: how far classifier-free guidance is eased inside a shield: the estimate moves towards the
+            conditional one by this factor times the depth 1 - distance / radius, at most 1. 0 is the paper.
+        measure: the estimate whose distances count: the "conditional" one before classifier-free guidance or the
+            "guided" one (the paper). Without classifier-free guidance they are the same.
         overlap: "sum" adds the pushes of all shields (the paper); "outside" moves out of overlapping ones too.
         in_batch: whether the images of a batch keep away from one another.
         interval: noise levels at which the method acts.
-        ensure_outside: whether the final latents are moved outside every shield, whatever the interval and the norm
-            clip.
+        ensure_outside: whether the final latents are moved outside every shield, regardless of interval and norm clip.
         absolute_radius: radius in the units of the model's latents instead of ``radius``; 0 for none.
-        norm_clip: largest push relative to the model's own doing.
-        target: how many images of a batch are to be clearly different (see ``target``), instead of the radius, which is
-            found in the run; 0 for none.
+        norm_clip: largest push relative to the model's own update and estimate.
+        target: how many images of a batch should be clearly different (see ``target``); it replaces the radius, which
+            is then found in the run. 0 for none.
     """
 
     radius: float = 0.2

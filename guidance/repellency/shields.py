@@ -1,4 +1,4 @@
-"""One set of points beside the shields of a run, seen through the denoise mask: pushes, depths, and the way out."""
+"""Points and the shields of a run under the denoise mask: pushes, depths, and the projection outside."""
 
 from __future__ import annotations
 
@@ -16,43 +16,45 @@ from ..base import DenoiseMask
 from ..references import References
 
 ROUNDS = 64
-"""How often points that were led outside are searched for further shields, and led out of those too."""
+"""Largest number of rounds in which projected points are searched for further shields and projected again."""
 
 MAX_CHOSEN = 0.25
-"""Where bounds leave more of the references than this share, all are read, in order and without copies."""
+"""If bounds leave more than this fraction of the references, all are read, in order and without copies."""
 
 Search = Callable[[Tensor, Tensor, References], References]
-"""Points (B, D), the radius of each (B,) and the references known so far, to these and all others that may be near."""
+"""Maps points (B, D), the radius of each (B,) and known references to these and all others that may be near."""
 
 
 @dataclass(frozen=True)
 class Radii:
-    """How large the shields are: a part of a sample that may change is nearer to everything than the whole.
+    """The radii of shields, for each sample, as distances under a mask are smaller.
 
     Attributes:
-        fixed: of the references' shields, for each sample, shape (B,).
-        pairs: how far two samples must keep from one another, symmetric, shape (B, B); None where they need not.
+        fixed: of the references' shields, shape (B,).
+        pairs: required distances between two samples, symmetric, shape (B, B); None for none.
     """
 
     fixed: Tensor
     pairs: Tensor | None
 
     @classmethod
-    def of(cls, whole: float, batch_size: int, mask: DenoiseMask | None, *, relative: bool, in_batch: bool) -> Radii:
-        """Radii where a whole latent's is ``whole``; with ``relative``, less in proportion under a mask.
+    def for_batch(
+        cls, whole: float, batch_size: int, mask: DenoiseMask | None, *, relative: bool, in_batch: bool
+    ) -> Radii:
+        """Radii under a mask from the radius ``whole`` of a whole latent.
 
-        A distance grows with the root of the number of values.
+        With ``relative`` they shrink with the root of the free fraction, as distances do.
         """
         like = torch.full((batch_size,), whole) if mask is None else mask.rows.new_full((batch_size,), whole)
         pairs = like.expand(batch_size, -1) if in_batch else None
         if mask is None:
             return cls(like, pairs)
-        shares = [mask.fractions, mask.common_fractions]
-        fixed, common = (share.sqrt() if relative else (share > 0).float() for share in shares)
+        fractions = [mask.fractions, mask.common_fractions]
+        fixed, common = (each.sqrt() if relative else (each > 0).float() for each in fractions)
         return cls(whole * fixed, None if pairs is None else whole * common)
 
     def to(self, device: torch.device) -> Radii:
-        """The same on a device."""
+        """The same radii on a device."""
         return Radii(self.fixed.to(device), None if self.pairs is None else self.pairs.to(device))
 
 
@@ -61,9 +63,9 @@ class Shields:
     """Points, and all shields in which they may be.
 
     Attributes:
-        points: shape (B, D), any floating dtype; zero where the mask is.
+        points: shape (B, D), any floating dtype; zero where the mask is 0.
         radii: of the shields.
-        references: their centres, at least all in whose shields points may be.
+        references: centres of the shields, including all in whose shields points may be.
     """
 
     points: Tensor
@@ -72,7 +74,7 @@ class Shields:
 
     @classmethod
     def around(cls, latents: Tensor, radii: Radii, references: References) -> Shields:
-        """The shields around latents (B, C, ...), compared where the mask of the references lets them change."""
+        """The shields around latents (B, C, ...) under the mask of the references."""
         points = latents.flatten(1)
         if references.mask is not None:
             points = points * references.mask.rows.to(points.dtype)
@@ -85,7 +87,7 @@ class Shields:
 
     @cached_property
     def fixed(self) -> ShieldField:
-        """What the references do to the points, as ``kernels.repellency`` computes it: for steps, not for promises."""
+        """Distances and pushes of the references by ``kernels.repellency``: for sampling steps, not for guarantees."""
         x, radius = working_points(self.points), self.radii.fixed[:, None]
         delta, own = torch.zeros_like(x), x.square().sum(1, keepdim=True)
         known, chosen, bound = self.references, None, None
@@ -97,7 +99,7 @@ class Shields:
             norms, read = known.norms, read_chunks(known.blocks, x, known.transform)
         else:
             norms, read = known.norms[..., chosen], read_rows(known.blocks, chosen, x, known.transform)
-        # Filled in place: small results kept between the chunks would keep the heap from using their memory again.
+        # Filled in place: small tensors kept between the chunks would prevent the heap from reusing their memory.
         distances, end = x.new_empty(len(x), norms.shape[-1]), 0
         for _, z in read:
             place = slice(end, end := end + len(z))
@@ -115,14 +117,14 @@ class Shields:
 
     @cached_property
     def among(self) -> ShieldField:
-        """What the points do to one another."""
+        """Distances and pushes among the points."""
         x = working_points(self.points)
         if self.radii.pairs is None:
             return batch_field(x[:0], 0.0)
         return batch_field(x, self.radii.pairs, self.mask)
 
     def push(self) -> Tensor:
-        """Equation 5, and half of equation 8: both members of a pair move, and would land beyond the radius."""
+        """Equation 5 plus half of equation 8, as both members of a pair move."""
         delta = self.fixed.delta
         return delta + 0.5 * self.among.delta if len(self.among.delta) else delta
 
@@ -132,7 +134,7 @@ class Shields:
         return torch.minimum(fixed, among) if len(among) else fixed
 
     def depth(self) -> Tensor:
-        """How deep each point is in its deepest shield, 0 at the surface and 1 in the centre, shape (B,)."""
+        """Depth of each point in its deepest shield, 0 at the surface and 1 in the centre, shape (B,)."""
         depth = torch.zeros_like(self.radii.fixed)
         for contacts, radii in ((self.fixed.contacts, self.contact_radii), (self.among.contacts, self.pair_radii)):
             depth.scatter_reduce_(0, contacts.rows, 1 - contacts.distances / radii, "amax")
@@ -150,7 +152,7 @@ class Shields:
         return self.radii.fixed[rows] if self.radii.pairs is None else self.radii.pairs[rows, others]
 
     def exactly(self) -> Shields:
-        """The same, measured exactly against every reference."""
+        """The same shields, with exact distances to every reference."""
         measured = replace(self)
         x, known = working_points(self.points), self.references
         measured.__dict__["fixed"] = shield_field(
@@ -159,7 +161,7 @@ class Shields:
         return measured
 
     def project_outside(self, search: Search) -> Tensor:
-        """Points outside every shield, as far as there is a way; whoever promises it must look again.
+        """Move points outside every shield where possible; guarantees must check the result.
 
         Args:
             search: finds further references, those only met on the way out included.

@@ -1,13 +1,13 @@
-"""The dial ``target``: how many images of a batch are to be clearly different; how hard to push is found in the run.
+"""The setting ``target``: how many images of a batch should be clearly different; the run finds how hard to push.
 
-An image counts when it is clearly different from all that is wired, and from every image of its batch that counts
-before it. The estimates are counted anew in each evaluation. Where too few count, as many others as are missing are
-pushed, those first that are nearest to counting, and the further the more are missing. Images that count are only kept
-from ceasing to, and left alone while some are to spare.
+An image counts if it is clearly different from all references and from every earlier image of its batch that counts.
+The estimates are counted in each evaluation. If too few count, others are pushed, those nearest to counting first, and
+farther the more are missing. Images that count are only kept from ceasing to, and not pushed at all while there are
+enough.
 
-Distances are taken relative to the typical distance of the estimates themselves. Estimates of the embedded model with
-classifier-free guidance count by it like its final images at every noise level. Early ones of a distilled
-model are further apart than what becomes of them, so that they have to be further apart to count.
+Distances are relative to the typical distance of the estimates. By them, estimates of the embedded model with
+classifier-free guidance count like its final images at every noise level. Early estimates of a distilled model are
+farther apart than its final images, so that they must be farther apart to count.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from ..references import References
 from .shields import Radii, Shields
 
 CLEARLY = 0.25
-"""Final images further apart than this share of the typical distance are clearly different: of the embedded models'
+"""Final images farther apart than this fraction of the typical distance are clearly different: of the embedded models'
 images of one mode 0 and 14 % are (base, distilled), of two modes 77 and 63 %."""
 
 EARLY = (0.3, 1.0)
-"""How much more of it the first estimates of a run need, with classifier-free guidance and without; less from then on,
-in proportion to the progress."""
+"""Relative surplus of that distance for the first estimates of a run, with classifier-free guidance and without. It
+falls to 0 with the progress."""
 
 RESERVE = 2.0
-"""Images pushed beside each one that is missing at the start of a run, as some do not make it; none at its end."""
+"""Further images pushed for each missing one at the start of a run, as some fail; none at its end."""
 
 BEYOND = 1.1
-"""How far beyond the distance from which it counts an image is pushed, at least."""
+"""Smallest distance to which an image is pushed, relative to that from which it counts."""
 
 HOLD = 1.25
-"""How far apart images that count are kept, relative to the distance from which they do, while none is to spare."""
+"""Distance at which counting images are kept, relative to that from which they count, unless there are enough."""
 
 GAIN = 3.0
-"""How much further at the start of a run in which all are missing."""
+"""Relative increase of the pushed distance at the start of a run in which all images are missing."""
 
 
 class Target:
     """The count of one run.
 
     Args:
-        wanted: how many images are to be clearly different.
+        wanted: how many images should be clearly different.
         batch_size: of the run.
-        need: told to prompt easing.
+        need: shared with prompt easing.
 
     Attributes:
         first: how many counted in the first evaluation with the prompt; None before.
-        note: what is wrong with the number; "" for nothing.
+        note: a warning about the number; "" for none.
     """
 
     def __init__(self, wanted: int, batch_size: int, need: Need) -> None:
@@ -75,7 +75,7 @@ class Target:
         return [told, f"{self.first} differed in the first estimate, before this node did anything."]
 
     def missing(self, counts: Tensor) -> int:
-        """How many images are missing, by which of the estimates count, shape (B,); below 0 where some are to spare."""
+        """How many images are missing, given which count, shape (B,); negative if more count than needed."""
         found = int(counts.sum())
         if not self._need.silent:
             self.first = found if self.first is None else self.first
@@ -83,26 +83,26 @@ class Target:
         return self.wanted - found
 
     def reach(self, missing: int, progress: float) -> float:
-        """How far images are pushed, relative to the distance from which they count."""
+        """Distance to which images are pushed, relative to that from which they count."""
         return BEYOND * (1 + GAIN * (1 - progress) * missing / self.wanted)
 
     def pushed(self, missing: int, progress: float) -> int:
-        """How many images are pushed for those that are missing."""
+        """How many images are pushed for the missing ones."""
         return math.ceil(missing * (1 + RESERVE * (1 - progress)))
 
-    def verdict(self, counts: Tensor) -> str:
-        """How many of the final images count, shape (B,)."""
+    def headline(self, counts: Tensor) -> str:
+        """How many of the final images count, given which do, shape (B,)."""
         found = int(counts.sum())
         return f"{found} of {len(counts)} images {'differs' if found == 1 else 'differ'} (target {self.wanted})"
 
 
 def clear_distance(latents: Tensor, progress: float, distilled: bool) -> float:
-    """Distance from which estimates (B, C, ...) are clearly different, at a place of the run; 1 is its end."""
+    """Distance from which estimates (B, C, ...) are clearly different; progress 1 is the end of the run."""
     return CLEARLY * (1 + EARLY[distilled] * (1 - progress)) * typical_distance(latents)
 
 
 def counted(shields: Shields) -> Tensor:
-    """Which points count, shape (B,): those outside the shields of all references and of what counts before them."""
+    """Which points count, shape (B,): those outside the shields of all references and of earlier counting points."""
     points = working_points(shields.points)
     counts = points.isfinite().all(1)
     if shields.mask is not None:
@@ -117,13 +117,13 @@ def counted(shields: Shields) -> Tensor:
 
 def count_different(latents: Tensor) -> int:
     """How many of a batch of final latents (B, C, ...) in the model's space are clearly different."""
-    radii = Radii.of(clear_distance(latents, 1.0, False), len(latents), None, relative=True, in_batch=True)
+    radii = Radii.for_batch(clear_distance(latents, 1.0, False), len(latents), None, relative=True, in_batch=True)
     nothing = References((), (), lambda chunk: chunk, latents.new_empty(0), 0.0)
     return int(counted(Shields.around(latents, radii, nothing)).sum())
 
 
 def wider(radii: Radii, counts: Tensor, reach: float) -> Radii:
-    """Clear distances made larger: a little where both count, to hold them, and by ``reach`` where one does not."""
+    """Radii increased by ``HOLD`` between counting points and by ``reach`` for the others."""
     pairs = None
     if radii.pairs is not None:
         pairs = radii.pairs * torch.where(counts[:, None] & counts, HOLD, reach)
@@ -131,7 +131,7 @@ def wider(radii: Radii, counts: Tensor, reach: float) -> Radii:
 
 
 def movers(shields: Shields, counts: Tensor, number: int) -> Tensor:
-    """Which points to push, shape (B,): of those that do not count the ones least deep in shields of those that do."""
+    """Which points to push, shape (B,): non-counting ones with the least depth in shields of counting ones."""
     depth = torch.zeros_like(shields.radii.fixed)
     for contacts, radii, among in (
         (shields.fixed.contacts, shields.contact_radii, False),
@@ -147,7 +147,7 @@ def movers(shields: Shields, counts: Tensor, number: int) -> Tensor:
 
 
 def push(shields: Shields, pushed: Tensor, counts: Tensor) -> Tensor:
-    """Out of the shields, shape (B, D): all the way from what counts where only one moves, half of it where both do."""
+    """The push out of the shields, shape (B, D): in full where one of a pair moves, half of it where both do."""
     delta, points = shields.fixed.delta, working_points(shields.points)
     if shields.radii.pairs is not None:
         one = pushed[:, None] & counts

@@ -35,7 +35,6 @@ def step_record(
             correction,
             contacts[0].distance if contacts else torch.inf,
             contacts,
-            len(contacts),
             bool(shortened),
         )
         for row, correction, contacts, shortened in zip(rows, corrections, nearest, clipped, strict=True)

@@ -52,7 +52,7 @@ class DistanceBounds:
     norms: Tensor
 
     @classmethod
-    def of(
+    def fit(
         cls, references: Blocks, like: Tensor, transform: Transform | None = None, mask: Tensor | None = None
     ) -> DistanceBounds:
         """The bounds of references.
@@ -65,7 +65,7 @@ class DistanceBounds:
         empty = like.new_empty(0)
         return cls(centre, basis, empty, empty, empty)._with(references, like, transform, mask)
 
-    def joined(
+    def concat(
         self, references: Blocks, like: Tensor, transform: Transform | None, mask: Tensor | None
     ) -> DistanceBounds:
         """With further references, numbered after these."""

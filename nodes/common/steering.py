@@ -168,7 +168,7 @@ def steered(
 
     def report(trace: Trace, latents: Tensor, latent_format: str) -> None:
         traces.record(latents, latent_format, trace)
-        traces.shown.update(text=trace.verdict(), details=trace.details())
+        traces.shown.update(text=trace.headline(), details=trace.details())
         logger.info("%s (node %s): %s. %s", name, node_id, traces.shown["text"], traces.shown["details"])
         tell(node_id, traces.shown)
 

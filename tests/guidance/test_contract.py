@@ -152,7 +152,7 @@ class TestTrace:
     def test_contacts_are_told_once_at_their_smallest_distance(self) -> None:
         def step(distance: float) -> StepRecord:
             contacts = (Contact("a", distance), Contact("b", 3.0))
-            return StepRecord("method", 1.0, 0.0, 5.0, (SampleRecord(0, 0.1, distance, contacts, 2),))
+            return StepRecord("method", 1.0, 0.0, 5.0, (SampleRecord(0, 0.1, distance, contacts),))
 
         assert Trace(steps=[step(4.0), step(2.0)]).contacts_of(0) == [Contact("a", 2.0), Contact("b", 3.0)]
         assert Trace(steps=[step(4.0)]).contacts_of(1) == []

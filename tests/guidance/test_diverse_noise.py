@@ -45,7 +45,7 @@ def suspicions(draws: Tensor) -> dict[str, float]:
 
 def one_of_each_set(mode: Mode, place: int = 3, size: int = 8) -> Tensor:
     """Noises of different seeds: independent of each other whatever their sets are."""
-    return torch.cat([NoiseDesign(seed, mode, size).draw([place], SHAPE) for seed in range(SETS)])
+    return torch.cat([NoiseDesign(seed, mode, size).sample([place], SHAPE) for seed in range(SETS)])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -62,7 +62,7 @@ def test_a_noise_of_a_later_part_is_white_gaussian_noise() -> None:
 def test_the_naive_minimiser_is_told_at_once() -> None:
     """The same questions, asked of sets that A1 alone has designed in all numbers: it shrinks norms."""
     draws = [
-        quantize_gaussian(NoiseDesign(seed, "independent", 8).draw(range(8), SHAPE), max_iterations=20)[3]
+        quantize_gaussian(NoiseDesign(seed, "independent", 8).sample(range(8), SHAPE), max_iterations=20)[3]
         for seed in range(20)
     ]
     found = suspicions(torch.stack(draws))
@@ -79,17 +79,17 @@ def test_naive_low_frequencies_are_told_at_once() -> None:
 def test_quantised_sets_cover_the_low_frequencies_and_leave_the_rest() -> None:
     energies = {}
     for mode in ("independent", "quantised"):
-        sets = [NoiseDesign(seed, mode, 16).draw(range(16), SHAPE) for seed in range(5)]
+        sets = [NoiseDesign(seed, mode, 16).sample(range(16), SHAPE) for seed in range(5)]
         energies[mode] = sum(gaussian_energy_distance(low(noises)) for noises in sets) / len(sets)
     assert energies["quantised"] < 0.55 * energies["independent"]
-    free, designed = (NoiseDesign(1, mode, 16).draw(range(16), SHAPE) for mode in ("independent", "quantised"))
+    free, designed = (NoiseDesign(1, mode, 16).sample(range(16), SHAPE) for mode in ("independent", "quantised"))
     basis = cosine_basis(SHAPE[1:], 12)
     rest = [noises.flatten(2) - coefficients(noises, basis) @ basis for noises in (free, designed)]
     assert torch.allclose(*rest, atol=1e-5)
 
 
 def test_simplex_sets_are_farther_apart() -> None:
-    noises = NoiseDesign(1, "simplex", 4).draw(range(4), SHAPE).flatten(1)
+    noises = NoiseDesign(1, "simplex", 4).sample(range(4), SHAPE).flatten(1)
     expected = (2 * noises.shape[1] * 4 / 3) ** 0.5
     assert torch.pdist(noises).tolist() == pytest.approx([expected] * 6, rel=0.06)
     assert torch.allclose(noises.sum(0), torch.zeros(noises.shape[1]), atol=1e-5)
@@ -99,7 +99,7 @@ def test_a_set_goes_on_in_the_next_part() -> None:
     """Sixteen in two parts are covered better than two sets that do not know of each other."""
 
     def drawn(seed: int, numbers: range) -> Tensor:
-        return NoiseDesign(seed, set_size=8, designed=4).draw(numbers, SHAPE)
+        return NoiseDesign(seed, set_size=8, designed=4).sample(numbers, SHAPE)
 
     whole = [drawn(seed, range(16)) for seed in range(10)]
     apart = [torch.cat([drawn(seed, range(8)), drawn(seed + 50, range(8))]) for seed in range(10)]
@@ -111,35 +111,35 @@ def test_a_set_goes_on_in_the_next_part() -> None:
 @pytest.mark.parametrize("shape", [SHAPE, (16, 3, 6, 10), (4, 9, 7), (8, 40)])
 def test_every_noise_comes_out_the_same_alone(mode: Mode, shape: tuple[int, ...]) -> None:
     design = NoiseDesign(5, mode, 6)
-    together = design.draw(range(14), shape)
+    together = design.sample(range(14), shape)
     assert together.shape == (14, *shape) and together.dtype == torch.float32
-    assert torch.equal(design.draw([13, 2], shape), together[[13, 2]])
-    assert torch.equal(NoiseDesign(5, mode, 6).draw([7], shape)[0], together[7])
-    assert not torch.equal(NoiseDesign(6, mode, 6).draw([7], shape)[0], together[7])
+    assert torch.equal(design.sample([13, 2], shape), together[[13, 2]])
+    assert torch.equal(NoiseDesign(5, mode, 6).sample([7], shape)[0], together[7])
+    assert not torch.equal(NoiseDesign(6, mode, 6).sample([7], shape)[0], together[7])
 
 
 def test_drawing_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state()
     for mode in MODES:
-        NoiseDesign(1, mode).draw([0], SHAPE)
+        NoiseDesign(1, mode).sample([0], SHAPE)
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("mode", ["simplex", "independent"])
 def test_a_set_of_one_is_independent_noise(mode: Mode) -> None:
-    expected = NoiseDesign(3, "independent").draw([0, 1], SHAPE)
-    assert torch.equal(NoiseDesign(3, mode, 1).draw([0, 1], SHAPE), expected)
+    expected = NoiseDesign(3, "independent").sample([0, 1], SHAPE)
+    assert torch.equal(NoiseDesign(3, mode, 1).sample([0, 1], SHAPE), expected)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_more_noises_than_dimensions(mode: Mode) -> None:
-    noises = NoiseDesign(3, mode, 16).draw(range(16), (1, 2, 2))
+    noises = NoiseDesign(3, mode, 16).sample(range(16), (1, 2, 2))
     assert torch.isfinite(noises).all() and torch.unique(noises.flatten(1), dim=0).shape[0] == 16
 
 
 def test_the_noises_of_the_next_epoch_begin_afresh() -> None:
     design = NoiseDesign(3, set_size=MAX_SET)
-    noises = design.draw([0, MAX_SET], (1, 4, 4))
+    noises = design.sample([0, MAX_SET], (1, 4, 4))
     assert torch.isfinite(noises).all() and not torch.equal(noises[0], noises[1])
 
 
@@ -150,8 +150,8 @@ def test_noise_stays_away_from_images() -> None:
     scores = torch.ones(40, 4, 1)
     scores[::8] = -7
     images = torch.randn((40, *SHAPE), generator=generator) * 0.1 + scores[..., None]
-    free = torch.cat([NoiseDesign(seed, designed=4).draw(range(16), SHAPE) for seed in range(8)])
-    away = torch.cat([NoiseDesign(seed, designed=4, avoid=images).draw(range(16), SHAPE) for seed in range(8)])
+    free = torch.cat([NoiseDesign(seed, designed=4).sample(range(16), SHAPE) for seed in range(8)])
+    away = torch.cat([NoiseDesign(seed, designed=4, avoid=images).sample(range(16), SHAPE) for seed in range(8)])
     known = torch.full((4,), 0.378, dtype=torch.float64)
 
     def near(noises: Tensor) -> float:
@@ -180,20 +180,20 @@ def test_bad_designs(arguments: dict, sentence: str) -> None:
 @pytest.mark.parametrize("images", [torch.ones(2, 16, 16, 16), torch.ones(2, 4, 3, 16, 16)])
 def test_images_of_another_model_are_refused(images: Tensor) -> None:
     with pytest.raises(ValueError, match="another model"):
-        NoiseDesign(0, avoid=images).draw([0], SHAPE)
+        NoiseDesign(0, avoid=images).sample([0], SHAPE)
 
 
 def test_images_too_small_and_numbers_below_zero_are_refused() -> None:
     with pytest.raises(ValueError, match="too small"):
-        NoiseDesign(0, avoid=torch.ones(2, 4, 1, 1)).draw([0], SHAPE)
+        NoiseDesign(0, avoid=torch.ones(2, 4, 1, 1)).sample([0], SHAPE)
     with pytest.raises(ValueError, match="counted from 0"):
-        NoiseDesign(0).draw([-1], SHAPE)
+        NoiseDesign(0).sample([-1], SHAPE)
 
 
 def test_one_image_or_equal_ones_change_nothing() -> None:
-    expected = NoiseDesign(0).draw(range(4), SHAPE)
+    expected = NoiseDesign(0).sample(range(4), SHAPE)
     alone = NoiseDesign(0, avoid=torch.ones(1, *SHAPE))
-    assert torch.equal(alone.draw(range(4), SHAPE), expected)
+    assert torch.equal(alone.sample(range(4), SHAPE), expected)
     assert (NoiseDesign(0).avoided, alone.avoided) == (0, 0)
     assert [NoiseDesign(0, avoid=torch.ones(count, *SHAPE)).avoided for count in (2, 300)] == [2, 256]
-    assert torch.isfinite(NoiseDesign(0, avoid=torch.ones(5, *SHAPE)).draw(range(4), SHAPE)).all()
+    assert torch.isfinite(NoiseDesign(0, avoid=torch.ones(5, *SHAPE)).sample(range(4), SHAPE)).all()

@@ -116,7 +116,7 @@ def test_masks(make: Callable[[SigmaInterval], Guidance], parts: tuple[slice, sl
     guidance = make(SigmaInterval())
     told = summary(guidance, mask=own_masks(*parts))
     assert told.startswith(f"Nothing was moved: {reason}") and "could be measured" not in told
-    assert guidance.trace.verdict() == f"Did nothing: {reason}"
+    assert guidance.trace.headline() == f"Did nothing: {reason}"
 
 
 @pytest.mark.parametrize("make", [sparse, vendi])

@@ -84,8 +84,8 @@ class TestSameAsReferences:
             # There are many ways out, and the order in which shields are met decides.
             assert float(nearest(moved, MAPS[space](images.float())).min()) >= 24 * (1 - 1e-5)
         assert not torch.equal(moved, denoised)
-        counts = [record.contact_count for record in given.trace.steps[0].samples]
-        assert [record.contact_count for record in guidance.trace.steps[0].samples] == counts
+        counts = [len(record.contacts) for record in given.trace.steps[0].samples]
+        assert [len(record.contacts) for record in guidance.trace.steps[0].samples] == counts
         reads_all = masked or space == "mixed"
         assert ("exact but slow" in guidance.trace.summary()) == reads_all
 

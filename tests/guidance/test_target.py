@@ -14,7 +14,7 @@ from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasi
 from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.repellency.target import count_different
-from diversity_guidance.guidance.trace import VERDICT
+from diversity_guidance.guidance.trace import MAX_HEADLINE
 from diversity_guidance.kernels.scale import typical_distance
 from torch import Tensor
 
@@ -65,7 +65,7 @@ def test_nothing_missing_gives_the_very_same_tensor(driver: Driver) -> None:
     guidance = started(driver, AIMED)
     assert guidance(denoised, driver.step(denoised)) is denoised
     assert guidance.finish(denoised) is denoised
-    assert guidance.trace.verdict() == "3 of 3 images differ (target 3)"
+    assert guidance.trace.headline() == "3 of 3 images differ (target 3)"
     assert "3 differed in the first estimate" in guidance.trace.details()
 
 
@@ -80,7 +80,7 @@ def test_repeated_estimates_come_apart(driver: Driver, shape: tuple[int, ...], g
         conditional = latents.clone() if guided else None
         latents = guidance(latents, driver.step(latents, sigma, conditional=conditional))
     guidance.finish(latents)
-    assert guidance.trace.verdict() == "4 of 4 images differ (target 4)"
+    assert guidance.trace.headline() == "4 of 4 images differ (target 4)"
     assert "1 differed in the first estimate" in guidance.trace.details()
 
 
@@ -103,11 +103,11 @@ def test_one_image_beside_a_bank(driver: Driver) -> None:
     near = started(driver, replace(AIMED, target=1), ImageReferences(denoised + 0.01 * noise(1, 1)))
     assert moved(near, denoised, driver) == [0]
     near.finish(denoised)
-    assert near.trace.verdict() == "0 of 1 images differ (target 1)"
+    assert near.trace.headline() == "0 of 1 images differ (target 1)"
     far = started(driver, replace(AIMED, target=1), ImageReferences(noise(1, 5)))
     assert far(denoised, driver.step(denoised)) is denoised
     far.finish(denoised)
-    assert far.trace.verdict() == "1 of 1 images differs (target 1)"
+    assert far.trace.headline() == "1 of 1 images differs (target 1)"
 
 
 def test_the_bank_alone(driver: Driver) -> None:
@@ -123,7 +123,7 @@ def test_a_target_larger_than_the_batch(driver: Driver) -> None:
     guidance = started(driver, replace(AIMED, target=12))
     assert guidance(denoised, driver.step(denoised)) is denoised
     guidance.finish(denoised)
-    assert guidance.trace.verdict() == "3 of 3 images differ (target 3)"
+    assert guidance.trace.headline() == "3 of 3 images differ (target 3)"
     assert "The target is 12 and the batch has 3 images: it aims at 3." in guidance.trace.details()
 
 
@@ -183,12 +183,12 @@ def test_outside_its_interval_it_says_why(driver: Driver) -> None:
     guidance = started(driver, replace(AIMED, interval=SigmaInterval(high=0.1)))
     assert guidance(denoised, driver.step(denoised)) is denoised
     guidance.finish(denoised)
-    assert guidance.trace.verdict().startswith("Did nothing: this run takes its last step")
+    assert guidance.trace.headline().startswith("Did nothing: this run takes its last step")
 
 
 @pytest.mark.parametrize("batch", [1, 16, 4096])
 def test_the_verdict_fits_on_a_node(batch: int) -> None:
-    assert len(f"{batch} of {batch} images differ (target {batch})") <= VERDICT
+    assert len(f"{batch} of {batch} images differ (target {batch})") <= MAX_HEADLINE
 
 
 def test_the_count_of_a_batch_is_that_of_the_node(driver: Driver) -> None:

@@ -15,7 +15,7 @@ from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
 from diversity_guidance.guidance.references import why_none
 from diversity_guidance.guidance.repellency.protection_record import NearestHit, ProtectionRecord, SampleProtection
-from diversity_guidance.guidance.trace import VERDICT, SampleRecord, StepRecord, Trace, Violation
+from diversity_guidance.guidance.trace import MAX_HEADLINE, SampleRecord, StepRecord, Trace, Violation
 from torch import Tensor
 
 from .conftest import Driver, noise
@@ -73,8 +73,8 @@ CASES: list[tuple[Trace, str]] = [
 
 @pytest.mark.parametrize(("trace", "verdict"), CASES, ids=[verdict for _, verdict in CASES])
 def test_the_verdict(trace: Trace, verdict: str) -> None:
-    assert trace.verdict() == verdict
-    assert len(verdict) <= VERDICT
+    assert trace.headline() == verdict
+    assert len(verdict) <= MAX_HEADLINE
     assert trace.summary() in trace.details()
 
 
@@ -88,14 +88,14 @@ def test_no_batch_is_too_large_for_it(batch: int, name: str) -> None:
         "nan": lambda: Trace(not_finite=everything),
         "moved": lambda: Trace(steps=steps(everything, batch, 3, 3)),
     }
-    verdict = traces[name]().verdict()
-    assert len(verdict) <= VERDICT and "\n" not in verdict
+    verdict = traces[name]().headline()
+    assert len(verdict) <= MAX_HEADLINE and "\n" not in verdict
 
 
 def test_what_is_not_outside_comes_before_all_else_of_several_methods() -> None:
     first, second = Trace(steps=steps([0], 4, 2, 2), seconds=1.0), Trace(failed=True, seconds=0.5, extra_evaluations=2)
     joined = Trace.concat([first, second, Trace(records=[protection([3], 4)])])
-    assert joined.verdict() == "NOT outside: image 3"
+    assert joined.headline() == "NOT outside: image 3"
     assert joined.details().endswith("It took 1.5 s and 2 further evaluations of the model.")
 
 
@@ -136,7 +136,7 @@ def test_time_and_errors_are_noted(driver: Driver, eased: bool) -> None:
     assert not guidance.trace.failed
     guidance(denoised, driver.step(denoised, sigma=math.inf))
     assert guidance.trace.failed
-    assert guidance.trace.verdict() == "Failed with an error, see below"
+    assert guidance.trace.headline() == "Failed with an error, see below"
     assert "RuntimeError: planted" in guidance.trace.summary()
     outer = Chain([guidance])
     outer.finish(torch.full_like(denoised, math.nan))

@@ -63,7 +63,7 @@ def test_noise_and_patched_model_agree_with_the_loop_without_host(client: HostCl
     run = client.run(graph.prompt)
     patched, socket = latents_of(client, run, by_patch), latents_of(client, run, by_socket)
     assert torch.equal(patched, socket)
-    noise = NoiseDesign(5, mode, 4).draw(range(4), SHAPE)
+    noise = NoiseDesign(5, mode, 4).sample(range(4), SHAPE)
     alone = EmbeddedModel.load().sample(["woman running"] * 4, 0, steps=3, cfg=5.0, noise=noise)
     assert torch.allclose(patched, alone, atol=0.01)
 

@@ -39,7 +39,7 @@ def test_the_same_as_host_free(client: HostClient, cfg: float) -> None:
     assert torch.allclose(sampled, expected, atol=TOLERANCE), float((sampled - expected).abs().max())
     [told] = run.outputs[patched.id]["verdict"]
     assert re.fullmatch(r"[1-4] of 4 images differs? \(target 3\)", told["text"])
-    assert told["text"] == chain.trace.verdict()
+    assert told["text"] == chain.trace.headline()
     assert "differed in the first estimate" in told["details"]
 
 

@@ -47,13 +47,13 @@ def test_no_reference_inside_is_lost(seed: int, batch: int, count: int, radius: 
     references = size * (centre + normal(seed + 2, count, rank) @ directions / math.sqrt(rank))
     points = size * (centre + normal(seed + 3, batch, rank) @ directions / math.sqrt(rank))
     points[0] = references[-1] + 0.01 * size * normal(seed + 4, D)
-    check(points, references, DistanceBounds.of(references, points), radius * size * math.sqrt(2 * D))
+    check(points, references, DistanceBounds.fit(references, points), radius * size * math.sqrt(2 * D))
 
 
 @pytest.mark.parametrize("share", [1 - 1e-4, 1 + 1e-4])
 def test_at_the_radius_what_the_directions_hold_is_told_apart(share: float) -> None:
     references = torch.cat([normal(0, 200, 8) @ normal(1, 8, D), torch.zeros(1, D)])
-    bounds = DistanceBounds.of(references, references)
+    bounds = DistanceBounds.fit(references, references)
     points = references[:1].clone()
     points[0] += share * 5 * bounds.basis[0]
     assert (0 in check(points, references, bounds, 5.0).tolist()) or share > 1
@@ -63,7 +63,7 @@ def test_images_with_a_layout_are_nearly_all_ruled_out() -> None:
     references = normal(0, 2000, 24) @ normal(1, 24, D) + normal(2, 2000, D)
     points = references[[7, 1200]] + 0.05 * normal(3, 2, D)
     typical = float(torch.dist(references[0], references[1]))
-    assert check(points, references, DistanceBounds.of(references, points), 0.2 * typical).tolist() == [7, 1200]
+    assert check(points, references, DistanceBounds.fit(references, points), 0.2 * typical).tolist() == [7, 1200]
 
 
 def test_a_map_a_mask_and_references_that_come_later() -> None:
@@ -72,7 +72,7 @@ def test_a_map_a_mask_and_references_that_come_later() -> None:
     raw = [normal(2, 150, D).half(), normal(3, 40, D).half()]
     mapped = transform(torch.cat(raw).float()) * mask
     points = mapped[[5, 180]] + 0.01 * mask
-    bounds = DistanceBounds.of(raw[0], points, transform, mask).joined(raw[1], points, transform, mask)
+    bounds = DistanceBounds.fit(raw[0], points, transform, mask).concat(raw[1], points, transform, mask)
     assert {5, 180} <= set(check(points, mapped, bounds, 2.0).tolist())
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_a_number_has_no_bound() -> None:
     references = normal(0, 200, D)
     references[3] = math.nan
     points = torch.stack([references[0], torch.full((D,), math.nan)])
-    numbers, bound = DistanceBounds.of(references, points).near(points, torch.tensor([3.0, 3.0]))
+    numbers, bound = DistanceBounds.fit(references, points).near(points, torch.tensor([3.0, 3.0]))
     assert 0 in numbers.tolist() and bound.tolist() == [0.0, 0.0]
 
 
@@ -89,6 +89,6 @@ def test_what_is_not_a_number_has_no_bound() -> None:
 )
 def test_references_without_directions(references: Tensor) -> None:
     points = references[:1].nan_to_num(0.0) + 0.001
-    numbers, bound = DistanceBounds.of(references, points).near(points, torch.tensor([3.0]))
+    numbers, bound = DistanceBounds.fit(references, points).near(points, torch.tensor([3.0]))
     assert len(numbers) == (200 if len(references) == 200 else 0)
     assert bool((bound == math.inf).all()) or len(references) == 1

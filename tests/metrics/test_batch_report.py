@@ -131,9 +131,7 @@ def test_the_numbers_of_both_batches_stand_side_by_side() -> None:
 
 def run_of(count: int) -> GuidedRun:
     contacts = (Contact("batch:1", 0.5), Contact("unknown", 0.7))
-    steps = [
-        StepRecord("spell", sigma, 1 - sigma, 1.0, (SampleRecord(0, 0.1, 0.5, contacts, 2),)) for sigma in (1.0, 0.5)
-    ]
+    steps = [StepRecord("spell", sigma, 1 - sigma, 1.0, (SampleRecord(0, 0.1, 0.5, contacts),)) for sigma in (1.0, 0.5)]
     return GuidedRun(Trace(steps), Thumbnails(images(count)), {})
 
 

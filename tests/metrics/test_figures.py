@@ -46,7 +46,7 @@ def trace() -> Trace:
     contacts = (Contact("batch:1", 2.0), Contact("bank-entry", 3.0), Contact("unknown", 4.0))
     steps = [
         StepRecord(
-            "shields", sigma, 1 - sigma, 5.0, (SampleRecord(0, sigma / 10, 2.0, contacts, 3), SampleRecord(1, 0, 9))
+            "shields", sigma, 1 - sigma, 5.0, (SampleRecord(0, sigma / 10, 2.0, contacts), SampleRecord(1, 0, 9))
         )
         for sigma in (1.0, 0.7, 0.4)
     ]
