@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.host_server import HostServer
-from support.missing import library, missing
-
-sync_api = library("playwright.sync_api")
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
@@ -24,18 +19,6 @@ SHOWN = {
 """Expressions of how many images are shown, in either rendering."""
 
 PATIENCE = 200_000  # ms: a busy machine loads the editor slowly
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next((found for name in names if (found := shutil.which(name))), None)
-    if path is None:
-        missing("There is no Chromium on the path: install one to test the graph editor.")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("nodes", ["classic", "Nodes 2.0"])

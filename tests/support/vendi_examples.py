@@ -100,7 +100,7 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
             "DiversityVendiGuidance",
             model=sheet.demo,
             # The seed stays the same: early estimates must already see the finished pictures that they would become.
-            options=sheet.put((1460, y, 300, 180), "DiversityVendiScoreOptions", bandwidth=0.25),
+            options=sheet.put((-340, y, 300, 180), "DiversityVendiScoreOptions", bandwidth=0.25),
             prompt=words[number],
             **({} if bank is None else {"bank": bank[1]}),
         )
