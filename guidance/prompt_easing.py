@@ -118,8 +118,17 @@ class PromptEasing(Guidance):
         if self._asked is not None:
             self._asked.short = self._asked.silent = False
         acts = run.batch_size > 1 or self.alone
-        self._guided = prompt_weights(run.sigmas, self.settings) if acts else {}
-        self._unguided = prompt_weights(run.sigmas, self.distilled) if acts else {}
+        self._guided, self._unguided = (
+            self._weights(run.sigmas, settings) if acts else {} for settings in (self.settings, self.distilled)
+        )
+
+    def _weights(self, sigmas: Tensor, settings: EasingSettings) -> dict[float, float]:
+        """Those of the settings; a need is known after the first step, so that its only silent step is the second."""
+        weights = prompt_weights(sigmas, settings)
+        levels = list(weights)
+        if self._asked is not None and len(levels) > 2 and [at for at in levels if weights[at] == 0] == levels[:1]:
+            weights[levels[1]] = 0.0
+        return weights
 
     def replaces_prompt(self, sigma: float) -> bool:
         """Whether a run without classifier-free guidance follows the estimate without the prompt at a noise level."""

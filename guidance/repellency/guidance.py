@@ -126,7 +126,7 @@ class SparseRepellency(Guidance):
             pushed, shields = None, self._shields(measured, self._mask)
             delta = self._push(shields)
         else:
-            pushed, shields, delta = self._aimed(self._target, measured, step.progress)
+            pushed, shields, delta = self._aimed(self._target, measured, step)
         delta, clipped = settings.norm_clip.apply(
             settings.strength * delta, working_points(denoised), working_points(step.noisy)
         )
@@ -233,17 +233,18 @@ class SparseRepellency(Guidance):
         points = working_points(shields.points)
         return Shields(points, shields.radii, shields.references).project_outside(self._near) - points
 
-    def _aimed(self, target: Target, measured: Tensor, progress: float) -> tuple[Tensor, Shields, Tensor]:
+    def _aimed(self, target: Target, measured: Tensor, step: SamplingStep) -> tuple[Tensor, Shields, Tensor]:
         """Which estimates do not count and are pushed, (B,), the shields around all, and their push, (B, D)."""
-        clear = clear_distance(measured, progress, self._distilled)
+        clear = clear_distance(measured, step.progress, self._distilled)
         shields = self._clear_shields(measured, clear, self._mask)
         counts = counted(shields)
         missing = target.missing(counts)
-        if missing < 0:
+        # After the last step the model makes no image any more of where a push leads.
+        if missing < 0 or step.next_sigma == 0:
             return torch.zeros_like(counts), shields, torch.zeros_like(working_points(measured))
-        radii = wider(shields.radii, counts, target.reach(missing, progress))
+        radii = wider(shields.radii, counts, target.reach(missing, step.progress))
         shields = self._shields(measured, self._mask, radii=radii)
-        pushed = movers(shields, counts, target.pushed(missing, progress))
+        pushed = movers(shields, counts, target.pushed(missing, step.progress, self._distilled))
         if self.settings.overlap == "sum":
             return pushed, shields, push(shields, pushed, counts)
         return pushed, shields, torch.where(pushed[:, None], self._push(shields), 0.0)

@@ -31,8 +31,9 @@ EARLY = (0.3, 1.0)
 """Relative surplus of that distance for the first estimates of a run, with classifier-free guidance and without. It
 falls to 0 with the progress."""
 
-RESERVE = 2.0
-"""Further images pushed for each missing one at the start of a run, as some fail; none at its end."""
+RESERVE = (5.0, 2.0)
+"""Further images pushed for each missing one at the start of a run, with classifier-free guidance and without, as some
+fail; none at its end."""
 
 BEYOND = 1.1
 """Smallest distance to which an image is pushed, relative to that from which it counts."""
@@ -86,9 +87,9 @@ class Target:
         """Distance to which images are pushed, relative to that from which they count."""
         return BEYOND * (1 + GAIN * (1 - progress) * missing / self.wanted)
 
-    def pushed(self, missing: int, progress: float) -> int:
+    def pushed(self, missing: int, progress: float, distilled: bool) -> int:
         """How many images are pushed for the missing ones."""
-        return math.ceil(missing * (1 + RESERVE * (1 - progress)))
+        return math.ceil(missing * (1 + RESERVE[distilled] * (1 - progress)))
 
     def headline(self, counts: Tensor) -> str:
         """How many of the final images count, given which do, shape (B,)."""

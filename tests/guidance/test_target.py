@@ -34,9 +34,12 @@ def alike(copies: int, others: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.cat([noise(0, 1, shape) + 0.01 * noise(1, copies, shape), noise(2, others, shape)])
 
 
-def moved(guidance: SparseRepellency, denoised: Tensor, driver: Driver, **step: Any) -> list[int]:
+def moved(
+    guidance: SparseRepellency, denoised: Tensor, driver: Driver, progress: float = 0.0, **step: Any
+) -> list[int]:
     """Which images an evaluation moves."""
-    result = guidance(denoised, driver.step(denoised, **step))
+    told = replace(driver.step(denoised, **step), progress=progress)
+    result = guidance(denoised, told)
     assert result.dtype == denoised.dtype
     return (result != denoised).flatten(1).any(1).nonzero().flatten().tolist()
 
@@ -47,7 +50,7 @@ def test_only_what_is_missing_is_moved_and_what_counts_stays(driver: Driver) -> 
     # Images 0 and 8 differ already.
     assert moved(started(driver, replace(AIMED, target=2)), denoised, driver) == []
     assert len(moved(started(driver, replace(AIMED, target=3)), denoised, driver)) == 3
-    assert len(moved(started(driver, replace(AIMED, target=3)), denoised, driver, sigma=0.0)) == 1
+    assert len(moved(started(driver, replace(AIMED, target=3)), denoised, driver, progress=1.0)) == 1
     assert moved(started(driver, replace(AIMED, target=9)), denoised, driver) == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -56,8 +59,16 @@ def test_what_counts_barely_is_held_while_none_is_to_spare(driver: Driver) -> No
     first, third = noise(0, 1), noise(2, 1)
     apart = 0.3 * typical_distance(first) / float(noise(1, 1).norm())
     denoised = torch.cat([first, first + apart * noise(1, 1), third])
-    assert moved(started(driver, AIMED), denoised, driver, sigma=0.0) == [0, 1]
-    assert moved(started(driver, replace(AIMED, target=2)), denoised, driver, sigma=0.0) == []
+    assert moved(started(driver, AIMED), denoised, driver, progress=1.0) == [0, 1]
+    assert moved(started(driver, replace(AIMED, target=2)), denoised, driver, progress=1.0) == []
+
+
+def test_nothing_is_pushed_where_no_step_follows(driver: Driver) -> None:
+    """A push of the last estimate would be counted, and be no image of the model."""
+    denoised = alike(3, 0)
+    guidance = started(driver, AIMED)
+    assert guidance(denoised, replace(driver.step(denoised), next_sigma=0.0)) is denoised
+    assert guidance.need is not None and guidance.need.short
 
 
 def test_nothing_missing_gives_the_very_same_tensor(driver: Driver) -> None:
@@ -234,6 +245,16 @@ class TestPromptEasing:
         assert guidance.trace.steps[1].active_share == 0
         chain.finish(denoised)
         assert easing.trace.eased == "Prompt eased in 2 of 5 steps"
+
+    def test_the_only_silent_step_is_the_second(self, driver: Driver) -> None:
+        chain, easing, _ = self.chain(3)
+        easing.settings = easing.distilled = EasingSettings(silent_above=0.9)
+        chain.begin(SamplingRun(3, SHAPE, torch.tensor([*self.LEVELS, 0.0]), torch.device("cpu"), "SD3", 7))
+        denoised, empty, silent = alike(3, 0), noise(7, 3), []
+        for sigma in self.LEVELS:
+            silent.append(chain.replaces_prompt(sigma))
+            chain(denoised, replace(driver.step(denoised, sigma), unconditional=lambda: empty))
+        assert silent == [False, True, False, False, False]
 
     def test_the_next_run_begins_anew(self, driver: Driver) -> None:
         chain, _, _ = self.chain(3)
