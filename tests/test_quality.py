@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from project.architecture import ROOMS, allowed, arrows, diagram, imports, sources
-from project.names import definitions, docstring_lines
+from project.names import definitions, docstring_lines, foreign_words, public_names
 from project.tree import ROOT
 from support.missing import SWITCH, library, program
 
@@ -20,6 +20,10 @@ MAX_MODULES = 14
 
 TERSE_ROOMS = ("kernels", "guidance", "metrics", "features")
 """Rooms in which docstrings of private functions and classes have at most one line."""
+
+
+FIELD_ROOMS = ("kernels", "guidance", "metrics", "features")
+"""Rooms whose public names use the field's words."""
 
 
 def check(tool: str, *arguments: str) -> None:
@@ -137,6 +141,29 @@ def test_a_long_private_docstring_is_found(tmp_path: Path) -> None:
     )
     found = [name for node, name, private in definitions(path) if private and docstring_lines(node) > 1]
     assert found == ["_a", "B.__call__.c", "_D.e"]
+
+
+@pytest.mark.parametrize("room", FIELD_ROOMS)
+def test_public_names_use_the_fields_words(room: str) -> None:
+    wrong = {
+        f"{path.relative_to(ROOT).as_posix()}: {name}"
+        for path in sources(room)
+        for name in public_names(path)
+        if foreign_words(name)
+    }
+    assert wrong == set()
+
+
+def test_foreign_words_are_found_in_every_kind_of_name(tmp_path: Path) -> None:
+    (path := tmp_path / "picture_map.py").write_text(
+        "MOST_ROWS = 1\n_MOST = 2\ndef a(relaxation, *, drawn): pass\n"
+        "class PlateOfA:\n    pictures: int\n    def seen_through(self): pass\n    def _recut(self): pass\n"
+    )
+    found = [name for name in public_names(path) if foreign_words(name)]
+    assert sorted(found) == sorted(
+        ["picture_map", "MOST_ROWS", "relaxation", "drawn", "PlateOfA", "pictures", "seen_through"]
+    )
+    assert not any(foreign_words(name) for name in ("capacity", "template", "pictured", "returns", "ALMOST", "drawing"))
 
 
 def test_everything_but_nodes_works_without_a_host() -> None:
