@@ -1,10 +1,10 @@
 """Sparse Repellency: arXiv 2410.06025 (SPELL / Shielded Diffusion), equations 5 and 8.
 
-A shield is a ball of radius r around a reference z. An estimate x of the final image that is inside is pushed to its
-surface by ReLU(r / |x - z| - 1) (x - z); outside, the push is exactly zero, which is what makes it sparse.
+A shield is a ball of radius r around a reference z. An estimate x of the final image inside is pushed to its surface by
+ReLU(r / |x - z| - 1) (x - z); outside, the push is exactly zero: the pushes are sparse.
 
-This is what a sampling step runs. It errs by about 1e-5 of a push; what must be exact, such as the guarantee on final
-latents, is in ``shields``.
+This is what a sampling step runs, with an error of about 1e-5 of a push. What must be exact, such as the guarantee on
+final latents, is in ``shields``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .shields.reference_blocks import Blocks, read_chunks
 __all__ = ["ProjectionResult", "batch_repellency", "distances", "project_outside", "push", "repellency"]
 
 TOUCHING = 1e-2
-"""Nearer than this share of an estimate's norm, a push is taken from the difference: in a product its digits cancel."""
+"""Pairs nearer than this fraction of an estimate's norm are pushed by their difference, as a product would cancel."""
 
 
 def repellency(estimates: Tensor, references: Blocks, radius: float) -> Tensor:
@@ -48,7 +48,7 @@ def repellency(estimates: Tensor, references: Blocks, radius: float) -> Tensor:
 
 
 def batch_repellency(estimates: Tensor, radius: float) -> Tensor:
-    """Push of the members of a batch on one another (arXiv 2410.06025, equation 8).
+    """Push among the members of a batch (arXiv 2410.06025, equation 8).
 
     Both members of a pair are pushed by the whole missing distance, as published; half of it brings a single pair
     exactly to the radius.
@@ -72,11 +72,11 @@ def distances(
     """L2 distances of estimates (B, D) to references (N, D) by one matrix product, shape (B, N).
 
     Args:
-        x: estimates, zero where a mask is.
+        x: estimates, zero where the mask is 0.
         z: references.
-        squares: their squared norms, shape (N,), or (B, N) under a mask; taken here where they are not at hand.
+        squares: squared norms of the references, shape (N,), or (B, N) under a mask; computed if None.
         mask: 1 where values count and 0 elsewhere, shape (B, D). Estimates of which nothing counts are infinitely far.
-        own: squared norms of the estimates, shape (B, 1), where they are at hand.
+        own: squared norms of the estimates, shape (B, 1); computed if None.
     """
     if squares is None:
         squares = z.square().sum(1) if mask is None else mask @ z.square().T
@@ -95,7 +95,7 @@ def push(x: Tensor, z: Tensor, distances: Tensor, radius: float | Tensor, mask: 
     """Sum over references of ReLU(r / |x - z| - 1) (x - z), shape (B, D).
 
     Args:
-        x: estimates, shape (B, D), zero where the mask is.
+        x: estimates, shape (B, D), zero where the mask is 0.
         z: references, shape (N, D).
         distances: of both, shape (B, N).
         radius: one for all, or one for each estimate, shape (B, 1).

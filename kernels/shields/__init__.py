@@ -1,1 +1,1 @@
-"""Balls around references: who is inside, how to get out, and which references need not be read."""
+"""Shields, balls around references: distances and pushes, projection outside, and bounds that avoid reading."""

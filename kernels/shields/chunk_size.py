@@ -1,4 +1,4 @@
-"""How large the chunks are in which long computations are done: smaller ones where memory is short."""
+"""Sizes of the chunks of long computations, reduced while memory is short."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _divisor: ContextVar[int] = ContextVar("divisor of the size of chunks", default=
 
 @contextmanager
 def smaller_chunks(divisor: int) -> Iterator[None]:
-    """A context in which chunks are smaller by this factor."""
+    """A context in which chunk sizes are divided by this number."""
     token = _divisor.set(divisor)
     try:
         yield
@@ -20,5 +20,5 @@ def smaller_chunks(divisor: int) -> Iterator[None]:
 
 
 def chunk_size(usual: int) -> int:
-    """How many of something are computed at once where usually it is so many; at least one."""
+    """The usual chunk size divided by the current divisor; at least 1."""
     return max(1, usual // _divisor.get())

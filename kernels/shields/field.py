@@ -1,9 +1,9 @@
-"""The field of shields: who is inside which ball and how it is pushed (arXiv 2410.06025, equations 5 and 8).
+"""Distances and pushes of shields, exact at the surface (arXiv 2410.06025, equations 5 and 8).
 
 The published listing forms all differences x - z, a tensor of size batch x references x latent. Here distances come
-from a matrix product, a chunk of references at a time, and the sum of pushes from a second one,
-(sum_k w_k) x - W Z, only for the references that push. Where a product would lose the digits that decide (close
-pairs, pairs at the radius) the difference itself is taken, one estimate at a time.
+from a matrix product, a chunk of references at a time, and the sum of pushes from a second one, (sum_k w_k) x - W Z,
+for the references that push. Where a product would lose the deciding digits (close pairs, pairs at the radius) the
+difference itself is computed, one estimate at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..precision import product_rounding
 from .reference_blocks import Blocks, Transform, count_rows, read_chunks, read_rows
 
 CLOSE = 0.02
-"""Pairs with |x - z|^2 up to this share of |x|^2 + |z|^2 are measured from their difference."""
+"""Pairs with |x - z|^2 up to this fraction of |x|^2 + |z|^2 are measured from their difference."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,25 @@ class Contacts:
         return len(self.rows)
 
     def take(self, chosen: Tensor) -> Contacts:
-        """Some of the pairs, by a mask (P,)."""
+        """The pairs of a mask (P,)."""
         return Contacts(self.rows[chosen], self.references[chosen], self.distances[chosen])
 
     @classmethod
     def inside(cls, distances: Tensor, radius: Tensor) -> Contacts:
-        """The pairs of a table of distances (B, N) that are below the radius, which broadcasts to it."""
+        """The pairs of a distance matrix (B, N) that are below the radius, which broadcasts to it."""
         rows, references = (distances < radius).nonzero(as_tuple=True)
         return cls(rows, references, distances[rows, references])
 
 
 @dataclass(frozen=True)
 class ShieldField:
-    """What the shields do to a set of estimates.
+    """Distances and pushes of shields for a set of estimates.
 
     Attributes:
         delta: the push, shape (B, D).
-        nearest: L2 distance of each estimate to its nearest reference, shape (B,), infinity where there is none.
-        nearest_index: index of that reference, shape (B,), -1 where there is none.
-        contacts: every pair inside a shield.
+        nearest: L2 distance of each estimate to its nearest reference, shape (B,); infinity for none.
+        nearest_index: index of that reference, shape (B,); -1 for none.
+        contacts: all pairs inside a shield.
     """
 
     delta: Tensor
@@ -76,16 +76,16 @@ def shield_field(
     norms: Tensor | None = None,
     transform: Transform | None = None,
 ) -> ShieldField:
-    """Equation 5 with everything that was found on the way, exact at the surface too.
+    """Equation 5 with distances and contacts, exact at the surface.
 
     Args:
-        points: estimates, shape (B, D), float32 or float64; zero where the mask is.
+        points: estimates, shape (B, D), float32 or float64; zero where the mask is 0.
         references: shape (N, ...) or several such blocks, any floating dtype; each is read once, and those that push
             once more.
         radius: of every shield, or one for each estimate, shape (B,).
         mask: 1 where values count and 0 elsewhere, shape (B, D); None for everywhere. Estimates of which nothing counts
             are infinitely far from everything.
-        norms: from ``squared_norms`` where they are at hand.
+        norms: from ``squared_norms``, if they are known.
         transform: maps a chunk of references to the space of the points.
 
     Raises:
@@ -110,13 +110,13 @@ def shield_field(
 
 
 def batch_field(points: Tensor, radius: float | Tensor, mask: Tensor | None = None) -> ShieldField:
-    """Equation 8 with everything that was found on the way; references are numbered as the points are.
+    """Equation 8 with distances and contacts; the references are the points themselves.
 
     Args:
         points: estimates, shape (B, D), float32 or float64.
-        radius: of the shield around every member, or one for each pair, symmetric, shape (B, B).
-        mask: 1 where a member may change and 0 elsewhere, shape (B, D); a pair is compared where both
-            may, and infinitely far apart where that is nowhere.
+        radius: of the shield around every point, or one for each pair, symmetric, shape (B, B).
+        mask: 1 where a point may change and 0 elsewhere, shape (B, D). A pair is compared where both may, and is
+            infinitely far apart if that is nowhere.
 
     Raises:
         ValueError: a radius is negative or not a number.
@@ -126,7 +126,7 @@ def batch_field(points: Tensor, radius: float | Tensor, mask: Tensor | None = No
     delta = torch.zeros_like(points)
     distances = points.new_full((len(points), len(points)), math.inf)
     for row in range(len(points) - 1):
-        # Each pair once, so that its two pushes are opposite to the last bit.
+        # Each pair once, so that its two pushes are exactly opposite.
         shared = None if mask is None else mask[row] * mask[row + 1 :]
         differences = masked(points[row] - points[row + 1 :], shared)
         exact = lengths(differences)
@@ -147,16 +147,16 @@ def batch_field(points: Tensor, radius: float | Tensor, mask: Tensor | None = No
 def squared_norms(
     references: Blocks, like: Tensor, transform: Transform | None = None, mask: Tensor | None = None
 ) -> Tensor:
-    """Squared L2 norm of every (transformed) reference: constant during a run, so worth keeping.
+    """Squared L2 norm of every transformed reference; it is constant during a run.
 
     Args:
-        references: as in ``read_chunks``, and so are ``like`` and ``transform``.
+        references: this, ``like`` and ``transform`` as in ``read_chunks``.
         mask: 1 where values count and 0 elsewhere, shape (G, D); None for everywhere.
 
     Returns:
         Shape (N,), or (G, N) with a mask.
     """
-    # Filled in place: small results kept between the chunks would keep the heap from using their memory again.
+    # Filled in place: small tensors kept between the chunks would prevent the heap from reusing their memory.
     norms = like.new_empty((1 if mask is None else len(mask), count_rows(references)))
     for offset, chunk in read_chunks(references, like, transform):
         place = norms[:, offset : offset + len(chunk)]
@@ -166,7 +166,7 @@ def squared_norms(
 
 
 def working_points(estimates: Tensor) -> Tensor:
-    """Estimates as rows (B, D) of at least float32: half precision cannot hold a squared norm."""
+    """Estimates as rows (B, D) in at least float32, as half precision cannot hold a squared norm."""
     return estimates.flatten(1).to(torch.promote_types(estimates.dtype, torch.float32))
 
 
@@ -180,32 +180,33 @@ def check_radius(radius: float | Tensor) -> None:
 
 
 def fixed_direction(like: Tensor, row: int, reference: int) -> Tensor:
-    """Unit vector, shape (D,), for points that coincide: always the same for the same pair of indices."""
+    """Unit vector, shape (D,), for coincident points; it depends only on the pair of indices."""
     generator = torch.Generator("cpu").manual_seed((row + 1) * 1_000_003 + reference)
     direction = torch.randn(like.shape[-1], generator=generator, dtype=torch.float64)
     return (direction / direction.norm()).to(like)
 
 
 def masked(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Values (n, D), zeroed where a mask, shape (n, D) or (D,), holds them."""
+    """Multiply values (n, D) by a mask, shape (n, D) or (D,), if there is one."""
     return values if mask is None else values * mask
 
 
 def lengths(differences: Tensor) -> Tensor:
-    """L2 norm of every row; torch's own ``norm`` loses two digits more where rows have a million values."""
+    """L2 norm of every row; ``torch.norm`` loses two more digits for rows of a million values."""
     return differences.square().sum(-1).sqrt()
 
 
 def pushes(
     differences: Tensor, distances: Tensor, radius: Tensor, row: int, references: Sequence[int], mask: Tensor | None
 ) -> Tensor:
-    """The terms of equation 5 for one estimate and the references inside whose shields it is, shape (n, D).
+    """The terms of equation 5 for one estimate and the references in whose shields it is, shape (n, D).
 
     Args:
-        differences: estimate minus reference, shape (n, D), zero where the mask is.
-        distances: their lengths, shape (n,).
+        differences: estimate minus reference, shape (n, D), zero where the mask is 0.
+        distances: norms of the differences, shape (n,).
         radius: of the shields, shape () or (n,).
-        row: the estimate's number, and ``references`` those of the references: what tells coincident pairs apart.
+        row: index of the estimate; with ``references`` it fixes the directions of coincident pairs.
+        references: indices of the references.
         mask: 1 where the pairs are compared, shape (D,) or (n, D); None for everywhere.
     """
     found = (radius / distances - 1)[:, None] * differences
@@ -217,7 +218,7 @@ def pushes(
 
 
 def nearest_of(distances: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest distance in every row and its column; infinity and -1 where there is none."""
+    """Smallest distance in every row and its column; infinity and -1 for none."""
     if distances.shape[1] == 0:
         return distances.new_full((len(distances),), math.inf), distances.new_full((len(distances),), -1).long()
     known = torch.where(distances.isnan(), math.inf, distances)
@@ -228,7 +229,7 @@ def nearest_of(distances: Tensor) -> tuple[Tensor, Tensor]:
 def _squared_distances(
     points: Tensor, references: Blocks, mask: Tensor | None, norms: Tensor | None, transform: Transform | None
 ) -> tuple[Tensor, Tensor]:
-    """|x|^2 + |z|^2 - 2 x.z and the first two terms alone, shape (B, N), in one read of the references."""
+    """|x|^2 + |z|^2 - 2 x.z, and its first two terms, each (B, N), in one read of the references."""
     point_norms = points.square().sum(1, keepdim=True)
     squares = points.new_empty((len(points), count_rows(references)))
     scale = torch.empty_like(squares)
@@ -254,7 +255,7 @@ def _remeasured(
     numbers: Tensor,
     mask: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Pushes and distances of the doubtful pairs from their differences, at most one chunk of them at a time."""
+    """Pushes and distances of the doubtful pairs from their differences."""
     delta = torch.zeros_like(points)
     for row in doubtful.any(1).nonzero().squeeze(1).tolist():
         columns = doubtful[row].nonzero().squeeze(1)

@@ -1,8 +1,8 @@
-"""Out of every shield at once, overlapping ones included: what arXiv 2410.06025 leaves open.
+"""Projection outside of all shields, overlapping ones included, which arXiv 2410.06025 leaves open.
 
-The sum of pushes of equation 5 can carry an estimate out of one shield into the next, or stall between two. Here an
-estimate that is still inside leaves along a ray. Shields cut intervals out of a ray, so its first gap is found exactly;
-of several rays the shortest way out is taken.
+The sum of pushes of equation 5 can move an estimate out of one shield into another, or stall between two. Here an
+estimate that is still inside leaves along a ray. Each shield covers an interval of the ray, so that its first gap is
+found exactly; the shortest of several rays is used.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from .field import Contacts, batch_field, check_radius, fixed_direction, masked,
 from .reference_blocks import Blocks, Transform, count_rows, read_chunks
 
 MARGINS = (1e-5, 1e-4, 1e-3, 1e-2)
-"""Relative margins beyond the radius, tried in turn: rounding to half precision can undo a smaller one."""
+"""Relative margins beyond the radius, tried in turn; rounding to half precision can undo the smaller ones."""
 
 SURFACE = 1e-6
-"""Relative distance from the radius within which float32 cannot tell inside from outside: it counts as inside."""
+"""Relative distance from the radius that counts as inside, as float32 cannot tell."""
 
 NEAREST_TRIED = 3
-"""Rays straight away from that many nearest references are tried beside the sum of pushes."""
+"""Number of nearest references from which rays lead straight away, beside the sum of pushes."""
 
 
 @dataclass(frozen=True)
 class ProjectionResult:
-    """Estimates outside the shields, and what could not be satisfied.
+    """Projected estimates, and what could not be satisfied.
 
     Attributes:
-        estimates: shape, dtype and device of what was given; the very same tensor where nothing had to move.
-        violations: pairs still inside a shield; references count the fixed ones first, then the batch's members.
-        moved: L2 length of every estimate's move, shape (B,).
+        estimates: in the shape, dtype and device of the given ones; the very same tensor if nothing had to move.
+        violations: pairs still inside a shield; references first, then the members of the batch.
+        moved: L2 norm of every estimate's displacement, shape (B,).
     """
 
     estimates: Tensor
@@ -62,16 +62,16 @@ def project_outside(
     """Move every estimate outside every shield.
 
     Args:
-        estimates: shape (B, ...), any floating dtype; zero where the mask is.
+        estimates: shape (B, ...), any floating dtype; zero where the mask is 0.
         references: centres of the shields, shape (N, ...) or several such blocks; N may be 0.
         radius: of every shield, in the units of the latents, or one for each estimate, shape (B,).
-        batch_radius: how far the estimates must keep from one another, both members of a pair moving, or one for each
-            pair, symmetric, shape (B, B); None where they need not.
-        mask: 1 where an estimate may change and 0 elsewhere, shape (B, D); distances ignore what cannot move. A pair
-            of estimates is compared where both may change. What may change nowhere is outside everything: whoever
-            promises anything must say so.
-        max_move: longest move allowed for an estimate; what it forbids is reported as violated.
-        norms: squared norms of the references under transform and mask, where they are at hand.
+        batch_radius: distance between any two estimates, both of which move, or one for each pair, symmetric, shape
+            (B, B); None for none.
+        mask: 1 where an estimate may change and 0 elsewhere, shape (B, D); distances ignore the rest. A pair of
+            estimates is compared where both may change. What may change nowhere counts as outside: guarantees must
+            exclude it.
+        max_move: largest displacement of an estimate; what it prevents is reported as a violation.
+        norms: squared norms of the references under transform and mask, if they are known.
         transform: maps a chunk of references to the space of the estimates.
 
     Returns:
@@ -135,7 +135,7 @@ def project_outside(
 
 @dataclass(frozen=True)
 class _Shields:
-    """All shields that one estimate must leave: those of the references, then those of the batch's other members."""
+    """The shields that one estimate must leave: those of the references, then those of the other estimates."""
 
     points: Tensor
     row: int
@@ -148,19 +148,19 @@ class _Shields:
 
     @property
     def radius(self) -> float:
-        """Of the references' shields."""
+        """Radius of the references' shields."""
         return float(self.radii[self.row]) * self.grown
 
     @property
-    def movable(self) -> Tensor | None:
+    def free(self) -> Tensor | None:
         """1 where the estimate may change, shape (D,)."""
         return None if self.mask is None else self.mask[self.row]
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-        """Differences to some centres (n, D), where each is compared, (D,) or (n, D), and their radii (n,)."""
+        """Differences to some centres (n, D), their masks (D,) or (n, D), and their radii (n,)."""
         point = self.points[self.row]
         for _, chunk in read_chunks(self.references, point[None], self.transform):
-            yield masked(point - chunk, self.movable), self.movable, point.new_full((len(chunk),), self.radius)
+            yield masked(point - chunk, self.free), self.free, point.new_full((len(chunk),), self.radius)
         if len(self.among) > 1:
             others = torch.arange(len(self.points), device=point.device) != self.row
             shared = None if self.mask is None else self.mask[others] * self.mask[self.row]
@@ -168,7 +168,7 @@ class _Shields:
 
 
 def _escape(point: Tensor, shields: _Shields) -> Tensor:
-    """The end of the shortest of several rays out of all shields, shape (D,); the point itself if there is none."""
+    """The end of the shortest ray out of all shields, shape (D,); the point itself if there is none."""
     rays = _rays(point, shields)
     if len(rays) == 0:
         return point
@@ -176,20 +176,20 @@ def _escape(point: Tensor, shields: _Shields) -> Tensor:
     for differences, where, reach in shields.chunks():
         along.append((differences @ rays.T).double().cpu().numpy())
         squares.append(differences.square().sum(1).double().cpu().numpy())
-        # A ray leaves a shield as fast as it moves where the two are compared.
-        seen = rays.square().sum(1).expand(len(differences), -1)
+        # Only the part of a ray under the mask moves away from a centre.
+        rate = rays.square().sum(1).expand(len(differences), -1)
         if where is not None and where.ndim == 2:
-            seen = where @ rays.square().T
-        rates.append(seen.double().cpu().numpy())
+            rate = where @ rays.square().T
+        rates.append(rate.double().cpu().numpy())
         radii.append(reach.double().cpu().numpy())
-    joined = [np.concatenate(parts) for parts in (along, squares, rates, radii)]
-    ends = [_first_gap(joined[0][:, ray], joined[1], joined[2][:, ray], joined[3]) for ray in range(len(rays))]
+    a, s, r, reaches = (np.concatenate(parts) for parts in (along, squares, rates, radii))
+    ends = [_first_gap(a[:, ray], s, r[:, ray], reaches) for ray in range(len(rays))]
     best = int(np.argmin(ends))
     return point + ends[best] * rays[best] if math.isfinite(ends[best]) else point
 
 
 def _rays(point: Tensor, shields: _Shields) -> Tensor:
-    """Unit directions worth trying, shape (K, D): the sum of pushes, away from the nearest, and a fixed one."""
+    """Unit directions to try, shape (K, D): the sum of pushes, away from the nearest, and a fixed one."""
     push = torch.zeros_like(point)
     away: list[tuple[float, Tensor]] = []
     largest = shields.radius
@@ -207,8 +207,8 @@ def _rays(point: Tensor, shields: _Shields) -> Tensor:
     contacts = torch.stack([push, *(difference for _, difference in away)])
     left, sizes, _ = torch.linalg.svd(contacts.T, full_matrices=False)
     basis = left[:, sizes > 1e-6 * largest]
-    anywhere = masked(fixed_direction(point, shields.row, 0), shields.movable)
-    # Straight across is the short way out from between two shields, where the pushes cancel.
+    anywhere = masked(fixed_direction(point, shields.row, 0), shields.free)
+    # Between two shields the pushes cancel, and the shortest way out is perpendicular to them.
     across = anywhere - basis @ (basis.T @ anywhere)
     rays = torch.stack([*contacts, across, anywhere])
     sizes = rays.norm(dim=1)
@@ -235,7 +235,7 @@ def _first_gap(along: np.ndarray, squares: np.ndarray, rates: np.ndarray, radii:
 
 
 def _limited(start: Tensor, points: Tensor, max_move: float | None) -> Tensor:
-    """The points, no farther than ``max_move`` from where they started."""
+    """Limit the displacement of points to ``max_move``."""
     if max_move is None:
         return points
     move = points - start

@@ -1,9 +1,9 @@
-"""Lower bounds of distances from few numbers: an orthonormal projection, and the norm of what it drops.
+"""Lower bounds of distances from few numbers: an orthonormal projection and the norm of its residual.
 
 For an orthonormal B and y = x - c the map t(y) = (B y, |y - B^T B y|) never lengthens a distance: the parts inside and
-outside B's rows are orthogonal, and | |u| - |v| | <= |u - v| outside. So |t(y) - t(y')| <= |x - x'|, with no false
-dismissal, and the fewer numbers keep most of the distance where B holds the principal directions (Karhunen-Loeve
-filters of similarity search; the norm of the remainder as one more number is what makes the bound tight).
+outside the span of B are orthogonal, and | |u| - |v| | <= |u - v| outside. So |t(y) - t(y')| <= |x - x'|, without false
+dismissals. The bound is tight if B holds the principal directions (Karhunen-Loeve filters of similarity search; the
+norm of the residual tightens it).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-5
-"""Error of computed coordinates relative to |y|: the root of a difference of squares in float64 is the worst of it."""
+"""Error of computed coordinates relative to |y|, mostly from the root of a difference of squares in float64."""
 
 POWER_ITERATIONS = 4
 
 
 @dataclass(frozen=True)
 class Projection:
-    """A map to few coordinates that never lengthens a distance.
+    """The map t to few coordinates.
 
     Attributes:
         centre: c, shape (D,), float64.
@@ -34,7 +34,7 @@ class Projection:
     basis: Array
 
     def coordinates(self, points: NDArray[np.floating]) -> Array:
-        """Map points (n, D), finite, to coordinates (n, m + 1); they err by at most ``ROUNDING`` times their norm."""
+        """Map finite points (n, D) to coordinates (n, m + 1), with errors of at most ``ROUNDING`` times their norm."""
         offsets = points - self.centre
         squares = np.einsum("nd,nd->n", offsets, offsets)
         inside = offsets @ self.basis.T
@@ -45,7 +45,7 @@ class Projection:
 def fit_projection(sample: NDArray[np.floating], dimensions: int) -> Projection:
     """The principal directions of a sample, by subspace iteration (arXiv 0909.4061, algorithm 4.4).
 
-    Every orthonormal basis gives valid bounds; a good one gives tight ones. The same sample gives the same basis.
+    Every orthonormal basis gives valid bounds, a good one tight bounds. The result is deterministic.
 
     Args:
         sample: shape (n, D), n at least 1, finite.
@@ -53,7 +53,7 @@ def fit_projection(sample: NDArray[np.floating], dimensions: int) -> Projection:
     """
     centre = sample.mean(0, dtype=np.float64)
     offsets = (sample - centre).astype(np.float32)
-    # Neither huge nor tiny numbers may overflow or vanish in products.
+    # Scaled so that products neither overflow nor underflow.
     offsets /= max(float(np.abs(offsets).max(initial=0.0)), np.finfo(np.float32).tiny)
     width = offsets.shape[1]
     m = min(dimensions, width)
@@ -63,5 +63,5 @@ def fit_projection(sample: NDArray[np.floating], dimensions: int) -> Projection:
         image = offsets @ basis.astype(np.float32)
         basis = np.linalg.qr((offsets.T @ image).astype(np.float64))[0]
     inside = (offsets @ basis.astype(np.float32)).astype(np.float64)
-    _, turn = np.linalg.eigh(inside.T @ inside)
-    return Projection(centre, np.ascontiguousarray((basis @ turn[:, ::-1]).T))
+    _, rotation = np.linalg.eigh(inside.T @ inside)
+    return Projection(centre, np.ascontiguousarray((basis @ rotation[:, ::-1]).T))

@@ -1,4 +1,4 @@
-"""References that are read a chunk at a time: a bank of gigabytes is never copied, and never differenced as a whole."""
+"""Read references a chunk at a time, so that a bank of gigabytes is never copied or subtracted as a whole."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from .chunk_size import chunk_size
 
 Blocks = Tensor | Sequence[Tensor]
-"""References as one tensor (N, ...) or several, in any floating dtype; rows are numbered through all of them."""
+"""References as one tensor (N, ...) or several, in any floating dtype, numbered through all of them."""
 
 Transform = Callable[[Tensor], Tensor]
-"""Maps a chunk (n, D) to the space in which it is compared, row by row; it must not change its argument."""
+"""Maps a chunk (n, D) row by row to the space of the comparison, without changing its argument."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Elementwise:
     offset: Tensor
 
     def __call__(self, chunk: Tensor, out: Tensor | None = None) -> Tensor:
-        """Transform rows, shape (n, D), into memory that is at hand, which may be their own."""
+        """Transform rows, shape (n, D), optionally into existing memory, which may be their own."""
         return torch.addcmul(self.offset, chunk, self.scale, out=out)
 
 
@@ -49,15 +49,15 @@ def count_rows(references: Blocks) -> int:
 def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = None) -> Iterator[tuple[int, Tensor]]:
     """Yield (index of the first row, chunk of shape (n, D)) in the dtype and on the device of ``like``.
 
-    A chunk is only valid until the next one is asked for: its memory is used again.
+    A chunk is valid only until the next one: its memory is reused.
 
     Args:
-        references: shape (N, ...) or several such blocks; all flatten to D values a row.
+        references: shape (N, ...) or several such blocks; rows flatten to D values.
         like: shape (B, D); gives dtype, device and D.
         transform: applied to every chunk.
 
     Raises:
-        ValueError: a block has another number of values a row.
+        ValueError: the rows of a block have another number of values.
     """
     dimension = like.shape[1]
     chunk_rows = _chunk_rows(like)
@@ -67,17 +67,17 @@ def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = 
         if len(block) and block[0].numel() != dimension:
             raise ValueError(
                 f"References have {block[0].numel()} values each and estimates {dimension}: "
-                "they must come from the same latent space and picture size."
+                "they must come from the same latent space and image size."
             )
         ready = block.dtype == like.dtype and block.device == like.device
         for start in range(0, len(block), chunk_rows):
-            # Cut first: to flatten a bank whose memory is laid out otherwise would copy it.
+            # Slice first: flattening a bank with another memory layout would copy all of it.
             chunk = block[start : start + chunk_rows].flatten(1)
-            held = buffer[: len(chunk)]
+            memory = buffer[: len(chunk)]
             if not ready:
-                chunk = held.copy_(chunk)
+                chunk = memory.copy_(chunk)
             if isinstance(transform, Elementwise):
-                chunk = transform(chunk, out=held)
+                chunk = transform(chunk, out=memory)
             elif transform is not None:
                 chunk = transform(chunk)
             yield offset + start, chunk
@@ -87,11 +87,11 @@ def read_chunks(references: Blocks, like: Tensor, transform: Transform | None = 
 def read_rows(
     references: Blocks, rows: Tensor, like: Tensor, transform: Transform | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (numbers of some rows, chunk of shape (n, D) of these) in the dtype and on the device of ``like``.
+    """Yield (indices of some rows, chunk of shape (n, D) with these) in the dtype and on the device of ``like``.
 
     Args:
-        references: as in ``read_chunks``, which has been through them.
-        rows: numbers of the rows to read, int64, ascending.
+        references: as in ``read_chunks``.
+        rows: indices of the rows to read, int64, ascending.
         like: shape (B, D); gives dtype, device and the size of a chunk.
         transform: applied to every chunk.
     """
