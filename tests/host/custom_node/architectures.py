@@ -70,6 +70,27 @@ CONFIGS: dict[str, tuple[type, dict[str, Any]]] = {
     ),
 }
 
+# Hosts of before Flux.2 have none.
+if hasattr(comfy.supported_models, "Flux2"):
+    CONFIGS["flux2"] = (
+        comfy.supported_models.Flux2,
+        CONFIGS["flux"][1]
+        | {
+            "image_model": "flux2",
+            "in_channels": 128,
+            "out_channels": 128,
+            "patch_size": 1,
+            "vec_in_dim": None,
+            "axes_dim": [4, 4, 4, 4],
+            "theta": 2000,
+            "txt_ids_dims": [3],
+            "global_modulation": True,
+            "mlp_silu_act": True,
+            "qkv_bias": False,
+            "ops_bias": False,
+        },
+    )
+
 
 class TestArchitecture:
     """A MODEL of random weights, and CONDITIONINGs that fit it."""
