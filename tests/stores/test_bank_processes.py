@@ -1,22 +1,16 @@
-"""Several processes, sudden death, full disks and folders that may not be written."""
+"""Several processes, deaths at one place, full disks and folders that may not be written."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import random
-import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from diversity_guidance.stores.bank.bank import MemoryBank
-from diversity_guidance.stores.bank.entries import content_id
 from diversity_guidance.stores.bank.shards import SHARD_BYTES
 from support.bank_processes import (
-    append_until_killed,
     append_with_little_disk,
     die_before_publishing,
     keep_appending,
@@ -45,35 +39,6 @@ def test_appends_of_two_processes_both_survive(bank: MemoryBank, latents: Latent
 def test_the_same_content_from_two_processes_is_there_once(bank: MemoryBank, latents: Latents) -> None:
     finish(*(start(keep_appending, bank, 0, 10) for _ in range(2)))
     assert bank.revision == 10 and len(bank.snapshot().matching("SD3", SHAPE)) == 20
-
-
-def test_every_published_entry_survives_a_kill(tmp_path: Path, latents: Latents) -> None:
-    bank = MemoryBank(tmp_path, "portraits", capacity=20)
-    moments = random.Random(0)
-    for round_number in range(15):
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = start(append_until_killed, bank, round_number * 10_000, sender)
-        sender.close()
-        told = receiver.recv()  # at least one append is through; the kill hits one of the next at any point
-        time.sleep(moments.uniform(0, 0.03))
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        while receiver.poll():
-            try:
-                told = receiver.recv()
-            except EOFError:
-                break
-        receiver.close()
-        # One more than was told: the process may die between publishing and telling.
-        assert bank.revision in (told, told + 1)
-        view = bank.snapshot().matching("SD3", SHAPE)
-        assert view.ids == tuple(content_id(latent, "SD3") for latent in view.latents)
-        assert len(bank.snapshot(told).features("x")[0]) == min(3 * told, 20)
-    assert bank.verify() == ()
-    bank.vacuum()
-    used = {source.shard.path for parts in bank.snapshot().parts for source in parts.values()}
-    assert set((bank.folder / "shards").iterdir()) == used
 
 
 def test_a_death_between_shard_and_publication_is_not_seen(bank: MemoryBank, latents: Latents) -> None:

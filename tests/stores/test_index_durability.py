@@ -1,12 +1,10 @@
-"""A Protected Index under kills, full disks, damaged bytes, changes and several processes."""
+"""A Protected Index under full disks, damaged bytes, changes and several processes."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,19 +21,10 @@ from diversity_guidance.stores.protected.errors import (
 )
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from support.index_data import SPACE, build, references
-from support.index_processes import PART_ROWS, PARTS, SHAPE, ask, build_or_resume, fail_to_build, part
+from support.index_processes import PART_ROWS, PARTS, SHAPE, ask, build_or_resume, content, fail_to_build, part
 from support.processes import finish, start
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes: run it on Linux or macOS")
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file and its bytes; the lock is no content."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock"
-    }
 
 
 @pytest.fixture(scope="module")
@@ -44,59 +33,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     build_or_resume(folder)
     return folder
-
-
-@posix
-def test_a_build_that_is_killed_resumes_and_ends_equal(tmp_path: Path, whole: Path) -> None:
-    moments, expected = random.Random(0), content(whole)
-    begun = time.monotonic()
-    build_or_resume(tmp_path / "timed")
-    latest = 1.2 * (time.monotonic() - begun)
-    stopped_early = 0
-    for number in range(50):
-        folder = tmp_path / str(number)
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = start(build_or_resume, folder, sender)
-        sender.close()
-        receiver.recv()
-        time.sleep(moments.uniform(0, latest))
-        process.kill()
-        process.join()
-        receiver.close()
-        published = (folder / "manifest.json").is_file()
-        stopped_early += not published
-        # However quick the machine is just now, kills fall before, around and after the publication.
-        latest *= 0.8 if published else 1.1
-        build_or_resume(folder)
-        if content(folder) != expected:
-            # The kill came after the publication: what was built again is the next one of the same content.
-            assert ProtectedIndex.open(folder).fingerprint() == ProtectedIndex.open(whole).fingerprint()
-            assert read_checksummed(folder / "manifest.json")["generation"] == 2
-        assert ProtectedIndex.open(folder).verify() == []
-    assert stopped_early >= 15
-
-
-@posix
-def test_a_change_that_is_killed_leaves_the_old_index_or_the_new(tmp_path: Path, whole: Path) -> None:
-    moments = random.Random(1)
-    before = ProtectedIndex.open(whole).fingerprint()
-    for number in range(6):
-        folder = tmp_path / str(number)
-        shutil.copytree(whole, folder)
-        with IndexBuilder.opened(folder) as builder:
-            builder.remove([f"0/{row}.png" for row in range(5)])
-            builder.finish()
-        smaller = ProtectedIndex.open(folder).fingerprint()
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = start(build_or_resume, folder, sender)
-        receiver.recv()
-        time.sleep(moments.uniform(0, 0.1))
-        process.kill()
-        process.join()
-        index = ProtectedIndex.open(folder)
-        assert index.verify() == []
-        assert index.fingerprint() == smaller or len(index) > PARTS * PART_ROWS - 6
-    assert ProtectedIndex.open(whole).fingerprint() == before
 
 
 def flipped(data: bytes, place: int, bit: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diversity_guidance.stores.bank import bank as bank_module
 from diversity_guidance.stores.bank.bank import MemoryBank
 from diversity_guidance.stores.bank.errors import BankError, BankWriteError
 from diversity_guidance.stores.bank.shards import SHARD_BYTES
@@ -24,10 +25,11 @@ def keep_appending(bank: MemoryBank, first_seed: int, count: int) -> None:
 
 
 def append_until_killed(bank: MemoryBank, first_seed: int, published: Connection) -> None:
-    """Append for ever, and tell every revision that is through."""
+    """Append for ever, and tell every seed that is through; small files are merged on the way."""
+    bank_module.MERGED_AT = 6
     for seed in range(first_seed, first_seed + 10_000):
-        receipt = bank.append(random_latents(3, seed=seed), latent_format="SD3", features={"x": random_latents(3)})
-        published.send(receipt.revision)
+        bank.append(random_latents(3, seed=seed), latent_format="SD3", features={"x": random_latents(3)})
+        published.send(seed)
 
 
 def die_before_publishing(bank: MemoryBank) -> None:

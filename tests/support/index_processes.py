@@ -22,6 +22,15 @@ def part(number: int) -> Tensor:
     return references("clusters", PART_ROWS, 24, number).view(-1, *SHAPE)
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file and its bytes; the lock is no content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
 def build_or_resume(folder: Path, started: Connection | None = None) -> None:
     """Build an index of all parts, from wherever an earlier build was stopped; tell when it begins."""
     if started is not None:
