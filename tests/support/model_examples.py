@@ -36,7 +36,7 @@ from .workflows import Workflow, inputs_of, to_workflow
 
 FOLDER = PACK / "example_workflows"
 PREFIX = "Your model - "
-"""Titles begin with it, which puts them behind the examples that need no download."""
+"""Titles begin with it: these need a download, and those of the embedded model do not."""
 
 VERSION = "0.33.0"
 PROMPT = "portrait photo of a baker in front of the bakery, morning light"
@@ -372,13 +372,13 @@ def card(title: str, workflow: Workflow, side: int = 512) -> Image.Image:
     draw = ImageDraw.Draw(image)
     words = title.removeprefix(PREFIX)
     size = next(size for size in range(64, 10, -2) if ImageFont.load_default(size).getlength(words) <= side - 48)
-    draw.text((24, 40), words, fill="white", font=ImageFont.load_default(size))
+    draw.text((24, 84), words, fill="white", font=ImageFont.load_default(size))
     right = max(node["pos"][0] + node["size"][0] for node in workflow["nodes"])
     bottom = max(node["pos"][1] + node["size"][1] for node in workflow["nodes"])
     scale = (side - 48) / max(right, bottom)
 
     def rectangle(x: float, y: float, width: float, height: float, colour: str) -> None:
-        corners = [24 + x * scale, 160 + y * scale, 24 + (x + width) * scale, 160 + (y + height) * scale]
+        corners = [24 + x * scale, 220 + y * scale, 24 + (x + width) * scale, 220 + (y + height) * scale]
         draw.rounded_rectangle(corners, 4, fill=colour)
 
     for group in workflow["groups"]:
