@@ -36,6 +36,9 @@ SPARSE_RADIUS = RepellencySettings().radius
 DENSE_RADIUS = 1.1
 """Every reference pushes every estimate."""
 
+DIRECTIONS = 24
+"""Along which latents with a layout differ most: large areas are brighter here and darker there."""
+
 STORED = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -48,12 +51,14 @@ class Case:
         dimensions: values in a latent.
         stored: dtype of the bank.
         method: one of ``METHODS``.
+        layout: share of the variance along directions that all latents have in common; 0 makes white noise.
     """
 
     references: int
     dimensions: int
     stored: str
     method: str
+    layout: float
 
     @property
     def published_bytes(self) -> int:
@@ -113,16 +118,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--references", type=int, nargs="+", default=[1_000, 10_000], help="sizes of the bank")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[16_384, 65_536], help="values in a latent")
     parser.add_argument("--repeats", type=int, default=5, help="evaluations of which the median is told")
+    parser.add_argument(
+        "--layout",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="of the variance along few directions; 0: white noise",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure every combination and write a table.
 
     Raises:
-        ValueError: a number is below 1.
+        ValueError: a number is below 1, or the share of the layout is none.
     """
     if min(*arguments.references, *arguments.dimensions, arguments.repeats) < 1:
         raise ValueError("References, dimensions and repeats must be at least 1.")
+    if not 0 <= arguments.layout <= 1:
+        raise ValueError("The share of the layout must be between 0 and 1.")
     sys.stdout.write(
         f"Batch of {BATCH}. Extra memory is the peak beyond bank and estimates.\n\n"
         "| references | dimensions | stored | method | seconds | x one read | extra MB |\n"
@@ -144,10 +158,17 @@ def measure(case: Case, repeats: int) -> Cost:
     """Measure one case in this process, which should have done nothing else."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    points = torch.randn(BATCH, case.dimensions, generator=generator)
+    directions = torch.randn(DIRECTIONS, case.dimensions, generator=generator) / math.sqrt(DIRECTIONS)
+
+    def drawn(count: int) -> Tensor:
+        common = torch.randn(count, DIRECTIONS, generator=generator) @ directions
+        own = torch.randn(count, case.dimensions, generator=generator)
+        return math.sqrt(case.layout) * common + math.sqrt(1 - case.layout) * own
+
+    points = drawn(BATCH)
     latents = torch.empty(case.references, case.dimensions, dtype=STORED[case.stored])
     for row in latents:
-        row.copy_(torch.randn(case.dimensions, generator=generator))
+        row.copy_(drawn(1)[0])
     for row in range(min(BATCH, case.references)):
         latents[row * case.references // BATCH] = points[row] + 0.1 * torch.randn(case.dimensions, generator=generator)
     bank = prepared(latents, points)
@@ -184,7 +205,7 @@ def _cases(arguments: argparse.Namespace) -> Iterator[Case]:
         for references in arguments.references:
             for stored in STORED:
                 for method in METHODS:
-                    yield Case(references, dimensions, stored, method)
+                    yield Case(references, dimensions, stored, method, arguments.layout)
 
 
 def _measured_apart(case: Case, repeats: int) -> Cost:
