@@ -24,6 +24,9 @@ WITHOUT_NEGATIVE = (
     "prompt)."
 )
 
+FAR = 1.5
+"""Times the size of the estimate with the prompt from which the one without it is said to be unlike it."""
+
 
 @dataclass(frozen=True)
 class EasingSettings:
@@ -106,6 +109,7 @@ class PromptEasing(Guidance):
         self._guided: dict[float, float] = {}
         self._unguided: dict[float, float] = {}
         self._record = EasingRecord(0)
+        self._silent_size: Tensor | None = None
 
     @property
     def trace(self) -> Trace:
@@ -114,7 +118,7 @@ class PromptEasing(Guidance):
 
     def begin(self, run: SamplingRun) -> None:
         """Weigh the prompt in every step of the run."""
-        self._trace, self._record = Trace(), EasingRecord(len(run.sigmas) - 1)
+        self._trace, self._record, self._silent_size = Trace(), EasingRecord(len(run.sigmas) - 1), None
         if self._asked is not None:
             self._asked.short = self._asked.silent = False
         acts = run.batch_size > 1 or self.alone
@@ -140,6 +144,7 @@ class PromptEasing(Guidance):
         weight = _weight(self._guided if free else self._unguided, step.sigma) if self._wanted else 1.0
         if self._asked is not None:
             self._asked.silent = False
+        self._compare(step.conditional, weight)
         if weight == 1:
             return denoised
         record = self._record
@@ -157,7 +162,21 @@ class PromptEasing(Guidance):
         record.eased.add(step.sigma)
         self._trace.records, self._trace.eased = [record], record.verdict()
         self._trace.extra_evaluations = record.evaluated
-        return empty if weight == 0 else empty + weight * (denoised - empty)
+        if weight == 0:
+            self._silent_size = empty.float().norm()
+            return empty
+        return empty + weight * (denoised - empty)
+
+    def _compare(self, prompted: Tensor, weight: float) -> None:
+        """Tell once, when the prompt is back, whether the estimate that was followed was unlike one with it."""
+        if self._silent_size is None or weight == 0:
+            return
+        ratio, self._silent_size = float(self._silent_size / prompted.float().norm()), None
+        if ratio > FAR:
+            self._trace.notes.append(
+                f"Without the prompt the model's estimate was {ratio:.1f} times as large as with it: it may not know "
+                "this negative prompt. Choose the preset subtle, or another negative prompt."
+            )
 
     @property
     def _wanted(self) -> bool:

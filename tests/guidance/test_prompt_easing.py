@@ -91,6 +91,18 @@ def test_without_a_negative_prompt_it_says_so() -> None:
     assert easing.trace.notes == [WITHOUT_NEGATIVE]
 
 
+@pytest.mark.parametrize(("size", "told"), [(0.1, False), (1.4, False), (1.6, True)])
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_model_that_does_not_know_the_negative_prompt_is_told(size: float, told: bool, guided: bool) -> None:
+    easing = started(EasingSettings(silent_above=0.75))
+    denoised = noise(0, 2)
+    conditional = denoised + 0.1 if guided else denoised
+    empty = Counted((conditional if guided else denoised) * size)
+    for sigma in LEVELS:
+        easing(denoised, step(sigma, denoised, empty, conditional))
+    assert [f"{size:.1f} times as large" in note for note in easing.trace.notes] == [True] * told
+
+
 def test_one_image_alone_is_left_as_it_is() -> None:
     denoised, empty = noise(0, 1), Counted(noise(1, 1))
     easing = started(EASED, 1)
