@@ -91,6 +91,10 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
         sheet.put((380 + 360 * n, 200, 300, 110), "CLIPTextEncode", clip=sheet.demo[1], text=word)
         for n, word in enumerate(words)
     ]
+    # The seed stays the same. So the prompt counts from the first step on, where the bank can still change what becomes
+    # of the noise, and early estimates already see the finished images that they would become.
+    score = sheet.put((-700, 580, 300, 180), "DiversityVendiScoreOptions", bandwidth=0.25)
+    options = sheet.put((-340, 580, 300, 250), "DiversityVendiGuidanceOptions", cfg_easing=1.0, options=score)
     savers = []
     bank: Node | None = None
     for row, number in enumerate((0, 1, 0, 1)):
@@ -99,8 +103,7 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
             (380, y, 300, 420),
             "DiversityVendiGuidance",
             model=sheet.demo,
-            # The seed stays the same: early estimates must already see the finished pictures that they would become.
-            options=sheet.put((-340, y, 300, 180), "DiversityVendiScoreOptions", bandwidth=0.25),
+            options=options,
             prompt=words[number],
             **({} if bank is None else {"bank": bank[1]}),
         )
@@ -122,7 +125,9 @@ def two_prompts(object_info: Mapping[str, Any]) -> Example:
         "The bank is passed on from row to row and knows the prompt of each image. **Spread Out a Batch** is given "
         "the **prompt** too: the second row is not kept away from the first, which shows something else, while the "
         "third and fourth differ from the rows of their own prompt.\n\n"
-        "Without **prompt**, every image of the bank counts."
+        "Without **prompt**, every image of the bank counts.\n\n"
+        "The seed stays the same in all rows. That is why **cfg_easing** is set: it keeps the prompt in the first "
+        "steps. Presets leave it out there, and then the same noise gives the same kind of image."
     )
     return Example("One memory for two prompts", sheet.graph, sheet.places, note, sheet.drawing(*savers))
 
