@@ -35,26 +35,26 @@ from .common.sockets import BankSocket, NumbersSocket, ReportOptionsSocket, Trac
 from .common.traces import RunTraces
 from .host.encoders import (
     CLIP_VISION,
-    PICTURE_SPACES,
-    picture_space,
-    picture_spaces,
+    IMAGE_SPACES,
+    image_space,
+    image_spaces,
 )
 from .host.messages import VERDICT, face, logger, show
 from .host.schema import schema_extras
 from .report.files import check_prefix, write_report
 from .report.inputs import (
+    batches_of,
     exemplars_of,
     groups_of,
     guided_run,
     images_of,
-    pictures_of,
     remembered_features,
 )
 from .report.options import ReportNumbers, ReportOptions
 from .report.progress import ReportProgress
 from .report.protected import (
     Comparison,
-    Drawn,
+    ImageSet,
     radius_of,
     recorded_reports,
 )
@@ -95,8 +95,8 @@ class DiversityReport(io.ComfyNode):
                 io.Image.Input("images", tooltip="The images to measure. A list counts as one set; sizes may differ."),
                 io.Combo.Input(
                     "features",
-                    options=picture_spaces(),
-                    default=PICTURE_SPACES[0],
+                    options=image_spaces(),
+                    default=IMAGE_SPACES[0],
                     tooltip="What images are compared by. random network: colours, layout and texture. colour layout: "
                     "colours and where they are. clip vision: what an image shows, needs clip_vision. Only numbers of "
                     "the same features can be compared.",
@@ -193,7 +193,7 @@ class DiversityReport(io.ComfyNode):
     ) -> bool | str:
         """Say what is missing before anything is drawn; what comes along a wire is [None] here."""
         kind, prefix = features[0], filename_prefix[0]
-        if kind is not None and kind not in (known := picture_spaces()):
+        if kind is not None and kind not in (known := image_spaces()):
             return f'There are no features "{kind}". Choose one of: {", ".join(known)}.'
         if kind == CLIP_VISION and options is None:
             return WITHOUT_CLIP_VISION
@@ -227,10 +227,10 @@ class DiversityReport(io.ComfyNode):
         more = ReportOptions(**(_first(options) or {}))
         if features[0] == CLIP_VISION and not more.clip_vision:
             raise ValueError(WITHOUT_CLIP_VISION)
-        space = picture_space(features[0], _first(more.clip_vision), comfy.model_management.get_torch_device())
-        pictures, earlier = pictures_of(images), pictures_of(before)
-        real = [*pictures_of(more.reference), *exemplars_of(more.exemplars)]
-        others = pictures_of(more.held_out)
+        space = image_space(features[0], _first(more.clip_vision), comfy.model_management.get_torch_device())
+        pictures, earlier = images_of(images), images_of(before)
+        real = [*images_of(more.reference), *exemplars_of(more.exemplars)]
+        others = images_of(more.held_out)
         progress = ReportProgress(len(pictures) + len(earlier) + len(real) + len(others) + FIGURES)
         names = groups_of(more.groups or None, images, notes)
         if others and not real:
@@ -250,14 +250,14 @@ class DiversityReport(io.ComfyNode):
         after, former = measured(pictures, names), measured(earlier) if before else None
         memory, run = _first(bank), None
         if trace and samples:
-            run = guided_run(trace[0], samples[0], pictures_of(images[:1]), memory, notes)
+            run = guided_run(trace[0], samples[0], images_of(images[:1]), memory, notes)
         shields = recorded_reports(run)
         if more.protected:
             reach = radius_of(more.protected[0], more.shield_radius, shields, distance)
             comparison = Comparison(more.protected[0], _first(more.model), space, reach)
-            anew = comparison.report(Drawn(pictures, samples or ()), Drawn(earlier, more.before_samples), notes)
+            anew = comparison.report(ImageSet(pictures, samples or ()), ImageSet(earlier, more.before_samples), notes)
             shields += [] if anew is None else [anew]
-        figures = progress.drawn(batch_figures(after, former, names, run, shields), notes)
+        figures = progress.figures(batch_figures(after, former, names, run, shields), notes)
         told = sentences(after.report, former.report if former else None)
         if run is not None:
             told.append(f"Guidance: {run.trace.summary()}")
@@ -322,7 +322,7 @@ def _sorted_out(report: Report) -> tuple[list[int], list[int]]:
 
 def _batches(pictures: Sequence[Tensor], indices: Sequence[int]) -> list[Any]:
     """The chosen pictures for a list socket: the host's own nodes fail on empty batches, so that they are skipped."""
-    chosen = images_of([pictures[index] for index in indices])
+    chosen = batches_of([pictures[index] for index in indices])
     return chosen or [ExecutionBlocker(None)]
 
 

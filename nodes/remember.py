@@ -16,9 +16,9 @@ from .common.images import rgb_images
 from .common.prompt_graph import stops_early
 from .common.sockets import BankSocket
 from .host.conditioning import encoded_prompt
-from .host.encoders import picture_features, picture_spaces
+from .host.encoders import image_features, image_spaces
 from .host.folders import open_bank
-from .host.latents import alikeness_of_neighbours, check_finished, plain_latents
+from .host.latents import check_finished, neighbour_correlation, plain_latents
 from .host.messages import logger, show
 from .host.networks.embedded_model import check_encoder_fits
 from .host.networks.vae_fingerprint import known_fingerprint
@@ -29,7 +29,7 @@ from .memory_bank import DEFAULT_NAME
 THUMBNAIL_SIDE = 128
 NO_FEATURES = "none"
 
-MIN_ALIKENESS = 0.1
+MIN_CORRELATION = 0.1
 """Correlation of neighbouring values below which latents are called noise."""
 
 NOISE_LIKE = (
@@ -89,7 +89,7 @@ class DiversityRemember(io.ComfyNode):
                 advanced(
                     io.Combo.Input,
                     "features",
-                    options=[NO_FEATURES, *picture_spaces()],
+                    options=[NO_FEATURES, *image_spaces()],
                     default=NO_FEATURES,
                     tooltip="Features of the images to save as well, so that Vendi Guidance need not decode the bank. "
                     "A bank can hold several kinds. none saves no features.",
@@ -174,7 +174,7 @@ class DiversityRemember(io.ComfyNode):
                 raise ValueError(
                     f'The features "{features}" need images. Connect the decoded images, or choose "none".'
                 )
-            facts["features"] = picture_features(features, clip_vision, images, len(latents))
+            facts["features"] = image_features(features, clip_vision, images, len(latents))
         if conditioning is not None:
             encoded = encoded_prompt(conditioning)
             facts["features"] = {
@@ -195,7 +195,7 @@ class DiversityRemember(io.ComfyNode):
             extended = stored.snapshot() if extended is None else extended
         elif extended is None:
             extended = BankSnapshot.empty().extended(latents, **facts)
-        if alikeness_of_neighbours(latents) < MIN_ALIKENESS:
+        if neighbour_correlation(latents) < MIN_CORRELATION:
             told += NOISE_LIKE
         logger.info("Save to Memory Bank (node %s): %s", cls.hidden.unique_id, told)
         show(cls.hidden.unique_id, told)

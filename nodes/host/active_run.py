@@ -1,4 +1,4 @@
-"""One sampling run of the host as a ``Guidance`` sees it: what it is told, and what becomes of the run's results."""
+"""One sampling run of the host: what its guidances are given, and what they do to its estimates and results."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .messages import logger
 from .networks.embedded_model import format_of
 
 PercentToSigma = Callable[[float], float]
-"""Share of the model's schedule, 0 for its start and 1 for its end, to the noise level there."""
+"""A place in the model's schedule, from 0 at its start to 1 at its end, to its noise level."""
 
 MakeGuidance = Callable[[PercentToSigma], Guidance]
-"""Makes the guidance of one run; told the schedule of the model as it is finally wired."""
+"""Makes the guidance of one run, given the schedule of the model that the run samples."""
 
 Report = Callable[[Trace, Tensor, str], None]
-"""Told, after a run, what happened, the final raw latents and the name of their format."""
+"""Called after a run with its trace, the final raw latents and the name of their format."""
 
 INTERRUPTS = (comfy.model_management.InterruptProcessingException,)
 
@@ -41,12 +41,12 @@ WITHOUT_CFG = (
 
 
 class Link(NamedTuple):
-    """One node of ours that a MODEL went through; plain functions only (see ``sampling``).
+    """One node of this pack that a MODEL went through; plain functions only (see ``sampling``).
 
     Attributes:
         make: makes the guidance of a run.
         report: called after every run that was not interrupted.
-        warn: shows a sentence about a run of which there is no other record.
+        warn: shows a sentence about a run that has no trace.
         steer: the post-CFG function.
         protects: whether a run that cannot be steered is an error.
     """
@@ -59,7 +59,7 @@ class Link(NamedTuple):
 
 
 class ActiveRun:
-    """One sampling run: its guidances, and what they are told.
+    """One sampling run and its guidances.
 
     Args:
         guider: the host's guider, which is not kept.
@@ -92,8 +92,8 @@ class ActiveRun:
         self._positive: Any = None
         self._negative: Any = None
         self._unconditional: Callable[[], Tensor | None] = no_estimate
-        # Guiders that go on after CFG, such as the dual one, are steered on what they finally predict; those that
-        # replace the call itself have no such place.
+        # Guiders that compute on after CFG, such as the dual one, are steered at their final prediction; those that
+        # replace the call itself have none.
         kind, plain = type(guider), comfy.samplers.CFGGuider
         self.goes_on_after_cfg = kind.predict_noise is not plain.predict_noise and kind.__call__ is plain.__call__
         self.evaluated = False
@@ -109,22 +109,22 @@ class ActiveRun:
 
     @property
     def guidances(self) -> tuple[Contained, ...]:
-        """The guidances of all links, in their order; none where nothing is to be steered."""
+        """The guidances of all links, in order; none if the run is not steered."""
         return () if self._stopped else tuple(link for link in self._chain.guidances if isinstance(link, Contained))
 
     def callback(self, given: Callable[..., None] | None) -> Callable[..., None] | None:
-        """What the sampler is to call after every step instead of what it was given."""
+        """The callback for the sampler, in place of the given one."""
         if given is None or self._stopped or not self._chain.guarantees:
             return given
         self._last_estimate = _LastEstimate(given)
         return self._last_estimate
 
     def after_cfg(self, position: int, args: dict[str, Any]) -> Tensor:
-        """Steer the estimate with the guidance of one link, or only note the conditional estimate for later."""
+        """Steer the estimate with the guidance of one link, or only keep the conditional estimate for later."""
         denoised: Tensor = args["denoised"]
         self._steerable = True
         if self.goes_on_after_cfg:
-            # What the middle prompt of a dual guider predicts says nothing of the image.
+            # The middle prompt of a dual guider does not predict the image.
             self._conditional = args["cond_denoised"] if args["cond"] is self._positive else None
             return denoised
         if position == 0:
@@ -136,8 +136,8 @@ class ActiveRun:
         """Note a guider's conditionings before it predicts.
 
         Returns:
-            Those to predict with: without classifier-free guidance, the negative one twice where a method replaces
-            the estimate of the prompt anyway.
+            The conditionings to predict with. Without classifier-free guidance, and where a method replaces the
+            estimate of the prompt anyway, the negative one stands for both.
         """
         conds = guider.conds
         self._conditional, self._positive, self._negative = None, conds.get("positive"), conds.get("negative")
@@ -149,14 +149,14 @@ class ActiveRun:
         return conds | {"positive": self._negative}
 
     def _estimate_without_prompt(self, args: dict[str, Any]) -> Callable[[], Tensor | None]:
-        """How to get the estimate of the negative prompt: at hand, or by one more evaluation of the model."""
+        """Gives the estimate of the negative prompt: known, or by one more evaluation of the model."""
         if args["uncond"] is not None:
             return lambda: args["uncond_denoised"]
         if args["cond"] is self._negative:
             return lambda: args["cond_denoised"]
         if self._negative is None:
             return no_estimate
-        # In the second place, where those that look at the layers expect the negative prompt.
+        # Second, where hooks on the layers expect the negative prompt.
         asked = args["model"], [None, self._negative], args["input"], args["sigma"], args["model_options"]
         return cache(lambda: comfy.samplers.calc_cond_batch(*asked)[1])
 
@@ -171,7 +171,7 @@ class ActiveRun:
         """Let the guidances finish the final raw latents, and report.
 
         Raises:
-            ValueError: something is protected, and no step of the run could be steered.
+            ValueError: images are protected, and no step of the run could be steered.
         """
         if self.evaluated and not self._steerable and not self._stopped:
             self._refuse_if_protected(f"It failed because {WITHOUT_CFG}.")
@@ -187,7 +187,7 @@ class ActiveRun:
             try:
                 link.report(guidance.trace, samples, self._run.latent_format)
             except Exception:
-                logger.exception("The record of a run could not be shown.")
+                logger.exception("The trace of a run could not be shown.")
         return samples
 
     def _leave_noise(self, samples: Tensor) -> None:
@@ -216,12 +216,12 @@ class ActiveRun:
         after = self._chain.finish(before)
         if after is before:
             return samples
-        # The difference, so that whatever was not moved stays bit for bit.
+        # Add the difference, so that what was not moved stays bit-identical.
         to_raw = self._latent_format.process_out
         return samples + (to_raw(after) - to_raw(before)).to(samples)
 
     def _corrected_estimate(self, estimate: Tensor) -> Tensor:
-        """The sampler's last estimate, (B, C, ...) in the model's space: some nodes give it out as a second result."""
+        """Correct the sampler's last estimate, (B, C, ...) in the model's space, which some nodes output too."""
         if self._stopped or tuple(estimate.shape) != (self._run.batch_size, *self._run.latent_shape):
             return estimate
         return self._chain.corrected(estimate)
@@ -242,11 +242,7 @@ class ActiveRun:
         return denoised
 
     def _change_size(self, latents: Tensor) -> None:
-        """Begin again for latents of another size: some samplers enlarge them on the way.
-
-        Raises:
-            ValueError: what is protected is of another size.
-        """
+        """Begin again for latents of another size: some samplers enlarge them during the run."""
         size = f"{_sides(self._run.latent_shape)} to {_sides(latents.shape[1:])}"
         if latents.ndim != 1 + len(self._run.latent_shape) or self._mask is not None:
             self._stop(f"Steering stopped when the size of the latents changed from {size}.")
@@ -263,11 +259,7 @@ class ActiveRun:
                 new.evaluations += old.evaluations
 
     def _stop(self, note: str, *, harmless: bool = False) -> None:
-        """Steer no more, and say why.
-
-        Raises:
-            ValueError: something is protected, and stopping is not harmless.
-        """
+        """Stop steering, and note why; an error where images are protected, unless stopping is harmless."""
         if not harmless:
             self._refuse_if_protected(note)
         self._stopped = True
@@ -283,11 +275,7 @@ class ActiveRun:
 
 
 class _LastEstimate:
-    """A sampler's callback that holds the last estimate back until it has been corrected.
-
-    Args:
-        callback: what a node gave to the sampler: called with step, estimate, noisy sample and number of steps.
-    """
+    """A node's callback for the sampler, which gets the last estimate only once it is corrected."""
 
     def __init__(self, callback: Callable[..., None]) -> None:
         self._callback = callback
@@ -297,7 +285,7 @@ class _LastEstimate:
     def __call__(self, step: int, estimate: Tensor, *rest: Any) -> None:
         """Pass on a step, unless it seems to be the last."""
         if self._held and self._last is not None:
-            # Samplers that go up again count their last step several times.
+            # Samplers that return to higher noise repeat the number of their last step.
             self._callback(*self._last)
         self._last = (step, estimate, *rest)
         self._held = step + 1 >= rest[-1]
@@ -305,7 +293,7 @@ class _LastEstimate:
             self._callback(*self._last)
 
     def release(self, correct: Callable[[Tensor], Tensor]) -> None:
-        """Pass on the last step; once more where it was passed on already and is corrected only now."""
+        """Pass on the last step, a second time if it has been passed on without its correction."""
         if self._last is None:
             return
         step, estimate, *rest = self._last
@@ -316,7 +304,7 @@ class _LastEstimate:
 
 
 def _mask_like(noise: Tensor, mask: Tensor | None, device: torch.device) -> Tensor | None:
-    """The inpainting mask in the latents' shape; newer hosts have shaped it already."""
+    """The inpainting mask in the latents' shape, which newer hosts give it themselves."""
     if mask is None or mask.shape == noise.shape:
         return None if mask is None else mask.to(device)
     return comfy.sampler_helpers.prepare_mask(mask, noise.shape, device)

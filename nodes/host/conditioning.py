@@ -1,4 +1,4 @@
-"""A CONDITIONING as one vector: what a prompt means to the model's own text encoder."""
+"""A CONDITIONING as one vector: a prompt's embedding by the model's own text encoder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from ...guidance.vendi.prompts import EncodedPrompt
 
 
 def encoded_prompt(conditioning: Any) -> EncodedPrompt:
-    """The pooled vector of a CONDITIONING or, for encoders that give none, the mean of its tokens.
-
-    Where several are combined, their mean stands for all.
+    """The pooled vector of a CONDITIONING or, without one, the mean of its tokens; of several, the mean.
 
     Raises:
-        ValueError: it holds nothing, or numbers that are not finite.
+        ValueError: it is empty, holds prompts of several text encoders, or is not finite.
     """
     vectors = [_vector(tokens, facts) for tokens, facts in conditioning]
     sizes = {tuple(vector.shape) for vector in vectors}

@@ -1,4 +1,4 @@
-"""The embedded model's text encoder as a CLIP of the host, so that the stock text nodes work with it."""
+"""The embedded model's text encoder as a CLIP, so that the host's text nodes work with it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BATCH = "words"
 
 
 class _Tokenizer:
-    """Prompts to word numbers; says which words the model was never taught."""
+    """Prompts to token numbers; warns about unknown words."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> Tokens:
-        """Eight numbers with weight 1; ComfyUI's weights in brackets have no meaning for a bag of words.
+        """Eight token numbers with weight 1; ComfyUI's weights in brackets are ignored.
 
         Raises:
             ValueError: the prompt holds more than eight known words.
@@ -44,12 +44,12 @@ class _Tokenizer:
         return [(pair, words[pair[0]]) for pair in token_weight_pair]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Nothing to save beyond the encoder's weights."""
+        """The tokenizer has nothing to save."""
         return {}
 
 
 class _ClipModel(nn.Module):
-    """What the host asks of a text encoder."""
+    """The interface that the host expects of a text encoder."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
@@ -57,20 +57,20 @@ class _ClipModel(nn.Module):
         self.dtypes = {torch.float32}
 
     def set_clip_options(self, options: dict[str, Any]) -> None:
-        """There are no layers to choose from."""
+        """The encoder has no options."""
 
     def reset_clip_options(self) -> None:
-        """There are no options to forget."""
+        """The encoder has no options."""
 
     def encode_token_weights(self, token_weight_pairs: Tokens) -> tuple[Tensor, Tensor]:
-        """Word numbers to (tokens (B, 8, 128), pooled (B, 128)) on the CPU."""
+        """Token numbers to (tokens (B, 8, 128), pooled (B, 128)) on the CPU."""
         numbers = [[number for number, _ in prompt] for prompt in token_weight_pairs[BATCH]]
         device = self.encoder.token_embedding.weight.device
         tokens, pooled = self.encoder(torch.tensor(numbers, device=device))
         return tokens.cpu(), pooled.cpu()
 
     def load_sd(self, sd: dict[str, Tensor]) -> tuple[list[str], list[str]]:
-        """Load weights by name; missing and unexpected names, as the host wants them."""
+        """Load weights; returns the missing and the unexpected names."""
         missing, unexpected = self.encoder.load_state_dict(sd, strict=False)
         return list(missing), list(unexpected)
 
@@ -80,7 +80,7 @@ def embedded_clip() -> comfy.sd.CLIP:
     encoder = TextEncoder.load()
 
     class Target:
-        """Where the host finds the parts of a text encoder."""
+        """The parts of a text encoder, by the host's names."""
 
         params: dict[str, Any] = {}  # noqa: RUF012
 

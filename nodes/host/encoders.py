@@ -1,7 +1,7 @@
-"""The host's decoders and image encoders as feature spaces that a run can be steered in.
+"""The host's decoders and image encoders as feature spaces for guidance.
 
-Whatever a loader node loads is made in inference mode and can take part in no gradient. So networks get copies outside
-of that mode and in float32, for one run, which are forgotten with it.
+Loader nodes load networks in inference mode, which rules out gradients. So each run makes float32 copies outside of
+that mode, and drops them at its end.
 """
 
 from __future__ import annotations
@@ -23,24 +23,14 @@ from ...features.network_copy import network_copy
 from ...features.random_network import RandomNetwork
 from ...features.space import FeatureSpace
 from ...guidance.base import SamplingRun
-from ...guidance.vendi.latent_features import (
-    Decode,
-    LatentFeatures,
-    MakeFeatures,
-    latent_layout,
-)
+from ...guidance.vendi.latent_features import Decode, LatentFeatures, MakeFeatures, latent_layout
 from ..common.images import rgb_images
 from .networks.embedded_model import format_of
-from .networks.open_clip import (
-    OPEN_CLIP,
-    check_open_clip,
-    open_clip_space,
-    open_clip_spaces,
-)
+from .networks.open_clip import OPEN_CLIP, check_open_clip, open_clip_space, open_clip_spaces
 
 LATENTS, PREVIEW = "latents", "preview"
 CLIP_VISION = "clip vision"
-PICTURE_SPACES = ("random network", "colour layout", CLIP_VISION)
+IMAGE_SPACES = ("random network", "colour layout", CLIP_VISION)
 
 SPACES_TOOLTIP = (
     "What images are compared by. latents: colours and layout, as coarse as a thumbnail, at no cost. preview: a random "
@@ -50,22 +40,21 @@ SPACES_TOOLTIP = (
 )
 
 DECODED_LATENTS = 64 * 64
-"""Latent pixels that are decoded at once on the way to gradients."""
+"""Latent pixels decoded at once for gradients."""
 
 HASHED_NUMBERS = 65536
-"""Weights of at most so many numbers go into the name of a network: biases and norms tell models apart."""
-
+"""Largest weights that are hashed into a network's name: biases and norms distinguish models."""
 
 LOADER_STATE = (
     *("_v", "_v_signature", "_pin_state", "_prefetch", "seed_key", "dynamic_vbars", "dynamic_pins", "dynamic_patchers"),
     *("comfy_cast_weights", "prev_comfy_cast_weights", "comfy_patched_weights"),
     *("weight_function", "bias_function", "weight_lowvram_function", "bias_lowvram_function"),
 )
-"""What the host hangs on modules that it has loaded: it says how to bring their weights in, and owns native memory."""
+"""Attributes that the host sets on loaded modules: they control weight loading and own native memory."""
 
 
 class HostNetworks(NamedTuple):
-    """What the sockets of a node gave.
+    """The networks wired to a node.
 
     Attributes:
         vae: a VAE or None.
@@ -76,23 +65,23 @@ class HostNetworks(NamedTuple):
     clip_vision: Any = None
 
 
-def picture_spaces() -> list[str]:
-    """Names of the feature spaces of pictures that there are now."""
-    return [*PICTURE_SPACES, *open_clip_spaces()]
+def image_spaces() -> list[str]:
+    """Names of the feature spaces of images that are available now."""
+    return [*IMAGE_SPACES, *open_clip_spaces()]
 
 
 def spaces() -> list[str]:
-    """Names of all feature spaces that there are now."""
-    return [LATENTS, PREVIEW, *picture_spaces()]
+    """Names of all available feature spaces."""
+    return [LATENTS, PREVIEW, *image_spaces()]
 
 
 def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatures:
-    """The feature space of a widget's value for runs of a MODEL.
+    """The feature space of a widget's value, for runs of a MODEL.
 
     Args:
         kind: one of ``spaces()``.
         model: a MODEL, which is not kept.
-        networks: what is wired.
+        networks: that are connected.
 
     Raises:
         ValueError: a network is missing or does not fit the model.
@@ -114,7 +103,7 @@ def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatur
         with torch.inference_mode(False):
             if kind == PREVIEW:
                 return LatentFeatures(_preview(latent_format, name, RandomNetwork()), one_frame=True)
-            space = picture_space(kind, networks.clip_vision, run.device)
+            space = image_space(kind, networks.clip_vision, run.device)
             if networks.vae is None:
                 return LatentFeatures(space, _preview(latent_format, name, space).preview)
             decode = _decoder(networks.vae, latent_format, run.device)
@@ -124,18 +113,18 @@ def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatur
     return make
 
 
-def picture_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureSpace:
-    """The feature space of pictures of a widget's value.
+def image_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureSpace:
+    """The feature space of images of a widget's value.
 
     Args:
-        kind: one of ``picture_spaces()``.
+        kind: one of ``image_spaces()``.
         clip_vision: a CLIP_VISION where the kind needs one.
         device: where to compute.
 
     Raises:
         ValueError: the CLIP_VISION is missing or of an unknown kind, or there is no such open_clip model.
     """
-    # Weights that are drawn here must be able to take part in gradients.
+    # Weights that are made here must allow gradients.
     with torch.inference_mode(False):
         if kind == "random network":
             return RandomNetwork()
@@ -147,13 +136,13 @@ def picture_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureS
         return _clip_space(clip_vision, device)
 
 
-def picture_features(kind: str, clip_vision: Any, images: Tensor, count: int) -> dict[str, Tensor]:
-    """Features of finished pictures, by the tag of their space, for a bank.
+def image_features(kind: str, clip_vision: Any, images: Tensor, count: int) -> dict[str, Tensor]:
+    """Features of finished images by the tag of their space, for a bank.
 
     Args:
-        kind: one of ``picture_spaces()``.
+        kind: one of ``image_spaces()``.
         clip_vision: a CLIP_VISION where the kind needs one.
-        images: (count * frames, H, W, C) in 0 to 1; the middle frame stands for a video.
+        images: (count * frames, H, W, C) in 0..1; a video is represented by its middle frame.
         count: number of latents that they were decoded from.
 
     Raises:
@@ -162,19 +151,19 @@ def picture_features(kind: str, clip_vision: Any, images: Tensor, count: int) ->
     if not len(images) or len(images) % count:
         raise ValueError(f"There are {len(images)} images for {count} latents. Connect the decoded samples.")
     frames = len(images) // count
-    pictures = rgb_images(images)[frames // 2 :: frames]
-    space = picture_space(kind, clip_vision, comfy.model_management.get_torch_device())
+    middle = rgb_images(images)[frames // 2 :: frames]
+    space = image_space(kind, clip_vision, comfy.model_management.get_torch_device())
     with torch.no_grad():
-        return {space.tag: torch.cat([space(picture[None]) for picture in pictures]).cpu()}
+        return {space.tag: torch.cat([space(image[None]) for image in middle]).cpu()}
 
 
-def _preview(latent_format: Any, name: str, pictures: FeatureSpace) -> LatentPreview:
+def _preview(latent_format: Any, name: str, images: FeatureSpace) -> LatentPreview:
     bias = latent_format.latent_rgb_factors_bias
     return LatentPreview(
         name,
         torch.tensor(latent_format.latent_rgb_factors),
         None if bias is None else torch.tensor(bias),
-        pictures,
+        images,
     )
 
 
@@ -183,18 +172,18 @@ def _decoder(vae: Any, latent_format: Any, device: torch.device) -> Decode:
     network = _own_copy(vae.first_stage_model, device)
     to_raw = _own_format(latent_format).process_out
     of_videos = vae.latent_dim == 3
-    to_picture = vae.process_output
+    to_image = vae.process_output
 
     def decode(latents: Tensor) -> Tensor:
-        # A format of videos maps single frames too, but wants their axis.
+        # A video format maps single frames too, but needs the time axis.
         raw = to_raw(latents.unsqueeze(2)) if latent_format.latent_dimensions == 3 else to_raw(latents)
         if raw.ndim == 4 and of_videos:
             raw = raw.unsqueeze(2)
         elif raw.ndim == 5 and not of_videos:
             raw = raw[:, :, 0]
         with _saved_apart(network):
-            pictures = to_picture(network.decode(raw).float())
-        return pictures[:, :, 0] if pictures.ndim == 5 else pictures
+            images = to_image(network.decode(raw).float())
+        return images[:, :, 0] if images.ndim == 5 else images
 
     return decode
 
@@ -206,12 +195,12 @@ def _clip_space(clip_vision: Any, device: torch.device) -> FeatureSpace:
         torch.tensor(each, device=device)[:, None, None] for each in (clip_vision.image_mean, clip_vision.image_std)
     )
 
-    def encode(pictures: Tensor) -> Tensor:
-        # The host's own preprocessing rounds to 8 bits, through which no gradient flows.
-        scaled = interpolate(pictures.to(device), (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    def encode(images: Tensor) -> Tensor:
+        # The host's own preprocessing rounds to 8 bits, which stops gradients.
+        scaled = interpolate(images.to(device), (size, size), mode="bicubic", antialias=True).clamp(0, 1)
         with _saved_apart(network):
             features = network(pixel_values=(scaled - mean) / spread, intermediate_output=-2)[2]
-        # Without a class token, as SigLIP's, there is a vector for every patch.
+        # Networks without a class token, such as SigLIP, give a vector per patch.
         return features.mean(1) if features.ndim == 3 else features
 
     with torch.no_grad():
@@ -220,14 +209,14 @@ def _clip_space(clip_vision: Any, device: torch.device) -> FeatureSpace:
 
 
 def _own_copy(network: Any, device: torch.device) -> Any:
-    """A float32 copy of a loaded network, for which the host makes room."""
+    """A float32 copy of a loaded network; the host frees memory for it."""
     weights = [*network.parameters(), *network.buffers()]
     comfy.model_management.free_memory(sum(4 * weight.numel() for weight in weights), device)
     return network_copy(network, device, LOADER_STATE)
 
 
 def _own_format(latent_format: Any) -> Any:
-    """A latent format whose own tensors can take part in gradients."""
+    """A copy of a latent format whose tensors allow gradients."""
     own = copy.copy(latent_format)
     for name, value in vars(latent_format).items():
         if isinstance(value, Tensor):
@@ -236,11 +225,7 @@ def _own_format(latent_format: Any) -> Any:
 
 
 def _input_side(clip_vision: Any) -> int:
-    """Side of the square that a CLIP vision model sees, in pixels.
-
-    Raises:
-        ValueError: it sees images of any size, and does not say of how many patches.
-    """
+    """Side in pixels of the square image that a CLIP vision model takes."""
     if clip_vision.image_size > 0:
         return int(clip_vision.image_size)
     config = getattr(clip_vision, "config", {})
@@ -248,15 +233,12 @@ def _input_side(clip_vision: Any) -> int:
         raise ValueError(
             "This clip_vision does not say what image size it takes, so it cannot be used here. Choose another one."
         )
-    # NaFlex takes any shape of at most so many patches.
+    # NaFlex takes any shape up to this number of patches.
     return int(config["patch_size"]) * math.isqrt(int(config["num_patches"]))
 
 
 def _saved_apart(network: torch.nn.Module) -> torch.autograd.graph.saved_tensors_hooks:
-    """Within it, what a backward pass will need is copied, all but the weights.
-
-    The host's networks add to their activations in place, which would spoil what autograd has saved of them.
-    """
+    """A context that copies what autograd saves, except weights: the host's networks change activations in place."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
 
     def pack(saved: Tensor) -> Tensor:
@@ -266,7 +248,7 @@ def _saved_apart(network: torch.nn.Module) -> torch.autograd.graph.saved_tensors
 
 
 def _weights_name(network: torch.nn.Module) -> str:
-    """Twelve digits that tell networks of the same kind apart, on every device and in every precision."""
+    """Twelve digits that identify a network by its weights, on every device and in every precision."""
     digest = hashlib.sha256()
     for name, weight in sorted(network.state_dict().items()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())

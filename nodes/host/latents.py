@@ -1,4 +1,4 @@
-"""What comes through LATENT sockets, and what is known of it beside its numbers."""
+"""What comes through LATENT sockets, and what this session knows about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...stores.bank.entries import content_id
 NOISY_KEPT = 1024
 
 _noise_left: OrderedDict[str, float] = OrderedDict()
-"""Noise levels of the last results with leftover noise, by identity: a LATENT itself does not tell."""
+"""Noise levels of recent results with leftover noise, by content id: a LATENT does not hold its level."""
 
 
 def plain_latents(latent: dict[str, Any], what: str) -> Tensor:
@@ -21,7 +21,7 @@ def plain_latents(latent: dict[str, Any], what: str) -> Tensor:
 
     Args:
         latent: the socket's value.
-        what: how a sentence to the user begins that names it.
+        what: the beginning of a sentence that names it.
 
     Raises:
         ValueError: it is not one plain tensor.
@@ -36,10 +36,7 @@ def plain_latents(latent: dict[str, Any], what: str) -> Tensor:
 
 
 def identities(latents: Tensor, latent_format: str) -> tuple[str, ...]:
-    """What a bank would call each of these raw latents (B, C, ...).
-
-    In half precision, as banks store them and some hosts pass them on.
-    """
+    """Content ids of raw latents (B, C, ...) in float16, as banks store them."""
     return tuple(content_id(latent, latent_format) for latent in latents.to("cpu", torch.float16))
 
 
@@ -57,7 +54,7 @@ def check_finished(latents: Tensor, latent_format: str, what: str) -> None:
     Args:
         latents: the latents.
         latent_format: name of their format.
-        what: how the sentence to the user begins that names them.
+        what: the beginning of a sentence that names them.
 
     Raises:
         ValueError: a run of a guided MODEL left noise in one of them.
@@ -71,10 +68,10 @@ def check_finished(latents: Tensor, latent_format: str, what: str) -> None:
         )
 
 
-def alikeness_of_neighbours(latents: Tensor) -> float:
-    """Correlation of neighbouring values, 0 for white noise: the least of all latents (B, C, ...).
+def neighbour_correlation(latents: Tensor) -> float:
+    """Correlation of neighbouring values along the last two axes, the minimum over latents (B, C, ...).
 
-    Along the last two axes, pooled over channels; 1 where a latent is too small to tell, or constant.
+    It is 0 for white noise, and 1 for a latent that is constant or too small.
     """
     if latents.ndim < 4 or min(latents.shape[-2:]) < 2:
         return 1.0

@@ -1,12 +1,11 @@
-"""Feature Guidance inside the host's sampling: which rows of the network's batch are the prompt's, and hooks that are
-there for one sampling run only.
+"""Feature Guidance inside the host's sampling: hooks on the network's layers for one sampling run.
 
-The hooks are set after the host has loaded and patched the model and are taken off before it cleans up, also when a
-run fails or is cancelled. Between, three wrappers pass on what a hook itself cannot know: the conditioning of each
-part of the network's batch, whose order and division the host chooses by free memory.
+The hooks are set after the host has loaded and patched the model, and removed before it cleans up, also when a run
+fails or is cancelled. A hook cannot know which rows of the network's batch belong to the prompt, since the host orders
+and splits the batch by free memory; three wrappers pass that on.
 
-Where the host splits a batch over several GPUs, clones of the network run in threads. All of them are hooked, and run
-one after the other: a guidance follows one pass at a time.
+Where the host splits a batch over several GPUs, clones of the network run in threads. All are hooked, and run one at a
+time, since a guidance follows one pass at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ KEY = "diversity_guidance_features"
 
 
 def with_feature_hooks(patched: Any) -> Any:
-    """Let the Feature Guidances among a MODEL's links work inside its network; changes and returns the MODEL."""
+    """Let the Feature Guidances of a MODEL act inside its network; changes and returns the MODEL."""
     wrappers = comfy.patcher_extension.WrappersMP
     if not patched.get_wrappers(wrappers.SAMPLER_SAMPLE, KEY):
         patched.add_wrapper_with_key(wrappers.SAMPLER_SAMPLE, KEY, _sample)
@@ -42,7 +41,7 @@ def readable_network(model: Any) -> nn.Module:
     """The network of a MODEL.
 
     Raises:
-        ValueError: its layers cannot be read, because it is compiled or its weights are elsewhere.
+        ValueError: its layers cannot be read, since it is compiled or its weights are elsewhere.
     """
     network: nn.Module = model.get_model_object("diffusion_model")
     _check_not_compiled(model.model_options)
@@ -61,7 +60,7 @@ def on_one_device(model: Any) -> Any:
 
 
 class _Passes:
-    """Which parts of the network's batch are the prompt's, in one sampling run."""
+    """Tells the guidances of a run which parts of the network's batch are the prompt's."""
 
     def __init__(self, guider: Any, guidances: Sequence[FeatureGuidance]) -> None:
         self._guider = guider
@@ -70,13 +69,13 @@ class _Passes:
         self.one_at_a_time = RLock()
 
     def batch_of(self, conditionings: Sequence[Any]) -> None:
-        """Find the prompt among the conditionings of the next batch; guiders order them as they like."""
+        """Find the prompt among the conditionings of the next batch, whose order depends on the guider."""
         prompt = getattr(self._guider, "conds", {}).get("positive")
         # Context windows pass on copies, in the order of classifier-free guidance: the prompt first.
         self._of_prompt = {place for place, item in enumerate(conditionings) if item is prompt} or {0}
 
     def open(self, x: Tensor, sigma: float, kinds: Sequence[int]) -> None:
-        """Tell the guidances what the network is about to do."""
+        """Open a pass."""
         size = len(x) // max(len(kinds), 1)
         every = [slice(at * size, (at + 1) * size) for at in range(len(kinds))]
         of_prompt = [part for part, kind in zip(every, kinds, strict=True) if kind in self._of_prompt]
@@ -84,13 +83,13 @@ class _Passes:
             guidance.open_pass(sigma, every if guidance.every_pass else of_prompt)
 
     def close(self) -> None:
-        """Tell them that it has."""
+        """Close the pass."""
         for guidance in self._guidances:
             guidance.close_pass()
 
 
 def _sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """Sampler-sample wrapper: hooks on the network for this run."""
+    """Sampler-sample wrapper: hook the network for this run."""
     guider, extra = args[0], args[2]
     visits = {
         each.guidance: _visit_of(each, each.guidance)
@@ -112,14 +111,14 @@ def _sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def networks_of_run(guider: Any, model_options: dict[str, Any]) -> list[nn.Module]:
-    """The network of a run, as the host has loaded it, and its clones on other GPUs."""
+    """The loaded network of a run, and its clones on other GPUs."""
     clones = model_options.get("multigpu_clones", {}).values()
     networks = [guider.inner_model.diffusion_model, *(clone.model.diffusion_model for clone in clones)]
     return list({id(network): network for network in networks}.values())
 
 
 def _visit_of(contained: Contained, guidance: FeatureGuidance) -> Visit:
-    """What a guidance does in a layer, with the activations left alone where it fails."""
+    """A guidance's action in a layer, contained: a failure leaves the activations unchanged."""
 
     def visit(layer: Layer, activations: Tensor) -> Tensor:
         return contained.attempt(lambda: guidance.visit(layer, activations), activations, "failed in a layer")
@@ -128,7 +127,7 @@ def _visit_of(contained: Contained, guidance: FeatureGuidance) -> Visit:
 
 
 def _calculate(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """Calc-cond-batch wrapper: the conditionings of a batch."""
+    """Calc-cond-batch wrapper: pass on the conditionings of a batch."""
     model_options = kwargs.get("model_options", args[4] if len(args) > 4 else {})
     passes = model_options.get("transformer_options", {}).get(KEY)
     if passes is not None:
@@ -137,7 +136,7 @@ def _calculate(executor: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """Apply-model wrapper: one evaluation of the network."""
+    """Apply-model wrapper: open and close a pass."""
     given = dict(zip(APPLY_MODEL, args, strict=False)) | kwargs
     options = given.get("transformer_options") or {}
     passes = options.get(KEY)
@@ -152,6 +151,6 @@ def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _check_not_compiled(model_options: dict[str, Any]) -> None:
-    """Refuse a MODEL that the host will compile only while it samples."""
+    """Refuse a MODEL that the host compiles while it samples."""
     if "torch_compile_kwargs" in model_options:
         raise ValueError(COMPILED)

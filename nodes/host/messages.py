@@ -1,4 +1,4 @@
-"""Sentences for the user: in the log, and on the face of a node."""
+"""Sentences for the user, in the log and on nodes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 VERDICT = "verdict"
-"""Under which name a node's ``ui`` holds what it did: a list of one {"text", "details"}."""
+"""Key of a node's ``ui`` for a list of one {"text", "details"} that says what the node did."""
 
 logger = logging.getLogger("diversity_guidance")
 
 
 def show(node_id: str | None, text: str) -> None:
-    """Write a text on a node of the graph that is open in the browser; without a server, nothing happens."""
+    """Show a text on a node in the browser; does nothing without a server."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
 
 
 def face(verdict: dict[str, str]) -> str:
-    """A verdict as it stands on a node; some renderings show its lines as one."""
+    """A verdict as shown on a node; some renderings join its lines."""
     return f"{verdict['text']}.\n{verdict['details']}"
 
 
 def tell(node_id: str | None, verdict: dict[str, str]) -> None:
-    """Show a verdict on a node that has run already: at once, and kept by the editor like what output nodes show.
+    """Show a verdict on a node that has already run; the editor keeps it as it keeps the output of output nodes.
 
     Args:
         node_id: the node.
@@ -41,6 +41,6 @@ def tell(node_id: str | None, verdict: dict[str, str]) -> None:
 
 
 def show_on_executing_node(text: str) -> None:
-    """Write a text on the node that is being executed, whichever pack it belongs to."""
+    """Show a text on the executing node, of whichever pack."""
     context = get_executing_context()
     show(None if context is None else context.node_id, text)

@@ -1,7 +1,7 @@
-"""ComfyUI's initial noise, exchanged for another: what ``sampling`` is for estimates, this module is for noise.
+"""Replaces the initial noise of ComfyUI's sampling.
 
-A MODEL with initial noise of its own carries an outer-sample wrapper, a plain function, that replaces the noise which a
-sampler brings. A run without noise, such as the second of two KSamplerAdvanced, stays without.
+A MODEL with its own initial noise carries an outer-sample wrapper, a plain function, that replaces the sampler's noise.
+A run without noise, such as that of a second KSamplerAdvanced, stays without.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .sampling import OUTER_SAMPLE, clone_of
 KEY = "diversity_guidance_noise"
 
 MAX_BATCH = 4096
-"""How many samples of a seed are searched for a noise: as many as the host's largest batch has."""
+"""Samples of a seed that are searched for a noise: the host's largest batch."""
 
 MAX_VALUES = 1 << 28
-"""How many values are made in a search, 2.4 s of them: it only takes so long where the noise is not the host's own."""
+"""Limit of values generated in a search, reached after 2.4 s, if the noise is not the host's own."""
 
 HEAD = 16
-"""Values by which noises are told apart at first."""
+"""Values compared first."""
 
 MakeNoise = Callable[[Sequence[int], tuple[int, ...]], Tensor]
 """Makes the noises for places in a batch, each of shape (C, ...)."""
 
 
 def with_initial_noise(model: Any, make: MakeNoise, warn: Callable[[str], None]) -> Any:
-    """Clone a MODEL so that every run of it starts from noise that ``make`` gives; the last such node counts.
+    """Clone a MODEL so that its runs start from noise made by ``make``; the last such node wins.
 
     Args:
         model: a MODEL; it stays as it is.
@@ -64,15 +64,15 @@ def with_initial_noise(model: Any, make: MakeNoise, warn: Callable[[str], None])
 
 
 def batch_places(noise: Tensor, seed: int | None) -> list[int] | None:
-    """For which places in a batch these noises (B, C, ...) were made; None where they are not the host's own.
+    """The places in a batch for which these noises (B, C, ...) were made; None if they are not the host's own.
 
-    A sampler does not pass on a LATENT's batch_index, but the noise that the host made from it tells.
+    A sampler does not pass on a LATENT's batch_index, but the host's noise depends on it.
     """
     if seed is None:
         return None
     wanted = noise.cpu()
     for dtype in dict.fromkeys((torch.float32, noise.dtype)):
-        # Newer hosts make noise in single precision, older ones in that of the latents.
+        # Newer hosts make noise in float32, older ones in the dtype of the latents.
         places = _search(wanted, torch.Generator("cpu").manual_seed(seed), dtype)
         if places is not None:
             return places

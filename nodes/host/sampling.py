@@ -1,12 +1,12 @@
-"""ComfyUI's sampling, opened to guidances: MODELs that are guided, and the wrappers that open and close their runs.
+"""Guidance in ComfyUI's sampling: guided MODELs, and the wrappers that open and close their runs.
 
-A guided MODEL is a clone that carries links in its options, one for every node of ours that it went through. For each
-sampling run an outer-sample wrapper opens fresh guidances, which then live in that run's own copy of the options and
-nowhere else: the same MODEL may be sampled many times, by several samplers, and an interrupt leaves nothing behind.
-The work is done in post-CFG functions, in wiring order with those of other packs.
+A guided MODEL is a clone with links in its options, one for each node of this pack that it went through. For each
+sampling run an outer-sample wrapper makes fresh guidances, which are kept in that run's copy of the options and nowhere
+else: the same MODEL can be sampled many times, by several samplers, and an interrupt leaves nothing behind. Post-CFG
+functions do the work, in wiring order with those of other packs.
 
-Nothing here keeps a model, and what a MODEL keeps is functions only: older hosts deep-copy a MODEL's options whenever
-it is cloned, which copies every other object and leaves functions alone.
+No model is kept here, and a MODEL keeps only functions: older hosts deep-copy a MODEL's options whenever they clone it,
+which copies all other objects but not functions.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def guided(
     warn: Callable[[str], None] = logger.warning,
     protects: bool = False,
 ) -> Any:
-    """Clone a MODEL so that every run of it is steered by a guidance of its own.
+    """Clone a MODEL so that each of its runs is steered by a new guidance.
 
     Args:
         model: a MODEL, guided already or not; it stays as it is.
-        make: makes the guidance of a run. A plain function, and what it encloses is never changed.
+        make: makes the guidance of a run. A plain function, whose closure never changes.
         report: called after every run that was not interrupted. A plain function too.
-        warn: shows a sentence about a run that could not even be opened. A plain function too.
-        protects: whether a run that cannot be steered is an error instead.
+        warn: shows a sentence about a run that could not be opened. A plain function too.
+        protects: whether a run that cannot be steered is an error.
 
     Returns:
         The guided MODEL.
@@ -81,10 +81,11 @@ def guided(
 
 
 def clone_of(model: Any) -> Any:
-    """Clone a MODEL as a child of what its loader gave.
+    """Clone a MODEL as a child of its loader's MODEL.
 
-    When a MODEL is collected, the host goes on with its parent. After an error a chain of clones goes at once, and the
-    host would lose track of a network that is still in use ("memory leak" in its log, and a full collection each time).
+    When a MODEL is garbage-collected, the host goes on with its parent. After an error a whole chain of clones is
+    collected, and the host would lose track of a network in use ("memory leak" in its log, and a full collection each
+    time).
     """
     clone = model.clone()
     if getattr(model, "parent", None) is not None:
@@ -93,13 +94,13 @@ def clone_of(model: Any) -> Any:
 
 
 def guidances_of_run(model_options: dict[str, Any]) -> tuple[Contained, ...]:
-    """The guidances of the sampling run whose options these are, in wiring order; none outside a run."""
+    """The guidances of the sampling run with these options, in wiring order; none outside of a run."""
     run = _run_of(model_options["transformer_options"])
     return () if run is None else run.guidances
 
 
 def unguided(model: Any) -> Any:
-    """Clone a MODEL so that nothing of ours acts in its runs."""
+    """Clone a MODEL without the guidance of this pack."""
     plain = clone_of(model)
     steering = [link.steer for link in plain.model_options["transformer_options"].pop(LINKS, ())]
     if steering:
@@ -112,12 +113,12 @@ def unguided(model: Any) -> Any:
 
 
 def latent_format_name(model: Any) -> str:
-    """Name of the latent format that a MODEL works on, such as "SD3"."""
+    """Name of a MODEL's latent format, such as "SD3"."""
     return format_of(model)
 
 
 def to_model_space(model: Any) -> Callable[[Tensor], Tensor]:
-    """The map from raw latents (B, C, ...) to those that a MODEL works on."""
+    """The map from raw latents (B, C, ...) to a MODEL's own space."""
     return model.model.latent_format.process_in
 
 
@@ -127,7 +128,7 @@ def latent_channels(model: Any) -> int:
 
 
 def sigma_interval(percent_to_sigma: PercentToSigma, start_percent: float, end_percent: float) -> SigmaInterval:
-    """The noise levels between two places of a model's schedule, as the host's own nodes count them."""
+    """The noise levels between two places in a model's schedule, counted as in the host's nodes."""
     return SigmaInterval(high=percent_to_sigma(start_percent), low=percent_to_sigma(end_percent))
 
 
@@ -149,7 +150,7 @@ def _run_of(transformer_options: dict[str, Any]) -> ActiveRun | None:
 
 
 def _sample(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """Outer-sample wrapper: open the run, and leave nothing of it behind, whatever happens."""
+    """Outer-sample wrapper: open the run, and always close it."""
     guider = executor.class_obj
     given = dict(zip(OUTER_SAMPLE, args, strict=False)) | kwargs
     options = guider.model_options["transformer_options"]
@@ -169,7 +170,7 @@ def _sample(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _predict(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """Predict-noise wrapper: choose the conditionings, and steer guiders that go on after CFG."""
+    """Predict-noise wrapper: choose the conditionings, and steer guiders that compute on after CFG."""
     guider = executor.class_obj
     run = _run_of(guider.model_options["transformer_options"])
     if run is None:
@@ -185,7 +186,7 @@ def _predict(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """Apply-model wrapper: note that the run evaluates the model at all."""
+    """Apply-model wrapper: note that the run evaluates the model."""
     given = dict(zip(APPLY_MODEL, args, strict=False)) | kwargs
     run = _run_of(given.get("transformer_options") or {})
     if run is not None:
@@ -196,11 +197,7 @@ def _apply(executor: Any, *args: Any, **kwargs: Any) -> Any:
 def _tell_of_skipped_wrappers(
     options: dict[str, Any], position: int, warn: Callable[[str], None], protects: bool
 ) -> None:
-    """Say once a run that nothing steers it, because its outer-sample wrapper was never called.
-
-    Raises:
-        ValueError: something is protected, and this is surely a run that removes noise.
-    """
+    """Warn once per run that its outer-sample wrapper was not called; an error where images are protected."""
     sigmas = options.get("sample_sigmas")
     if protects and sigmas is not None and float(sigmas[0]) > float(sigmas[-1]):
         raise ValueError(f"Nothing would be protected in this run. {WITHOUT_WRAPPERS}")

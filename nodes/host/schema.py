@@ -1,4 +1,4 @@
-"""Parts of ComfyUI's node schema that only newer hosts know: passed where the host has them, left out elsewhere."""
+"""Parts of ComfyUI's node schema that only newer hosts have; left out on older ones."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from comfy_api.latest import io
 
 
 def schema_extras(**extras: Any) -> dict[str, Any]:
-    """Those of the keyword arguments that this host's ``io.Schema`` knows."""
+    """The keyword arguments that this host's ``io.Schema`` has."""
     known = {field.name for field in dataclasses.fields(io.Schema)}
     return {name: value for name, value in extras.items() if name in known}
 
 
 def advanced(kind: Any, name: str, **arguments: Any) -> io.Input:
-    """A widget that most users leave alone: folded where the host can, and optional, so that prompts may leave it out.
+    """An advanced widget: folded where the host can, and optional, so that prompts may leave it out.
 
     Args:
         kind: such as ``io.Float.Input``.
-        name: of the input; ``execute`` must give the parameter of this name the same default.
-        arguments: of the input, with its default.
+        name: of the input; the parameter of ``execute`` must have the same default.
+        arguments: of the input, including its default.
     """
     extras = {"advanced": True} if "advanced" in inspect.signature(kind).parameters else {}
     return kind(name, optional=True, **arguments, **extras)

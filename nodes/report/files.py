@@ -1,4 +1,4 @@
-"""The report's files in the host's output folder, and nowhere else."""
+"""The report's files, in the host's output folder only."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import folder_paths
 
 
 def check_prefix(prefix: str) -> None:
-    """Refuse prefixes that lead out of the output folder.
+    """Check that a prefix stays in the output folder.
 
     Raises:
-        ValueError: this one does.
+        ValueError: it does not.
     """
     root = _output_folder()
     if not Path(os.path.normpath(root / prefix)).parent.is_relative_to(root):
@@ -28,12 +28,12 @@ def write_report(prefix: str, content: Mapping[str, Any], table: str) -> str:
     """Write JSON and CSV side by side, under the next free number.
 
     Args:
-        prefix: as in the host's own saving nodes: folders inside the output folder, a name, and dates such as %year%.
-        content: for JSON; plain data and finite numbers.
-        table: the CSV text.
+        prefix: as in the host's saving nodes: folders in the output folder, a name, and dates such as %year%.
+        content: of the JSON file; plain data and finite numbers.
+        table: text of the CSV file.
 
     Returns:
-        A sentence that says where they are, or why they are not: what was drawn is not to be lost to a full disk.
+        A sentence that says where the files are, or why they could not be written: a full disk must not lose images.
     """
     try:
         check_prefix(prefix)

@@ -1,6 +1,6 @@
-"""What comes through the sockets of the Diversity Report, as the report wants it.
+"""Conversion of the Diversity Report's inputs.
 
-Nothing here refuses what was drawn already: whatever does not fit becomes a sentence in the report.
+Inputs that do not fit together add a sentence to the report instead of an error, so that no finished image is lost.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..common.traces import RunTraces
 from ..host.latents import plain_latents
 
 NEWEST_PREVIEWS = 2000
-"""Remembered pictures without features that are measured from their previews at most."""
+"""Limit of remembered images that are measured from their previews."""
 
 
-def pictures_of(batches: Sequence[Tensor] | None) -> list[Tensor]:
-    """All pictures (C, H, W) of a list of IMAGEs (B, H, W, C), whose sizes may differ."""
-    return [picture.movedim(-1, 0) for batch in batches or () for picture in batch]
+def images_of(batches: Sequence[Tensor] | None) -> list[Tensor]:
+    """All images (C, H, W) of a list of IMAGEs (B, H, W, C), whose sizes may differ."""
+    return [image.movedim(-1, 0) for batch in batches or () for image in batch]
 
 
 def exemplars_of(sets: Sequence[ExemplarSet] | None) -> list[Tensor]:
@@ -34,18 +34,18 @@ def exemplars_of(sets: Sequence[ExemplarSet] | None) -> list[Tensor]:
     return [picture.float() / 255 for exemplars in sets or () for picture in exemplars.pictures]
 
 
-def images_of(pictures: Sequence[Tensor]) -> list[Tensor]:
-    """Pictures (C, H, W) as a list of IMAGEs: one batch, or one of each where sizes differ."""
-    if len({picture.shape for picture in pictures}) == 1:
-        return [torch.stack([picture.movedim(0, -1) for picture in pictures])]
-    return [picture.movedim(0, -1)[None] for picture in pictures]
+def batches_of(images: Sequence[Tensor]) -> list[Tensor]:
+    """Images (C, H, W) as a list of IMAGEs: one batch, or one IMAGE per image if sizes differ."""
+    if len({image.shape for image in images}) == 1:
+        return [torch.stack([image.movedim(0, -1) for image in images])]
+    return [image.movedim(0, -1)[None] for image in images]
 
 
 def groups_of(texts: Sequence[str] | None, batches: Sequence[Tensor], notes: list[str]) -> list[str] | None:
-    """The group of each picture: one text a batch, as prompts come along, or one line a picture.
+    """The group of each image, from one text per batch, such as its prompt, or one line per image.
 
     Args:
-        texts: what was wired.
+        texts: from the socket.
         batches: the IMAGEs.
         notes: gets a sentence where the texts do not fit.
     """
@@ -64,16 +64,16 @@ def groups_of(texts: Sequence[str] | None, batches: Sequence[Tensor], notes: lis
 def guided_run(
     traces: RunTraces,
     samples: dict[str, Any],
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     bank: BankSnapshot | None,
     notes: list[str],
 ) -> GuidedRun | None:
-    """What guidance did in the run that made the samples.
+    """The trace of the run that made the samples, with images.
 
     Args:
-        traces: of a guided MODEL.
+        traces: of a guided MODEL's runs.
         samples: a LATENT.
-        pictures: decoded from the samples; the middle frame stands for a video.
+        images: decoded from the samples; a video is represented by its middle frame.
         bank: whose previews are shown.
         notes: gets a sentence where something does not fit.
     """
@@ -89,22 +89,22 @@ def guided_run(
         )
         return None
     count = len(latents)
-    if not pictures or len(pictures) % count:
-        notes.append(f"There are {len(pictures)} images for {count} samples: connect the decoded samples.")
+    if not images or len(images) % count:
+        notes.append(f"There are {len(images)} images for {count} samples: connect the decoded samples.")
         return GuidedRun(trace, [], {})
-    frames = len(pictures) // count
+    frames = len(images) // count
     ids = {contact.reference for sample in range(count) for contact in trace.contacts_of(sample)}
     previews = {} if bank is None else _previews(bank, sorted(ids), notes)
     thumbnails = dict(zip(previews, Thumbnails(list(previews.values())), strict=True))
-    return GuidedRun(trace, Thumbnails(pictures[frames // 2 :: frames]), thumbnails)
+    return GuidedRun(trace, Thumbnails(images[frames // 2 :: frames]), thumbnails)
 
 
 def remembered_features(bank: BankSnapshot, space: FeatureSpace, notes: list[str], tick: Callable[[], None]) -> Tensor:
-    """Features (m, d) of what a bank remembers: those that it keeps in this space, or else those of its previews.
+    """Features (m, d) of a bank's images: those stored for this space, or else those of its previews.
 
     Args:
         bank: the bank.
-        space: of pictures.
+        space: of images.
         notes: gets a sentence where a file of the bank is damaged.
         tick: called after every preview.
     """
@@ -120,7 +120,7 @@ def remembered_features(bank: BankSnapshot, space: FeatureSpace, notes: list[str
 
 
 def _previews(bank: BankSnapshot, ids: Sequence[str], notes: list[str]) -> dict[str, Tensor]:
-    """Previews (3, H, W) in 0 to 1 of remembered pictures, by id."""
+    """Previews (3, H, W) in 0..1 of remembered images, by id."""
     try:
         found = bank.thumbnails(ids)
     except BankError as error:

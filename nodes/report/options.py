@@ -1,4 +1,4 @@
-"""What the Diversity Report takes and gives beside the everyday: real images, protected ones, and all its numbers."""
+"""Nodes for further inputs and outputs of the Diversity Report: real and protected images, and all its numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..host.schema import schema_extras
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What the options nodes say, as lists where sockets take lists."""
+    """The inputs of the options nodes; lists where sockets take lists."""
 
     reference: Sequence[Tensor] = ()
     held_out: Sequence[Tensor] = ()
@@ -34,7 +34,7 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class ReportNumbers:
-    """Places in the batch and measures of a report; measures that are not defined are NaN."""
+    """Indices and measures of a report; undefined measures are NaN."""
 
     kept_indices: str
     rejected_indices: str
@@ -101,9 +101,9 @@ class DiversityReportOptions(io.ComfyNode):
 
     @classmethod
     def execute(cls, neighbours: Sequence[int] = (), options: Any = None, **given: Any) -> io.NodeOutput:
-        """Those that are wired or set."""
+        """Collect the connected and set options."""
         count = {"neighbours": neighbours[0]} if neighbours else {}
-        return io.NodeOutput({**_first(options), **_wired(given), **count})
+        return io.NodeOutput({**_first(options), **_given(given), **count})
 
 
 class DiversityReportProtectionOptions(io.ComfyNode):
@@ -155,9 +155,9 @@ class DiversityReportProtectionOptions(io.ComfyNode):
 
     @classmethod
     def execute(cls, shield_radius: Sequence[float] = (), options: Any = None, **given: Any) -> io.NodeOutput:
-        """Those that are wired or set."""
+        """Collect the connected and set options."""
         radius = {"shield_radius": shield_radius[0]} if shield_radius else {}
-        return io.NodeOutput({**_first(options), **_wired(given), **radius})
+        return io.NodeOutput({**_first(options), **_given(given), **radius})
 
 
 class DiversityReportNumbers(io.ComfyNode):
@@ -220,7 +220,7 @@ class DiversityReportNumbers(io.ComfyNode):
 
     @classmethod
     def execute(cls, numbers: ReportNumbers) -> io.NodeOutput:
-        """One after another."""
+        """Give out the numbers in order."""
         return io.NodeOutput(*(getattr(numbers, field.name) for field in fields(numbers)))
 
 
@@ -234,5 +234,5 @@ def _first(values: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
     return values[0] if values else {}
 
 
-def _wired(given: Mapping[str, Any]) -> dict[str, Any]:
+def _given(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}

@@ -14,26 +14,22 @@ from ...metrics.page import ReportFigure
 
 
 class ReportProgress:
-    """What the report does in steps that can be watched and interrupted.
-
-    Args:
-        total: steps.
-    """
+    """The report's progress, in steps that can be interrupted."""
 
     def __init__(self, total: int) -> None:
         self._bar = comfy.utils.ProgressBar(total)
 
     def step(self) -> None:
-        """One picture measured or one figure drawn."""
+        """Count one measured image or one figure."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self._bar.update(1)
 
-    def features(self, pictures: Sequence[Tensor], space: FeatureSpace) -> Tensor:
-        """Features of pictures, a step each."""
-        return batch_features(pictures, space, self.step)
+    def features(self, images: Sequence[Tensor], space: FeatureSpace) -> Tensor:
+        """Features of images, a step each."""
+        return batch_features(images, space, self.step)
 
-    def drawn(self, figures: Iterator[ReportFigure], notes: list[str]) -> list[ReportFigure]:
-        """Figures, a step each; where one cannot be drawn a sentence says why."""
+    def figures(self, figures: Iterator[ReportFigure], notes: list[str]) -> list[ReportFigure]:
+        """Figures, a step each; notes why further ones could not be made."""
         found: list[ReportFigure] = []
         try:
             for figure in figures:

@@ -1,6 +1,6 @@
-"""Protected pictures beside those of the Diversity Report: what guidance recorded, and an index compared anew.
+"""Protected images in the Diversity Report: what guidance recorded, and comparisons with an index.
 
-As everywhere in the report, what does not fit becomes a sentence.
+Inputs that do not fit together add a sentence to the report.
 """
 
 from __future__ import annotations
@@ -28,37 +28,34 @@ from ..host.sampling import to_model_space
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One of the two sets of the report.
+class ImageSet:
+    """Images to compare with an index.
 
     Attributes:
-        pictures: each (C, H, W) in 0 to 1.
-        samples: LATENTs that they were decoded from; none where they are not wired.
+        images: each (C, H, W) in 0..1.
+        samples: LATENTs that they were decoded from; empty if unknown.
     """
 
-    pictures: Sequence[Tensor]
+    images: Sequence[Tensor]
     samples: Sequence[dict[str, Any]]
 
 
 def recorded_reports(run: GuidedRun | None) -> list[ProtectedReport]:
-    """What guidance recorded of every index that it kept away from."""
-    return (
-        []
-        if run is None
-        else [recorded(record) for record in run.trace.records if isinstance(record, ProtectionRecord)]
-    )
+    """What guidance recorded of each protected index."""
+    records = () if run is None else run.trace.records
+    return [recorded(record) for record in records if isinstance(record, ProtectionRecord)]
 
 
 def radius_of(
     index: ProtectedIndex, chosen: float, shields: Sequence[ProtectedReport], duplicate_distance: float
 ) -> float:
-    """The radius by which a picture is called inside; 0 where none is known.
+    """The radius inside which an image is reported; 0 if unknown.
 
     Args:
-        index: whose shields they are.
-        chosen: by the user, 0 for none.
-        shields: recorded by guidance, whose radius is that of an index of latents.
-        duplicate_distance: of near-duplicates, which is that of an index of features.
+        index: that is compared.
+        chosen: by the user; 0 for none.
+        shields: recorded by guidance; for an index of latents.
+        duplicate_distance: between near-duplicates; for an index of features.
     """
     if chosen > 0:
         return chosen
@@ -69,13 +66,13 @@ def radius_of(
 
 @dataclass(frozen=True)
 class Comparison:
-    """How an index is compared.
+    """A comparison with an index.
 
     Attributes:
         index: the index.
-        model: the MODEL that drew the samples, which an index of latents needs; None where it is not wired.
-        space: feature space of the report, which an index of features needs.
-        radius: of the shields, in the units of the model's latents or of the features; 0 where none is known.
+        model: the MODEL of the samples, for an index of latents; None if unknown.
+        space: the report's feature space, for an index of features.
+        radius: of the shields, in the units of the model's latents or of the features; 0 if unknown.
     """
 
     index: ProtectedIndex
@@ -83,12 +80,12 @@ class Comparison:
     space: FeatureSpace
     radius: float
 
-    def report(self, after: Drawn, before: Drawn, notes: list[str]) -> ProtectedReport | None:
-        """Compare both sets; None where the first one cannot be.
+    def report(self, after: ImageSet, before: ImageSet, notes: list[str]) -> ProtectedReport | None:
+        """Compare both sets; None if the first one cannot be compared.
 
         Args:
-            after: the pictures.
-            before: those to compare with, empty where there are none.
+            after: the report's images.
+            before: its images without guidance; may be empty.
             notes: gets a sentence where something does not fit.
         """
         near = self._near(after, notes)
@@ -99,7 +96,7 @@ class Comparison:
                 "The radius of the shields is unknown, so no image is called inside: connect the trace, or set "
                 "shield_radius."
             )
-        former = self._near(before, notes) if (before.pictures if self._holds_features else before.samples) else ()
+        former = self._near(before, notes) if (before.images if self._holds_features else before.samples) else ()
         if not self._holds_features and any("noise_mask" in latent for latent in (*after.samples, *before.samples)):
             notes.append(
                 "An inpainting mask held part of the samples. Whole images were compared with the index; only the "
@@ -111,35 +108,35 @@ class Comparison:
     def _holds_features(self) -> bool:
         return self.index.space.startswith(FEATURE_PREFIX)
 
-    def _near(self, drawn: Drawn, notes: list[str]) -> tuple[NearestReference, ...]:
+    def _near(self, given: ImageSet, notes: list[str]) -> tuple[NearestReference, ...]:
         try:
-            return self._features_near(drawn) if self._holds_features else self._latents_near(drawn)
+            return self._features_near(given) if self._holds_features else self._latents_near(given)
         except ValueError as error:
             notes.append(str(error))
             return ()
 
-    def _features_near(self, drawn: Drawn) -> tuple[NearestReference, ...]:
+    def _features_near(self, given: ImageSet) -> tuple[NearestReference, ...]:
         if self.index.space != feature_space(self.space.tag):
             raise ValueError(
                 f"The protected index {self.index.folder.name} holds {name_of(self.index.space)} and this report "
                 f"measures {self.space.tag}: nothing was compared. Choose the features that the index holds."
             )
-        # As the index was built: the middle of each picture, in one size.
+        # As the index was built: the middle of each image, in one size.
         fitted = Fitted(FEATURE_SIZE, FEATURE_SIZE, self.space)
-        features = torch.full((len(drawn.pictures), self.space.dimension), torch.nan)
+        features = torch.full((len(given.images), self.space.dimension), torch.nan)
         with torch.no_grad():
-            for row, picture in enumerate(drawn.pictures):
-                if bool(picture[:3].isfinite().all()):
-                    features[row] = self.space(fitted.ready(to_pil([picture])[0])[None])[0].cpu()
+            for row, image in enumerate(given.images):
+                if bool(image[:3].isfinite().all()):
+                    features[row] = self.space(fitted.ready(to_pil([image])[0])[None])[0].cpu()
         return features_near(self.index, features, self.radius)
 
-    def _latents_near(self, drawn: Drawn) -> tuple[NearestReference, ...]:
+    def _latents_near(self, given: ImageSet) -> tuple[NearestReference, ...]:
         name = self.index.folder.name
-        if not drawn.samples or self.model is None:
+        if not given.samples or self.model is None:
             raise ValueError(
                 f"The protected index {name} holds {name_of(self.index.space)}, so it is compared with latents: "
                 "connect the report's samples, and the model."
             )
         check_index_fits(self.index, self.model)
-        latents = [plain_latents(latent, "The samples") for latent in drawn.samples]
+        latents = [plain_latents(latent, "The samples") for latent in given.samples]
         return latents_near(self.index, latents, to_model_space(self.model), self.radius)

@@ -85,7 +85,7 @@ with torch.inference_mode(False):
     decode = encoders._decoder(vae, comfy.latent_formats.LatentFormat(), cpu)
     given = latents.clone().requires_grad_()
     images = decode(given)
-    spaces = [encoders.picture_space(encoders.CLIP_VISION, each, cpu) for each in (square, any_size)]
+    spaces = [encoders.image_space(encoders.CLIP_VISION, each, cpu) for each in (square, any_size)]
     vectors = [space(images) for space in spaces]
     sum(each[:, 0].sum() for each in vectors).backward()
     said = {

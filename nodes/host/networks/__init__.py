@@ -1,1 +1,1 @@
-"""The networks that a graph wires: what they are told apart by, and copies of them that gradients pass through."""
+"""Networks that come through sockets or from the host's folders."""

@@ -1,4 +1,4 @@
-"""The open_clip models in ComfyUI's folders, as feature spaces of pictures."""
+"""The open_clip models in ComfyUI's folders, as feature spaces of images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from ....features.clip import CONFIG_NAME, Clip, require_open_clip
 
 FOLDERS = "clip_vision"
-"""The kind of ComfyUI's model folders below which they are looked for."""
+"""ComfyUI's kind of the model folders that are searched."""
 
 OPEN_CLIP = "open clip: "
-"""Beginning of the names of their feature spaces; the model's folder follows."""
+"""Prefix of a feature space's name; the model's folder follows."""
 
 
 def open_clip_folders() -> dict[str, Path]:
-    """Folders that hold an open_clip model, by their path below the one of ComfyUI's that holds them."""
+    """Folders of open_clip models, by their path below ComfyUI's model folder."""
     found: dict[str, Path] = {}
     for file in folder_paths.get_filename_list(FOLDERS):
         place = Path(file)
@@ -31,15 +31,15 @@ def open_clip_folders() -> dict[str, Path]:
 
 
 def open_clip_spaces() -> tuple[str, ...]:
-    """Names of the feature spaces that there are."""
+    """Names of the available feature spaces."""
     return tuple(f"{OPEN_CLIP}{name}" for name in open_clip_folders())
 
 
 def check_open_clip(kind: str) -> None:
-    """Say what is missing before anything is drawn.
+    """Check that a feature space is available.
 
     Raises:
-        ValueError: there is no such model, or open_clip is not installed.
+        ValueError: the model does not exist, or open_clip is not installed.
     """
     _folder(kind)
     require_open_clip()
@@ -49,13 +49,13 @@ def open_clip_space(kind: str, device: torch.device) -> Clip:
     """The feature space of a name, loaded from disk.
 
     Raises:
-        ValueError: there is no such model or it cannot be read, or open_clip is not installed.
+        ValueError: the model does not exist or cannot be read, or open_clip is not installed.
     """
     return Clip(_folder(kind), device)
 
 
 def _folder(kind: str) -> Path:
-    """Found among what is there: what comes along a wire opens no other folder."""
+    """The folder of a model, from the list of known ones: a name from a workflow opens no other."""
     folder = open_clip_folders().get(kind.removeprefix(OPEN_CLIP))
     if folder is None:
         raise ValueError(

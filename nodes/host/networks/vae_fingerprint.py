@@ -1,4 +1,4 @@
-"""Which VAE made some latents, told by the weights of its encoder."""
+"""Fingerprints of VAEs, by the weights of their encoders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _known: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
 def vae_fingerprint(vae: Any) -> str:
-    """Sixteen hexadecimal digits, the same for every copy of a VAE; computed once for each that is loaded.
+    """Sixteen hexadecimal digits, equal for every copy of a VAE; computed once per loaded VAE.
 
     Args:
         vae: a VAE of ComfyUI.
@@ -30,7 +30,7 @@ def vae_fingerprint(vae: Any) -> str:
 
 
 def known_fingerprint(vae: Any) -> str:
-    """The fingerprint of a VAE, "" where it has none to tell, such as one without weights."""
+    """The fingerprint of a VAE; "" for None or a VAE without weights."""
     try:
         return "" if vae is None else vae_fingerprint(vae)
     except ValueError:
