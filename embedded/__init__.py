@@ -1,1 +1,1 @@
-"""The embedded tiny model and a pipeline that runs it without ComfyUI."""
+"""The embedded model: a tiny text-to-image model, and a sampling loop that runs it without ComfyUI."""

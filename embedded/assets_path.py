@@ -1,4 +1,4 @@
-"""Where the files of the embedded model lie."""
+"""Paths of the embedded model's files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def asset(name: str) -> Path:
-    """Path of one file of the embedded model.
+    """Path of a file of the embedded model.
 
     Raises:
-        ValueError: the file is not there.
+        ValueError: the file does not exist.
     """
     path = ASSETS / name
     if not path.is_file():

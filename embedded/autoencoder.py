@@ -1,7 +1,7 @@
 """The embedded model's autoencoder: TAESD's layout (github.com/madebyollin/taesd) as diffusers' `AutoencoderTiny`.
 
-The file holds TAESD's keys plus the two scalars that ComfyUI reads, `vae_scale` and `vae_shift`: they put the latents
-into the range of Stable Diffusion 3's, whose latent format then gives the transformer zero mean and unit variance.
+The file holds TAESD's keys and two scalars that ComfyUI reads, `vae_scale` and `vae_shift`. They map the latents into
+the range of Stable Diffusion 3's, whose latent format then gives the transformer zero mean and unit variance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DOWNSCALE = 8
 
 
 class Autoencoder:
-    """Pictures in 0..1 to raw latents, the space of ComfyUI's LATENT sockets, and back."""
+    """Images in 0..1 to raw latents, the space of ComfyUI's LATENT sockets, and back."""
 
     def __init__(self, network: AutoencoderTiny, scale: float, shift: float) -> None:
         self.network = network
@@ -41,7 +41,7 @@ class Autoencoder:
 
 
 def load_autoencoder(path: Path | None = None) -> Autoencoder:
-    """The autoencoder stored in a safetensors file with TAESD's keys (default: the embedded one), in float32."""
+    """Load a safetensors file with TAESD's keys (default: the embedded one) in float32."""
     state = {key: value.float() for key, value in load_file(path or asset("vae.safetensors")).items()}
     scale, shift = (float(state.pop(key)) for key in ("vae_scale", "vae_shift"))
     network = AutoencoderTiny(latent_channels=LATENT_CHANNELS)
@@ -50,7 +50,7 @@ def load_autoencoder(path: Path | None = None) -> Autoencoder:
 
 
 def from_taesd(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """TAESD's keys to diffusers', whose decoder counts its layers without the clamp at the start."""
+    """Rename TAESD's keys to diffusers', whose decoder does not count the clamp at the start."""
     renamed = {}
     for key, value in state.items():
         part, layer, rest = key.split(".", 2)

@@ -1,7 +1,7 @@
-"""What a generated picture shows, whether that is what the prompt said, and how near it is to a real one.
+"""The judge: what a generated image shows, whether it is faithful to the prompt, and how near it is to a real image.
 
-Modes and fidelity are told by a classifier trained on the real pictures, quality by the pixel distance to the nearest
-of them: neither alone is enough, a blurred picture keeps its mode and a sharp one may be of something else.
+A classifier trained on the real images gives mode and fidelity, the pixel distance to the nearest of them the quality.
+Both are needed: a blurred image keeps its mode, and a sharp one may show something else.
 """
 
 from __future__ import annotations
@@ -13,28 +13,22 @@ import torch
 from torch import Tensor
 
 from .judge_network import HEADS, JudgeNetwork
-from .reals import (
-    TILE,
-    Label,
-    Mode,
-    RealPictures,
-)
+from .reals import TILE, Label, Mode, RealImages
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of one picture.
+    """The judgement of one image.
 
     Attributes:
         concept: the likeliest concept.
         mode: the likeliest of the modes that the prompt leaves open.
-        faithful: whether the likeliest concept, gender, skin tone and vendor are all ones that real pictures of the
-            prompt have.
-        nearest: index of the nearest real picture of the prompt.
+        faithful: whether the likeliest concept, gender, skin tone and vendor all occur among real images of the prompt.
+        nearest: index of the nearest real image of the prompt.
         rmse: root mean square pixel difference to it, pixels in 0..1.
-        nearest_overall: index of the nearest of all real pictures.
-        nearest_mode: the mode of `nearest`, a judgement without the classifier.
-        sharpness: mean pixel difference of neighbours relative to that of `nearest`; 1 is as sharp as the real picture.
+        nearest_overall: index of the nearest of all real images.
+        nearest_mode: the mode of `nearest`, known without the classifier.
+        sharpness: mean difference of neighbouring pixels, relative to that of `nearest`.
     """
 
     concept: str
@@ -49,17 +43,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Summary of the verdicts on one prompt's pictures.
+    """Summary of the verdicts on one prompt's images.
 
     Attributes:
         known: number of modes that the prompt leaves open.
-        reached: how many of them faithful pictures show.
-        reached_well: how many faithful pictures within the quality limit show.
-        reached_nearest: as `reached_well`, but modes and fidelity told by the nearest real picture instead.
-        fidelity: share of faithful pictures.
-        fidelity_nearest: share of pictures whose nearest real picture of all belongs to the prompt.
-        rmse: mean distance to the nearest real picture of the prompt.
-        within_limit: share of pictures within the quality limit.
+        reached: number of these modes that faithful images show.
+        reached_well: number that faithful images within the quality limit show.
+        reached_nearest: as `reached_well`, with modes and fidelity by the nearest real image instead of the classifier.
+        fidelity: share of faithful images.
+        fidelity_nearest: share of images whose nearest of all real images belongs to the prompt.
+        rmse: mean distance to the nearest real image of the prompt.
+        within_limit: share of images within the quality limit.
         sharpness: mean sharpness.
     """
 
@@ -75,23 +69,23 @@ class Coverage:
 
 
 class Judge:
-    """The classifier and the real pictures."""
+    """The classifier and the real images."""
 
-    def __init__(self, network: JudgeNetwork, reals: RealPictures) -> None:
+    def __init__(self, network: JudgeNetwork, reals: RealImages) -> None:
         self.network = network
         self.reals = reals
 
     @classmethod
     def load(cls) -> Judge:
         """The judge that is part of the package."""
-        return cls(JudgeNetwork.load(), RealPictures.load())
+        return cls(JudgeNetwork.load(), RealImages.load())
 
     @torch.no_grad()
     def judge(self, images: Tensor, prompt: str) -> list[Verdict]:
-        """One verdict for each of the images (B, 3, 64, 64) in 0..1 that were made for the prompt.
+        """A verdict on each image (B, 3, 64, 64) in 0..1 generated for the prompt.
 
         Raises:
-            ValueError: the images have another size, or no real picture matches the prompt.
+            ValueError: the images have another size, or no real image matches the prompt.
         """
         if images.ndim != 4 or images.shape[1:] != (3, TILE, TILE):
             raise ValueError(f"The judge reads images of 3 x {TILE} x {TILE}, not {tuple(images.shape)}: resize them.")
@@ -123,19 +117,19 @@ class Judge:
 
     @torch.no_grad()
     def faithful(self, images: Tensor, prompt: str) -> list[bool]:
-        """Whether each of the images (B, 3, 64, 64) shows what the prompt says; `judge` without the distances.
+        """Whether each image (B, 3, 64, 64) shows what the prompt says; `judge` without the distances.
 
         Raises:
-            ValueError: no real picture matches the prompt.
+            ValueError: no real image matches the prompt.
         """
         labels = [self.reals.labels[index] for index in self.reals.matching(prompt).tolist()]
         return self._faithful(self.network(images), labels)
 
     def coverage(self, verdicts: Sequence[Verdict], prompt: str) -> Coverage:
-        """Which of the prompt's known modes the judged pictures reach, and how good they are.
+        """The modes of the prompt that judged images reach, and the images' quality.
 
         Raises:
-            ValueError: there is no verdict.
+            ValueError: there are no verdicts.
         """
         if not verdicts:
             raise ValueError("Coverage needs at least one judged image.")
@@ -156,7 +150,7 @@ class Judge:
         )
 
     def _likeliest_modes(self, logits: dict[str, Tensor], labels: Sequence[Label]) -> list[Mode]:
-        """Of the modes that occur among the labels, the one with the largest product of chances for each picture."""
+        """The most probable mode of each image, among those of the labels."""
         modes = sorted({label.mode for label in labels})
         chance = torch.zeros(len(logits["concept"]), len(modes))
         for head in Mode._fields:
@@ -165,7 +159,7 @@ class Judge:
         return [modes[number] for number in chance.argmax(1).tolist()]
 
     def _faithful(self, logits: dict[str, Tensor], labels: Sequence[Label]) -> list[bool]:
-        """Whether the likeliest answer of every head is one that the labels give."""
+        """Whether the likeliest class of every head occurs among the labels."""
         faithful = torch.ones(len(logits["concept"]), dtype=torch.bool)
         for head in HEADS:
             names = self.network.classes[head]
@@ -174,7 +168,7 @@ class Judge:
         return faithful.tolist()
 
     def _squared_errors(self, images: Tensor, chunk: int = 512) -> Tensor:
-        """Mean squared pixel difference of every image to every real picture, (B, N), in parts for memory."""
+        """Mean squared pixel difference of every image to every real image, (B, N), computed in chunks."""
         flat = images.flatten(1)
         parts = []
         for start in range(0, len(self.reals.pixels), chunk):

@@ -1,6 +1,6 @@
-"""Low-rank differences of the embedded transformer (LoRA, arXiv 2106.09685) in the file format that ComfyUI reads.
+"""LoRAs (arXiv 2106.09685) of the embedded transformer, in the file format that ComfyUI reads.
 
-Needs torch and safetensors only, so that the ComfyUI nodes can use it too.
+Needs only torch and safetensors, so that the ComfyUI nodes can use it too.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
 TURBO_LORA = "turbo_lora.safetensors"
 PREFIX = "diffusion_model."
 BASE = "base_sha256"
-"""Metadata key: SHA-256 of the file whose weights the differences belong to."""
+"""Metadata key: SHA-256 of the file of base weights."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Lora:
 
     Attributes:
         tensors: `<PREFIX><layer>.lora_up.weight` (out, rank), `.lora_down.weight` (rank, in) and `.alpha`.
-        base: SHA-256 of the file of weights that they belong to.
+        base: SHA-256 of the file of base weights.
     """
 
     tensors: Mapping[str, Tensor]
@@ -34,10 +33,10 @@ class Lora:
 
     @classmethod
     def load(cls, path: Path, base: Path) -> Lora:
-        """Read a LoRA for the weights in a file.
+        """Load a LoRA for the base weights in a file.
 
         Raises:
-            ValueError: the LoRA names no base, or another one.
+            ValueError: the LoRA is for other weights.
         """
         with safe_open(path, framework="pt") as file:
             made_for = (file.metadata() or {}).get(BASE, "")
@@ -49,10 +48,10 @@ class Lora:
         return cls(tensors, made_for)
 
     def merged(self, weights: Mapping[str, Tensor], strength: float = 1.0) -> dict[str, Tensor]:
-        """Weights with native keys plus the differences.
+        """Base weights with native keys plus the differences.
 
         Raises:
-            ValueError: a difference belongs to no layer, or to one of another shape.
+            ValueError: the base has no layer of a difference's name and shape.
         """
         result = dict(weights)
         for key, up in self.tensors.items():
@@ -71,17 +70,3 @@ class Lora:
 def digest_of(path: Path) -> str:
     """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def linear_layers(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of the layers of a transformer with native keys whose weights are matrices."""
-    return [
-        key.removesuffix(".weight") for key, value in weights.items() if key.endswith(".weight") and value.ndim == 2
-    ]
-
-
-def factorize(difference: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The nearest matrix of a rank to a difference (out, in), as up (out, rank) and down (rank, in)."""
-    u, s, v = torch.linalg.svd(difference.double(), full_matrices=False)
-    root = s[:rank].sqrt()
-    return (u[:, :rank] * root).to(difference), (root[:, None] * v[:rank]).to(difference)

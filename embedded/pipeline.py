@@ -1,4 +1,4 @@
-"""The embedded model without ComfyUI: a plain Euler loop of a rectified flow (arXiv 2210.02747), open to guidances."""
+"""The embedded model without ComfyUI: Euler sampling of a rectified flow (arXiv 2210.02747), with guidance."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from torch import Tensor, nn
 
 from ..guidance.base import Guidance, SamplingRun, SamplingStep
 from .assets_path import asset
-from .autoencoder import (
-    DOWNSCALE,
-    LATENT_CHANNELS,
-    Autoencoder,
-    load_autoencoder,
-)
+from .autoencoder import DOWNSCALE, LATENT_CHANNELS, Autoencoder, load_autoencoder
 from .latent_space import LATENT_FORMAT
 from .lora import TURBO_LORA
 from .schedule import simple_schedule
@@ -25,7 +20,7 @@ from .text import TextEncoder
 from .transformer import load_transformer, to_model_space, to_raw_latents
 
 Progress = Callable[[int, int], None]
-"""Told (steps done, steps in all)."""
+"""Called with (steps done, total steps)."""
 
 
 class Sampling(NamedTuple):
@@ -45,8 +40,8 @@ class EmbeddedModel:
     Attributes:
         transformer: the denoiser, float32.
         text: prompts to conditionings.
-        autoencoder: latents to pictures and back.
-        sampling: what `sample` does unless told otherwise.
+        autoencoder: latents to images and back.
+        sampling: defaults of `sample`.
     """
 
     transformer: nn.Module
@@ -56,7 +51,7 @@ class EmbeddedModel:
 
     @classmethod
     def load(cls, turbo: bool = False) -> EmbeddedModel:
-        """Load the weights that are part of the package, or those distilled for few steps without guidance."""
+        """Load the embedded weights, or those distilled for few steps without classifier-free guidance."""
         transformer = load_transformer(lora=asset(TURBO_LORA) if turbo else None)
         return cls(transformer, TextEncoder.load(), load_autoencoder(), TURBO if turbo else BASE)
 
@@ -73,26 +68,24 @@ class EmbeddedModel:
         noise: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
-        """Draw one batch.
-
-        The start noise is what ComfyUI's KSampler draws for this seed.
+        """Sample one batch, from the initial noise that ComfyUI's KSampler generates for the seed.
 
         Args:
-            prompts: one for each picture of the batch.
-            seed: of the start noise.
-            steps: evaluations of the model; None for as many as it is meant for.
-            cfg: scale of classifier-free guidance, 1 for none; None for the one that the model is meant for.
-            size: width and height of the pictures in pixels, a multiple of 16.
+            prompts: one per image.
+            seed: of the initial noise.
+            steps: evaluations of the model; None for the model's default.
+            cfg: scale of classifier-free guidance, 1 for none; None for the model's default.
+            size: width and height in pixels, a multiple of 16.
             guidance: steers the estimates.
-            noise: start noise in the shape of the result; None draws it from the seed.
-            progress: told after every step.
+            noise: initial noise in the shape of the result; None for that of the seed.
+            progress: called after every step.
 
         Returns:
             Raw VAE latents, shape (len(prompts), 16, size / 8, size / 8).
 
         Raises:
-            ValueError: no prompt, one with too many words, a size or a number of steps that the model cannot do, or
-                noise of another shape.
+            ValueError: there is no prompt, a prompt has too many words, or the size, the number of steps or the noise's
+                shape is invalid.
         """
         if not prompts or size % 16 or size <= 0:
             raise ValueError("Give at least one prompt, and a size in pixels that is a multiple of 16.")
@@ -129,7 +122,7 @@ class EmbeddedModel:
         return to_raw_latents(x)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures in 0..1, shape (B, 3, H, W), of raw latents (B, 16, H / 8, W / 8)."""
+        """Images in 0..1, shape (B, 3, H, W), of raw latents (B, 16, H / 8, W / 8)."""
         return self.autoencoder.decode(latents)
 
     def _denoise(self, x: Tensor, sigma: float, condition: tuple[Tensor, Tensor]) -> Tensor:

@@ -16,16 +16,11 @@ def shifted(time: float | Tensor, shift: float = SHIFT) -> float | Tensor:
     return shift * time / (1 + (shift - 1) * time)
 
 
-def unshifted(level: float, shift: float = SHIFT) -> float:
-    """Time in [0, 1] of a noise level: the inverse of ``shifted``."""
-    return level / (shift - (shift - 1) * level)
-
-
 def simple_schedule(steps: int, shift: float = SHIFT) -> Tensor:
-    """Noise levels of every step and the final 0, shape (steps + 1,), descending from 1.
+    """Noise levels of all steps and the final 0, shape (steps + 1,), descending from 1.
 
     Raises:
-        ValueError: fewer than one step, or more than there are levels.
+        ValueError: the number of steps is below 1 or above 1000.
     """
     if not 1 <= steps <= TRAINED_LEVELS:
         raise ValueError(f"The number of steps must be between 1 and {TRAINED_LEVELS}, not {steps}.")
@@ -35,5 +30,5 @@ def simple_schedule(steps: int, shift: float = SHIFT) -> Tensor:
 
 
 def sigma_at_percent(percent: float, shift: float = SHIFT) -> float:
-    """Noise level at a share of the model's schedule, 0 for its start and 1 for its end, as ComfyUI counts it."""
+    """Noise level at a place in the schedule, from 0 at its start to 1 at its end, as in ComfyUI."""
     return float(shifted(1.0 - min(max(percent, 0.0), 1.0), shift))

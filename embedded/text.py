@@ -1,6 +1,6 @@
-"""Text side of the embedded model: a bag of at most eight known words, each an embedding of 128 numbers.
+"""The embedded model's text encoder: a bag of at most eight known words, each with an embedding of 128 numbers.
 
-Needs torch and safetensors only, so that the ComfyUI nodes can use it as a CLIP.
+Needs only torch and safetensors, so that the ComfyUI nodes can use it as a CLIP.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ALIASES = {"yellow-skin": "default-skin"}
 
 
 class Vocabulary:
-    """The words that the embedded model knows, and how a prompt is cut into them.
+    """The words that the embedded model knows, and the parser of prompts.
 
-    Case and punctuation are ignored, so are filler words ("a", "with"). The longest known phrase wins: "dark skin",
-    "dark skin tone" and "dark-skin" are all the one word `dark-skin`.
+    Case, punctuation and filler words ("a", "with") are ignored. The longest known phrase wins: "dark skin",
+    "dark skin tone" and "dark-skin" are all the word `dark-skin`.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ class Vocabulary:
         return len(self.words)
 
     def parse(self, prompt: str) -> tuple[list[int], list[str]]:
-        """Numbers of the known words in their order, without repetition, and the unknown words."""
+        """Numbers of the known words, and the unknown words, each in order and without repetition."""
         simple = _simple_words(prompt)
         numbers: list[int] = []
         unknown: list[str] = []
@@ -76,10 +76,10 @@ class TextEncoder(nn.Module):
 
     @classmethod
     def load(cls, path: Path | None = None) -> TextEncoder:
-        """The encoder stored in a safetensors file (default: the embedded one), in float32.
+        """Load a safetensors file (default: the embedded one) in float32.
 
         Raises:
-            ValueError: the file carries no vocabulary.
+            ValueError: the file has no vocabulary.
         """
         with safe_open(path or asset("text.safetensors"), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -97,7 +97,7 @@ class TextEncoder(nn.Module):
         return embedded, pooled
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Prompts to (tokens (B, 8, 128), pooled (B, 128)); unknown words are left out, "" is eight pads.
+        """Prompts to (tokens (B, 8, 128), pooled (B, 128)). Unknown words are ignored; "" is eight pads.
 
         Raises:
             ValueError: a prompt holds more than eight known words.
@@ -118,7 +118,7 @@ class TextEncoder(nn.Module):
         return torch.tensor(numbers + [0] * (MAX_TOKENS - len(numbers)))
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """The words of a prompt that the model was never taught, in their order."""
+        """The words of a prompt that the model does not know, in order."""
         return self.vocabulary.parse(prompt)[1]
 
 

@@ -1,7 +1,7 @@
 """The embedded model's denoiser: Stable Diffusion 3's MMDiT (arXiv 2403.03206), as diffusers' `SD3Transformer2DModel`.
 
-The file holds the keys of Stability AI's own implementation, which ComfyUI loads as they are. It has no `pos_embed`
-key: positions are ComfyUI's grid for models without one, the shorter side spanning 0..15, so any resolution runs.
+The file has the keys of Stability AI's own implementation, which ComfyUI loads unchanged. It has no `pos_embed`: the
+positions are ComfyUI's grid for such models, whose shorter side spans 0..15, so that any resolution runs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _BLOCK_MODULES = {
 
 
 def to_model_space(raw: Tensor) -> Tensor:
-    """VAE latents (what a ComfyUI LATENT socket carries) to the space in which the transformer works."""
+    """Raw VAE latents, as in ComfyUI's LATENT sockets, to the transformer's space."""
     return (raw - LATENT_SHIFT) * LATENT_SCALE
 
 
@@ -81,7 +81,7 @@ def position_grid(height: int, width: int, channels: int) -> Tensor:
 
 
 class PatchEmbedding(nn.Module):
-    """Patches to tokens plus `position_grid`; takes the place of diffusers' fixed and cropped grid."""
+    """Patches to tokens plus `position_grid`, in place of diffusers' fixed grid."""
 
     def __init__(self, channels: int, width: int, patch: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class PatchEmbedding(nn.Module):
 
 
 def new_transformer(depth: int = DEPTH) -> SD3Transformer2DModel:
-    """An untrained transformer; as in all SD3 models, heads and width follow from the depth."""
+    """An untrained transformer; as in all SD3 models, the depth determines heads and width."""
     model = SD3Transformer2DModel(
         sample_size=8,
         patch_size=PATCH,
@@ -115,14 +115,14 @@ def new_transformer(depth: int = DEPTH) -> SD3Transformer2DModel:
 
 
 def load_transformer(path: Path | None = None, lora: Path | None = None) -> SD3Transformer2DModel:
-    """The transformer stored in a safetensors file with native keys (default: the embedded one), in float32.
+    """Load a safetensors file with native keys (default: the embedded one) in float32.
 
     Args:
         path: of the file.
-        lora: a LoRA for that file, which is merged.
+        lora: to merge.
 
     Raises:
-        ValueError: the LoRA was made for another file.
+        ValueError: the LoRA is for another file.
     """
     path = path or asset("mmdit.safetensors")
     native = {key: value.float() for key, value in load_file(path).items()}
@@ -134,7 +134,7 @@ def load_transformer(path: Path | None = None, lora: Path | None = None) -> SD3T
 
 
 def from_native(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stability AI's and ComfyUI's keys to diffusers' (query, key, value separate; scale before shift at the end)."""
+    """Rename native keys to diffusers' (separate query, key and value; scale before shift at the end)."""
     depth = state["x_embedder.proj.weight"].shape[0] // HEAD_WIDTH
     modules = _modules(depth)
     renamed: dict[str, Tensor] = {}
@@ -159,7 +159,7 @@ def to_native(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _modules(depth: int) -> dict[str, tuple[str, ...]]:
-    """Native module names and the diffusers modules that hold the same parameters."""
+    """Native module names, and the diffusers modules with the same parameters."""
     modules = dict(_TOP_MODULES)
     for block in range(depth):
         modules |= {
@@ -170,7 +170,7 @@ def _modules(depth: int) -> dict[str, tuple[str, ...]]:
 
 
 def _scale_first(depth: int) -> set[str]:
-    """Modulations that natively give (shift, scale) and in diffusers (scale, shift)."""
+    """Modules whose (shift, scale) is (scale, shift) in diffusers."""
     return {"final_layer.adaLN_modulation.1", f"joint_blocks.{depth - 1}.context_block.adaLN_modulation.1"}
 
 

@@ -19,7 +19,7 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from ...embedded.assets_path import asset
 from ...embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
-from ...embedded.reals import TILE, RealPictures
+from ...embedded.reals import TILE, RealImages
 from ...embedded.training.slim_autoencoder import restore, slim_encoder
 
 PART = 8192
@@ -78,7 +78,7 @@ class LatentFolder:
             precision: float32, or bfloat16 where the processor is quicker at it; latents then differ by about 0.5 %.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        pictures, encoder = RealPictures.load(), RawEncoder(precision)
+        pictures, encoder = RealImages.load(), RawEncoder(precision)
         for number in range(self._part_count):
             path = self._path(number)
             if not path.is_file():
@@ -95,7 +95,7 @@ class LatentFolder:
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.size}px-{number:05d}.npy"
 
-    def _draw(self, number: int, pictures: RealPictures, encoder: RawEncoder) -> np.ndarray:
+    def _draw(self, number: int, pictures: RealImages, encoder: RawEncoder) -> np.ndarray:
         generator = torch.Generator().manual_seed(number)
         numbers = torch.arange(number * self.part_rows, (number + 1) * self.part_rows)
         encoded = -(-self.encoded // self.part_rows)
@@ -124,7 +124,7 @@ class RawEncoder:
         return encoded / self.scale + self.shift
 
 
-def augmented(pictures: RealPictures, numbers: Tensor, size: int, generator: torch.Generator) -> Tensor:
+def augmented(pictures: RealImages, numbers: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Pictures of a numbered endless set, float32 (n, 3, size, size) in 0..1.
 
     The first are the real pictures themselves. Then each comes again turned (up to 15 degrees), scaled (by up to 15 %),

@@ -13,13 +13,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...embedded.schedule import unshifted
+from ...embedded.schedule import SHIFT
 from ...guidance.base import SamplingStep
 from ...guidance.limits import SigmaInterval
 from .plain_guidance import PlainGuidance
 
 Change = Callable[[Tensor, float], Tensor]
 """Another conditioning for (embeddings (B, ...), time), where time falls from 1 to 0 in even steps."""
+
+
+def unshifted(level: float, shift: float = SHIFT) -> float:
+    """Time in [0, 1] of a noise level: the inverse of ``embedded.schedule.shifted``."""
+    return level / (shift - (shift - 1) * level)
 
 
 class ChangedConditions(nn.Module):

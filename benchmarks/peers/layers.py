@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...embedded.pipeline import EmbeddedModel
-from ...embedded.schedule import unshifted
 from ...kernels.vendi import log_vendi_gradient
+from .conditioning import unshifted
 
 Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Another (text stream (B, T, C), image stream (B, N, C)) of a block for the one that it gave out."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...embedded.judge import Judge
 from ...embedded.pipeline import EmbeddedModel
-from ...embedded.reals import RealPictures
+from ...embedded.reals import RealImages
 from ...embedded.schedule import sigma_at_percent
 from ...embedded.transformer import to_model_space
 from ...features.random_network import RandomNetwork
@@ -176,7 +176,7 @@ def _measured(
 def _page(
     ways: dict[str, list[Batch]],
     model: EmbeddedModel,
-    reals: RealPictures,
+    reals: RealImages,
     plain: Sequence[Batch],
     stored: Tensor,
     radius: float,

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
 from ...embedded.latent_space import LATENT_FORMAT
 from ...embedded.pipeline import EmbeddedModel
-from ...embedded.reals import TILE, Label, RealPictures
+from ...embedded.reals import TILE, Label, RealImages
 from ...embedded.transformer import to_model_space
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ...guidance.repellency.protection_record import ProtectionRecord
@@ -62,7 +62,7 @@ class Order:
     cfg: float
 
 
-def protected_pictures(folder: Path, model: EmbeddedModel, reals: RealPictures) -> ProtectedIndex:
+def protected_pictures(folder: Path, model: EmbeddedModel, reals: RealImages) -> ProtectedIndex:
     """The index of all real pictures, in their order; built where it is not there yet."""
     if not (folder / MANIFEST).is_file():
         with IndexBuilder(folder, latent_space(LATENT_FORMAT), LATENT_SHAPE) as builder:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...embedded.judge import Verdict
-from ...embedded.reals import RealPictures
+from ...embedded.reals import RealImages
 
 ATTRIBUTES = ("skin", "vendor")
 
@@ -35,7 +35,7 @@ class GroupShare:
         return self.reached / self.known
 
 
-def group_shares(batches: Sequence[tuple[str, Sequence[Verdict]]], reals: RealPictures) -> tuple[GroupShare, ...]:
+def group_shares(batches: Sequence[tuple[str, Sequence[Verdict]]], reals: RealImages) -> tuple[GroupShare, ...]:
     """Count by skin tone and vendor.
 
     Args:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..assets_path import asset
 from ..lora import BASE, TURBO_LORA, Lora, digest_of
 from ..pipeline import EmbeddedModel
-from ..reals import RealPictures
+from ..reals import RealImages
 from ..transformer import load_transformer, to_model_space
 from .captions import CaptionSampler
 from .loop import Budget, WeightAverage, cosine_rate, save_checkpoint, save_weights
@@ -66,7 +66,7 @@ class Settings:
 
 
 @torch.no_grad()
-def encode_reals(model: EmbeddedModel, reals: RealPictures, batch: int = 64) -> Tensor:
+def encode_reals(model: EmbeddedModel, reals: RealImages, batch: int = 64) -> Tensor:
     """Model-space latents (N, 16, 8, 8) of the real images."""
     parts = torch.arange(len(reals.pixels)).split(batch)
     return torch.cat([to_model_space(model.autoencoder.encode(reals.images(part))) for part in parts])
@@ -75,7 +75,7 @@ def encode_reals(model: EmbeddedModel, reals: RealPictures, batch: int = 64) -> 
 class Distillation:
     """Teacher, student and what a round of training does with them."""
 
-    def __init__(self, model: EmbeddedModel, reals: RealPictures, latents: Tensor, settings: Settings) -> None:
+    def __init__(self, model: EmbeddedModel, reals: RealImages, latents: Tensor, settings: Settings) -> None:
         self.settings = settings
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.teacher = GuidedTeacher(model.transformer, model.text, settings.scales, settings.sub_steps)
@@ -155,7 +155,7 @@ class Distillation:
 def train(out: Path, settings: Settings, init: Path | None, resume: bool) -> None:
     """Train until the budget is spent; `out` gets latents, a checkpoint and the LoRA."""
     out.mkdir(parents=True, exist_ok=True)
-    model, reals = EmbeddedModel.load(), RealPictures.load()
+    model, reals = EmbeddedModel.load(), RealImages.load()
     cache = out / "latents.safetensors"
     if not cache.is_file():
         save_file({"latents": encode_reals(model, reals)}, cache)

@@ -53,6 +53,17 @@ class Settings:
     seed: int = 0
 
 
+def classes_of(labels: Sequence[Label]) -> dict[str, list[str]]:
+    """The classes of each head that occur in labels."""
+    return {head: sorted({getattr(label, head) for label in labels}) for head in HEADS}
+
+
+def targets_of(network: JudgeNetwork, labels: Sequence[Label]) -> dict[str, list[int]]:
+    """The correct class numbers, by head."""
+    numbers = {head: {name: index for index, name in enumerate(names)} for head, names in network.classes.items()}
+    return {head: [numbers[head][getattr(label, head)] for label in labels] for head in HEADS}
+
+
 def hold_out(labels: Sequence[Label], seed: int = 0) -> list[int]:
     """Indices of a tenth of the pictures of concepts with at least twelve: only their combination will be unseen."""
     counts = Counter(label.concept for label in labels)
@@ -88,8 +99,8 @@ def train(
     """A network trained on the chosen pictures, uint8 (N, 3, 64, 64), alternately clean and reconstructed."""
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
-    network = JudgeNetwork.of(labels).to(memory_format=torch.channels_last)
-    targets = {head: torch.tensor(numbers) for head, numbers in network.targets(labels).items()}
+    network = JudgeNetwork(classes_of(labels)).to(memory_format=torch.channels_last)
+    targets = {head: torch.tensor(numbers) for head, numbers in targets_of(network, labels).items()}
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.average)
@@ -122,7 +133,7 @@ def error_rates(
 ) -> dict[str, float]:
     """Share of wrong answers of each head on some pictures (uint8)."""
     logits = network(pixels[torch.tensor(rows)].float() / 255)
-    targets = network.targets([labels[row] for row in rows])
+    targets = targets_of(network, [labels[row] for row in rows])
     return {
         head: round(float((logits[head].argmax(1) != torch.tensor(targets[head])).float().mean()), 4) for head in HEADS
     }

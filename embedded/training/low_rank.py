@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..lora import PREFIX, factorize, linear_layers
+from ..lora import PREFIX
 from ..text import TextEncoder
 from ..transformer import from_native, to_native
 
@@ -64,3 +64,17 @@ class LowRankStudent:
 
     def _differences(self) -> list[tuple[str, Tensor, Tensor]]:
         return list(zip(self._layers, self.parameters[::2], self.parameters[1::2], strict=True))
+
+
+def linear_layers(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the layers of a transformer with native keys whose weights are matrices."""
+    return [
+        key.removesuffix(".weight") for key, value in weights.items() if key.endswith(".weight") and value.ndim == 2
+    ]
+
+
+def factorize(difference: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The nearest matrix of a rank to a difference (out, in), as up (out, rank) and down (rank, in)."""
+    u, s, v = torch.linalg.svd(difference.double(), full_matrices=False)
+    root = s[:rank].sqrt()
+    return (u[:, :rank] * root).to(difference), (root[:, None] * v[:rank]).to(difference)

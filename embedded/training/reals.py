@@ -9,17 +9,35 @@ the small faces.
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
+from torch import Tensor
 
-from ..reals import (
-    ATLAS,
-    TABLE,
-    pack_labels,
-    paint_atlas,
-)
+from ..reals import ATLAS, COLUMNS, TABLE, TILE, Label
 from .data import read_labels, read_pixels
+
+
+def pack_labels(labels: Sequence[Label]) -> str:
+    """Labels as compact JSON: each distinct value once, then five numbers per image."""
+    values = [sorted({label[field] for label in labels}) for field in range(len(Label._fields))]
+    number = [{value: index for index, value in enumerate(column)} for column in values]
+    rows = [[number[field][value] for field, value in enumerate(label)] for label in labels]
+    return json.dumps(
+        {"values": dict(zip(Label._fields, values, strict=True)), "pictures": rows}, separators=(",", ":")
+    )
+
+
+def paint_atlas(pixels: Tensor) -> Image.Image:
+    """One image of all tiles, uint8 (N, 3, 64, 64), row by row; white after the last."""
+    rows = -(-len(pixels) // COLUMNS)
+    tiles = torch.full((rows * COLUMNS, *pixels.shape[1:]), 255, dtype=torch.uint8)
+    tiles[: len(pixels)] = pixels
+    grid = tiles.view(rows, COLUMNS, 3, TILE, TILE).permute(0, 3, 1, 4, 2)
+    return Image.fromarray(grid.reshape(rows * TILE, COLUMNS * TILE, 3).numpy())
 
 
 def main(arguments: list[str] | None = None) -> None:

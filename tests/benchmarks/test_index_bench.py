@@ -13,7 +13,7 @@ from diversity_guidance.benchmarks.index.runs import Runs
 from diversity_guidance.benchmarks.index.searches import Case, build_exact
 from diversity_guidance.cli import main
 from diversity_guidance.embedded.autoencoder import load_autoencoder
-from diversity_guidance.embedded.reals import RealPictures
+from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.stores.protected.builder import IndexBuilder
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.search.neighbour_list import NeighbourList
@@ -51,14 +51,14 @@ def test_no_step_of_a_sampling_run_skips_a_search_that_is_needed(folder: Path) -
 
 
 def test_the_quick_encoder_gives_the_embedded_encoders_latents() -> None:
-    pictures = RealPictures.load().images(torch.arange(6))
+    pictures = RealImages.load().images(torch.arange(6))
     torch.testing.assert_close(
         RawEncoder(torch.float32)(pictures), load_autoencoder().encode(pictures), rtol=1e-4, atol=1e-5
     )
 
 
 def test_pictures_come_again_changed(folder: Path) -> None:
-    pictures = RealPictures.load()
+    pictures = RealImages.load()
     count = len(pictures.labels)
     numbers = torch.tensor([5, 5 + count, 5 + 2 * count])
     first, second, third = augmented(pictures, numbers, 64, torch.Generator().manual_seed(0))

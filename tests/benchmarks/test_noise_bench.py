@@ -18,7 +18,7 @@ def test_given_noise_is_where_sampling_starts() -> None:
     noise = torch.randn((2, *SHAPE), generator=torch.Generator().manual_seed(3))
     prompts = ["doctor"] * 2
     assert torch.equal(model.sample(prompts, 9, steps=2, noise=noise), model.sample(prompts, 3, steps=2))
-    with pytest.raises(ValueError, match="these pictures need"):
+    with pytest.raises(ValueError, match="these images need"):
         model.sample(prompts, 9, steps=2, noise=noise[:1])
 
 

@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 from diversity_guidance.benchmarks.modes import Row, in_one_batch
-from diversity_guidance.benchmarks.peers.conditioning import AnnealedConditions, IntervalGuidance, VariedConditions
+from diversity_guidance.benchmarks.peers.conditioning import (
+    AnnealedConditions,
+    IntervalGuidance,
+    VariedConditions,
+    unshifted,
+)
 from diversity_guidance.benchmarks.peers.latents import (
     CompositionPush,
     EntropyGuidance,
@@ -19,7 +24,7 @@ from diversity_guidance.benchmarks.peers.latents import (
 )
 from diversity_guidance.benchmarks.peers.run import conditioned, guided
 from diversity_guidance.embedded.pipeline import EmbeddedModel
-from diversity_guidance.embedded.schedule import shifted, unshifted
+from diversity_guidance.embedded.schedule import shifted
 from diversity_guidance.guidance.base import SamplingRun, SamplingStep
 from diversity_guidance.guidance.limits import SigmaInterval
 

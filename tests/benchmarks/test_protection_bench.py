@@ -9,13 +9,13 @@ import torch
 from diversity_guidance.benchmarks.protection import runs as protection_runs
 from diversity_guidance.benchmarks.protection.runs import Batch, nearest_protected, training_prompts
 from diversity_guidance.cli import main
-from diversity_guidance.embedded.reals import RealPictures
+from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.embedded.transformer import to_model_space
 from PIL import Image
 
 
 def test_prompts_are_those_of_training_pictures() -> None:
-    reals = RealPictures.load()
+    reals = RealImages.load()
     prompts = training_prompts(reals.labels, 20)
     assert prompts == training_prompts(reals.labels, 20) and len(set(prompts)) > 10
     assert all(len(reals.matching(prompt)) for prompt in prompts)
@@ -33,9 +33,9 @@ def test_the_nearest_is_found_by_comparing_with_all() -> None:
 def test_a_small_campaign_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reals = RealPictures.load()
-    few = RealPictures(reals.pixels[::100], reals.labels[::100])
-    monkeypatch.setattr(RealPictures, "load", classmethod(lambda cls, folder=None: few))
+    reals = RealImages.load()
+    few = RealImages(reals.pixels[::100], reals.labels[::100])
+    monkeypatch.setattr(RealImages, "load", classmethod(lambda cls, folder=None: few))
     ways = ["none", "default, ensured"]
     words = [
         "bench",

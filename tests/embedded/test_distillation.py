@@ -9,7 +9,7 @@ import pytest
 import torch
 from diversity_guidance.embedded.lora import TURBO_LORA, Lora
 from diversity_guidance.embedded.pipeline import EmbeddedModel
-from diversity_guidance.embedded.reals import RealPictures
+from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.embedded.schedule import simple_schedule
 from diversity_guidance.embedded.text import PAD, TextEncoder, Vocabulary
 from diversity_guidance.embedded.training import distil
@@ -139,9 +139,9 @@ def test_what_the_student_stores_is_what_it_computes_with(text: TextEncoder, gen
 
 
 def test_the_script_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reals = RealPictures.load()
-    few = RealPictures(reals.pixels[:4], reals.labels[:4])
-    monkeypatch.setattr(RealPictures, "load", lambda: few)
+    reals = RealImages.load()
+    few = RealImages(reals.pixels[:4], reals.labels[:4])
+    monkeypatch.setattr(RealImages, "load", lambda: few)
     small = ["--rank", "2", "--sub-steps", "1", "--paths", "2", "--reals", "2", "--updates", "1", "--batch", "2"]
     arguments = ["--out", str(tmp_path), *small]
     distil.main([*arguments, "--minutes", "0.017"])

@@ -9,8 +9,9 @@ from diversity_guidance.embedded.assets_path import ASSETS, asset
 from diversity_guidance.embedded.autoencoder import load_autoencoder
 from diversity_guidance.embedded.judge import Judge
 from diversity_guidance.embedded.pipeline import EmbeddedModel
-from diversity_guidance.embedded.reals import RealPictures
+from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.embedded.text import TextEncoder
+from diversity_guidance.embedded.training.judge import targets_of
 from safetensors.torch import load_file
 
 
@@ -33,13 +34,13 @@ def test_weights_are_finite_half_precision(name: str) -> None:
 
 
 def test_a_missing_file_is_told() -> None:
-    with pytest.raises(ValueError, match="install the package again"):
+    with pytest.raises(ValueError, match="Install the package again"):
         asset("nothing.safetensors")
 
 
 def test_the_model_knows_the_words_of_every_real_picture() -> None:
     known = set(TextEncoder.load().vocabulary.words)
-    assert set().union(*(label.words for label in RealPictures.load().labels)) <= known
+    assert set().union(*(label.words for label in RealImages.load().labels)) <= known
 
 
 def test_the_card_s_prompts_leave_fifteen_modes_open_on_average(judge: Judge) -> None:
@@ -57,7 +58,7 @@ def test_pictures_survive_the_autoencoder(judge: Judge) -> None:
 def test_the_judge_reads_real_pictures(judge: Judge) -> None:
     rows = torch.arange(0, len(judge.reals.labels), 23)
     logits = judge.network(judge.reals.images(rows))
-    targets = judge.network.targets([judge.reals.labels[row] for row in rows.tolist()])
+    targets = targets_of(judge.network, [judge.reals.labels[row] for row in rows.tolist()])
     for head, numbers in targets.items():
         wrong = (logits[head].argmax(1) != torch.tensor(numbers)).float().mean()
         assert wrong < 0.08, head

@@ -6,7 +6,8 @@ import pytest
 import torch
 from diversity_guidance.embedded.judge import Judge
 from diversity_guidance.embedded.judge_network import JudgeNetwork
-from diversity_guidance.embedded.reals import TILE, Mode, RealPictures
+from diversity_guidance.embedded.reals import TILE, Mode, RealImages
+from diversity_guidance.embedded.training.judge import classes_of, targets_of
 from torch import Tensor
 
 from .test_reals import LABELS
@@ -17,7 +18,7 @@ class KnowingNetwork(JudgeNetwork):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         rows = (images[:, 0, 0, 0] * 255).round().long().tolist()
-        targets = self.targets([LABELS[row] for row in rows])
+        targets = targets_of(self, [LABELS[row] for row in rows])
         return {
             head: 20.0 * torch.nn.functional.one_hot(torch.tensor(numbers), len(self.classes[head])).float()
             for head, numbers in targets.items()
@@ -29,7 +30,7 @@ def judge() -> Judge:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (len(LABELS), 3, TILE, TILE), generator=generator).byte()
     pixels[:, 0, 0, 0] = torch.arange(len(LABELS))
-    return Judge(KnowingNetwork.of(LABELS), RealPictures(pixels, LABELS))
+    return Judge(KnowingNetwork(classes_of(LABELS)), RealImages(pixels, LABELS))
 
 
 def test_a_real_picture_is_judged_as_its_label_says(judge: Judge) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.embedded.assets_path import asset
-from diversity_guidance.embedded.lora import BASE, TURBO_LORA, Lora, digest_of, factorize, linear_layers
+from diversity_guidance.embedded.lora import BASE, TURBO_LORA, Lora, digest_of
+from diversity_guidance.embedded.training.low_rank import factorize, linear_layers
 from diversity_guidance.embedded.transformer import load_transformer, new_transformer, to_native
 from safetensors.torch import load_file, save_file
 from torch import Tensor

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diversity_guidance.embedded.autoencoder import load_autoencoder
 from diversity_guidance.embedded.judge_network import JudgeNetwork
-from diversity_guidance.embedded.reals import Label, RealPictures, vocabulary_of
+from diversity_guidance.embedded.reals import Label, RealImages, vocabulary_of
 from diversity_guidance.embedded.text import TextEncoder
 from diversity_guidance.embedded.training import (
     autoencoder,
@@ -152,7 +152,7 @@ def test_the_judge_learns_and_is_measured_on_unseen_combinations(data: Path, tmp
 
 def test_packed_real_pictures_can_be_read(data: Path, tmp_path: Path) -> None:
     reals.main(["--data", str(data), "--out", str(tmp_path), "--quality", "90"])
-    packed = RealPictures.load(tmp_path)
+    packed = RealImages.load(tmp_path)
     paths, labels = read_labels(data)
     assert sorted(packed.labels) == sorted(labels)
     by_label = dict(zip(labels, read_pixels(paths), strict=True))

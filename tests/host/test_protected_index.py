@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.embedded.latent_space import LATENT_FORMAT, autoencoder_fingerprint
-from diversity_guidance.embedded.reals import RealPictures
+from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.embedded.transformer import to_model_space
 from diversity_guidance.stores.protected.checksummed_json import read_checksummed, write_checksummed
 from diversity_guidance.stores.protected.index import ProtectedIndex
@@ -29,7 +29,7 @@ def put_pictures(server: HostServer, name: str, count: int) -> Path:
     """A folder of real pictures, a copy and a broken file in the server's input directory."""
     folder = server.base / "input" / name
     (folder / "more").mkdir(parents=True)
-    reals = RealPictures.load()
+    reals = RealImages.load()
     for row in range(count):
         picture = Image.fromarray(reals.pixels[row * 37 % len(reals.pixels)].movedim(0, -1).numpy())
         picture.save(folder / ("more" if row % 2 else ".") / f"{row}.png")

@@ -82,7 +82,7 @@ def test_before_and_after(server: HostServer, client: HostClient) -> None:
     recorded, compared = json.loads(text)["protected"]
     assert (recorded["source"], compared["source"], compared["radius"]) == ("guidance", "compared", RADIUS)
     shields = to_model_space(index.sample(2)).double().flatten(1)
-    for node, pictures in zip(saved, (compared["pictures"], compared["before"]), strict=True):
+    for node, pictures in zip(saved, (compared["images"], compared["before"]), strict=True):
         points = to_model_space(latents_of(client, run, node)).double().flatten(1)
         nearest = torch.cdist(points, shields).min(1)
         assert [near["distance"] for near in pictures] == pytest.approx(nearest.values.tolist(), rel=1e-5)
@@ -91,7 +91,7 @@ def test_before_and_after(server: HostServer, client: HostClient) -> None:
         assert [near["inside"] for near in pictures] == (nearest.values < RADIUS).tolist()
     assert [near["inside"] for near in recorded["before"]] == [True, True]
     assert [near["distance"] for near in recorded["pictures"]] == pytest.approx(
-        [near["distance"] for near in compared["pictures"]], rel=1e-4
+        [near["distance"] for near in compared["images"]], rel=1e-4
     )
     (page,) = pictures_of(client, run, sheet)
     assert page.shape[1] == 1080
