@@ -90,7 +90,7 @@ def test_before_and_after(server: HostServer, client: HostClient) -> None:
         assert [near["protected"] for near in pictures] == names
         assert [near["inside"] for near in pictures] == (nearest.values < RADIUS).tolist()
     assert [near["inside"] for near in recorded["before"]] == [True, True]
-    assert [near["distance"] for near in recorded["pictures"]] == pytest.approx(
+    assert [near["distance"] for near in recorded["images"]] == pytest.approx(
         [near["distance"] for near in compared["images"]], rel=1e-4
     )
     (page,) = pictures_of(client, run, sheet)
