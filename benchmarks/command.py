@@ -37,7 +37,7 @@ BENCHMARKS = {
     "noise": (noise, "known modes that start noise drawn as a set reaches, and how long drawing takes"),
     "pareto": (pareto, "modes against fidelity and cost on prompts that no default was tuned on, ours and others"),
     "peers": (peers, "the same for what others do: CADS, Particle Guidance, SPARKE, DiversityBoost and more"),
-    "protection": (protection, "training pictures that are drawn again without and with a Protected Index of them"),
+    "protection": (protection, "training images that are drawn again without and with a Protected Index of them"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
     "spread": (spread, "known modes that Feature Guidance reaches when it spreads a batch, and at what quality"),
     "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),

@@ -60,25 +60,25 @@ class DigitAutoencoder(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(PIXELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * dimension))
         self.decoder = nn.Sequential(nn.Linear(dimension, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, PIXELS))
 
-    def encode(self, pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents (B, dimension) drawn for pictures (B, 64) in 0..1, and their law's mean divergence from N(0, I)."""
-        middle, log_variance = self.encoder(pictures).chunk(2, 1)
+    def encode(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents (B, dimension) drawn for images (B, 64) in 0..1, and their law's mean divergence from N(0, I)."""
+        middle, log_variance = self.encoder(images).chunk(2, 1)
         latents = middle + (log_variance / 2).exp() * torch.randn(middle.shape, generator=generator)
         divergence = (middle.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
         return latents, divergence
 
 
-def trained(pictures: Tensor, dimension: int, seed: int) -> DigitAutoencoder:
-    """An autoencoder trained on pictures (N, 64) in 0..1."""
+def trained(images: Tensor, dimension: int, seed: int) -> DigitAutoencoder:
+    """An autoencoder trained on images (N, 64) in 0..1."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = DigitAutoencoder(dimension)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(pictures), generator=generator).split(BATCH):
-            latents, divergence = model.encode(pictures[rows], generator)
-            loss = binary_cross_entropy_with_logits(model.decoder(latents), pictures[rows], reduction="sum")
+        for rows in torch.randperm(len(images), generator=generator).split(BATCH):
+            latents, divergence = model.encode(images[rows], generator)
+            loss = binary_cross_entropy_with_logits(model.decoder(latents), images[rows], reduction="sum")
             optimiser.zero_grad()
             (loss / len(rows) + divergence).backward()
             optimiser.step()
@@ -125,12 +125,12 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.repetitions < 2:
         raise ValueError("Error bars need at least two repetitions.")
-    pictures, classify = _digits()
+    images, classify = _digits()
     counts = []
     for dimension in arguments.dimensions:
-        model = trained(pictures, dimension, arguments.seed)
+        model = trained(images, dimension, arguments.seed)
         generator = torch.Generator().manual_seed(arguments.seed)
-        encoded = model.encode(pictures, generator)[0].double()
+        encoded = model.encode(images, generator)[0].double()
         for name, draw in methods(encoded).items():
             drawn = [draw(torch.Generator().manual_seed(1000 + turn)) for turn in range(arguments.repetitions)]
             decoded = model.decoder(torch.cat(drawn).float()).sigmoid()
@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _digits() -> tuple[Tensor, Callable[[Tensor], list[int]]]:
-    """Pictures (N, 64) in 0..1, and what tells which digits others are."""
+    """Images (N, 64) in 0..1, and what tells which digits others are."""
     try:
         from sklearn.datasets import load_digits
         from sklearn.neighbors import KNeighborsClassifier
@@ -153,8 +153,8 @@ def _digits() -> tuple[Tensor, Callable[[Tensor], list[int]]]:
         raise ValueError("This benchmark needs scikit-learn: pip install scikit-learn brings it.") from error
     pixels, labels = load_digits(return_X_y=True)
     classifier = KNeighborsClassifier(NEIGHBOURS).fit(pixels / 16, labels)
-    pictures = torch.from_numpy(pixels / 16).float()
-    return pictures, lambda decoded: classifier.predict(decoded.numpy()).tolist()
+    images = torch.from_numpy(pixels / 16).float()
+    return images, lambda decoded: classifier.predict(decoded.numpy()).tolist()
 
 
 def _chunks(values: list[int], size: int) -> list[list[int]]:

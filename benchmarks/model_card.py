@@ -2,7 +2,7 @@
 
     python -m diversity_guidance.benchmarks.model_card --out docs/model_card
 
-Writes measurements.json and the card's pictures; with `--weights` another model than the embedded one.
+Writes measurements.json and the card's images; with `--weights` another model than the embedded one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def load_model(folder: Path | None) -> EmbeddedModel:
 
 
 def draw(model: EmbeddedModel, prompts: Sequence[str], seed: int, cfg: float) -> Tensor:
-    """Pictures (B, 3, 64, 64) in 0..1, one for each prompt."""
+    """Images (B, 3, 64, 64) in 0..1, one for each prompt."""
     return model.decode(model.sample(list(prompts), seed, cfg=cfg))
 
 
@@ -64,14 +64,14 @@ def measure_scale(model: EmbeddedModel, judge: Judge, cfg: float, seeds: Sequenc
 
 
 def measure_full_prompts(model: EmbeddedModel, judge: Judge, count: int = 384, cfg: float = GALLERY_SCALE) -> float:
-    """Share of faithful pictures for prompts that say everything: concept, gender, skin tone and vendor."""
+    """Share of faithful images for prompts that say everything: concept, gender, skin tone and vendor."""
     labels = random.Random(0).sample(list(judge.reals.labels), count)
     faithful = 0
     for start in range(0, count, COUNT):
         prompts = [say_everything(label) for label in labels[start : start + COUNT]]
-        pictures = draw(model, prompts, start, cfg)
+        images = draw(model, prompts, start, cfg)
         for row, prompt in enumerate(prompts):
-            faithful += sum(judge.faithful(pictures[row : row + 1], prompt))
+            faithful += sum(judge.faithful(images[row : row + 1], prompt))
     return faithful / count
 
 
@@ -82,7 +82,7 @@ def say_everything(label: Label) -> str:
 
 
 def paste_rows(rows: Sequence[Tensor]) -> Image.Image:
-    """A picture of rows of pictures, each (B, 3, H, W) in 0..1."""
+    """An image of rows of images, each (B, 3, H, W) in 0..1."""
     grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
     return Image.fromarray((grid.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
@@ -98,7 +98,7 @@ def _mean(values: Sequence[float]) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for measurements.json and the pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for measurements.json and the images")
     parser.add_argument("--weights", type=Path, help="folder with mmdit, text and vae.safetensors (default: embedded)")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the table's batches (default: three)")
     options = parser.parse_args(arguments)

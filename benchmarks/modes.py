@@ -1,6 +1,6 @@
 """``diversity-guidance bench modes``: known modes reached on the embedded model, with quality and fidelity beside them.
 
-Every row draws the same prompts from the same seeds. A row that reaches more modes by spoiling pictures shows it in the
+Every row draws the same prompts from the same seeds. A row that reaches more modes by spoiling images shows it in the
 other columns; plain sampling at lower classifier-free guidance is among the rows, since a method that cannot beat
 that curve is not worth a node.
 """
@@ -91,20 +91,20 @@ QUEUE_ROWS = (
         for radius in (0.2, 0.3, 0.4, 0.5)
     ),
 )
-"""For pictures that are drawn one by one: there is no batch, and a bank that begins empty."""
+"""For images that are drawn one by one: there is no batch, and a bank that begins empty."""
 
 Draw = Callable[[EmbeddedModel, Row, str, int, int, int], Tensor]
-"""Draws pictures of a row for (prompt, seed, count, steps): raw latents."""
+"""Draws images of a row for (prompt, seed, count, steps): raw latents."""
 
 
 def in_one_batch(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
-    """All pictures in one batch, kept away from one another."""
+    """All images in one batch, kept away from one another."""
     guidance = None if row.settings is None else SparseRepellency(row.settings)
     return model.sample([prompt] * count, seed, steps=steps, cfg=row.cfg, guidance=guidance)
 
 
 def one_by_one(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
-    """A picture at a time from seeds of its own, kept away from all before: queues with a Memory Bank."""
+    """An image at a time from seeds of its own, kept away from all before: queues with a Memory Bank."""
     drawn: list[Tensor] = []
     for number in range(count):
         guidance = None
@@ -121,7 +121,7 @@ class Result:
 
     Attributes:
         summary: modes, fidelity and quality.
-        vendi: Vendi Score of a prompt's pictures, order 1, random network, averaged likewise.
+        vendi: Vendi Score of a prompt's images, order 1, random network, averaged likewise.
     """
 
     summary: Summary
@@ -146,9 +146,9 @@ def measure_row(
     for seed in seeds:
         found.append([])
         for number, prompt in enumerate(prompts):
-            pictures = model.decode(draw(model, row, prompt, seed + number, count, steps))
-            found[-1].append(judge.coverage(judge.judge(pictures, prompt), prompt))
-            scores.append(vendi_score(cosine_kernel(space(pictures))))
+            images = model.decode(draw(model, row, prompt, seed + number, count, steps))
+            found[-1].append(judge.coverage(judge.judge(images, prompt), prompt))
+            scores.append(vendi_score(cosine_kernel(space(images))))
             tick()
     return Result(summarised(found), mean(scores))
 
@@ -175,7 +175,7 @@ def _line(row: Row, summary: Summary, vendi: float) -> tuple[str, ...]:
 
 def add_size_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every benchmark that counts modes by rows."""
-    parser.add_argument("--count", type=int, default=16, help="pictures a prompt and seed (default: 16)")
+    parser.add_argument("--count", type=int, default=16, help="images a prompt and seed (default: 16)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
@@ -186,7 +186,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     add_size_arguments(parser)
     parser.add_argument(
-        "--one-by-one", action="store_true", help="draw a picture at a time, kept away from a Memory Bank that grows"
+        "--one-by-one", action="store_true", help="draw an image at a time, kept away from a Memory Bank that grows"
     )
 
 

@@ -46,12 +46,12 @@ class Outcome:
         repelled: whether Sparse Repellency steered, at its defaults.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance.
-        modes: modes reached by a faithful picture within the quality limit.
+        modes: modes reached by a faithful image within the quality limit.
         gain: of `modes` over independent noise, the rest being equal.
         error: standard error of `gain`, paired by prompt and seed.
-        fidelity: share of pictures that show what the prompt says.
-        rmse: distance to the nearest real picture of the prompt.
-        agreement: correlation of the lowest frequencies of start noise and picture within a set.
+        fidelity: share of images that show what the prompt says.
+        rmse: distance to the nearest real image of the prompt.
+        agreement: correlation of the lowest frequencies of start noise and image within a set.
     """
 
     noise: Mode
@@ -68,7 +68,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What one set of pictures covers, and how far its compositions are those of its noise."""
+    """What one set of images covers, and how far its compositions are those of its noise."""
 
     coverage: Coverage
     agreement: float
@@ -76,11 +76,11 @@ class Drawn:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument("--count", type=int, default=16, help="pictures a prompt and seed, one set (default: 16)")
+    parser.add_argument("--count", type=int, default=16, help="images a prompt and seed, one set (default: 16)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 28], help="evaluations (default: 4 8 28)")
     parser.add_argument("--cfg", type=float, default=5.0, help="classifier-free guidance, 1 for none (default: 5)")
-    parser.add_argument("--away", action="store_true", help="only measure what staying away from pictures gains")
+    parser.add_argument("--away", action="store_true", help="only measure what staying away from images gains")
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
 
 
@@ -130,7 +130,7 @@ def measure(
     steps: int,
     cfg: float,
 ) -> list[Drawn]:
-    """One set of ``count`` pictures for every seed and prompt."""
+    """One set of ``count`` images for every seed and prompt."""
     found = []
     for seed in seeds:
         for number, prompt in enumerate(PROMPTS):
@@ -163,7 +163,7 @@ def summary(
 
 
 def staying_away(model: EmbeddedModel, seeds: Sequence[int], count: int, steps: int, cfg: float) -> str:
-    """How much farther new pictures lie from earlier ones when their noise stays away from these."""
+    """How much farther new images lie from earlier ones when their noise stays away from these."""
     changes = []
     for seed in seeds:
         for number, prompt in enumerate(PROMPTS):
@@ -178,7 +178,7 @@ def staying_away(model: EmbeddedModel, seeds: Sequence[int], count: int, steps: 
                 nearest.append(float(torch.cdist(latents.flatten(1), earlier.flatten(1)).amin(1).mean()))
             changes.append(nearest[1] / nearest[0] - 1)
     error = stdev(changes) / len(changes) ** 0.5
-    return f"{steps} steps, CFG {cfg:g}: distance to the nearest earlier picture {mean(changes):+.1%} ± {error:.1%}"
+    return f"{steps} steps, CFG {cfg:g}: distance to the nearest earlier image {mean(changes):+.1%} ± {error:.1%}"
 
 
 def _agreement(noise: Tensor, latents: Tensor) -> float:

@@ -15,12 +15,12 @@ class Summary:
 
     Attributes:
         known: modes that the prompts leave open.
-        modes: modes reached by a faithful picture within the quality limit.
+        modes: modes reached by a faithful image within the quality limit.
         modes_spread: standard deviation of the seeds' means of ``modes``; 0 for one seed.
         reached: modes reached at any quality.
-        fidelity: share of pictures that show what the prompt says.
-        rmse: distance to the nearest real picture of the prompt.
-        sharpness: relative to that picture.
+        fidelity: share of images that show what the prompt says.
+        rmse: distance to the nearest real image of the prompt.
+        sharpness: relative to that image.
     """
 
     known: float

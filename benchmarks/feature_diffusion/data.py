@@ -1,4 +1,4 @@
-"""The digits: 1,797 pictures of 8 x 8 pixels in ten classes, part of scikit-learn."""
+"""The digits: 1,797 images of 8 x 8 pixels in ten classes, part of scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELD_OUT = 0.25
 
 @dataclass(frozen=True)
 class Digits:
-    """Pictures (N, 1, 8, 8) in -1..1 and their classes (N,), for training and held out."""
+    """Images (N, 1, 8, 8) in -1..1 and their classes (N,), for training and held out."""
 
     train: Tensor
     train_labels: Tensor
@@ -34,20 +34,20 @@ class Digits:
         except ModuleNotFoundError as error:
             raise ValueError("The digits come with scikit-learn: pip install scikit-learn brings it.") from error
         images, labels = load_digits(return_X_y=True)
-        pictures = torch.from_numpy(np.asarray(images)).float().view(-1, 1, 8, 8) / 8 - 1
-        order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
+        images = torch.from_numpy(np.asarray(images)).float().view(-1, 1, 8, 8) / 8 - 1
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
         classes = torch.from_numpy(np.asarray(labels)).long()
         held = order[: int(len(order) * HELD_OUT)]
         kept = order[len(held) :]
-        return cls(pictures[kept], classes[kept], pictures[held], classes[held])
+        return cls(images[kept], classes[kept], images[held], classes[held])
 
     def of_class(self, digit: int) -> Tensor:
-        """Training pictures of one class."""
+        """Training images of one class."""
         return self.train[self.train_labels == digit]
 
 
 class Reader:
-    """Says which digit a picture shows: a support vector machine that knows nothing of the denoiser."""
+    """Says which digit an image shows: a support vector machine that knows nothing of the denoiser."""
 
     def __init__(self, digits: Digits) -> None:
         from sklearn.svm import SVC
@@ -57,6 +57,6 @@ class Reader:
         self._machine.fit(digits.train.flatten(1).numpy(), digits.train_labels.numpy())
         self.accuracy = float(self._machine.score(digits.test.flatten(1).numpy(), digits.test_labels.numpy()))
 
-    def classes(self, pictures: Tensor) -> Tensor:
-        """The digits that pictures (N, 1, 8, 8) show, shape (N,)."""
-        return torch.from_numpy(self._machine.predict(pictures.flatten(1).numpy()))
+    def classes(self, images: Tensor) -> Tensor:
+        """The digits that images (N, 1, 8, 8) show, shape (N,)."""
+        return torch.from_numpy(self._machine.predict(images.flatten(1).numpy()))

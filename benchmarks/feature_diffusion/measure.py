@@ -27,12 +27,12 @@ LEVELS_SHOWN = (0.1, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Clustering:
-    """Features of held-out pictures at one noise level.
+    """Features of held-out images at one noise level.
 
     Attributes:
         sigma: noise level.
         nearest: share whose nearest centroid is that of their class.
-        separation: mean squared distance of two centroids over the mean squared distance of a picture to its own.
+        separation: mean squared distance of two centroids over the mean squared distance of an image to its own.
     """
 
     sigma: float
@@ -42,13 +42,13 @@ class Clustering:
 
 @dataclass(frozen=True)
 class ClassSamples:
-    """Pictures drawn with the centroid of one class.
+    """Images drawn with the centroid of one class.
 
     Attributes:
         share: of them that the reader takes for the class.
         vendi: their Vendi Score in pixels, order 1, centred cosine kernel.
-        vendi_real: that of as many held-out pictures of the class.
-        copied: share closer to a training picture than any two training pictures of the class are.
+        vendi_real: that of as many held-out images of the class.
+        copied: share closer to a training image than any two training images of the class are.
     """
 
     share: float
@@ -59,7 +59,7 @@ class ClassSamples:
 
 @dataclass(frozen=True)
 class Between:
-    """Pictures drawn on the way from one class to another.
+    """Images drawn on the way from one class to another.
 
     Attributes:
         pair: the two classes.
@@ -105,9 +105,9 @@ def class_samples(
 ) -> tuple[list[ClassSamples], Tensor]:
     """Draw every class, guided to its centroid or ``beyond`` it, away from the mean of all centroids.
 
-    Also returns the pictures, (10, count, 1, 8, 8).
+    Also returns the images, (10, count, 1, 8, 8).
     """
-    results, pictures = [], []
+    results, images = [], []
     for digit in range(CLASSES):
         weights = (1 + beyond) * one_hot(torch.tensor(digit), CLASSES).float() - beyond / CLASSES
         drawn = draw(network, count, seed + digit, centroids, weights)
@@ -120,15 +120,15 @@ def class_samples(
         centre = train.mean(0)
         spread = [vendi_score(cosine_kernel(part[:size].flatten(1) - centre)) for part in (drawn, real)]
         results.append(ClassSamples(float(share), spread[0], spread[1], float(copied)))
-        pictures.append(drawn)
-    return results, torch.stack(pictures)
+        images.append(drawn)
+    return results, torch.stack(images)
 
 
 def between_classes(
     network: FeatureDenoiser, reader: Reader, centroids: ClassCentroids, count: int, seed: int
 ) -> tuple[list[Between], Tensor]:
-    """Draw on the way between classes; also returns the pictures, (pairs, steps, count, 1, 8, 8)."""
-    results, pictures = [], []
+    """Draw on the way between classes; also returns the images, (pairs, steps, count, 1, 8, 8)."""
+    results, images = [], []
     for first, second in PAIRS:
         ends = one_hot(torch.tensor([first, second]), CLASSES).float()
         drawn = [
@@ -139,18 +139,18 @@ def between_classes(
         shares = [[float((c == digit).float().mean()) for digit in (first, second)] for c in shown]
         places = [_place_on_line(network, part, centroids, first, second) for part in drawn]
         results.append(Between((first, second), places, [[a, b, 1 - a - b] for a, b in shares]))
-        pictures.append(torch.stack(drawn))
-    return results, torch.stack(pictures)
+        images.append(torch.stack(drawn))
+    return results, torch.stack(images)
 
 
 def unguided(network: FeatureDenoiser, reader: Reader, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Pictures of the plain score, (count, 1, 8, 8), and the share of every class among them, (10,)."""
+    """Images of the plain score, (count, 1, 8, 8), and the share of every class among them, (10,)."""
     drawn = draw(network, count, seed)
     return drawn, one_hot(reader.classes(drawn), CLASSES).float().mean(0)
 
 
 def centroids_of(network: FeatureDenoiser, digits: Digits) -> ClassCentroids:
-    """The centroids of the ten classes, from the training pictures."""
+    """The centroids of the ten classes, from the training images."""
     return read_centroids(network, [digits.of_class(digit) for digit in range(CLASSES)])
 
 
@@ -161,12 +161,12 @@ def _places(centroids: ClassCentroids, sigma: float) -> Tensor:
 
 
 def _place_on_line(
-    network: FeatureDenoiser, pictures: Tensor, centroids: ClassCentroids, first: int, second: int
+    network: FeatureDenoiser, images: Tensor, centroids: ClassCentroids, first: int, second: int
 ) -> float:
-    """Where finished pictures lie between two centroids at the lowest noise level."""
+    """Where finished images lie between two centroids at the lowest noise level."""
     start, end = _places(centroids, SIGMA_MIN)[[first, second]]
     generator = torch.Generator().manual_seed(2)
-    noisy = pictures + SIGMA_MIN * torch.randn(pictures.shape, generator=generator)
+    noisy = images + SIGMA_MIN * torch.randn(images.shape, generator=generator)
     features = torch.cat(network(noisy)[1], 1)
     way = end - start
     return float(((features - start) @ way / (way @ way)).mean())

@@ -58,7 +58,7 @@ class FeatureDenoiser(nn.Module):
         return [layer for part in (self.encoder, self.middle, self.decoder) for layer in part]  # type: ignore[misc]
 
     def forward(self, noisy: Tensor, centroids: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Estimate the clean pictures.
+        """Estimate the clean images.
 
         Args:
             noisy: x + sigma n, shape (B, 1, H, W).

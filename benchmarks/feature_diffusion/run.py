@@ -33,11 +33,11 @@ BEYOND = 1.0
 """How far past a class' centroid, away from the mean of all, the second table is drawn."""
 
 
-def grid(pictures: Tensor, side: int = 32) -> Image.Image:
-    """Rows of pictures, (rows, columns, 1, 8, 8) in -1..1."""
-    rows, columns = pictures.shape[:2]
+def grid(images: Tensor, side: int = 32) -> Image.Image:
+    """Rows of images, (rows, columns, 1, 8, 8) in -1..1."""
+    rows, columns = images.shape[:2]
     page, _ = sheet(columns * side, rows * side)
-    for at, image in enumerate(to_pil((pictures.flatten(0, 1).expand(-1, 3, -1, -1) + 1) / 2)):
+    for at, image in enumerate(to_pil((images.flatten(0, 1).expand(-1, 3, -1, -1) + 1) / 2)):
         page.paste(tile(image, side - 2), (at % columns * side, at // columns * side))
     return page
 
@@ -70,9 +70,9 @@ def table(found: list[Clustering], ways: list[Between], axes: Tensor) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     parser.add_argument("--steps", type=int, default=2000, help="steps of training (default: 2000)")
-    parser.add_argument("--count", type=int, default=40, help="pictures a class and place (default: 40)")
+    parser.add_argument("--count", type=int, default=40, help="images a class and place (default: 40)")
     parser.add_argument("--seed", type=int, default=0, help="of training and drawing (default: 0)")
-    parser.add_argument("--output", type=Path, help="also write numbers and pictures into this folder")
+    parser.add_argument("--output", type=Path, help="also write numbers and images into this folder")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ LEVELS = 24
 
 @dataclass(frozen=True)
 class ClassCentroids:
-    """Mean features of groups of pictures at a grid of noise levels.
+    """Mean features of groups of images at a grid of noise levels.
 
     Attributes:
         sigmas: ascending, shape (S,).
@@ -27,11 +27,11 @@ class ClassCentroids:
     layers: tuple[Tensor, ...]
 
     def at(self, weights: Tensor, sigma: Tensor) -> list[Tensor]:
-        """The centroids of pictures, linear in the noise level between those of the grid.
+        """The centroids of images, linear in the noise level between those of the grid.
 
         Args:
-            weights: share of every group in each picture's centroid, shape (B, G).
-            sigma: noise level of each picture, shape (B,).
+            weights: share of every group in each image's centroid, shape (B, G).
+            sigma: noise level of each image, shape (B,).
 
         Returns:
             One tensor (B, C) a layer.
@@ -49,7 +49,7 @@ class ClassCentroids:
 
 @torch.no_grad()
 def read_centroids(network: FeatureDenoiser, groups: Sequence[Tensor], seed: int = 0) -> ClassCentroids:
-    """Centroids of groups of pictures (N, 1, 8, 8), one noise draw a picture and level."""
+    """Centroids of groups of images (N, 1, 8, 8), one noise draw an image and level."""
     generator = torch.Generator().manual_seed(seed)
     sigmas = torch.linspace(SIGMA_MIN, SIGMA_MAX, LEVELS)
     means: list[list[list[Tensor]]] = []
@@ -76,7 +76,7 @@ def draw(
     end: float = SIGMA_MIN,
     most: int = 1000,
 ) -> Tensor:
-    """Draw pictures, shape (count, 1, 8, 8).
+    """Draw images, shape (count, 1, 8, 8).
 
     Args:
         network: the denoiser.
@@ -86,23 +86,23 @@ def draw(
         weights: share of every group, shape (G,); one group is its class, two lie between.
         first_step: the share of the noise that the first step removes; later ones remove more.
         noise: the paper's beta: 1 injects no noise, near 0 the most.
-        end: noise level at which a picture is finished.
+        end: noise level at which an image is finished.
         most: steps at most.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (count, 1, 8, 8)
-    picture = SIGMA_MAX * torch.randn(shape, generator=generator)
+    image = SIGMA_MAX * torch.randn(shape, generator=generator)
     sigma = torch.full((count,), SIGMA_MAX)
     shares = None if weights is None else weights.expand(count, -1)
     for step in range(1, most + 1):
         targets = None if centroids is None or shares is None else centroids.at(shares, sigma)
-        direction = network(picture, targets)[0] - picture
+        direction = network(image, targets)[0] - image
         sigma = direction.flatten(1).square().mean(1).sqrt()
         if float(sigma.max()) <= end:
             break
         length = first_step * step / (1 + first_step * (step - 1))
         gain = sigma * ((1 - noise * length) ** 2 - (1 - length) ** 2) ** 0.5
         fresh = torch.randn(shape, generator=generator)
-        picture = picture + length * direction + gain[:, None, None, None] * fresh
+        image = image + length * direction + gain[:, None, None, None] * fresh
     targets = None if centroids is None or shares is None else centroids.at(shares, sigma)
-    return network(picture, targets)[0]
+    return network(image, targets)[0]

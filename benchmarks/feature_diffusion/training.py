@@ -1,7 +1,7 @@
 """Training with denoising alone: the centroid of a class is computed by the very network that it guides.
 
-In every step and for every class, some pictures give the centroid and others are denoised with it, all at one noise
-level. The pictures that gave it are denoised without guidance, so that the same network also knows the plain score.
+In every step and for every class, some images give the centroid and others are denoised with it, all at one noise
+level. The images that gave it are denoised without guidance, so that the same network also knows the plain score.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .network import FeatureDenoiser
 SIGMA_MAX = 2.0
 SIGMA_MIN = 0.03
 GROUP = 8
-"""Pictures that give a centroid in a step, and as many that are denoised with it."""
+"""Images that give a centroid in a step, and as many that are denoised with it."""
 
 
 def train(
@@ -28,7 +28,7 @@ def train(
     Args:
         digits: the data.
         steps: of Adam.
-        seed: of weights, pictures and noise.
+        seed: of weights, images and noise.
         tick: told the step and its loss.
     """
     torch.manual_seed(seed)
@@ -55,5 +55,5 @@ def train(
     return network.eval().requires_grad_(False)
 
 
-def _some(pictures: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    return pictures[torch.randperm(len(pictures), generator=generator)[:count]]
+def _some(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    return images[torch.randperm(len(images), generator=generator)[:count]]

@@ -43,13 +43,13 @@ class Result:
     """Means over the batches of one row.
 
     Attributes:
-        share: of pictures of the group.
+        share: of images of the group.
         share_spread: standard deviation over the batches.
-        good: share of pictures of the group that are faithful and within the quality limit.
-        modes: modes reached by a faithful picture within the quality limit.
-        fidelity: share of pictures that show what the prompt says.
-        rmse: distance to the nearest real picture of the prompt.
-        sharpness: relative to that picture.
+        good: share of images of the group that are faithful and within the quality limit.
+        modes: modes reached by a faithful image within the quality limit.
+        fidelity: share of images that show what the prompt says.
+        rmse: distance to the nearest real image of the prompt.
+        sharpness: relative to that image.
     """
 
     share: float

@@ -1,7 +1,7 @@
 """``diversity-guidance bench features``: Feature Guidance on the embedded model, with quality and fidelity beside it.
 
-Towards: the share of pictures that belong to a group, by the judge, when features are led towards the centroid of eight
-real pictures of it; what a prompt that names the group reaches stands beside it. Path: pictures of blends between two
+Towards: the share of images that belong to a group, by the judge, when features are led towards the centroid of eight
+real images of it; what a prompt that names the group reaches stands beside it. Path: images of blends between two
 centroids.
 """
 
@@ -49,7 +49,7 @@ from .steering import (
 )
 
 EXEMPLARS = 8
-"""Real pictures of a group, fewer where there are no more."""
+"""Real images of a group, fewer where there are no more."""
 
 REFERENCES = 16
 REFERENCE_SEED = 77
@@ -87,7 +87,7 @@ class Bench:
     """Draws and judges.
 
     Args:
-        count: pictures a batch.
+        count: images a batch.
         seeds: how many batches of every row and prompt.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance.
@@ -113,7 +113,7 @@ class Bench:
         return self._guidance(settings, self.centroid(row.prompt, row.group), self.reference(row.prompt))
 
     def path(self) -> tuple[Image.Image, list[list[float]]]:
-        """Pictures of blends between two groups, one row a blend, and the shares of both groups in each row."""
+        """Images of blends between two groups, one row a blend, and the shares of both groups in each row."""
         prompt, *groups = PATH
         ends = [self.centroid(prompt, group) for group in groups]
         rows, shares = [], []
@@ -122,14 +122,14 @@ class Bench:
             centroid = blended(ends, [1 - place, place], f"{place:.0%}")
             settings = FeatureSettings("towards", RECOMMENDED_STRENGTH, WINDOW)
             guidance = self._guidance(settings, centroid, self.reference(prompt))
-            pictures = self.drawn(prompt, self.seeds[0], guidance)
-            modes = [verdict.mode for verdict in self.judge.judge(pictures, prompt)]
+            images = self.drawn(prompt, self.seeds[0], guidance)
+            modes = [verdict.mode for verdict in self.judge.judge(images, prompt)]
             shares.append([sum(group in mode for mode in modes) / len(modes) for group in groups])
-            rows.append(pictures[:PATH_COLUMNS])
-        return path_picture(rows, groups), shares
+            rows.append(images[:PATH_COLUMNS])
+        return path_image(rows, groups), shares
 
     def drawn(self, prompt: str, seed: int, guidance: FeatureGuidance | None) -> Tensor:
-        """One batch of pictures, (count, 3, 64, 64)."""
+        """One batch of images, (count, 3, 64, 64)."""
         prompts = [prompt] * self.count
         if guidance is None:
             return self.model.decode(self.model.sample(prompts, seed, steps=self.steps, cfg=self.cfg))
@@ -138,7 +138,7 @@ class Bench:
         return self.model.decode(latents)
 
     def _centroid(self, prompt: str, group: str) -> FeatureCentroid:
-        """Of real pictures of a group, looked at under the prompt alone."""
+        """Of real images of a group, looked at under the prompt alone."""
         matching = self.judge.reals.matching(f"{prompt} {group}")
         order = torch.randperm(len(matching), generator=torch.Generator().manual_seed(1))[:EXEMPLARS]
         with torch.no_grad():
@@ -153,8 +153,8 @@ class Bench:
         return FeatureGuidance(settings, every_layer(self.model), *centroids)
 
 
-def path_picture(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) -> Image.Image:
-    """One row of pictures a blend, with the blend's place at its left."""
+def path_image(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) -> Image.Image:
+    """One row of images a blend, with the blend's place at its left."""
     margin, line = 120, 24
     page, draw = sheet(margin + side * len(rows[0]), line + side * len(rows))
     font = letters(512, 12)
@@ -169,12 +169,12 @@ def path_picture(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument("--count", type=int, default=16, help="pictures a batch (default: 16)")
+    parser.add_argument("--count", type=int, default=16, help="images a batch (default: 16)")
     parser.add_argument("--seeds", type=int, default=3, help="batches a row and prompt (default: 3)")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
     parser.add_argument("--cfg", type=float, default=2.0, help="classifier-free guidance, 1 for none (default: 2)")
     parser.add_argument(
-        "--output", type=Path, help="folder for numbers and the picture of the path; a benchmark goes on from it"
+        "--output", type=Path, help="folder for numbers and the image of the path; a benchmark goes on from it"
     )
 
 
@@ -188,9 +188,9 @@ def run(arguments: argparse.Namespace) -> int:
             found[row] = bench.measure(row)
             write_results(arguments.output, numbers, found)
             sys.stderr.write(as_markdown({row: found[row]}).splitlines()[-1] + "\n")
-    picture, shares = bench.path()
+    image, shares = bench.path()
     sys.stdout.write(as_markdown({row: found[row] for row in all_rows()}) + "\n")
     sys.stdout.write(f"Shares of {PATH[1]} and {PATH[2]} along the path: {shares}\n")
     if arguments.output is not None:
-        picture.save(arguments.output / "feature_path.png")
+        image.save(arguments.output / "feature_path.png")
     return 0

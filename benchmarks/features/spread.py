@@ -1,6 +1,6 @@
 """``diversity-guidance bench spread``: known modes reached when Feature Guidance spreads a batch.
 
-Modes are counted as ``bench modes`` does. What pictures are spread along comes from draws of the same prompt at CFG 1,
+Modes are counted as ``bench modes`` does. What images are spread along comes from draws of the same prompt at CFG 1,
 from a seed that no row draws from.
 """
 
@@ -26,7 +26,7 @@ from .steering import every_layer, own_draws, steered
 
 REFERENCE_SEED = 77
 REFERENCES = (16, 32)
-"""Draws at CFG 1 that say what pictures differ in."""
+"""Draws at CFG 1 that say what images differ in."""
 
 STRENGTHS = (0.5, 1.0, RECOMMENDED_STRENGTH, 3.0)
 

@@ -79,15 +79,15 @@ def probe(
     levels: int = LEVELS,
     seed: int = 0,
 ) -> FeatureCentroid:
-    """The centroid of pictures.
+    """The centroid of images.
 
     Args:
         model: the embedded model.
-        prompts: what it is told while it looks, one for each picture.
-        latents: the pictures, raw VAE latents (N, 16, h, w).
+        prompts: what it is told while it looks, one for each image.
+        latents: the images, raw VAE latents (N, 16, h, w).
         name: of the group.
         layers: as in ``select_layers``.
-        draws: noise draws a level, the same for every picture.
+        draws: noise draws a level, the same for every image.
         levels: noise levels.
         seed: of the noise.
     """

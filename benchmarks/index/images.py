@@ -1,7 +1,7 @@
-"""Pictures to protect by the million: the embedded model's real pictures, augmented and encoded, for ``bench index``.
+"""Images to protect by the million: the embedded model's real images, augmented and encoded, for ``bench index``.
 
 Latents go to a folder as numbered parts, each drawn from a seed of its own, so that what was cut short goes on where it
-stopped and every machine makes the same pictures.
+stopped and every machine makes the same images.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class LatentFolder:
 
     Attributes:
         folder: where the parts lie.
-        size: width and height of the pictures in pixels.
-        count: pictures of the whole set.
-        part: latents of 64-pixel pictures in one part; larger pictures have proportionally smaller parts.
+        size: width and height of the images in pixels.
+        count: images of the whole set.
+        part: latents of 64-pixel images in one part; larger images have proportionally smaller parts.
         encoded: images to encode, rounded up to whole parts; other latents are made from theirs. 0 encodes all.
     """
 
@@ -78,13 +78,13 @@ class LatentFolder:
             precision: float32, or bfloat16 where the processor is quicker at it; latents then differ by about 0.5 %.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        pictures, encoder = RealImages.load(), RawEncoder(precision)
+        reals, encoder = RealImages.load(), RawEncoder(precision)
         for number in range(self._part_count):
             path = self._path(number)
             if not path.is_file():
                 unfinished = path.with_suffix(f".{os.getpid()}.tmp")
                 with unfinished.open("wb") as file:
-                    np.save(file, self._draw(number, pictures, encoder))
+                    np.save(file, self._draw(number, reals, encoder))
                 unfinished.replace(path)
             yield min((number + 1) * self.part_rows, self.count)
 
@@ -95,7 +95,7 @@ class LatentFolder:
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.size}px-{number:05d}.npy"
 
-    def _draw(self, number: int, pictures: RealImages, encoder: RawEncoder) -> np.ndarray:
+    def _draw(self, number: int, reals: RealImages, encoder: RawEncoder) -> np.ndarray:
         generator = torch.Generator().manual_seed(number)
         numbers = torch.arange(number * self.part_rows, (number + 1) * self.part_rows)
         encoded = -(-self.encoded // self.part_rows)
@@ -103,7 +103,7 @@ class LatentFolder:
             source = np.load(self._path(number % encoded), mmap_mode="r")
             return varied(torch.tensor(source).float(), generator).half().numpy()
         batches = numbers.split(max(1, ENCODED_PIXELS // self.size**2))
-        latents = [encoder(augmented(pictures, batch, self.size, generator)) for batch in batches]
+        latents = [encoder(augmented(reals, batch, self.size, generator)) for batch in batches]
         return torch.cat(latents).half().numpy()
 
 
@@ -124,15 +124,15 @@ class RawEncoder:
         return encoded / self.scale + self.shift
 
 
-def augmented(pictures: RealImages, numbers: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Pictures of a numbered endless set, float32 (n, 3, size, size) in 0..1.
+def augmented(reals: RealImages, numbers: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Images of a numbered endless set, float32 (n, 3, size, size) in 0..1.
 
-    The first are the real pictures themselves. Then each comes again turned (up to 15 degrees), scaled (by up to 15 %),
+    The first are the real images themselves. Then each comes again turned (up to 15 degrees), scaled (by up to 15 %),
     moved (up to 5 pixels of 64), mirrored (every other) and recoloured (channels by up to 15 %), each by a share of
     these that is drawn anew: some stay close to the original, which makes the search harder.
     """
-    images = resized(pictures.images(numbers % len(pictures.labels)), size)
-    changed = (numbers >= len(pictures.labels)).float() * torch.rand(len(numbers), generator=generator)
+    images = resized(reals.images(numbers % len(reals.labels)), size)
+    changed = (numbers >= len(reals.labels)).float() * torch.rand(len(numbers), generator=generator)
     draws = (2 * torch.rand((len(numbers), 8), generator=generator) - 1) * changed[:, None]
     angle, zoom = draws[:, 0] * (torch.pi / 12), 1 + 0.15 * draws[:, 1]
     mirror = torch.where(draws[:, 2] < 0, -1.0, 1.0)

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmark's options."""
     parser.add_argument("--folder", required=True, help="where latents, runs and indexes are kept")
     parser.add_argument("--count", type=int, default=100_000, help="references (default: 100,000)")
-    parser.add_argument("--size", type=int, default=64, help="width and height of the pictures (default: 64)")
-    parser.add_argument("--runs", type=int, default=16, help="runs of eight pictures each (default: 16)")
+    parser.add_argument("--size", type=int, default=64, help="width and height of the images (default: 64)")
+    parser.add_argument("--runs", type=int, default=16, help="runs of eight images each (default: 16)")
     parser.add_argument("--followed", type=int, default=16, help="runs that are followed step by step (default: 16)")
     parser.add_argument("--steps", type=int, default=28, help="evaluations of the model (default: 28)")
     parser.add_argument("--cfg", type=float, default=5.0, help="scale of classifier-free guidance (default: 5)")
@@ -65,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     truth = Truth.found(case.drawn(), case.references)
     sys.stdout.write(
         f"{case.count:,} references of {math.prod(case.references.shape):,} values; {min(case.followed, case.runs)} of "
-        f"{case.runs} runs of {BATCH} pictures, {case.steps} steps, CFG {case.cfg:g}.\n\n"
-        "| search | caught | radius | recall | ms a step | ms a picture | searches | memory MB | disk MB | build s |\n"
+        f"{case.runs} runs of {BATCH} images, {case.steps} steps, CFG {case.cfg:g}.\n\n"
+        "| search | caught | radius | recall | ms a step | ms an image | searches | memory MB | disk MB | build s |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
     with _Apart(case, "build", truth.radii) as building:

@@ -19,7 +19,7 @@ from ..peers.plain_guidance import PlainGuidance
 from .images import LatentFolder, RawEncoder, resized
 
 CAUGHT = (0.01, 0.08, 0.5)
-"""Radii are those at which these shares of the unguided pictures end in a shield."""
+"""Radii are those at which these shares of the unguided images end in a shield."""
 
 TEN_DIGITS = 1e-4
 """Pairs so near to the radius, relatively, are measured from their difference: a product cannot decide them."""
@@ -55,7 +55,7 @@ class Runs:
     def drawn(cls, folder: Path, size: int, count: int, steps: int, batch: int, cfg: float) -> Runs:
         """Runs of the benchmark's prompts, one seed each; kept in the folder, which is asked first.
 
-        The model draws the size it was taught. For larger pictures every estimate is enlarged as a picture.
+        The model draws the size it was taught. For larger images every estimate is enlarged as an image.
         """
         path = folder / f"runs-{size}px-{count}x{steps}x{batch}-cfg{cfg:g}.safetensors"
         if not path.is_file():
@@ -115,7 +115,7 @@ def _blocks(references: LatentFolder):
 
 
 class _Enlarging:
-    """Raw latents of the same pictures, ``size`` pixels wide and high, enlarged as the protected ones are."""
+    """Raw latents of the same images, ``size`` pixels wide and high, enlarged as the protected ones are."""
 
     def __init__(self, autoencoder: Autoencoder, size: int) -> None:
         self._autoencoder, self._size = autoencoder, size

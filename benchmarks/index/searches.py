@@ -39,9 +39,9 @@ class Case:
 
     Attributes:
         folder: of the latents and indexes.
-        size: of the pictures in pixels.
+        size: of the images in pixels.
         count: of references.
-        runs: number of runs, of a batch of eight each; their last pictures give the radii.
+        runs: number of runs, of a batch of eight each; their last images give the radii.
         followed: how many of them are followed step by step.
         steps: of a run.
         cfg: scale of classifier-free guidance.
@@ -72,7 +72,7 @@ class Row:
 
     Attributes:
         search: its name.
-        caught: share of unguided pictures that end in a shield of this radius.
+        caught: share of unguided images that end in a shield of this radius.
         radius: in the units of raw latents.
         searches: share of estimates for which the index had to be searched.
         memory: bytes that the index holds in memory.

@@ -49,7 +49,7 @@ class ChangedConditions(nn.Module):
 
 
 class AnnealedConditions:
-    """CADS (arXiv 2310.17347): noise in the conditioning that falls while a picture is drawn.
+    """CADS (arXiv 2310.17347): noise in the conditioning that falls while an image is drawn.
 
     y becomes sqrt(gamma) y + scale sqrt(1 - gamma) n, rescaled to the mean and deviation of y, in units of the latter.
 

@@ -32,7 +32,7 @@ class ParticleGuidance(PlainGuidance):
 
     The predicted noise loses coefficient * sigma_t * sum_j 2 w_ij (x_i - x_j) / h_i, with w = exp(-d^2 / h) and
     h = median(d)^2 / log(n - 1), while the noise is stronger than the signal. Latents are scaled to the original's
-    variance-preserving process, and for two pictures log 2 stands for log 1, which would be no force.
+    variance-preserving process, and for two images log 2 stands for log 1, which would be no force.
 
     Attributes:
         coefficient: 30 is the original's.

@@ -1,4 +1,4 @@
-"""Pictures that come too near to a protected one, a column each: the protected one, then as each row draws it."""
+"""Images that come too near to a protected one, a column each: the protected one, then as each row draws it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def pushed_page(rows: Mapping[str, Tensor], captions: Mapping[str, list[str]]) -
     """Draw the page.
 
     Args:
-        rows: by name, pictures (n, 3, H, W) in 0 to 1, a column each.
-        captions: by the name of a row, a short text for each of its pictures.
+        rows: by name, images (n, 3, H, W) in 0 to 1, a column each.
+        captions: by the name of a row, a short text for each of its images.
     """
-    count = max(len(pictures) for pictures in rows.values())
+    count = max(len(images) for images in rows.values())
     height = HEADER + SIDE + HEADER
     page, draw = sheet(count * (SIDE + GAP) + GAP, len(rows) * height + GAP)
-    for number, (name, pictures) in enumerate(rows.items()):
+    for number, (name, images) in enumerate(rows.items()):
         top = number * height
         draw.text((GAP, top + 2), name, font=letters(LETTERS, 13), fill=INK)
-        for column, picture in enumerate(to_pil(pictures)):
+        for column, image in enumerate(to_pil(images)):
             corner = (GAP + column * (SIDE + GAP), top + HEADER)
-            page.paste(tile(picture, SIDE), corner)
+            page.paste(tile(image, SIDE), corner)
             if name in captions:
                 place = (corner[0], corner[1] + SIDE + 2)
                 draw.text(place, captions[name][column], font=letters(LETTERS, 11), fill=FAINT)

@@ -1,8 +1,8 @@
-"""``diversity-guidance bench protection``: the embedded model's own training pictures protected from being drawn again.
+"""``diversity-guidance bench protection``: the embedded model's own training images protected from being drawn again.
 
-The experiment of arXiv 2410.06025, table 2, on the embedded model: every picture that it was trained on is protected,
-and pictures are drawn for the full descriptions of some of these. The radius is the distance within which a given
-share of unguided pictures has a protected one. Every batch drawn is kept in a folder, so that a campaign that was cut
+The experiment of arXiv 2410.06025, table 2, on the embedded model: every image that it was trained on is protected,
+and images are drawn for the full descriptions of some of these. The radius is the distance within which a given
+share of unguided images has a protected one. Every batch drawn is kept in a folder, so that a campaign that was cut
 short goes on where it stopped.
 """
 
@@ -36,18 +36,18 @@ from .runs import (
     Order,
     drawn,
     nearest_protected,
-    protected_pictures,
+    protected_images,
     training_prompts,
 )
 
 SHOWN = 12
-"""Columns of the picture of who was pushed."""
+"""Columns of the image of who was pushed."""
 
 NEIGHBOURS = 5
 """For precision and recall."""
 
 CLEARLY = 1 - 1e-3
-"""Share of the radius below which a picture counts as inside: as published, pushes end on the very surface."""
+"""Share of the radius below which an image counts as inside: as published, pushes end on the very surface."""
 
 UNGUIDED = "none"
 DEFAULT = RepellencySettings(in_batch=False, interval=SigmaInterval(low=sigma_at_percent(RECOMMENDED_END)))
@@ -65,15 +65,15 @@ WAYS: dict[str, RepellencySettings | None] = {
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured on all pictures drawn one way.
+    """What was measured on all images drawn one way.
 
     Attributes:
-        inside: share within the radius of a protected picture.
-        nearest: smallest distance of all to a protected picture, as a share of the radius.
+        inside: share within the radius of a protected image.
+        nearest: smallest distance of all to a protected image, as a share of the radius.
         fidelity: share that shows what the prompt says.
-        precision: share that looks like a protected picture, in the random network's space.
-        recall: share of protected pictures that are like a drawn one.
-        seconds: processor time of sampling, a picture.
+        precision: share that looks like a protected image, in the random network's space.
+        recall: share of protected images that are like a drawn one.
+        seconds: processor time of sampling, an image.
         searched: share of estimates for which the index had to be searched.
     """
 
@@ -89,26 +89,26 @@ class Result:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     parser.add_argument("--folder", type=Path, default=Path("protection"), help="where index and batches are kept")
-    parser.add_argument("--count", type=int, default=2000, help="pictures drawn each way (default: 2000)")
-    parser.add_argument("--share", type=float, default=0.08, help="of unguided pictures in a shield (default: 0.08)")
+    parser.add_argument("--count", type=int, default=2000, help="images drawn each way (default: 2000)")
+    parser.add_argument("--share", type=float, default=0.08, help="of unguided images in a shield (default: 0.08)")
     parser.add_argument("--steps", type=int, default=14, help="evaluations of the model (default: 14)")
     parser.add_argument("--cfg", type=float, default=5.0, help="classifier-free guidance (default: 5)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which rows to draw")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw what is missing, measure, and write a table, ``results.json`` and a picture of who was pushed.
+    """Draw what is missing, measure, and write a table, ``results.json`` and an image of who was pushed.
 
     Raises:
-        ValueError: fewer pictures than a batch, or a share that is none.
+        ValueError: fewer images than a batch, or a share that is none.
     """
     batches = arguments.count // BATCH
     if batches < 1 or not 0 < arguments.share < 1:
-        raise ValueError(f"Draw at least {BATCH} pictures, and choose a share between 0 and 1.")
+        raise ValueError(f"Draw at least {BATCH} images, and choose a share between 0 and 1.")
     model, judge = EmbeddedModel.load(), Judge.load()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    index = protected_pictures(folder / "index", model, judge.reals)
+    index = protected_images(folder / "index", model, judge.reals)
     stored = torch.cat([block.float() for block in index.vectors()]).flatten(1)
     order = Order(training_prompts(judge.reals.labels, batches * BATCH), arguments.steps, arguments.cfg)
     plain = list(drawn(folder / UNGUIDED, model, order, None, index))
@@ -157,10 +157,10 @@ def _measured(
     stored: Tensor,
     radius: float,
 ) -> Result:
-    pictures = torch.cat([model.decode(batch.latents) for batch in made])
+    images = torch.cat([model.decode(batch.latents) for batch in made])
     space = RandomNetwork()
-    scores = prdc(real_features, torch.cat([space(part) for part in pictures.split(256)]), NEIGHBOURS)
-    faithful = [judge.faithful(picture[None], prompt)[0] for picture, prompt in zip(pictures, prompts, strict=True)]
+    scores = prdc(real_features, torch.cat([space(part) for part in images.split(256)]), NEIGHBOURS)
+    faithful = [judge.faithful(image[None], prompt)[0] for image, prompt in zip(images, prompts, strict=True)]
     distances, _ = nearest_protected(made, stored)
     return Result(
         inside=float((distances < radius * CLEARLY).double().mean()),
@@ -181,7 +181,7 @@ def _page(
     stored: Tensor,
     radius: float,
 ) -> Image.Image:
-    """Some pictures that are in a shield without guidance, evenly spread from the nearest to the farthest."""
+    """Some images that are in a shield without guidance, evenly spread from the nearest to the farthest."""
     distances, numbers = nearest_protected(plain, stored)
     caught = distances.argsort()[: int((distances < radius).sum())]
     shown = caught[torch.linspace(0, len(caught) - 1, min(SHOWN, len(caught))).long()]

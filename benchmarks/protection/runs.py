@@ -1,4 +1,4 @@
-"""Pictures drawn without and with an index of the training pictures, kept batch by batch: see ``bench protection``."""
+"""Images drawn without and with an index of the training images, kept batch by batch: see ``bench protection``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LATENT_SHAPE = (LATENT_CHANNELS, TILE // DOWNSCALE, TILE // DOWNSCALE)
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures drawn together.
+    """Images drawn together.
 
     Attributes:
         latents: raw, shape (BATCH, 16, 8, 8).
@@ -52,7 +52,7 @@ class Order:
     """What is drawn, whichever way.
 
     Attributes:
-        prompts: one a picture, a multiple of ``BATCH``.
+        prompts: one an image, a multiple of ``BATCH``.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance.
     """
@@ -62,8 +62,8 @@ class Order:
     cfg: float
 
 
-def protected_pictures(folder: Path, model: EmbeddedModel, reals: RealImages) -> ProtectedIndex:
-    """The index of all real pictures, in their order; built where it is not there yet."""
+def protected_images(folder: Path, model: EmbeddedModel, reals: RealImages) -> ProtectedIndex:
+    """The index of all real images, in their order; built where it is not there yet."""
     if not (folder / MANIFEST).is_file():
         with IndexBuilder(folder, latent_space(LATENT_FORMAT), LATENT_SHAPE) as builder:
             for part in torch.arange(len(builder.labels()), len(reals.pixels)).split(256):
@@ -74,13 +74,13 @@ def protected_pictures(folder: Path, model: EmbeddedModel, reals: RealImages) ->
 
 
 def training_prompts(labels: Sequence[Label], count: int) -> list[str]:
-    """Descriptions of training pictures, chosen at random: what leads to them most directly."""
+    """Descriptions of training images, chosen at random: what leads to them most directly."""
     chosen = torch.randint(len(labels), (count,), generator=torch.Generator().manual_seed(0))
     return [description(labels[number]) for number in chosen.tolist()]
 
 
 def description(label: Label) -> str:
-    """All that a prompt can say of a picture."""
+    """All that a prompt can say of an image."""
     return " ".join(words for words in (label.vendor, label.gender, label.skin, label.concept) if words)
 
 
@@ -111,13 +111,13 @@ def drawn(
 
 
 def nearest_protected(batches: Sequence[Batch], stored: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance of every picture to its nearest protected one in the model's space, and which that is.
+    """Distance of every image to its nearest protected one in the model's space, and which that is.
 
     In float64, by comparing with every one: nothing of the index's search is trusted here.
 
     Args:
-        batches: the pictures.
-        stored: raw latents of the protected pictures, shape (N, D).
+        batches: the images.
+        stored: raw latents of the protected images, shape (N, D).
     """
     references = to_model_space(stored.double())
     points = to_model_space(torch.cat([batch.latents for batch in batches]).double()).flatten(1)

@@ -116,7 +116,7 @@ def _bias(results: Measured, path: Path) -> None:
         values = []
         for row, result in biased:
             shares = series.get(name, result).groups
-            values.append(next(share.pictures for share in shares if share.group == row.biased))
+            values.append(next(share.images for share in shares if share.group == row.biased))
         panel.bar(
             [place + (number - 1.5) * width for place in range(len(biased))],
             values,
@@ -125,6 +125,6 @@ def _bias(results: Measured, path: Path) -> None:
             label=name,
         )
     panel.set_xticks(range(len(biased)), [row.biased for row, _ in biased])
-    panel.set_ylabel("share of pictures that show the group", fontsize=9, color=INK)
+    panel.set_ylabel("share of images that show the group", fontsize=9, color=INK)
     panel.legend(fontsize=8, frameon=False)
     rendered(figure).save(path)

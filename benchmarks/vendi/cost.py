@@ -93,7 +93,7 @@ class Clocked(Guidance):
 
 
 def decoded(space: FeatureSpace, autoencoder: Autoencoder) -> MakeFeatures:
-    """A space of pictures behind the embedded decoder."""
+    """A space of images behind the embedded decoder."""
 
     def decode(latents: torch.Tensor) -> torch.Tensor:
         raw = (to_raw_latents(latents) - autoencoder.shift) * autoencoder.scale
@@ -126,7 +126,7 @@ def cases(model: EmbeddedModel) -> Sequence[tuple[str, Callable[[], VendiGuidanc
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument("--count", type=int, default=8, help="pictures a batch (default: 8)")
+    parser.add_argument("--count", type=int, default=8, help="images a batch (default: 8)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What each group of pictures gets: the paper's claim is that the worst groups gain most (arXiv 2406.04551)."""
+"""What each group of images gets: the paper's claim is that the worst groups gain most (arXiv 2406.04551)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class GroupShare:
         attribute: "skin" or "vendor".
         group: such as "dark-skin".
         known: modes of this group that the prompts leave open, summed over prompts and seeds.
-        reached: how many of them a faithful picture within the quality limit shows.
-        pictures: share of these prompts' pictures that show the group.
+        reached: how many of them a faithful image within the quality limit shows.
+        images: share of these prompts' images that show the group.
     """
 
     attribute: str
     group: str
     known: int
     reached: int
-    pictures: float
+    images: float
 
     @property
     def coverage(self) -> float:
@@ -39,7 +39,7 @@ def group_shares(batches: Sequence[tuple[str, Sequence[Verdict]]], reals: RealIm
     """Count by skin tone and vendor.
 
     Args:
-        batches: prompts and the verdicts on the pictures drawn for them.
+        batches: prompts and the verdicts on the images drawn for them.
         reals: know the modes of a prompt.
     """
     shares = []

@@ -21,9 +21,9 @@ class Result:
 
     Attributes:
         summary: modes, fidelity and quality.
-        precision: share of pictures among the real ones, at 3 neighbours, random network.
-        recall: share of the prompt's real pictures among the generated ones, likewise.
-        vendi: Vendi Score of a prompt's pictures, order 1, random network.
+        precision: share of images among the real ones, at 3 neighbours, random network.
+        recall: share of the prompt's real images among the generated ones, likewise.
+        vendi: Vendi Score of a prompt's images, order 1, random network.
         groups: what each skin tone and vendor gets.
     """
 

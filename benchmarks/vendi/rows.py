@@ -25,9 +25,9 @@ class Row:
         cfg: scale of classifier-free guidance.
         steps: evaluations of the model; 0 for what the command line says.
         guidance: how it is steered; None for not at all.
-        exemplars: number of real pictures of the prompt.
+        exemplars: number of real images of the prompt.
         biased: the only skin tone or vendor of the exemplars; "" for any.
-        remembers: whether pictures are drawn one after another, each beside a bank of those before, not in a batch.
+        remembers: whether images are drawn one after another, each beside a bank of those before, not in a batch.
     """
 
     name: str

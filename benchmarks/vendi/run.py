@@ -1,6 +1,6 @@
 """``diversity-guidance bench vendi``: ablations of Vendi Guidance (arXiv 2406.04551, section 5), embedded model.
 
-Exemplars from none to ten, how often guidance acts, what it does for each group of pictures, exemplars of one group
+Exemplars from none to ten, how often guidance acts, what it does for each group of images, exemplars of one group
 only, and few steps without classifier-free guidance. Every row draws the same prompts from the same seeds. What was
 measured is written row by row, and not measured again.
 """
@@ -59,7 +59,7 @@ class Bench:
     Args:
         prompts: what is drawn.
         seeds: of every prompt's first batch.
-        count: pictures a prompt and seed.
+        count: images a prompt and seed.
         steps: evaluations of the model where a row says nothing else.
     """
 
@@ -81,7 +81,7 @@ class Bench:
         )
 
     def exemplars(self, row: Row, prompt: str, seed: int) -> ExemplarSet | None:
-        """Real pictures of the prompt, chosen by the seed, with their latents."""
+        """Real images of the prompt, chosen by the seed, with their latents."""
         if not row.exemplars:
             return None
         matching = self.judge.reals.matching(prompt)
@@ -94,7 +94,7 @@ class Bench:
         return ExemplarSet.from_images(self.judge.reals.images(torch.tensor(chosen))).with_latents(latents)
 
     def _real_latents(self, index: int) -> torch.Tensor:
-        """Latents of one real picture, encoded once."""
+        """Latents of one real image, encoded once."""
         if index not in self._encoded:
             with torch.no_grad():
                 image = self.judge.reals.images(torch.tensor([index]))
@@ -102,13 +102,13 @@ class Bench:
         return self._encoded[index]
 
     def _batch(self, row: Row, prompt: str, seed: int) -> _Batch:
-        pictures = self.model.decode(self._latents(row, prompt, seed))
-        features = self.space(pictures)
+        images = self.model.decode(self._latents(row, prompt, seed))
+        features = self.space(images)
         real = self.space(self.judge.reals.images(self.judge.reals.matching(prompt)))
         scores = prdc(real, features, NEIGHBOURS)
         return _Batch(
             prompt,
-            self.judge.judge(pictures, prompt),
+            self.judge.judge(images, prompt),
             scores.precision,
             scores.recall,
             vendi_score(cosine_kernel(features)),
@@ -175,7 +175,7 @@ def _line(row: Row, result: Result) -> tuple[str, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument("--count", type=int, default=12, help="pictures a prompt and seed (default: 12)")
+    parser.add_argument("--count", type=int, default=12, help="images a prompt and seed (default: 12)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help=f"prompts (default: {len(PROMPTS)})")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")

@@ -38,7 +38,7 @@ def test_an_interrupted_benchmark_goes_on(tmp_path: Path) -> None:
         read_results(tmp_path, {"seeds": 2})
 
 
-def test_good_pictures_are_of_the_group_faithful_and_near_a_real_one() -> None:
+def test_good_images_are_of_the_group_faithful_and_near_a_real_one() -> None:
     def verdict(skin: str, faithful: bool, rmse: float) -> Any:
         return SimpleNamespace(mode=Mode("woman", skin, "google"), faithful=faithful, rmse=rmse)
 

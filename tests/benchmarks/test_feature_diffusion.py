@@ -41,9 +41,9 @@ def test_a_weight_of_1_puts_the_features_on_the_centroid() -> None:
     torch.manual_seed(0)
     layer = FeatureDenoiser().encoder[0]
     layer.weight.data.fill_(1.0)
-    picture, centroid = torch.randn(2, 1, 8, 8), torch.randn(2, len(layer.weight))
-    free, features = layer(picture, None)
-    guided, before = layer(picture, centroid)
+    image, centroid = torch.randn(2, 1, 8, 8), torch.randn(2, len(layer.weight))
+    free, features = layer(image, None)
+    guided, before = layer(image, centroid)
     assert torch.equal(features, before)
     assert torch.allclose(guided.mean((2, 3)), centroid, atol=1e-5)
     assert torch.allclose(guided - guided.mean((2, 3), keepdim=True), free - free.mean((2, 3), keepdim=True), atol=1e-5)

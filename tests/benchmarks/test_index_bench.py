@@ -1,4 +1,4 @@
-"""The Protected Index on real sampling runs, and the benchmark's pictures."""
+"""The Protected Index on real sampling runs, and the benchmark's images."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from diversity_guidance.stores.protected.search.neighbour_list import NeighbourL
 from support.index_data import build, exact_distances
 from support.missing import library
 
-PICTURES = 400
+IMAGES = 400
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with latents of the first pictures."""
+    """A folder with latents of the first images."""
     folder = tmp_path_factory.mktemp("bench")
-    latents = LatentFolder(folder / "latents", 64, PICTURES, part=PICTURES)
-    assert list(latents.make()) == [PICTURES]
+    latents = LatentFolder(folder / "latents", 64, IMAGES, part=IMAGES)
+    assert list(latents.make()) == [IMAGES]
     return folder
 
 
 def test_no_step_of_a_sampling_run_skips_a_search_that_is_needed(folder: Path) -> None:
-    (part,) = LatentFolder(folder / "latents", 64, PICTURES, part=PICTURES).parts()
+    (part,) = LatentFolder(folder / "latents", 64, IMAGES, part=IMAGES).parts()
     vectors = torch.tensor(part).float().flatten(1)
     estimates = Runs.drawn(folder, 64, 2, 12, 4, 5.0).estimates
     index = build(folder / "index", vectors, shape=(16, 8, 8), shard_bytes=1 << 17)
@@ -51,20 +51,20 @@ def test_no_step_of_a_sampling_run_skips_a_search_that_is_needed(folder: Path) -
 
 
 def test_the_quick_encoder_gives_the_embedded_encoders_latents() -> None:
-    pictures = RealImages.load().images(torch.arange(6))
+    images = RealImages.load().images(torch.arange(6))
     torch.testing.assert_close(
-        RawEncoder(torch.float32)(pictures), load_autoencoder().encode(pictures), rtol=1e-4, atol=1e-5
+        RawEncoder(torch.float32)(images), load_autoencoder().encode(images), rtol=1e-4, atol=1e-5
     )
 
 
-def test_pictures_come_again_changed(folder: Path) -> None:
-    pictures = RealImages.load()
-    count = len(pictures.labels)
+def test_images_come_again_changed(folder: Path) -> None:
+    images = RealImages.load()
+    count = len(images.labels)
     numbers = torch.tensor([5, 5 + count, 5 + 2 * count])
-    first, second, third = augmented(pictures, numbers, 64, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(first, pictures.images(numbers[:1])[0], rtol=0, atol=1e-5)
+    first, second, third = augmented(images, numbers, 64, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(first, images.images(numbers[:1])[0], rtol=0, atol=1e-5)
     assert not torch.equal(second, first) and not torch.equal(second, third)
-    large = augmented(pictures, numbers, 128, torch.Generator().manual_seed(0))
+    large = augmented(images, numbers, 128, torch.Generator().manual_seed(0))
     assert large.shape == (3, 3, 128, 128) and float(large.min()) >= 0 and float(large.max()) <= 1
 
 
@@ -114,7 +114,7 @@ def test_the_command_measures_what_was_made(folder: Path, tmp_path: Path, capsys
     assert "64 of 64 latents" in capsys.readouterr().err
     assert main(command) == 0
     opening, _, head, _, *lines = capsys.readouterr().out.splitlines()
-    assert opening == "64 references of 1,024 values; 1 of 1 runs of 8 pictures, 2 steps, CFG 5."
+    assert opening == "64 references of 1,024 values; 1 of 1 runs of 8 images, 2 steps, CFG 5."
     names = [cell.strip() for cell in head.strip("|").split("|")]
     rows = [dict(zip(names, (cell.strip() for cell in line.strip("|").split("|")), strict=True)) for line in lines]
     exact = [row for row in rows if not row["search"].startswith("IVF")]
@@ -134,23 +134,23 @@ def test_the_command_refuses_counts_below_one(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_an_index_whose_build_was_stopped_is_finished(folder: Path) -> None:
-    case = Case(str(folder), 64, PICTURES, runs=1, followed=1, steps=1, cfg=1.0)
+    case = Case(str(folder), 64, IMAGES, runs=1, followed=1, steps=1, cfg=1.0)
     (part,) = case.references.parts()
-    path = folder / f"index-64px-{PICTURES}"
+    path = folder / f"index-64px-{IMAGES}"
     with IndexBuilder(path, "latent:SD3", case.references.shape) as builder:
         builder.append(torch.tensor(part[:150]), [str(number) for number in range(150)])
     build_exact(case)
     index = ProtectedIndex.open(path)
-    assert [index.name(number) for number in range(len(index))] == [str(number) for number in range(PICTURES)]
-    assert torch.equal(index.sample(PICTURES), torch.tensor(part).float())
+    assert [index.name(number) for number in range(len(index))] == [str(number) for number in range(IMAGES)]
+    assert torch.equal(index.sample(IMAGES), torch.tensor(part).float())
 
 
-def test_larger_runs_are_the_same_pictures_enlarged(tmp_path: Path) -> None:
+def test_larger_runs_are_the_same_images_enlarged(tmp_path: Path) -> None:
     small, large = (Runs.drawn(tmp_path, size, 1, 4, 2, 5.0) for size in (64, 128))
     assert large.estimates.shape == (1, 4, 2, 16 * 16 * 16)
     autoencoder = load_autoencoder()
-    pictures = autoencoder.decode(small.finals.view(2, 16, 8, 8))
+    images = autoencoder.decode(small.finals.view(2, 16, 8, 8))
     enlarged = autoencoder.decode(large.finals.view(2, 16, 16, 16))
     shrunk = torch.nn.functional.avg_pool2d(enlarged, 2)
-    # Encoding and decoding blurs a little; another picture would differ by about 0.3.
-    assert float((shrunk - pictures).square().mean().sqrt()) < 0.1
+    # Encoding and decoding blurs a little; another image would differ by about 0.3.
+    assert float((shrunk - images).square().mean().sqrt()) < 0.1

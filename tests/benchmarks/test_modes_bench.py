@@ -22,14 +22,14 @@ def model() -> EmbeddedModel:
     return EmbeddedModel.load()
 
 
-def test_one_by_one_each_picture_keeps_away_from_those_before(model: EmbeddedModel) -> None:
+def test_one_by_one_each_image_keeps_away_from_those_before(model: EmbeddedModel) -> None:
     plain = one_by_one(model, Row("none", 5.0), PROMPT, SEED, 2, STEPS)
     guided = one_by_one(model, Row("far", 5.0, RepellencySettings(radius=0.8)), PROMPT, SEED, 2, STEPS)
     assert torch.equal(guided[0], plain[0])
     assert float((guided[0] - guided[1]).norm()) > float((plain[0] - plain[1]).norm())
 
 
-def test_in_one_batch_the_first_picture_moves_too(model: EmbeddedModel) -> None:
+def test_in_one_batch_the_first_image_moves_too(model: EmbeddedModel) -> None:
     plain = in_one_batch(model, Row("none", 5.0), PROMPT, SEED, 2, STEPS)
     guided = in_one_batch(model, Row("far", 5.0, RepellencySettings(radius=0.8)), PROMPT, SEED, 2, STEPS)
     assert not torch.equal(guided[0], plain[0])

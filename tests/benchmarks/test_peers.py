@@ -100,7 +100,7 @@ def test_particles_are_pushed_as_the_equation_says() -> None:
 
 
 @pytest.mark.parametrize(("sigma", "moves"), [(1.0, True), (0.7, True), (0.49, False)])
-def test_particles_are_pushed_while_noise_is_stronger_than_the_picture(sigma: float, moves: bool) -> None:
+def test_particles_are_pushed_while_noise_is_stronger_than_the_image(sigma: float, moves: bool) -> None:
     noisy = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     denoised = torch.zeros_like(noisy)
     moved = ParticleGuidance()(denoised, SamplingStep(sigma, 0.0, 0.0, noisy, denoised))
@@ -182,7 +182,7 @@ def test_outside_its_interval_guidance_leaves_the_conditional_estimate() -> None
 
 
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
-def test_strength_zero_draws_the_same_pictures_and_more_draws_others(model: EmbeddedModel, cfg: float) -> None:
+def test_strength_zero_draws_the_same_images_and_more_draws_others(model: EmbeddedModel, cfg: float) -> None:
     row = Row("", cfg)
     plain = in_one_batch(model, row, PROMPT, SEED, 2, STEPS)
     ways = [

@@ -14,7 +14,7 @@ from diversity_guidance.embedded.transformer import to_model_space
 from PIL import Image
 
 
-def test_prompts_are_those_of_training_pictures() -> None:
+def test_prompts_are_those_of_training_images() -> None:
     reals = RealImages.load()
     prompts = training_prompts(reals.labels, 20)
     assert prompts == training_prompts(reals.labels, 20) and len(set(prompts)) > 10
@@ -64,4 +64,4 @@ def test_a_small_campaign_goes_on_where_it_stopped(
 @pytest.mark.parametrize("words", [["--count", "7"], ["--share", "0"], ["--share", "1"]])
 def test_a_campaign_of_nothing(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(["bench", "protection", *words]) == 2
-    assert "Draw at least 8 pictures" in capsys.readouterr().err
+    assert "Draw at least 8 images" in capsys.readouterr().err

@@ -45,12 +45,12 @@ def shares(*batches: tuple[str, Sequence[Seen]]) -> dict[str, GroupShare]:
     return {share.group: share for share in group_shares(batches, Reals())}  # type: ignore[arg-type]
 
 
-def test_groups_are_counted_by_modes_and_by_pictures() -> None:
+def test_groups_are_counted_by_modes_and_by_images() -> None:
     found = shares(("open", [Seen(A), Seen(A), Seen(B), Seen(C, rmse=0.3)]), ("open", [Seen(C, faithful=False)] * 4))
     assert (found["dark-skin"].reached, found["dark-skin"].known) == (1, 2)
     assert (found["light-skin"].reached, found["light-skin"].known) == (1, 4)
     assert found["twitter"].coverage == 0
-    assert found["light-skin"].pictures == pytest.approx(6 / 8)
+    assert found["light-skin"].images == pytest.approx(6 / 8)
     assert worst_group(list(found.values())).group == "twitter"
 
 
