@@ -105,11 +105,11 @@ class SamplingStep:
 
 @dataclass
 class Need:
-    """What prompt easing and a method that counts different images tell each other.
+    """State shared by prompt easing and a method that counts different images.
 
     Attributes:
-        short: whether too few differ, so that the prompt is to be eased; told by the method.
-        silent: whether the last estimates were made without the prompt; told by prompt easing.
+        short: whether too few images differ, so that the prompt should be eased; set by the method.
+        silent: whether the last estimates were made without the prompt; set by prompt easing.
     """
 
     short: bool = False

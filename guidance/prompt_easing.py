@@ -1,8 +1,8 @@
-"""Prompt easing: an image is decided in its first steps, and in these the prompt counts less.
+"""Prompt easing: in the first steps, which decide an image, the prompt has less weight.
 
-Classifier-free guidance narrows a prompt to one image, and distillation builds that into the model, where no scale can
-undo it. The estimate without the prompt still differs from noise to noise. So the first steps follow it, and the
-prompt comes back step by step, x0 = empty + weight (prompt - empty). At a weight of 1 / scale above CFG 1 this is
+Classifier-free guidance narrows a prompt to one image, and distillation builds this into the model, where no scale can
+undo it. The estimate without the prompt still varies with the noise. So the first steps follow it, and the prompt
+returns step by step, x0 = empty + weight (prompt - empty). At a weight of 1 / scale above CFG 1 this is
 limited-interval guidance (arXiv 2404.07724); with weight 0 in the first step alone, "no prompt at first".
 """
 
@@ -30,15 +30,14 @@ FAR = 1.5
 
 @dataclass(frozen=True)
 class EasingSettings:
-    """How the prompt is eased.
+    """Settings of prompt easing.
 
     Attributes:
-        silent_above: noise level; a step that ends above it follows the estimate without the prompt. Infinity for no
-            such step.
-        eased_above: noise level; in the steps that end above it the prompt comes back in even parts, a part a step.
-        extra: largest share of a run's steps in which the model is evaluated a second time for it. Only runs without
-            classifier-free guidance pay; the silent steps are free, as the host evaluates one prompt for the other.
-        interval: noise levels outside which the prompt always counts in full.
+        silent_above: noise level; steps that end above it follow the estimate without the prompt. Infinity for none.
+        eased_above: noise level; in the steps that end above it the prompt's weight returns linearly to 1.
+        extra: largest fraction of a run's steps with a second evaluation of the model. Only runs without
+            classifier-free guidance need it; silent steps are free, as the host evaluates the other prompt instead.
+        interval: noise levels outside which the prompt has its full weight.
     """
 
     silent_above: float = math.inf
@@ -55,41 +54,40 @@ class EasingSettings:
 
 @dataclass
 class EasingRecord:
-    """In how many steps of a run the prompt was eased.
+    """The steps of a run in which the prompt was eased.
 
     Attributes:
-        total: steps of the run.
-        eased: noise levels of those with an eased prompt.
-        evaluated: further evaluations of the model.
+        total: number of steps of the run.
+        eased: noise levels of the steps with an eased prompt.
+        evaluated: number of further evaluations of the model.
     """
 
     total: int
     eased: set[float] = field(default_factory=set)
     evaluated: int = 0
 
-    def verdict(self) -> str:
-        """For the first line on a node; "" where the prompt was never eased."""
+    def headline(self) -> str:
+        """For the first line on a node; "" if the prompt was never eased."""
         return f"Prompt eased in {len(self.eased)} of {self.total} steps" if self.eased else ""
 
     def sentence(self) -> str:
-        """For the face of a node, with what it cost."""
+        """For a node, with the cost."""
         cost = f"{self.evaluated} evaluated the model twice" if self.evaluated else "at no cost"
-        return f"{self.verdict()} ({cost})."
+        return f"{self.headline()} ({cost})."
 
     def not_outside(self) -> tuple[int, ...]:
-        """No samples: easing compares none."""
+        """Always empty, as easing compares nothing."""
         return ()
 
 
 class PromptEasing(Guidance):
-    """Lets the noise decide before the prompt does.
+    """Reduces the weight of the prompt in the first steps.
 
     Args:
-        settings: when, in runs with classifier-free guidance.
-        distilled: when, in runs without; None for the same.
-        alone: whether it acts on a batch of one, as beside a Memory Bank. Without, one image has nothing to differ
-            from and is left as it is.
-        need: eases the prompt only while it is short; None for whatever happens.
+        settings: for runs with classifier-free guidance.
+        distilled: for runs without it; None for the same.
+        alone: whether it acts on a batch of one, as it should beside a Memory Bank.
+        need: eases the prompt only while too few images differ; None for always.
     """
 
     name = "Prompt easing"
@@ -117,7 +115,7 @@ class PromptEasing(Guidance):
         return self._trace
 
     def begin(self, run: SamplingRun) -> None:
-        """Weigh the prompt in every step of the run."""
+        """Compute the prompt's weight in every step of the run."""
         self._trace, self._record, self._silent_size = Trace(), EasingRecord(len(run.sigmas) - 1), None
         if self._asked is not None:
             self._asked.short = self._asked.silent = False
@@ -127,7 +125,7 @@ class PromptEasing(Guidance):
         )
 
     def _weights(self, sigmas: Tensor, settings: EasingSettings) -> dict[float, float]:
-        """Those of the settings; a need is known after the first step, so that its only silent step is the second."""
+        """Weights of the settings; a need is known after the first step, so that a single silent step is the second."""
         weights = prompt_weights(sigmas, settings)
         levels = list(weights)
         if self._asked is not None and len(levels) > 2 and [at for at in levels if weights[at] == 0] == levels[:1]:
@@ -139,7 +137,7 @@ class PromptEasing(Guidance):
         return self._wanted and _weight(self._unguided, sigma) == 0
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
-        """The estimate, shape (B, C, ...), with the prompt eased; the very same tensor where it counts in full."""
+        """The estimate, shape (B, C, ...), with the prompt eased; the very same tensor at full weight."""
         free = step.conditional is not denoised
         weight = _weight(self._guided if free else self._unguided, step.sigma) if self._wanted else 1.0
         if self._asked is not None:
@@ -160,7 +158,7 @@ class PromptEasing(Guidance):
         if self._asked is not None:
             self._asked.silent = weight == 0
         record.eased.add(step.sigma)
-        self._trace.records, self._trace.eased = [record], record.verdict()
+        self._trace.records, self._trace.eased = [record], record.headline()
         self._trace.extra_evaluations = record.evaluated
         if weight == 0:
             self._silent_size = empty.float().norm()
@@ -168,7 +166,7 @@ class PromptEasing(Guidance):
         return empty + weight * (denoised - empty)
 
     def _compare(self, prompted: Tensor, weight: float) -> None:
-        """Tell once, when the prompt is back, whether the estimate that was followed was unlike one with it."""
+        """Note once, when the prompt is back, whether estimates without and with it differ too much in size."""
         if self._silent_size is None or weight == 0:
             return
         ratio, self._silent_size = float(self._silent_size / prompted.float().norm()), None
@@ -180,7 +178,7 @@ class PromptEasing(Guidance):
 
     @property
     def _wanted(self) -> bool:
-        """Whether the prompt is to be eased at all now."""
+        """Whether the prompt may be eased now."""
         return self._asked is None or self._asked.short
 
     def finish(self, samples: Tensor) -> Tensor:
@@ -190,7 +188,7 @@ class PromptEasing(Guidance):
 
 
 def prompt_weights(sigmas: Tensor, settings: EasingSettings) -> dict[float, float]:
-    """Weight of the prompt at each noise level of a schedule, shape (steps + 1,): 0, then in even parts up to 1."""
+    """Weight of the prompt at each noise level of a schedule, shape (steps + 1,): 0, then linearly up to 1."""
     levels = sigmas.tolist()
     steps = [(level, end) for level, end in pairwise(levels) if level in settings.interval]
     silent = [level for level, end in steps if end >= settings.silent_above * (1 - ROUNDING)]
@@ -200,6 +198,6 @@ def prompt_weights(sigmas: Tensor, settings: EasingSettings) -> dict[float, floa
 
 
 def _weight(weights: dict[float, float], sigma: float) -> float:
-    """Of the prompt at a noise level, on the schedule or between its levels."""
+    """Weight at a noise level, on the schedule or between its levels."""
     above = [level for level in weights if level >= sigma * (1 - ROUNDING)]
     return weights[min(above)] if above else 1.0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...features.space import FeatureSpace
-from ...guidance.repellency.nearness import features_near, latents_near
+from ...guidance.repellency.protected_distances import features_near, latents_near
 from ...guidance.repellency.protection_record import NearestReference, ProtectionRecord
 from ...indexing.encoders import FEATURE_SIZE
 from ...indexing.sources import Fitted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.guidance.repellency.nearness import features_near, latents_near
+from diversity_guidance.guidance.repellency.protected_distances import features_near, latents_near
 from diversity_guidance.guidance.repellency.protection_record import (
     NearestHit,
     NearestReference,
