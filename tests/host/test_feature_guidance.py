@@ -389,16 +389,17 @@ def test_blocks_that_another_node_replaces(client: HostClient) -> None:
     assert "none of its layers ran" in client.run(graph.prompt).outputs[shown.id]["text"][0]
 
 
+@pytest.mark.parametrize("second_first", [False, True])
 @pytest.mark.parametrize("mode", ["towards", "away", "spread"])
-def test_a_batch_that_is_split_between_two_devices(client: HostClient, mode: Mode) -> None:
+def test_a_batch_that_is_split_between_two_devices(client: HostClient, mode: Mode, second_first: bool) -> None:
     """The host runs the passes of a step in threads, on clones of the network: they are guided like one network."""
     if not any("MultiGPU" in name for name in client.object_info()):
         pytest.skip("this ComfyUI does not split batches between devices")
     graph = Drawing()
-    # Another input, or the host would take the two for one.
-    second = graph.add("DiversityDemoModel", model="base")
+    # Without the input, whose default is the same: of two equal nodes the host would run one, and share its network.
+    second = graph.add("DiversityDemoModel")
     wired = {} if mode == "spread" else {"centroid": group(graph)}
-    models = [graph.demo, graph.add("TestTwoDevices", model=graph.demo, second=second)]
+    models = [graph.demo, graph.add("TestTwoDevices", model=graph.demo, second=second, second_first=second_first)]
     saved = [graph.latents(graph.sample(guide(graph, model, mode=mode, **wired), steps=2)) for model in models]
     plain = graph.latents(graph.sample(steps=2))
     run = client.run(graph.prompt)

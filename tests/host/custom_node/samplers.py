@@ -137,14 +137,20 @@ class TestTwoDevices:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"model": ("MODEL",), "second": ("MODEL",)}}
+        return {
+            "required": {"model": ("MODEL",), "second": ("MODEL",), "second_first": ("BOOLEAN", {"default": False})}
+        }
 
-    def patch(self, model: Any, second: Any) -> tuple[Any]:
+    def patch(self, model: Any, second: Any, second_first: bool) -> tuple[Any]:
         from comfy.multigpu import MultiGPUThreadPool
+
+        assert second.model.diffusion_model is not model.model.diffusion_model, "both are one network"
 
         def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
             guider, options = args[0], args[2]["model_options"]
-            options["multigpu_clones"] = {torch.device("cpu"): guider.model_patcher, torch.device("cpu", 0): second}
+            clones = [(torch.device("cpu"), guider.model_patcher), (torch.device("cpu", 0), second)]
+            # The first device gets the first prompt of a step.
+            options["multigpu_clones"] = dict(reversed(clones) if second_first else clones)
             options["multigpu_thread_pool"] = pool = MultiGPUThreadPool(list(options["multigpu_clones"]))
             second.pre_run()
             try:
