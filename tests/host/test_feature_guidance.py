@@ -329,8 +329,8 @@ def test_exemplars_that_are_none(client: HostClient) -> None:
     [
         ({}, "needs a centroid"),
         ({"mode": "spread", "layers": "joint_blocks.77"}, "It has: joint_blocks.0-3"),
-        ({"mode": "spread", "strength": -1.0}, '"strength" of Steer Towards or Away'),
-        ({"mode": "spread", "strength": float("nan")}, '"strength" of Steer Towards or Away'),
+        ({"mode": "spread", "strength": -1.0}, "needs a number from 0.0 to 100.0, not -1.0"),
+        ({"mode": "spread", "strength": float("nan")}, "needs a number from 0.0 to 100.0, not nan"),
     ],
 )
 def test_settings_that_make_no_sense(client: HostClient, inputs: dict[str, Any], sentence: str) -> None:
