@@ -13,7 +13,7 @@ from torch import Tensor
 from ..features.exemplar_files import find_exemplars, read_exemplars
 from ..features.image_folder import FoundFiles, summary
 from ..stores.exemplar_set import MOST_EXEMPLARS, ExemplarSet
-from .common.images import rgb_images
+from .common.images import encoded, rgb_images
 from .common.sockets import ExemplarSocket
 from .host.messages import show
 from .host.schema import schema_extras
@@ -90,8 +90,8 @@ class DiversityExemplarSet(io.ComfyNode):
             raise ValueError("An Exemplar Set needs images: give a folder of the input directory, or connect images.")
         exemplars = ExemplarSet(pictures)
         if vae is not None:
-            encoded = [vae.encode(picture.movedim(0, -1)[None].float() / 255)[0] for picture in pictures]
-            exemplars = exemplars.with_latents(encoded)
+            latents = [encoded(vae, picture[None].float() / 255)[0] for picture in pictures]
+            exemplars = exemplars.with_latents(latents)
         show(cls.hidden.unique_id, f"{len(exemplars)} exemplars. {told}".rstrip())
         return io.NodeOutput(exemplars, len(exemplars))
 

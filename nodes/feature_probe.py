@@ -20,7 +20,7 @@ from ..guidance.activations.probe import (
     network_fingerprint,
     probe_inputs,
 )
-from .common.images import rgb_images
+from .common.images import encoded, rgb_images
 from .common.sockets import CentroidSocket
 from .host.folders import centroid_path
 from .host.latents import check_finished, plain_latents
@@ -207,8 +207,7 @@ def _encoded(latents: dict[str, Any] | None, images: Tensor | None, vae: Any) ->
     if latents is not None:
         return plain_latents(latents, "The examples")
     assert images is not None
-    # One by one: a video's VAE takes a batch of images for the frames of one film.
-    return torch.cat([vae.encode(image[None]) for image in rgb_images(images).movedim(1, -1)])
+    return encoded(vae, rgb_images(images))
 
 
 def _fitting(exemplars: Tensor, model: Any) -> Tensor:

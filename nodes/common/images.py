@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+SMALLEST = 32
+"""Width or height below which an error while encoding is put down to the size: VAEs scale down 8 to 32 times."""
 
 
 def to_host(picture: Image.Image) -> Tensor:
@@ -25,3 +30,22 @@ def rgb_images(images: Tensor) -> Tensor:
         )
     colours = images[..., :3] if images.shape[-1] > 2 else images[..., :1].expand(-1, -1, -1, 3)
     return colours.movedim(-1, 1)
+
+
+def encoded(vae: Any, images: Tensor) -> Tensor:
+    """Raw latents (B, C, ...) that a VAE makes of colours (B, 3, H, W) in 0..1, one by one.
+
+    To the VAE of a video model, a batch of images is one video.
+
+    Raises:
+        ValueError: the images are smaller than the VAE can read.
+    """
+    height, width = images.shape[-2:]
+    try:
+        return torch.cat([vae.encode(image[None]) for image in images.movedim(1, -1)])
+    except RuntimeError as error:
+        if min(height, width) >= SMALLEST:
+            raise
+        raise ValueError(
+            f"The VAE cannot read images of {width} x {height} pixels: give larger ones ({error})."
+        ) from error

@@ -199,3 +199,11 @@ def test_what_was_done_is_shown_on_the_node(client: HostClient) -> None:
     texts = [text for node, text in listen(client, graph.prompt).texts if node == repelled.id]
     assert len(texts) == 1
     assert texts[0].startswith("Moved 2 of 2 images")
+
+
+def test_images_that_are_smaller_than_the_vae_can_read(client: HostClient) -> None:
+    graph = Drawing()
+    speck = graph.add("EmptyImage", width=1, height=1, batch_size=1, color=0)
+    graph.add("PreviewAny", source=graph.add("DiversityExemplarSet", folder="", images=speck, vae=graph.demo[2])[0])
+    with pytest.raises(RunFailed, match="The VAE cannot read images of 1 x 1 pixels: give larger ones"):
+        client.run(graph.prompt)
