@@ -27,7 +27,7 @@ def plot(points: Sequence[Point]) -> Image.Image:
             _line(panel, method, list(found), along, number)
         panel.set_xlabel(label)
         panel.set_ylabel("known modes reached")
-    panels[0].legend(fontsize=5, ncols=3, frameon=False, loc="lower left")
+    panels[0].legend(fontsize=5, ncols=3, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     return rendered(figure)
 
 
