@@ -69,5 +69,5 @@ def test_the_note_tells_what_was_not_measured_and_asks_for_reports(path: Path) -
     (preset,) = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "DiversitySparseRepellency"]
     assert "Starting point: derived, not measured" in note
     assert f"The preset is **{preset}**" in note
-    assert "issues/new?template=settings.yml" in note
+    assert "**How it works on my model**" in note
     assert "`" not in note

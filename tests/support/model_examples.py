@@ -41,7 +41,6 @@ PREFIX = "Your model - "
 VERSION = "0.33.0"
 PROMPT = "portrait photo of a baker in front of the bakery, morning light"
 VIDEO_PROMPT = "a street musician plays in the rain, the camera moves slowly closer"
-REPORTS = "https://github.com/diversity-guidance/diversity-guidance/issues/new?template=settings.yml"
 
 READ, MODELS, WORDS, APART, SAMPLE, RESULT = (
     "Read me",
@@ -332,7 +331,7 @@ DISTILLED = (
 TUNE = (
     "**Still alike?** Take the preset **strong**. **Too far from the prompt, or odd colours?** Take **subtle**.\n\n"
     "**Please report what you see**, good or bad: model, preset, steps, and images without and with it. "
-    f"[Write here]({REPORTS})."
+    "Use the form **How it works on my model** among the issues of this pack's repository."
 )
 WAN_NOTE = (
     HEAD.format(title="Wan 2.2: another video every time", other="").replace("images of a batch", "videos of a batch")
