@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 UNFINISHED_SUFFIX = ".tmp"
+UNFINISHED = re.compile(r"(.*\.|lock-)[0-9a-f]{32}\.tmp")
 DIGEST = re.compile("[0-9a-f]{32}")
 MAX_WHOLE_BYTES = 2**30
 """Limit of files that are read at once: no latent, table or centroid is larger."""
@@ -43,6 +44,11 @@ def digest_of(data: bytes | memoryview) -> str:
 def is_digest(name: object) -> bool:
     """Whether a value read from a store has the form of a ``digest_of``, and so may be a file name."""
     return isinstance(name, str) and DIGEST.fullmatch(name) is not None
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file has the name of one that ``write_whole`` or a probe of locks left behind when it was killed."""
+    return UNFINISHED.fullmatch(name) is not None
 
 
 def is_plain_folder(folder: Path) -> bool:
@@ -134,6 +140,17 @@ def remove_own(path: Path) -> int | None:
     except (FileNotFoundError, ForeignFileError):
         return None
     return size
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what killed writers left in a folder.
+
+    Raises:
+        OSError: a file could not be deleted.
+    """
+    for path in folder.glob(f"*{UNFINISHED_SUFFIX}"):
+        if is_unfinished(path.name):
+            remove_own(path)
 
 
 def write_whole(path: Path, data: bytes | memoryview) -> None:

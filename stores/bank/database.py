@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,8 @@ class BankDatabase:
 
     def _connect(self) -> sqlite3.Connection:
         connection: Any = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        # Broken text is refused where it is checked, entry by entry, and does not hide the others.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         if hasattr(connection, "setlimit"):  # Python 3.11

@@ -53,7 +53,8 @@ def translate_read_errors(database: Path) -> Iterator[None]:
         yield
     except (OSError, sqlite3.OperationalError) as error:
         raise BankError(f"The bank's database {database} cannot be read ({error}). {_read_advice(error)}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # Python cannot decode a message of SQLite that quotes broken text.
         raise _broken_database(database, error) from error
 
 
@@ -72,11 +73,12 @@ def translate_write_errors(database: Path) -> Iterator[None]:
             f"The bank {database.parent} could not be written ({error}). {write_advice(error)} The bank keeps what it "
             "had."
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # Python cannot decode a message of SQLite that quotes broken text.
         raise _broken_database(database, error) from error
 
 
-def _broken_database(database: Path, error: sqlite3.DatabaseError) -> BankDamagedError:
+def _broken_database(database: Path, error: Exception) -> BankDamagedError:
     return BankDamagedError(
         f"The bank's database {database} is damaged ({error}). Restore it from a backup, or move the folder "
         f"{database.parent} away to begin a new bank under this name."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import UNFINISHED_SUFFIX, remove_own
+from ..files import is_unfinished, remove_own
 from .database import BankDatabase
 from .errors import BankDamagedError, BankError
 from .records import part_bytes
@@ -210,7 +210,7 @@ def own_files(folder: Path) -> list[Path]:
     """The files in a bank's folder of shards that are its own by their names: shards and unfinished files."""
     with os.scandir(folder) as listing:
         names = [item.name for item in listing]
-    return [folder / name for name in names if is_shard_name(name) or name.endswith(UNFINISHED_SUFFIX)]
+    return [folder / name for name in names if is_shard_name(name) or is_unfinished(name)]
 
 
 def sweep(database: BankDatabase, candidates: Iterable[Path]) -> tuple[int, int]:

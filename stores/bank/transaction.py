@@ -204,6 +204,8 @@ class BankTransaction:
         An entry without latents is removed at ``revision``, and the earlier revisions that hold it can no longer be
         reproduced. An entry that only loses a thumbnail or features stays.
         """
+        # A damaged row is not found through an index that still has what it was.
+        self.connection.execute("REINDEX")
         ended: dict[int, str] = {}
         for position, name in parts:
             self.connection.execute("DELETE FROM parts WHERE position = ? AND name = ?", (position, name))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import check_encoder
-from ..files import UNFINISHED_SUFFIX, is_digest, is_plain_folder, remove_own, require_storable
+from ..files import is_digest, is_plain_folder, remove_own, remove_unfinished, require_storable
 from .errors import IndexSpaceError, damaged, translate_write_errors
 from .key_index import JoinResult, KeyIndex
 from .lock import BuilderLock
@@ -273,8 +273,7 @@ class IndexBuilder:
 
     def _open_staging(self) -> Staging:
         for folder in (self.folder, self.folder / SHARDS):
-            for unfinished in folder.glob(f"*{UNFINISHED_SUFFIX}"):
-                remove_own(unfinished)
+            remove_unfinished(folder)
         return Staging(self.folder / f"{STAGING}-{self._spec.generation}", self._spec)
 
     def _labels(self, shard: IndexShard) -> Labels:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from ..files import UNFINISHED_SUFFIX, digest_of, is_plain_folder, remove_own, write_whole
+from ..files import digest_of, is_plain_folder, remove_unfinished, write_whole
 from .checksummed_json import read_checksummed, write_checksummed
 from .errors import IndexSpaceError, damaged
 from .rows import Float16Array, Labels, read_tensors
@@ -69,8 +69,7 @@ class Staging:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_checksummed(folder / HEAD, head)
-        for path in folder.glob(f"*{UNFINISHED_SUFFIX}"):
-            remove_own(path)
+        remove_unfinished(folder)
         found = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if PART.fullmatch(path.stem)]
         self._parts = [(path, path.stem.partition("-")[2]) for path in found]
 

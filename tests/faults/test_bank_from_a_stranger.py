@@ -14,7 +14,7 @@ from diversity_guidance.stores.bank.bank import MemoryBank
 from diversity_guidance.stores.bank.errors import BankError
 from support.processes import finish, start
 from support.random_latents import SHAPE
-from support.strangers import COUNT, FOREIGN, NONSENSE, filled, use_everything
+from support.strangers import COUNT, FOREIGN, NONSENSE, change, filled, use_everything
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes: run it on Linux or macOS")
 
@@ -51,6 +51,12 @@ def test_nonsense_is_named_and_the_rest_goes_on(theirs: MemoryBank, case: str) -
     assert theirs.verify() == ()
     after = theirs.snapshot().matching("SD3", SHAPE)
     assert after.entries == view.entries and after.passed_over == ()
+
+
+def test_text_that_is_none_hides_no_entry(theirs: MemoryBank) -> None:
+    change(theirs, "UPDATE entries SET prompt = CAST(x'ff41' AS TEXT) WHERE position = 1")
+    assert len(theirs.snapshot().matching("SD3", SHAPE)) == COUNT + 1
+    assert theirs.snapshot().entries[0].prompt == "\ufffdA"
 
 
 @pytest.mark.parametrize("case", ["NaN", "missing rows", "prompt of bytes", "another size"])

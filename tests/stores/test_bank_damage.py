@@ -197,11 +197,13 @@ def test_a_failed_append_never_removes_a_shard_that_is_in_use(
 def test_vacuum_sweeps_what_a_crash_left(filled: MemoryBank) -> None:
     shards = filled.folder / "shards"
     (shards / f"{'0' * 32}.safetensors").write_bytes(b"orphan")
-    (shards / "half.1.tmp").write_bytes(b"half")
-    (shards / "notes.txt").write_text("the user's own")
+    (shards / f"half.{'1' * 32}.tmp").write_bytes(b"half")
+    theirs = [shards / "notes.txt", shards / "half.1.tmp"]
+    for path in theirs:
+        path.write_text("the user's own")
     assert len(filled.snapshot()) == 6
     assert filled.vacuum().files == 2
-    assert len(filled.snapshot()) == 6 and (shards / "notes.txt").exists()
+    assert len(filled.snapshot()) == 6 and all(path.exists() for path in theirs)
 
 
 def test_the_root_may_be_no_folder(tmp_path: Path, latents: Latents) -> None:
