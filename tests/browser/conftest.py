@@ -10,9 +10,9 @@ import pytest
 from support.missing import library, missing
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A Chromium without a window."""
+    """A Chromium without a window; while it runs, no other event loop can."""
     sync_api = library("playwright.sync_api")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     path = next((found for name in names if (found := shutil.which(name))), None)

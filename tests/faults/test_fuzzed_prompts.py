@@ -37,6 +37,8 @@ def test_what_fits_is_taken(server: HostServer, object_info: dict[str, Any], nod
         graph = Misfitting(object_info, "DiversityDemoModel")
         graph.ours("DiversityFeatureProbe", latents=graph.sample(steps=1)[0], save_as=VALUES["name"])
         server.client.run(graph.prompt)
+    if node == "DiversityProtectedIndex":
+        server.client.run(Misfitting(object_info, "DiversityBuildProtectedIndex").prompt)
     server.client.run(Misfitting(object_info, node).prompt)
 
 
