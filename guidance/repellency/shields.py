@@ -133,12 +133,19 @@ class Shields:
         fixed, among = self.fixed.nearest, self.among.nearest
         return torch.minimum(fixed, among) if len(among) else fixed
 
-    def depth(self) -> Tensor:
-        """Depth of each point in its deepest shield, 0 at the surface and 1 in the centre, shape (B,)."""
+    def depth(self, others: Tensor | None = None) -> Tensor:
+        """Depth of each point in its deepest shield, 0 at the surface and 1 in the centre, shape (B,).
+
+        Args:
+            others: which other points have a shield, bool (B,); None for all.
+        """
+        fixed = 1 - self.fixed.contacts.distances / self.contact_radii
+        among = 1 - self.among.contacts.distances / self.pair_radii
+        if others is not None:
+            among = among * others[self.among.contacts.references]
         depth = torch.zeros_like(self.radii.fixed)
-        for contacts, radii in ((self.fixed.contacts, self.contact_radii), (self.among.contacts, self.pair_radii)):
-            depth.scatter_reduce_(0, contacts.rows, 1 - contacts.distances / radii, "amax")
-        return depth
+        depth.scatter_reduce_(0, self.fixed.contacts.rows, fixed, "amax")
+        return depth.scatter_reduce_(0, self.among.contacts.rows, among, "amax")
 
     @property
     def contact_radii(self) -> Tensor:

@@ -133,15 +133,8 @@ def wider(radii: Radii, counts: Tensor, reach: float) -> Radii:
 
 def movers(shields: Shields, counts: Tensor, number: int) -> Tensor:
     """Which points to push, shape (B,): non-counting ones with the least depth in shields of counting ones."""
-    depth = torch.zeros_like(shields.radii.fixed)
-    for contacts, radii, among in (
-        (shields.fixed.contacts, shields.contact_radii, False),
-        (shields.among.contacts, shields.pair_radii, True),
-    ):
-        met = 1 - contacts.distances / radii
-        depth.scatter_reduce_(0, contacts.rows, met * counts[contacts.references] if among else met, "amax")
     able = working_points(shields.points).isfinite().all(1) & ~counts
-    order = torch.where(able, depth, math.inf).argsort(stable=True)
+    order = torch.where(able, shields.depth(counts), math.inf).argsort(stable=True)
     chosen = torch.zeros_like(counts)
     chosen[order[:number]] = True
     return chosen & able
