@@ -9,7 +9,6 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import folder_paths
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from ..indexing.sources import (
     Source,
 )
 from ..stores.protected.spaces import latent_space
-from .common.images import rgb_images
+from .common.images import encoded, rgb_images
 from .common.sockets import IndexSocket
 from .host.folders import DEFAULT_INDEX, index_path, open_index
 from .host.messages import logger, show
@@ -182,12 +181,8 @@ def _build(folder: Path, space: str, source: Source) -> Outcome:
 
 def _encoded(vae: Any, pictures: Tensor) -> Tensor:
     """Raw latents (B, C, ...) of pictures (B, 3, H, W) in 0..1."""
-    images = pictures.movedim(1, -1)
-    latents = vae.encode(images)
-    if len(latents) != len(images):
-        # To the VAE of a video model, a batch of pictures is one video.
-        latents = torch.cat([vae.encode(image[None]) for image in images])
-    return latents
+    latents = vae.encode(pictures.movedim(1, -1))
+    return latents if len(latents) == len(pictures) else encoded(vae, pictures)
 
 
 def _found(name: str) -> FoundFiles:

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..guidance.base import shape_text
 from ..stores.encoders import check_encoder
 from ..stores.protected.spaces import encoder_of, latent_format_of, name_of
 from .common.sockets import IndexSocket
@@ -84,8 +85,7 @@ class DiversityProtectedIndex(io.ComfyNode):
             given,
             "It would protect nothing here. Build an index with this VAE, or connect the VAE that it was built with.",
         )
-        shape = " x ".join(map(str, index.shape))
-        sentences = [f"{len(index):,} images are protected: {name_of(index.space)} of {shape}."]
+        sentences = [f"{len(index):,} images are protected: {name_of(index.space)} of {shape_text(index.shape)}."]
         if latent_format_of(index.space) and not (held and given):
             unknown = "connect the model's VAE" if held else "the index does not say which one it was built with"
             sentences.append(f"The VAE was not checked: {unknown}.")

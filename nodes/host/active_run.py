@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...guidance.activations.trace import ActivationTrace
-from ...guidance.base import Chain, Guidance, SamplingRun, SamplingStep, no_estimate
+from ...guidance.base import Chain, Guidance, SamplingRun, SamplingStep, no_estimate, shape_text
 from ...guidance.containment import Contained
 from ...guidance.schedule import Schedule
 from ...guidance.trace import Trace
@@ -243,7 +243,7 @@ class ActiveRun:
 
     def _change_size(self, latents: Tensor) -> None:
         """Begin again for latents of another size: some samplers enlarge them during the run."""
-        size = f"{_sides(self._run.latent_shape)} to {_sides(latents.shape[1:])}"
+        size = f"{shape_text(self._run.latent_shape)} to {shape_text(latents.shape[1:])}"
         if latents.ndim != 1 + len(self._run.latent_shape) or self._mask is not None:
             self._stop(f"Steering stopped when the size of the latents changed from {size}.")
             return
@@ -308,7 +308,3 @@ def _mask_like(noise: Tensor, mask: Tensor | None, device: torch.device) -> Tens
     if mask is None or mask.shape == noise.shape:
         return None if mask is None else mask.to(device)
     return comfy.sampler_helpers.prepare_mask(mask, noise.shape, device)
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
