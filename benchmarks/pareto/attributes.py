@@ -16,12 +16,11 @@ from statistics import mean
 from torch import Tensor
 
 from ...embedded.judge import Judge
-from ...embedded.pipeline import EmbeddedModel
 from ...embedded.reals import Mode
 from ..prompts import read_prompts
 from ..summary import markdown_table
 from .rows import Row, Setting, rows
-from .run import FIRST_SEED, wanted
+from .run import FIRST_SEED, add_sampling_arguments, wanted
 
 PROMPTS = Path(__file__).parents[1] / "prompts_attributes.txt"
 ROWS = ("with prompt easing", "CFG 0 on the first step")
@@ -42,11 +41,7 @@ class Kept:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument("--model", choices=("base", "turbo"), default="turbo", help="which embedded model")
-    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a file with a prompt a line")
-    parser.add_argument("--rows", nargs="+", metavar="TEXT", default=ROWS, help="rows whose name has one of these")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds a prompt (default: 3)")
-    parser.add_argument("--count", type=int, default=16, help="images a prompt and seed (default: 16)")
+    add_sampling_arguments(parser, PROMPTS, ROWS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,9 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: there is no such file of prompts, no row of that name, or a prompt that no real image matches or
             that names no attribute.
     """
-    base = EmbeddedModel.load()
-    model = EmbeddedModel.load(turbo=True) if arguments.model == "turbo" else base
-    setting = Setting(model, base, *model.sampling)
+    setting = Setting.load(arguments.model == "turbo")
     judge, prompts = Judge.load(), read_prompts(arguments.prompts)
     for prompt in prompts:
         named(judge, prompt)

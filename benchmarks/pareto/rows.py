@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,6 +54,14 @@ class Setting:
     base: EmbeddedModel
     steps: int
     cfg: float
+
+    @classmethod
+    def load(cls, turbo: bool, steps: int | None = None, cfg: float | None = None) -> Setting:
+        """One of the embedded models; sampled as it is meant to be where no other steps or CFG are given."""
+        base = EmbeddedModel.load()
+        model = EmbeddedModel.load(turbo=True) if turbo else base
+        meant = model.sampling
+        return cls(model, base, meant.steps if steps is None else steps, meant.cfg if cfg is None else cfg)
 
     def sample(
         self, prompt: str, seed: int, count: int, guidance: Guidance | None = None, noise: Tensor | None = None
@@ -134,14 +143,11 @@ def recommended(distilled: bool, sources: Sequence[ReferenceSource] = ()) -> Gui
 
 
 def _repelled_preset(name: str, distilled: bool, sources: Sequence[ReferenceSource] = ()) -> Guidance:
-    preset = repellency_preset(name, distilled)
-    guidance = SparseRepellency(replace(preset.settings, interval=_until(preset.end)), sources)
-    return _after_easing(preset, guidance, alone=bool(sources))
+    return with_preset(repellency_preset(name, distilled), partial(SparseRepellency, sources=sources), bool(sources))
 
 
 def _vendi_preset(name: str, distilled: bool) -> Guidance:
-    preset = vendi_preset(name, distilled)
-    return _after_easing(preset, VendiGuidance(replace(preset.settings, interval=_until(preset.end))))
+    return with_preset(vendi_preset(name, distilled), VendiGuidance)
 
 
 def _aimed(target: int, distilled: bool) -> Guidance:
@@ -156,7 +162,9 @@ def _until(end: float) -> SigmaInterval:
     return SigmaInterval(low=sigma_at_percent(min(end, RECOMMENDED_END)))
 
 
-def _after_easing(preset: Preset[Any], guidance: Guidance, alone: bool = False) -> Guidance:
+def with_preset(preset: Preset[Any], method: Callable[[Any], Guidance], alone: bool = False) -> Guidance:
+    """What a node does with a preset; ``alone`` as for prompt easing."""
+    guidance = method(replace(preset.settings, interval=_until(preset.end)))
     return Chain([_eased(preset.silent, preset.silent, alone), guidance]) if preset.silent else guidance
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 from ...embedded.judge import Coverage, Judge
-from ...embedded.pipeline import EmbeddedModel
 from ...embedded.transformer import to_model_space
 from ...guidance.repellency.target import count_different
 from ...stores.files import write_whole
@@ -71,13 +70,20 @@ class Point:
     reached: float = 0.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the benchmark."""
+def add_sampling_arguments(parser: argparse.ArgumentParser, prompts: Path, rows: Sequence[str] | None = None) -> None:
+    """Options that say what is sampled, with the default prompts and rows of a benchmark."""
     parser.add_argument("--model", choices=("base", "turbo"), default="turbo", help="which embedded model")
-    parser.add_argument("--prompts", type=Path, default=HELD_OUT, help="a file with a prompt a line")
-    parser.add_argument("--rows", nargs="+", metavar="TEXT", help="only rows whose name has one of these in it")
+    parser.add_argument("--prompts", type=Path, default=prompts, help="a file with a prompt a line")
+    parser.add_argument(
+        "--rows", nargs="+", metavar="TEXT", default=rows, help="only rows whose name has one of these in it"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds a prompt (default: 3)")
     parser.add_argument("--count", type=int, default=16, help="images a prompt and seed (default: 16)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    add_sampling_arguments(parser, HELD_OUT)
     parser.add_argument("--steps", type=int, help="evaluations of the model (default: as the model is meant for)")
     parser.add_argument("--cfg", type=float, help="scale of CFG (default: as the model is meant for)")
     parser.add_argument("--output", type=Path, help="write the results to this JSON file, and go on with what is in it")
@@ -97,12 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
         seeds, count, prompts = 1, min(count, QUICK_COUNT), prompts[:QUICK_PROMPTS]
     if seeds < 1 or count < 1:
         raise ValueError("Give at least one seed and one image.")
-    turbo = arguments.model == "turbo"
-    base = EmbeddedModel.load()
-    model = EmbeddedModel.load(turbo=True) if turbo else base
-    steps = model.sampling.steps if arguments.steps is None else arguments.steps
-    cfg = model.sampling.cfg if arguments.cfg is None else arguments.cfg
-    setting = Setting(model, base, steps, cfg)
+    setting = Setting.load(arguments.model == "turbo", arguments.steps, arguments.cfg)
+    steps, cfg = setting.steps, setting.cfg
     chosen = wanted(rows(distilled=cfg == 1), arguments.rows)
     judge = Judge.load()
     for prompt in prompts:

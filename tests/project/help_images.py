@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from diversity_guidance.benchmarks.features.steering import every_layer, own_draws, probe, steered
+from diversity_guidance.benchmarks.pareto.rows import with_preset
 from diversity_guidance.embedded.pipeline import LATENT_CHANNELS, EmbeddedModel
 from diversity_guidance.embedded.schedule import sigma_at_percent
 from diversity_guidance.guidance.activations.guidance import FeatureGuidance
 from diversity_guidance.guidance.activations.settings import RECOMMENDED_END as SHIFTS_END
 from diversity_guidance.guidance.activations.settings import FeatureSettings
-from diversity_guidance.guidance.base import Chain, Guidance
+from diversity_guidance.guidance.base import Guidance
 from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.noise import NoiseDesign
-from diversity_guidance.guidance.presets import Preset, repellency_preset, vendi_preset
-from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
-from diversity_guidance.guidance.repellency.guidance import RECOMMENDED_END, SparseRepellency
+from diversity_guidance.guidance.presets import repellency_preset, vendi_preset
+from diversity_guidance.guidance.repellency.guidance import SparseRepellency
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
 from diversity_guidance.metrics.figures.canvas import INK, sheet, tile, to_pil
 from PIL import Image, ImageFont
@@ -50,37 +49,25 @@ def sampled(model: EmbeddedModel, prompt: str, guidance: Guidance | None = None,
     return model.sample([prompt] * COUNT, SEED, guidance=guidance, noise=noise)
 
 
-def with_preset(preset: Preset[Any], method: Callable[[Any], Guidance]) -> Guidance:
-    """What a node does with a preset in a run with CFG."""
-    end = sigma_at_percent(min(preset.end, RECOMMENDED_END))
-    guidance = method(replace(preset.settings, interval=SigmaInterval(low=end)))
-    if not preset.silent:
-        return guidance
-    return Chain([PromptEasing(EasingSettings(sigma_at_percent(preset.silent))), guidance])
+def of_presets(
+    model: EmbeddedModel, preset_of: Callable[[str, bool], Any], method: Callable[..., Guidance]
+) -> list[Row]:
+    """A method's images: without it, and at its weakest and strongest preset, with CFG."""
+    prompt = "woman running"
+    rows = [Row("without", sampled(model, prompt))]
+    for name in ("subtle", "strong"):
+        rows.append(Row(name, sampled(model, prompt, with_preset(preset_of(name, False), method))))
+    return rows
 
 
 def repellency(model: EmbeddedModel) -> list[Row]:
-    """Sparse Repellency: without it, and its weakest and strongest preset."""
-    prompt = "woman running"
-    return [
-        Row("without", sampled(model, prompt)),
-        *(
-            Row(name, sampled(model, prompt, with_preset(repellency_preset(name, False), SparseRepellency)))
-            for name in ("subtle", "strong")
-        ),
-    ]
+    """Sparse Repellency."""
+    return of_presets(model, repellency_preset, SparseRepellency)
 
 
 def vendi(model: EmbeddedModel) -> list[Row]:
-    """Vendi Guidance: without it, and its weakest and strongest preset."""
-    prompt = "woman running"
-    return [
-        Row("without", sampled(model, prompt)),
-        *(
-            Row(name, sampled(model, prompt, with_preset(vendi_preset(name, False), VendiGuidance)))
-            for name in ("subtle", "strong")
-        ),
-    ]
+    """Vendi Guidance."""
+    return of_presets(model, vendi_preset, VendiGuidance)
 
 
 def features(model: EmbeddedModel) -> list[Row]:

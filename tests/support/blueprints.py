@@ -6,13 +6,11 @@ Run it from the tests folder. It asks the first host for its nodes and samples n
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from .host_checkouts import PACK, checkouts
-from .host_server import HostServer
+from .host_checkouts import PACK
+from .host_server import first_host
 from .model_examples import APART, SAMPLE, Plan, place_inside
 from .model_families import settings
 from .subgraphs import fold
@@ -115,11 +113,7 @@ def write(object_info: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Write the files for the nodes of the first host."""
-    host = checkouts()[0]
-    if host is None:
-        raise SystemExit("There is no ComfyUI: point COMFYUI_PATH at a checkout.")
-    with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
-        server.wait_until_ready()
+    with first_host() as server:
         write(server.client.object_info())
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .graphs import Graph, Node, pictures_of
-from .host_checkouts import checkouts
+from .host_checkouts import PACK
 from .host_client import HostClient
-from .host_server import PACK, HostServer
+from .host_server import first_host
 from .layout import enlarge, separate
 from .workflows import inputs_of, to_workflow, widget_names
 
@@ -209,11 +207,7 @@ def main() -> None:
         *FEATURE_EXAMPLES,
         *INDEX_EXAMPLES,
     )
-    host = checkouts()[0]
-    if host is None:
-        raise SystemExit("There is no ComfyUI: point COMFYUI_PATH at a checkout.")
-    with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
-        server.wait_until_ready()
+    with first_host() as server:
         write(server.client, examples, sys.argv[1:] or ("",))
 
 

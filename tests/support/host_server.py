@@ -6,12 +6,15 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
 
-from .host_checkouts import PACK, Checkout
+from .host_checkouts import PACK, Checkout, checkouts
 from .host_client import HostClient
 
 TEST_NODES = PACK / "tests" / "host" / "custom_node"
@@ -123,3 +126,14 @@ class HostServer:
 def _reason(log: str) -> str:
     found = re.findall(r"^ModuleNotFoundError: (No module named '[^']+')", log, re.MULTILINE)
     return found[-1] if found else f"it ended before it answered; its log ends with\n{log[-3000:]}"
+
+
+@contextmanager
+def first_host() -> Iterator[HostServer]:
+    """The first host, ready, for a script that writes files of the project."""
+    host = checkouts()[0]
+    if host is None:
+        raise SystemExit("There is no ComfyUI: point COMFYUI_PATH at a checkout.")
+    with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
+        server.wait_until_ready()
+        yield server

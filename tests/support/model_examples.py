@@ -6,17 +6,15 @@ Run it from the tests folder. It asks the first host for its nodes and samples n
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from .graphs import Graph, Node
-from .host_checkouts import PACK, checkouts
-from .host_server import HostServer
+from .host_checkouts import PACK
+from .host_server import first_host
 from .layout import TITLE, estimated_size, in_columns, note_size
 from .model_families import (
     FAMILIES,
@@ -398,11 +396,7 @@ def write(object_info: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Write the files for the nodes of the first host."""
-    host = checkouts()[0]
-    if host is None:
-        raise SystemExit("There is no ComfyUI: point COMFYUI_PATH at a checkout.")
-    with tempfile.TemporaryDirectory() as folder, HostServer(host, Path(folder)) as server:
-        server.wait_until_ready()
+    with first_host() as server:
         write(server.client.object_info())
 
 

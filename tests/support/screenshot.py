@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from .host_checkouts import PACK, checkouts
-from .host_server import HostServer
+from .host_checkouts import PACK
+from .host_server import HostServer, first_host
 
 TITLE = "Same prompt, eight alike and eight different"
 TARGET = PACK / "docs" / "images" / "graph.png"
@@ -52,17 +51,11 @@ def shoot(page: Page, server: HostServer, title: str, target: Path) -> None:
 
 def main() -> None:
     """Write the image from a run on the first host."""
-    host = checkouts()[0]
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if host is None or chromium is None:
-        raise SystemExit("There is no ComfyUI, or no Chromium.")
+    if chromium is None:
+        raise SystemExit("There is no Chromium.")
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        HostServer(host, Path(folder)) as server,
-        sync_playwright() as browsers,
-    ):
-        server.wait_until_ready()
+    with first_host() as server, sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         shoot(browser.new_page(viewport=VIEW), server, TITLE, target)
 
