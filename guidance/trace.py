@@ -50,7 +50,9 @@ class SampleRecord:
         nearest: L2 distance to the nearest reference, infinity if there is none; outside every shield it may be a lower
             bound, which is never below the radius.
         contacts: the nearest references that pushed, at most ``CONTACTS_KEPT``.
-        clipped: whether the norm clip shortened the correction.
+        clipped: whether the norm clip shortened the push.
+        cfg_easing: the part of ``correction`` that eases CFG, which the norm clip leaves alone: its norm relative to
+            that of the estimate.
     """
 
     sample: int
@@ -58,6 +60,7 @@ class SampleRecord:
     nearest: float
     contacts: tuple[Contact, ...] = ()
     clipped: bool = False
+    cfg_easing: float = 0.0
 
 
 CONTACTS_KEPT = 4
@@ -240,8 +243,10 @@ class Trace:
             mean = sum(record.correction for record in records) / len(records)
             sentence = (
                 f"Moved {len(samples)} of {len(moved[0].samples)} images in {len(moved)} of {len(self.steps)} "
-                f"active steps, by {mean:.1%} of the estimate on average."
+                f"active steps, by {mean:.1%} of the estimate on average"
             )
+            eased = sum(record.cfg_easing for record in records) / len(records)
+            sentence += f" (CFG easing alone: {eased:.1%}; the norm clip does not limit it)." if eased else "."
             if clipped := sum(record.clipped for record in records):
                 sentence += f" The norm clip shortened {clipped} of {len(records)} pushes."
         if self.violations:

@@ -122,8 +122,10 @@ def rows(distilled: bool) -> list[Row]:
 
 
 def ours(distilled: bool) -> Iterator[Row]:
-    """Our methods: their nodes' presets, and each strength of a sweep without prompt easing."""
+    """Our methods: their nodes' other presets, and each strength of a sweep without prompt easing."""
     for name in PRESETS:
+        if name == BALANCED:
+            continue  # It is the recommended one.
         yield Row(f"Sparse Repellency with prompt easing, {name}", guided(_made(_repelled_preset, name, distilled)))
     for name in PRESETS:
         yield Row(f"Vendi Guidance with prompt easing, {name}", guided(_made(_vendi_preset, name, distilled)))

@@ -131,8 +131,10 @@ class SparseRepellency(Guidance):
             settings.strength * delta, working_points(denoised), working_points(step.noisy)
         )
         eased = self._easing(denoised, step.conditional, shields)
-        delta = delta + (eased if pushed is None else torch.where(pushed[:, None], eased, 0.0))
-        self._record(delta, clipped, denoised, step, shields)
+        if pushed is not None:
+            eased = torch.where(pushed[:, None], eased, 0.0)
+        delta = delta + eased
+        self._record(delta, clipped, eased, denoised, step, shields)
         if not bool(delta.any()):
             return denoised
         return (working_points(denoised) + delta).view(denoised.shape).to(denoised.dtype)
@@ -252,7 +254,7 @@ class SparseRepellency(Guidance):
     def _easing(self, denoised: Tensor, conditional: Tensor, shields: Shields) -> Tensor:
         """CFG easing: towards the conditional estimate by the depth in the deepest shield, shape (B, D)."""
         if self.settings.cfg_easing == 0 or conditional is denoised:
-            return torch.zeros((), device=denoised.device)
+            return torch.zeros_like(working_points(denoised))
         weight = (self.settings.cfg_easing * shields.depth()).clamp_max(1)
         difference = working_points(conditional) - working_points(denoised)
         return weight[:, None] * (difference if shields.mask is None else difference * shields.mask)
@@ -268,10 +270,12 @@ class SparseRepellency(Guidance):
             outside = torch.where(shields.mask > 0, outside, samples.flatten(1))
         return outside.view(samples.shape)
 
-    def _record(self, delta: Tensor, clipped: Tensor, denoised: Tensor, step: SamplingStep, shields: Shields) -> None:
+    def _record(
+        self, delta: Tensor, clipped: Tensor, eased: Tensor, denoised: Tensor, step: SamplingStep, shields: Shields
+    ) -> None:
         if self._protection:
             self._protection.note(shields.fixed.contacts, shields.references)
-        records = sample_records(delta, denoised, shields, clipped)
+        records = sample_records(delta, denoised, shields, clipped, eased)
         radius = float(shields.radii.fixed.max())
         self._trace.record(StepRecord(self.name, step.sigma, step.progress, radius, records))
 

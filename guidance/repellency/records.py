@@ -12,7 +12,9 @@ from ..trace import CONTACTS_KEPT, Contact, SampleRecord, Violation, name_images
 from .shields import Shields
 
 
-def sample_records(delta: Tensor, denoised: Tensor, shields: Shields, clipped: Tensor) -> tuple[SampleRecord, ...]:
+def sample_records(
+    delta: Tensor, denoised: Tensor, shields: Shields, clipped: Tensor, eased: Tensor
+) -> tuple[SampleRecord, ...]:
     """The records of all samples at one evaluation.
 
     Args:
@@ -20,8 +22,10 @@ def sample_records(delta: Tensor, denoised: Tensor, shields: Shields, clipped: T
         denoised: the estimates, shape (B, C, ...).
         shields: around the measured estimates.
         clipped: whether the norm clip shortened the push, shape (B,).
+        eased: the part of the corrections that eases CFG, shape (B, D).
     """
-    moves = (delta.norm(dim=1) / working_points(denoised).norm(dim=1).clamp_min(1e-12)).tolist()
+    sizes = working_points(denoised).norm(dim=1).clamp_min(1e-12)
+    moves, easings = (delta.norm(dim=1) / sizes).tolist(), (eased.norm(dim=1) / sizes).tolist()
     touched: list[list[Contact]] = [[] for _ in moves]
     for contacts, names in _named_contacts(shields):
         for row, index, distance in triples(contacts):
@@ -33,6 +37,7 @@ def sample_records(delta: Tensor, denoised: Tensor, shields: Shields, clipped: T
             distance,
             tuple(sorted(touched[sample], key=lambda contact: contact.distance)[:CONTACTS_KEPT]),
             bool(clipped[sample]),
+            easings[sample],
         )
         for sample, distance in enumerate(shields.nearest().tolist())
     )

@@ -121,11 +121,12 @@ class VendiGuidance(Guidance):
             return denoised
         context, diversity, push = self._cached
         delta, clipped = settings.norm_clip.apply(push, context.estimate, context.sample)
+        eased = torch.zeros_like(delta)
         if diversity is not None and settings.cfg_easing > 0:
             weight = (settings.cfg_easing * diversity.weight).clamp_max(1)
-            delta = delta + weight[:, None] * (context.conditional - context.estimate)
-        delta = context.within_mask(delta)
-        self._trace.record(step_record(self.name, context, delta, clipped, diversity, state.bank.ids))
+            eased = context.within_mask(weight[:, None] * (context.conditional - context.estimate))
+        delta = context.within_mask(delta) + eased
+        self._trace.record(step_record(self.name, context, delta, clipped, eased, diversity, state.bank.ids))
         if not bool(delta.any()):
             return denoised
         moved = denoised.clone()

@@ -13,7 +13,13 @@ from .run import StepContext
 
 
 def step_record(
-    method: str, context: StepContext, delta: Tensor, clipped: Tensor, diversity: Direction | None, ids: Sequence[str]
+    method: str,
+    context: StepContext,
+    delta: Tensor,
+    clipped: Tensor,
+    eased: Tensor,
+    diversity: Direction | None,
+    ids: Sequence[str],
 ) -> StepRecord:
     """The record of one evaluation.
 
@@ -21,12 +27,14 @@ def step_record(
         method: the guidance's name.
         context: of the evaluation.
         delta: corrections, (b, D).
-        clipped: which of them the norm clip shortened, (b,).
+        clipped: which of the pushes the norm clip shortened, (b,).
+        eased: the part of the corrections that eases CFG, (b, D).
         diversity: with distances to the bank, then to the batch; None if there are none.
         ids: identities of the bank's images.
     """
     rows = context.rows.tolist()
-    corrections = (delta.norm(dim=1) / context.estimate.norm(dim=1).clamp_min(1e-12)).tolist()
+    sizes = context.estimate.norm(dim=1).clamp_min(1e-12)
+    shares = [(part.norm(dim=1) / sizes).tolist() for part in (delta, eased)]
     names = [*ids, *(f"batch:{row}" for row in rows)]
     nearest: list[tuple[Contact, ...]] = [()] * len(rows) if diversity is None else _nearest(diversity, names)
     samples = [
@@ -36,8 +44,9 @@ def step_record(
             contacts[0].distance if contacts else torch.inf,
             contacts,
             bool(shortened),
+            easing,
         )
-        for row, correction, contacts, shortened in zip(rows, corrections, nearest, clipped, strict=True)
+        for row, correction, easing, contacts, shortened in zip(rows, *shares, nearest, clipped, strict=True)
     ]
     return StepRecord(method, context.step.sigma, context.step.progress, 0.0, tuple(samples))
 

@@ -132,9 +132,12 @@ class TestPush:
         images[0] += 10 * torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(shape_of(conditional))
         images[1:] += 100
         settings = replace(PLAIN, strength=1e-9, cfg_easing=1.0, absolute_radius=20.0)
-        moved = started(driver, settings, ImageReferences(images))(guided, driver.step(guided, conditional=conditional))
+        guidance = started(driver, settings, ImageReferences(images))
+        moved = guidance(guided, driver.step(guided, conditional=conditional))
         torch.testing.assert_close(moved[0], (guided[0] + conditional[0]) / 2, rtol=1e-4, atol=1e-4)
         assert torch.equal(moved[1:], guided[1:])
+        share = float((moved - guided)[0].norm() / guided[0].norm())
+        assert f"by {share:.1%} of the estimate on average (CFG easing alone: {share:.1%};" in guidance.trace.summary()
 
     def test_by_default_easing_reaches_the_conditional_estimate_half_way_in_and_never_goes_beyond(
         self, driver: Driver
@@ -181,7 +184,7 @@ class TestPush:
         limit = torch.minimum(norm_clip.update * update, norm_clip.estimate * estimate)
         torch.testing.assert_close(moved[:2], limit[:2], rtol=1e-3, atol=0)
         assert [record.clipped for record in guidance.trace.steps[0].samples] == [True, True, False]
-        assert "The norm clip shortened 2 of 2 pushes." in guidance.trace.summary()
+        assert "of the estimate on average. The norm clip shortened 2 of 2 pushes." in guidance.trace.summary()
 
     def test_a_fraction_of_the_typical_distance(self, driver: Driver) -> None:
         denoised, typical = noise(0, 3), math.sqrt(2 * math.prod(driver.shape))

@@ -158,7 +158,10 @@ def test_pushes_are_clipped() -> None:
 def test_cfg_easing_goes_to_the_conditional_estimate_by_redundancy() -> None:
     conditional = torch.cat([noise(0, 1).repeat(2, 1, 1, 1) + 0.1 * noise(1, 2), noise(9, 1)])
     guided = conditional + 5 * noise(3, 3)
-    moved = steered(VendiGuidance(VendiSettings(strength=0.0)), guided, conditional=conditional)
+    guidance = VendiGuidance(VendiSettings(strength=0.0))
+    moved = steered(guidance, guided, conditional=conditional)
+    records = guidance.trace.steps[0].samples
+    assert [record.cfg_easing for record in records] == [record.correction for record in records]
     share = (moved - guided).flatten(1).norm(dim=1) / (conditional - guided).flatten(1).norm(dim=1)
     assert share[0] > 0.3
     assert share[2] < 1e-3
