@@ -56,6 +56,11 @@ class View(Protocol):
         """A sentence on references that cannot be read; "" where all can."""
         ...
 
+    @property
+    def seeds(self) -> Sequence[int | None]:
+        """Seed of each, None where unknown; may be empty where all are."""
+        ...
+
 
 class ReferenceSource(Protocol):
     """A source of references, such as a bank's snapshot."""
@@ -79,6 +84,7 @@ class ImageReferences:
         name: their name in the trace: ``name:<index>``.
         left_out: always 0 in a source; a view of another size counts all images.
         unreadable: always "".
+        seeds: always empty.
     """
 
     latents: Tensor
@@ -86,6 +92,7 @@ class ImageReferences:
     name: str = "image"
     left_out: int = 0
     unreadable: str = ""
+    seeds: tuple[int, ...] = ()
 
     @property
     def ids(self) -> Sequence[str]:
@@ -262,9 +269,19 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
     verb = "was" if left_out == 1 else "were"
     notes = (f"{counted} of another image size {verb} left out.",) if left_out else ()
     notes += tuple(view.unreadable for view in views if view.unreadable)
+    notes += seed_notes(views, run)
     return RunReferences(
         blocks, tuple(name for view in views for name in view.ids), notes, _typical((*blocks, *further), run)
     )
+
+
+def seed_notes(views: Sequence[View], run: SamplingRun) -> tuple[str, ...]:
+    """A note on references that were sampled from the run's own noise; none without such."""
+    repeated = sum(seed == run.seed for view in views for seed in view.seeds)
+    if not repeated:
+        return ()
+    origin = "1 reference has" if repeated == 1 else f"{repeated} references have"
+    return (f"{origin} this run's seed: another seed varies more.",)
 
 
 def _typical(blocks: Sequence[Tensor], run: SamplingRun) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...stores.exemplar_set import ExemplarSet
 from ..base import SamplingRun
-from ..references import ReferenceSource, View
+from ..references import ReferenceSource, View, seed_notes
 from .directions import Embeddings
 from .latent_features import LatentFeatures
 from .prompts import EncodedPrompt, Prompts
@@ -121,6 +121,7 @@ def bank_embeddings(
         blank=len(blank),
         unencoded=len(fitting) - len(blank) - len(ids),
     )
+    notes += seed_notes([view], run)
     return BankEmbeddings(Embeddings(table.to(run.device), prompts), ids, notes)
 
 

@@ -56,6 +56,11 @@ class BankView:
         return tuple(entry.id for entry in self.entries)
 
     @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """Seed of each latent; None where unknown."""
+        return tuple(entry.seed for entry in self.entries)
+
+    @property
     def unreadable(self) -> str:
         """What to tell of the entries that cannot be used; "" for none."""
         if not self.lost:

@@ -11,6 +11,7 @@ from diversity_guidance.guidance.limits import NormClip, SigmaInterval
 from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.kernels.repellency import batch_repellency, repellency
+from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from torch import Tensor
 
 from .conftest import Driver, noise
@@ -463,6 +464,20 @@ class TestTrace:
         assert "5 references of another image size were left out." in guidance.trace.summary()
         single = started(driver, PLAIN, ImageReferences(noise(1, 1, (4, 8, 12))))
         assert single.trace.notes == ["1 reference of another image size was left out."]
+
+    @pytest.mark.parametrize(
+        ("seeds", "told"),
+        [
+            ([7, None, 8, 9], ["1 reference has this run's seed: another seed varies more."]),
+            ([7, 7, 8, None], ["2 references have this run's seed: another seed varies more."]),
+            ([8, None, 9, 9], []),
+        ],
+    )
+    def test_references_of_the_run_s_own_seed_are_told(
+        self, driver: Driver, seeds: list[int | None], told: list[str]
+    ) -> None:
+        bank = BankSnapshot.empty().extended(noise(1, 4), latent_format="SD3", seeds=seeds)
+        assert started(driver, PLAIN, bank).trace.notes == told
 
     def test_another_latent_format_is_refused(self, driver: Driver) -> None:
         with pytest.raises(ValueError, match="latents of SDXL with 4 channels and this model works on SD3"):

@@ -324,6 +324,13 @@ def test_remembered_features_are_used_and_the_rest_is_decoded() -> None:
     assert guidance(batch, driver.step(batch)) is not batch
 
 
+def test_images_of_the_run_s_own_seed_are_told() -> None:
+    bank = bank_of(noise(1, 2)).extended(noise(2, 1), latent_format="SD3", seeds=7)
+    guidance = VendiGuidance(bank=bank)
+    Driver().begin(guidance)
+    assert guidance.trace.notes == ["1 reference has this run's seed: another seed varies more."]
+
+
 def test_blank_images_are_left_out() -> None:
     """They have no direction, and the cosine kernel takes unit features alone."""
     image = noise(1, 2)
