@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..embedded.autoencoder import load_autoencoder
 from ..embedded.judge import Coverage, Judge
-from ..embedded.pipeline import EmbeddedModel
+from ..embedded.model import EmbeddedModel
 from ..embedded.reals import Label
 from ..embedded.text import TextEncoder
 from ..embedded.transformer import load_transformer

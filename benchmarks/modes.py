@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..embedded.judge import Coverage, Judge
 from ..embedded.latent_space import LATENT_FORMAT
-from ..embedded.pipeline import EmbeddedModel
+from ..embedded.model import EmbeddedModel
 from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
 from ..guidance.limits import NormClip, SigmaInterval

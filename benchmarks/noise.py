@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
 from ..embedded.judge import Coverage, Judge
-from ..embedded.pipeline import EmbeddedModel
+from ..embedded.model import EmbeddedModel
 from ..embedded.reals import TILE
 from ..guidance.noise import Mode, NoiseDesign
 from ..guidance.repellency.guidance import RepellencySettings, SparseRepellency

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ..embedded.judge import Judge
-from ..embedded.pipeline import EmbeddedModel
+from ..embedded.model import EmbeddedModel
 from ..embedded.schedule import simple_schedule
 from ..embedded.transformer import load_transformer
 from .model_card import paste_rows

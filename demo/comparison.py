@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..embedded.latent_space import LATENT_FORMAT
-from ..embedded.pipeline import EmbeddedModel
+from ..embedded.model import EmbeddedModel
 from ..guidance.base import Guidance
 from ..guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ..guidance.trace import Trace

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..embedded.judge import Judge
-from ..embedded.pipeline import BASE, TURBO, EmbeddedModel
+from ..embedded.model import BASE, TURBO, EmbeddedModel
 from ..embedded.schedule import sigma_at_percent
 from ..features.random_network import RandomNetwork
 from ..guidance.limits import SigmaInterval

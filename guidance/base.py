@@ -1,6 +1,6 @@
 """The one contract between samplers and guidances.
 
-A host (ComfyUI through ``nodes/host/sampling.py``, the embedded model through ``embedded/pipeline.py``) calls, for
+A host (ComfyUI through ``nodes/host/sampling.py``, the embedded model through ``embedded/model.py``) calls, for
 one sampling run,
 
 1. ``begin(run)`` once,

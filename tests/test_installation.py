@@ -90,9 +90,7 @@ def test_a_wheel_works(wheel: Path, tmp_path: Path) -> None:
     done = run([python, "-c", IMPORT_EVERYTHING])
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 200
-    done = run(
-        [python, "-c", "from diversity_guidance.embedded.pipeline import EmbeddedModel; EmbeddedModel.load(True)"]
-    )
+    done = run([python, "-c", "from diversity_guidance.embedded.model import EmbeddedModel; EmbeddedModel.load(True)"])
     assert done.returncode == 0, done.stderr
     done = run([python.parent / "diversity-guidance", "--help"])
     assert done.returncode == 0, done.stderr

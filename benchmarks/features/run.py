@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...embedded.judge import Judge
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...embedded.schedule import sigma_at_percent
 from ...guidance.activations.guidance import FeatureGuidance
 from ...guidance.activations.settings import RECOMMENDED_END, RECOMMENDED_STRENGTH, FeatureSettings

@@ -11,7 +11,7 @@ from functools import cache
 
 from torch import Tensor
 
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...guidance.activations.guidance import FeatureGuidance
 from ...guidance.activations.settings import RECOMMENDED_STRENGTH, FeatureSettings
 from ..modes import (

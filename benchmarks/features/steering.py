@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...embedded.latent_space import LATENT_FORMAT
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...embedded.schedule import sigma_at_percent
 from ...embedded.transformer import to_model_space
 from ...guidance.activations.guidance import FeatureGuidance

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...embedded.autoencoder import Autoencoder
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...embedded.reals import TILE
 from ...embedded.transformer import to_raw_latents
 from ...guidance.base import SamplingStep, identity

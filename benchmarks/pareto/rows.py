@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...embedded.pipeline import LATENT_FORMAT, EmbeddedModel
+from ...embedded.model import LATENT_FORMAT, EmbeddedModel
 from ...embedded.schedule import sigma_at_percent, simple_schedule
 from ...features.random_network import RandomNetwork
 from ...guidance.base import Chain, Guidance

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 
 TEMPERATURE = 0.1
 

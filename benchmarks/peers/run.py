@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...guidance.base import Chain, Guidance
 from ...guidance.limits import SigmaInterval
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency

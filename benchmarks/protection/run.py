@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...embedded.judge import Judge
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...embedded.reals import RealImages
 from ...embedded.schedule import sigma_at_percent
 from ...embedded.transformer import to_model_space

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...embedded.autoencoder import DOWNSCALE, LATENT_CHANNELS
 from ...embedded.latent_space import LATENT_FORMAT
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...embedded.reals import TILE, Label, RealImages
 from ...embedded.transformer import to_model_space
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency

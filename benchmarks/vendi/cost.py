@@ -17,7 +17,7 @@ import torch
 
 from ...embedded.autoencoder import Autoencoder
 from ...embedded.latent_space import LATENT_FORMAT
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...embedded.transformer import to_raw_latents
 from ...features.colour_layout import ColourLayout
 from ...features.random_network import RandomNetwork

@@ -18,7 +18,7 @@ import torch
 
 from ...embedded.judge import Judge, Verdict
 from ...embedded.latent_space import LATENT_FORMAT
-from ...embedded.pipeline import EmbeddedModel
+from ...embedded.model import EmbeddedModel
 from ...features.random_network import RandomNetwork
 from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ...guidance.vendi.guidance import VendiGuidance

@@ -11,7 +11,7 @@ from diversity_guidance.benchmarks.modes import (
     wanted_rows,
 )
 from diversity_guidance.benchmarks.peers.run import ROWS
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings
 
 PROMPT, SEED, STEPS = "doctor", 3, 3

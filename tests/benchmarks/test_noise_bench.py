@@ -9,7 +9,7 @@ import torch
 from diversity_guidance.benchmarks.noise import SHAPE, Drawn, summary
 from diversity_guidance.cli import main
 from diversity_guidance.embedded.judge import Coverage
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from support.missing import library
 
 

@@ -12,7 +12,7 @@ from diversity_guidance.benchmarks.pareto import attributes
 from diversity_guidance.benchmarks.pareto import run as pareto
 from diversity_guidance.benchmarks.pareto.rows import Setting, _one_at_a_time, recommended, rows
 from diversity_guidance.embedded.judge import Judge
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from PIL import Image
 
 FIXED = {"name", "model", "cfg", "steps", "modes", "fidelity", "rmse", "seconds"}

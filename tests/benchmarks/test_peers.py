@@ -23,7 +23,7 @@ from diversity_guidance.benchmarks.peers.latents import (
     repulsion,
 )
 from diversity_guidance.benchmarks.peers.run import conditioned, guided
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.embedded.schedule import shifted
 from diversity_guidance.guidance.base import SamplingRun, SamplingStep
 from diversity_guidance.guidance.limits import SigmaInterval

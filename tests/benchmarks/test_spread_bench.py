@@ -6,7 +6,7 @@ import pytest
 import torch
 from diversity_guidance.benchmarks.features.spread import ROWS, spread
 from diversity_guidance.benchmarks.modes import in_one_batch
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 
 PROMPT, SEED, STEPS = "doctor", 3, 8
 

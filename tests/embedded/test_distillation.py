@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.embedded.lora import TURBO_LORA, Lora
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.embedded.schedule import simple_schedule
 from diversity_guidance.embedded.text import PAD, TextEncoder, Vocabulary

@@ -8,7 +8,7 @@ from diversity_guidance.benchmarks.model_card import PROMPTS, say_everything
 from diversity_guidance.embedded.assets_path import ASSETS, asset
 from diversity_guidance.embedded.autoencoder import load_autoencoder
 from diversity_guidance.embedded.judge import Judge
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.embedded.text import TextEncoder
 from diversity_guidance.embedded.training.judge import targets_of

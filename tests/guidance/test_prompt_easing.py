@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.guidance.base import Chain, SamplingRun, SamplingStep
 from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.prompt_easing import (

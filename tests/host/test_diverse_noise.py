@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.guidance.noise import NoiseDesign
 from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, PromptRefused, RunFailed

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diversity_guidance.benchmarks.features.steering import probe as probe_embedded
 from diversity_guidance.benchmarks.features.steering import steered
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.guidance.activations.guidance import FeatureGuidance
 from diversity_guidance.guidance.activations.settings import FeatureSettings, Mode
 from support.graphs import SAMPLER, Drawing, Graph, Node, latents_of, pictures_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diversity_guidance.embedded.pipeline import EmbeddedModel
+from diversity_guidance.embedded.model import EmbeddedModel
 from diversity_guidance.embedded.schedule import sigma_at_percent
 from diversity_guidance.guidance.base import Chain
 from diversity_guidance.guidance.limits import SigmaInterval

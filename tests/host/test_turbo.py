@@ -8,7 +8,7 @@ import pytest
 import torch
 from diversity_guidance.embedded.assets_path import asset
 from diversity_guidance.embedded.lora import TURBO_LORA
-from diversity_guidance.embedded.pipeline import TURBO, EmbeddedModel
+from diversity_guidance.embedded.model import TURBO, EmbeddedModel
 from support.graphs import Drawing, latents_of
 from support.host_server import HostServer
 from torch import Tensor

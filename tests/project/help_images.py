@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from diversity_guidance.benchmarks.features.steering import every_layer, own_draws, probe, steered
 from diversity_guidance.benchmarks.pareto.rows import with_preset
-from diversity_guidance.embedded.pipeline import LATENT_CHANNELS, EmbeddedModel
+from diversity_guidance.embedded.model import LATENT_CHANNELS, EmbeddedModel
 from diversity_guidance.embedded.schedule import sigma_at_percent
 from diversity_guidance.guidance.activations.guidance import FeatureGuidance
 from diversity_guidance.guidance.activations.settings import RECOMMENDED_END as SHIFTS_END

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from diversity_guidance.embedded.latent_space import LATENT_FORMAT
-from diversity_guidance.embedded.pipeline import EmbeddedModel, Sampling
+from diversity_guidance.embedded.model import EmbeddedModel, Sampling
 from diversity_guidance.embedded.schedule import simple_schedule
 from diversity_guidance.embedded.text import PAD, TextEncoder, Vocabulary
 from diversity_guidance.embedded.transformer import to_model_space, to_raw_latents
