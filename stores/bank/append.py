@@ -23,7 +23,7 @@ class AppendResult:
         added: latents new to the bank.
         duplicates: latents that the bank already held, or that occur twice in the batch.
         evicted: entries removed to make room.
-        beyond_capacity: latents not added because later ones of the same batch fill the bank.
+        beyond_capacity: latents not added because later ones of the same batch and pinned entries fill the bank.
         revision: the bank's revision afterwards; unchanged if nothing was new.
         ids: of the batch's latents, in order.
         forgotten: evicted entries deleted from disk; as many as a full bank holds are kept for older revisions.
@@ -55,13 +55,15 @@ def append_entries(
     """
     _check_features(transaction, batch[0])
     ids = tuple(new.id for new in batch)
-    living = transaction.living()
+    living, pinned = transaction.living(), transaction.pinned()
     distinct = {new.id: new for new in reversed(batch)}  # of equal latents, the first stays
     newcomers = [new for new in batch if distinct.pop(new.id, None) is new]
-    kept = newcomers[-capacity:]
+    others = [new for new in newcomers if new.id not in pinned]
+    surplus = others[: max(len(others) - max(capacity - len(pinned), 0), 0)]
+    kept = [new for new in newcomers if new not in surplus]
     fresh = [new for new in kept if new.id not in living]
     lacking = {new.id: _lacking_parts(transaction, new, living) for new in kept}
-    beyond = sum(new.id not in living for new in newcomers[:-capacity])
+    beyond = sum(new.id not in living for new in surplus)
     duplicates = len(batch) - len(fresh) - beyond
     if not any(lacking.values()):
         return AppendResult(0, duplicates, 0, beyond, transaction.newest()[0], ids)
@@ -69,7 +71,7 @@ def append_entries(
     revision, created = transaction.newest()[0] + 1, now()
     # The batch itself is never evicted: repeating an append to a full bank changes nothing.
     overflow = max(len(living) + len(fresh) - capacity, 0) if fresh else 0
-    evicted = [identity for identity in living if identity not in lacking][:overflow]
+    evicted = [identity for identity in living if identity not in lacking and identity not in pinned][:overflow]
     transaction.remove([living[identity] for identity in evicted], revision)
     for new in fresh:
         living[new.id] = transaction.add_entry(new, created, revision)

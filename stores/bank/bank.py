@@ -8,7 +8,7 @@ refers to: readers ignore them, and ``vacuum`` deletes them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from torch import Tensor
 from ..encoders import check_encoder
 from ..files import validate_name
 from .append import AppendResult, append_entries
+from .changes import clear_entries, pin_entries, remove_entries, restore, undo
 from .database import DATABASE, SHARDS, BankDatabase
+from .directory import bank_bytes, bank_names, copy_bank, delete_bank, rename_bank
 from .entries import FEATURES, LATENTS, THUMBNAILS, prepare_entries
 from .errors import BankError, ShardMissingError, translate_write_errors
 from .maintenance import (
@@ -32,8 +34,9 @@ from .maintenance import (
     sweep,
     vacuum,
 )
-from .shards import SHARD_BYTES, Shard, check_sizes
-from .snapshot import BankSnapshot, check_latent_format, now
+from .records import part_bytes
+from .shards import SHARD_BYTES, Shard, StoredRow, check_sizes
+from .snapshot import BankSnapshot, check_latent_format
 
 DEFAULT_CAPACITY = 10_000
 MERGED_AT = 64
@@ -53,7 +56,10 @@ class BankInfo:
         shapes: number of images by latent shape.
         spaces: number of images with features, by feature space.
         thumbnails: number of images with a thumbnail.
-        disk_bytes: size of all shards, including those of evicted entries.
+        pinned: number of images that are never evicted.
+        live_bytes: size of what these images hold.
+        history_bytes: size of what only earlier revisions need.
+        disk_bytes: size of the bank's files.
     """
 
     name: str
@@ -64,7 +70,25 @@ class BankInfo:
     shapes: Mapping[tuple[int, ...], int]
     spaces: Mapping[str, int]
     thumbnails: int
+    pinned: int
+    live_bytes: int
+    history_bytes: int
     disk_bytes: int
+
+
+@dataclass(frozen=True)
+class ListedBank:
+    """A bank in a folder of banks.
+
+    Attributes:
+        name: of its folder.
+        info: its summary; None for one that cannot be read.
+        problem: why it cannot be read, a sentence; "" if it can.
+    """
+
+    name: str
+    info: BankInfo | None
+    problem: str = ""
 
 
 class MemoryBank:
@@ -193,28 +217,100 @@ class MemoryBank:
                 compact(self._database)
         return result
 
+    def remove(self, ids: Sequence[str]) -> int:
+        """Remove the images of these ids in a new revision, which is returned; earlier revisions keep them.
+
+        Raises:
+            BankError: the bank does not hold one of them; nothing was removed.
+            BankWriteError: the bank could not be written; it is unchanged.
+        """
+        return remove_entries(self._database, ids) if ids else self.revision
+
     def clear(self) -> int:
-        """Remove all entries in a new revision, which is returned; older revisions stay until ``vacuum``.
+        """Remove all images, pinned ones too, in a new revision, which is returned; earlier revisions keep them.
 
         Raises:
             BankWriteError: the bank could not be written; it is unchanged.
         """
+        return clear_entries(self._database) if self.revision else 0
+
+    def undo(self) -> int:
+        """Take back the newest change, such as an append or a removal, in a new revision, which is returned.
+
+        Undoing again takes back the change before, as in an editor; ``restore`` takes back an undo. Images come back in
+        the places that they had. What known images gained by the change, such as previews, is dropped from earlier
+        revisions too. Pins are no change.
+
+        Raises:
+            BankError: there is nothing to undo.
+            RevisionError: what it needs was vacuumed, evicted or damaged.
+            BankWriteError: the bank could not be written; it is unchanged.
+        """
         if not self.revision:
-            return 0
-        with self._database.writing() as transaction:
-            revision = transaction.newest()[0]
-            if living := transaction.living():
-                revision += 1
-                transaction.remove(list(living.values()), revision)
-                transaction.publish(revision, now(), ["clear"])
-        return revision
+            raise BankError(f"There is nothing to undo: the bank '{self.name}' was never changed.")
+        return undo(self._database)
+
+    def restore(self, revision: int) -> int:
+        """Give the bank the images of an earlier revision again, in a new one, which is returned.
+
+        Raises:
+            RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
+            BankWriteError: the bank could not be written; it is unchanged.
+        """
+        with self._database.reading() as transaction:
+            transaction.positions_at(revision)
+            if not transaction.newest()[0]:
+                return 0
+        return restore(self._database, revision)
+
+    def pin(self, ids: Sequence[str], pinned: bool = True) -> None:
+        """Pin images, so that they are never evicted, or let them go again. Makes no new revision.
+
+        Raises:
+            BankError: the bank does not hold one of them; nothing was changed.
+            BankWriteError: the bank could not be written; it is unchanged.
+        """
+        if ids:
+            pin_entries(self._database, ids, pinned)
+
+    def rename(self, new_name: str) -> MemoryBank:
+        """Give the bank another name, and return it under that name; this object then stands for an empty bank.
+
+        Raises:
+            BankError: there is no such bank, or the name is taken.
+            BankWriteError: another program holds the bank, or the folder could not be moved; it is unchanged.
+            ValueError: the name is invalid.
+        """
+        renamed = MemoryBank(self.folder.parent, new_name, capacity=self.capacity)
+        rename_bank(self._database, renamed.folder)
+        return renamed
+
+    def copy_to(self, new_name: str) -> MemoryBank:
+        """Copy the bank with all its revisions, and return the copy.
+
+        Raises:
+            BankError: there is no such bank, or the name is taken.
+            BankDamagedError: a file is damaged: repair the bank first.
+            BankWriteError: the copy could not be written; nothing of it is left.
+            ValueError: the name is invalid.
+        """
+        copied = MemoryBank(self.folder.parent, new_name, capacity=self.capacity)
+        copy_bank(self._database, copied.folder)
+        return copied
+
+    def delete(self) -> list[Path]:
+        """Delete the bank for good, a damaged one too; returns files in its folder that are not its own, and stay.
+
+        Raises:
+            BankWriteError: another program holds the bank, or a file could not be deleted.
+        """
+        return delete_bank(self._database)
 
     def info(self) -> BankInfo:
         """Summary of the bank. Reads no tensors."""
         with self._database.reading() as transaction:
             newest, oldest = transaction.newest()[0], transaction.oldest()
-            contents = transaction.entries_at(newest)
-            disk_bytes = sum(shard.size for shard in transaction.shards().values())
+            contents, stored = transaction.entries_at(newest), transaction.all_entries()
         entries = list(contents.entries.values())
         names = Counter(name for parts in contents.parts.values() for name in parts)
         return BankInfo(
@@ -226,7 +322,10 @@ class MemoryBank:
             shapes=Counter(entry.shape for entry in entries),
             spaces={name[len(FEATURES) :]: count for name, count in names.items() if name.startswith(FEATURES)},
             thumbnails=names[THUMBNAILS],
-            disk_bytes=disk_bytes,
+            pinned=sum(entry.pinned for entry in entries),
+            live_bytes=_bytes_of(contents.parts.values()),
+            history_bytes=_bytes_of(parts for place, parts in stored.parts.items() if place not in contents.parts),
+            disk_bytes=bank_bytes(self.folder),
         )
 
     def verify(self) -> tuple[Damage, ...]:
@@ -246,3 +345,18 @@ class MemoryBank:
         if not self._database.path.exists():
             return VacuumResult(0, 0, 0, 0)
         return vacuum(self._database, keep_from)
+
+
+def list_banks(root: Path) -> tuple[ListedBank, ...]:
+    """The banks in a folder by name, damaged ones too."""
+    found = []
+    for name in bank_names(Path(root)):
+        try:
+            found.append(ListedBank(name, MemoryBank(root, name).info()))
+        except ValueError as error:
+            found.append(ListedBank(name, None, str(error)))
+    return tuple(found)
+
+
+def _bytes_of(stored: Iterable[Mapping[str, StoredRow]]) -> int:
+    return sum(part_bytes(row) for parts in stored for row in parts.values())

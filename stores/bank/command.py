@@ -8,9 +8,9 @@ from pathlib import Path
 
 import safetensors.torch
 
-from ..files import remove_own, write_whole
+from ..files import write_whole
 from .bank import MemoryBank
-from .database import DATABASE, SHARDS, SIDE_FILES
+from .database import DATABASE, SHARDS
 from .entries import LATENTS
 from .errors import BankError
 from .maintenance import own_files
@@ -94,16 +94,9 @@ def _delete(arguments: argparse.Namespace) -> int:
     bank = _opened(arguments.bank)
     if not _agreed(arguments, f"Delete {_summary(bank)} for good?"):
         return 0
-    shards = bank.folder / SHARDS
-    for path in [*_shard_files(bank), *(bank.folder / (DATABASE + ending) for ending in ("", *SIDE_FILES))]:
-        remove_own(path)
-    left = [path for path in bank.folder.rglob("*") if path != shards]
-    if left:
+    if left := bank.delete():
         _say(f"The bank is deleted; {left[0]} and other files that are not the bank's stay in {bank.folder}.")
         return 0
-    for folder in (shards, bank.folder):
-        if folder.is_dir():
-            folder.rmdir()
     _say(f"{bank.name} is deleted.")
     return 0
 

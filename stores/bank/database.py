@@ -5,7 +5,6 @@ It records which entries each revision holds and where they are stored; ``transa
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -17,38 +16,18 @@ from typing import Any
 from ..files import ForeignFileError, is_plain_folder, open_own, own_size
 from ..locks import require_working_locks
 from .errors import BankDamagedError, translate_read_errors, translate_write_errors
+from .schema import APPLICATION_ID, LAYOUTS, VERSION, create, read_as_current, upgrade
 from .shards import StoredRow, holds_shards
 from .transaction import BankTransaction
 
 DATABASE, SHARDS = "index.sqlite", "shards"
 """Names in a bank's folder."""
 
-APPLICATION_ID = 0x44474D42  # "DGMB"
-SCHEMA_VERSION = 2
 BUSY_SECONDS = 4.0
-EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 SQLITE_LIMIT_LENGTH = 0  # sqlite3 names it from Python 3.11 on
 MAX_TEXT_BYTES = 2**24
 """Limit of a prompt."""
 
-SCHEMA = (
-    "CREATE TABLE revisions (revision INTEGER PRIMARY KEY, created TEXT, digest TEXT NOT NULL)",
-    "CREATE TABLE shards (digest TEXT PRIMARY KEY, size INTEGER NOT NULL)",
-    """CREATE TABLE entries (
-        position INTEGER PRIMARY KEY, id TEXT NOT NULL, latent_format TEXT NOT NULL, shape TEXT NOT NULL,
-        prompt TEXT, seed TEXT, created TEXT NOT NULL, added INTEGER NOT NULL, removed INTEGER,
-        lost INTEGER NOT NULL DEFAULT 0, encoder TEXT NOT NULL DEFAULT '')""",
-    "CREATE UNIQUE INDEX living ON entries (id) WHERE removed IS NULL",
-    """CREATE TABLE parts (
-        position INTEGER NOT NULL, name TEXT NOT NULL, shard TEXT NOT NULL, row INTEGER NOT NULL,
-        shape TEXT NOT NULL, dtype TEXT NOT NULL, added INTEGER NOT NULL, PRIMARY KEY (position, name))""",
-    "CREATE INDEX parts_by_shard ON parts (shard)",
-)
-FIRST_CONTENT = (
-    f"INSERT INTO revisions VALUES (0, NULL, '{EMPTY_DIGEST}')",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 SIDE_FILES = ("-journal", "-wal", "-shm")
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """A journal ending with it names another file, which SQLite would delete; a bank's journals never do."""
@@ -75,15 +54,17 @@ class BankDatabase:
             BankError: it cannot be read.
         """
         with translate_read_errors(self.path), closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
-            _create(empty)
+            create(empty)
             exists = self._check_files()
             orphaned = holds_shards(self.shard_folder)
             with closing(self._connect() if exists else empty) as connection:
                 connection.execute("BEGIN")
-                blank = self._is_blank(connection)
-                if orphaned and (blank or connection is empty):
+                version = self._version(connection)
+                if orphaned and (version is None or connection is empty):
                     raise self._lost()
-                yield BankTransaction(empty if blank else connection, self.shard_folder)
+                if version not in (None, VERSION):
+                    read_as_current(connection)
+                yield BankTransaction(empty if version is None else connection, self.shard_folder)
 
     @contextmanager
     def writing(self) -> Iterator[BankTransaction]:
@@ -100,13 +81,16 @@ class BankDatabase:
                 connection.execute("PRAGMA synchronous = FULL")
                 orphaned = holds_shards(self.shard_folder)
                 connection.execute("BEGIN IMMEDIATE")
-                if self._is_blank(connection):
+                version = self._version(connection)
+                if version is None:
                     if orphaned:
                         raise self._lost()
                     # Committed before any shard is written: shards beside a blank database mean that it was lost.
-                    _create(connection)
+                    create(connection)
                     connection.execute("COMMIT")
                     connection.execute("BEGIN IMMEDIATE")
+                elif version != VERSION:
+                    upgrade(connection)
                 yield BankTransaction(connection, self.shard_folder)
                 connection.execute("COMMIT")
 
@@ -156,24 +140,24 @@ class BankDatabase:
             connection.setlimit(SQLITE_LIMIT_LENGTH, MAX_TEXT_BYTES)
         return connection
 
-    def _is_blank(self, connection: sqlite3.Connection) -> bool:
-        """Whether the database was never set up: a crash while it is created leaves an empty file."""
+    def _version(self, connection: sqlite3.Connection) -> int | None:
+        """Version of the tables; None if they were never made: a crash meanwhile leaves an empty file."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid").fetchall()
-        if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
+        if application == APPLICATION_ID and version in LAYOUTS:
             # A stranger's views and triggers would run in every query.
-            if [sql for (sql,) in found] != list(SCHEMA):
+            if [sql for (sql,) in found] != list(LAYOUTS[version]):
                 raise BankDamagedError(
                     f"The file {self.path} does not have the layout of a bank's database. Restore it from a backup, "
                     "or use another bank."
                 )
-            return False
+            return version
         if not found:
-            return True
+            return None
         raise BankDamagedError(
             f"The file {self.path} is a database, but not the database of a bank that this version reads (found "
-            f"version {version}, reads {SCHEMA_VERSION}). Update the pack, or use another bank."
+            f"version {version}, reads up to {VERSION}). Update the pack, or use another bank."
         )
 
     def _lost(self) -> BankDamagedError:
@@ -181,8 +165,3 @@ class BankDatabase:
             f"The bank's database {self.path} is missing or empty although its shards are there. Restore it from a "
             f"backup, or move the folder {self.path.parent} away to begin a new bank under this name."
         )
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in (*SCHEMA, *FIRST_CONTENT):
-        connection.execute(statement)

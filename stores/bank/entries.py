@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class BankEntry:
         created: time of the append, ISO 8601 in UTC.
         revision: the bank's revision that added it.
         encoder: fingerprint of its VAE; "" where unknown.
+        pinned: whether it is never evicted; no part of what makes two entries equal.
     """
 
     id: str
@@ -41,6 +42,7 @@ class BankEntry:
     created: str
     revision: int
     encoder: str = ""
+    pinned: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from .entries import FEATURES, LATENTS, THUMBNAILS, BankEntry
 from .shards import DTYPES, Shard, StoredRow
 
 MAX_AXES = 8
+MAX_POSITION = 2**62
 ID = re.compile("[0-9a-f]{64}")
 
 
@@ -35,13 +36,14 @@ class FlawError(ValueError):
     """A row of the database is not one that the bank writes."""
 
 
-def read_entry(row: Sequence[Any]) -> BankEntry:
-    """The entry of a row (id, latent_format, shape, prompt, seed, created, added, encoder).
+def read_entry(position: Any, row: Sequence[Any]) -> BankEntry:
+    """The entry at a position, of a row (id, latent_format, shape, prompt, seed, created, added, encoder, pinned).
 
     Raises:
         FlawError: the row is invalid.
     """
-    identity, latent_format, shape, prompt, seed, created, added, encoder = row
+    _require(isinstance(position, int) and 0 <= position <= MAX_POSITION, "its position is invalid")
+    identity, latent_format, shape, prompt, seed, created, added, encoder, pinned = row
     _require(isinstance(identity, str) and ID.fullmatch(identity), "its id is invalid")
     _require(isinstance(latent_format, str) and latent_format, "its latent format is not text")
     _require(prompt is None or isinstance(prompt, str), "its prompt is not text")
@@ -50,7 +52,7 @@ def read_entry(row: Sequence[Any]) -> BankEntry:
     _require(isinstance(added, int), "its revision is not a number")
     _require(isinstance(encoder, str) and re.fullmatch("[0-9a-f]{0,64}", encoder), "its VAE's fingerprint is invalid")
     number = None if seed is None else int(seed)
-    return BankEntry(identity, latent_format, read_shape(shape), prompt, number, created, added, encoder)
+    return BankEntry(identity, latent_format, read_shape(shape), prompt, number, created, added, encoder, bool(pinned))
 
 
 def read_part(name: Any, row: Any, shape: Any, dtype: Any, shard: Shard | None) -> StoredRow:

@@ -93,12 +93,12 @@ def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> Shard:
     return shard
 
 
-def read_shard(shard: Shard) -> dict[str, Tensor]:
-    """Read a shard and check it against its size and hash.
+def read_bytes(shard: Shard) -> bytes:
+    """Read a shard's file and check it against its size and hash.
 
     Raises:
         ShardMissingError: the file is missing.
-        BankDamagedError: the file is unreadable, damaged or holds no tensors.
+        BankDamagedError: the file is unreadable or damaged.
     """
     try:
         data = read_own(shard.path, size=shard.size)
@@ -108,6 +108,17 @@ def read_shard(shard: Shard) -> dict[str, Tensor]:
         raise damaged(shard, f"cannot be read: {error.strerror}") from error
     if digest_of(data) != shard.digest:
         raise damaged(shard, "does not hold what was written")
+    return data
+
+
+def read_shard(shard: Shard) -> dict[str, Tensor]:
+    """Read a shard's tensors.
+
+    Raises:
+        ShardMissingError: the file is missing.
+        BankDamagedError: the file is unreadable, damaged or holds no tensors.
+    """
+    data = read_bytes(shard)
     try:
         return safetensors.torch.load(data)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:

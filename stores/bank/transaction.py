@@ -1,7 +1,8 @@
 """Queries and changes of a Memory Bank's database within one transaction.
 
-An entry is part of the revisions ``added <= r < removed``. Every change of the bank adds one revision, whose digest
-chains the change to everything before it. Revisions before the first row of ``revisions`` were vacuumed.
+An entry is part of the revisions ``added <= r < removed``; one that was removed and brought back has several such rows,
+with one position and so one set of parts. Every change of the bank adds one revision, whose digest chains the change to
+everything before it. Revisions that have no row in ``revisions`` were vacuumed.
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ class BankTransaction:
         Raises:
             RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
         """
+        self._require(revision)
+        return self._entries(ALIVE, {"revision": revision})
+
+    def _require(self, revision: int) -> None:
+        """Raise a RevisionError if the revision cannot be reproduced."""
         newest, oldest = self.newest()[0], self.oldest()
         if revision > newest or revision < 0:
             raise RevisionError(
@@ -107,14 +113,12 @@ class BankTransaction:
                 f"Revision {revision} was vacuumed away; the oldest that is left is {oldest}. Ask for one from "
                 f"{oldest} to {newest}, or restore a backup of the bank."
             )
-        at = {"revision": revision}
-        lost = self._one(f"SELECT COUNT(*) FROM entries WHERE lost AND {ALIVE}", at)[0]
+        lost = self._one(f"SELECT COUNT(*) FROM entries WHERE lost AND {ALIVE}", {"revision": revision})[0]
         if lost:
             raise RevisionError(
                 f"Revision {revision} cannot be reproduced: {lost} of its entries were damaged and dropped by "
                 "a repair. Ask for a newer revision, or restore a backup of the bank."
             )
-        return self._entries(ALIVE, at)
 
     def all_entries(self) -> Listing:
         """The entries of all revisions."""
@@ -133,20 +137,22 @@ class BankTransaction:
         entries: dict[int, BankEntry] = {}
         parts: dict[int, dict[str, StoredRow]] = {}
         flaws: list[Flaw] = []
-        columns = "position, id, latent_format, shape, prompt, seed, created, added, encoder"
+        columns = "position, id, latent_format, shape, prompt, seed, created, added, encoder, pinned"
         for position, *row in self.connection.execute(
-            f"SELECT {columns} FROM entries WHERE {condition} ORDER BY position", values
+            f"SELECT {columns} FROM entries WHERE {condition} GROUP BY position ORDER BY position", values
         ):
             try:
-                entries[position] = read_entry(row)
+                entries[position] = read_entry(position, row)
                 parts[position] = {}
             except FlawError as error:
                 flaws.append(Flaw(position, LATENTS, f"Entry {position}: {error}."))
         shards = self.shards()
         claimed = dict.fromkeys(shards, 0)
+        # In the order in which they were stored, by the unary plus: what claims more than its file holds came last.
         query = (
-            "SELECT parts.position, name, shard, row, parts.shape, dtype FROM parts JOIN entries USING (position) "
-            f"WHERE {condition}" + (" AND parts.added <= :revision" if values else "")
+            "SELECT position, name, shard, row, shape, dtype FROM parts "
+            f"WHERE +position IN (SELECT position FROM entries WHERE {condition})"
+            + (" AND added <= :revision" if values else "")
         )
         for position, name, digest, row, shape, dtype in self.connection.execute(query, values):
             if position not in entries:
@@ -170,13 +176,13 @@ class BankTransaction:
         # Seeds reach 2^64 - 1, SQLite's integers 2^63 - 1: seeds are stored as text.
         seed = None if new.seed is None else str(new.seed)
         shape = shape_text(new.shape)
-        cursor = self.connection.execute(
-            "INSERT INTO entries (id, latent_format, shape, prompt, seed, created, added, encoder) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (new.id, new.latent_format, shape, new.prompt, seed, created, revision, new.encoder),
+        position = self._one("SELECT COALESCE(MAX(position), 0) + 1 FROM entries WHERE typeof(position) = 'integer'")[0]
+        self.connection.execute(
+            "INSERT INTO entries (position, id, latent_format, shape, prompt, seed, created, added, encoder) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (position, new.id, new.latent_format, shape, new.prompt, seed, created, revision, new.encoder),
         )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        return position
 
     def add_part(self, position: int, row: StoredRow, revision: int) -> None:
         """Add a part to an entry."""
@@ -189,14 +195,56 @@ class BankTransaction:
 
     def remove(self, positions: Sequence[int], revision: int) -> None:
         """Remove entries from this revision on; older revisions keep them."""
-        update = "UPDATE entries SET removed = ? WHERE position = ?"
+        update = "UPDATE entries SET removed = ? WHERE position = ? AND removed IS NULL"
         self.connection.executemany(update, [(revision, position) for position in positions])
 
-    def publish(self, revision: int, created: str, change: object) -> None:
+    def bring_back(self, positions: Sequence[int], revision: int) -> None:
+        """Add entries that were removed again from this revision on, each with what it was and where it stood."""
+        kept = "position, id, latent_format, shape, prompt, seed, created, encoder, pinned"
+        self.connection.executemany(
+            f"INSERT INTO entries ({kept}, added) SELECT {kept}, ? FROM entries WHERE position = ? "
+            "ORDER BY number DESC LIMIT 1",
+            [(revision, position) for position in positions],
+        )
+
+    def pin(self, ids: Sequence[str], pinned: bool) -> None:
+        """Pin entries of the newest revision, or let them go again."""
+        update = "UPDATE entries SET pinned = ? WHERE id = ? AND removed IS NULL"
+        self.connection.executemany(update, [(int(pinned), identity) for identity in ids])
+
+    def pinned(self) -> set[str]:
+        """Ids of the pinned entries of the newest revision."""
+        query = "SELECT id FROM entries WHERE removed IS NULL AND pinned"
+        return {identity for (identity,) in self.connection.execute(query)}
+
+    def positions_at(self, revision: int) -> set[int]:
+        """Positions of a revision's entries; revision 0 is always empty.
+
+        Raises:
+            RevisionError: as ``entries_at``.
+        """
+        self._require(revision)
+        query = f"SELECT position FROM entries WHERE {ALIVE}"
+        return {position for (position,) in self.connection.execute(query, {"revision": revision})}
+
+    def drop_parts_since(self, revision: int, positions: Iterable[int]) -> None:
+        """Drop the parts that entries gained at a revision or later, in earlier revisions too."""
+        delete = "DELETE FROM parts WHERE position = ? AND added >= ?"
+        self.connection.executemany(delete, [(position, revision) for position in positions])
+        self.drop_unused_shards()
+
+    def undone_by(self, revision: int) -> int | None:
+        """The revision whose change this one takes back; None if it takes back none."""
+        row = self._one("SELECT undoes FROM revisions WHERE revision = ?", (revision,))
+        return row[0] if row and isinstance(row[0], int) else None
+
+    def publish(self, revision: int, created: str, change: object, undoes: int | None = None) -> None:
         """Add a revision, whose digest covers ``change`` (plain JSON values) and everything before it."""
         before = self.newest()[1]
         digest = hashlib.sha256((before + json.dumps(change)).encode()).hexdigest()
-        self.connection.execute("INSERT INTO revisions VALUES (?, ?, ?)", (revision, created, digest))
+        columns = "revision, created, digest, undoes"
+        values = (revision, created, digest, undoes)
+        self.connection.execute(f"INSERT INTO revisions ({columns}) VALUES (?, ?, ?, ?)", values)
 
     def drop_parts(self, parts: Iterable[tuple[int, object]], revision: int) -> list[str]:
         """Drop parts, by position and name, and return the ids of the entries that this removes.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diversity_guidance.stores.bank.bank import MemoryBank
-from diversity_guidance.stores.bank.errors import RevisionError
+from diversity_guidance.stores.bank.errors import BankError, RevisionError
 from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,29 +23,35 @@ def latents_of(numbers: list[int]) -> torch.Tensor:
 
 
 class BankMachine(RuleBasedStateMachine):
-    """Pictures are numbers, the bank is a list of them at each revision."""
+    """Images are numbers, the bank is a list of them at each revision."""
 
     @initialize(capacity=st.integers(1, 6))
     def make(self, capacity: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.bank = MemoryBank(Path(self.folder.name), "portraits", capacity=capacity)
         self.history: list[list[int]] = [[]]
+        self.undone: list[int | None] = [None]
         self.fingerprints = [self.bank.fingerprint()]
         self.oldest = 0
+        self.pinned: set[int] = set()
 
-    def expect(self, numbers: list[int], changed: bool) -> None:
+    def expect(self, numbers: list[int], changed: bool, undone: int | None = None) -> None:
         if changed:
             self.history.append(numbers)
+            self.undone.append(undone)
             self.fingerprints.append(self.bank.fingerprint())
         assert self.bank.revision == len(self.history) - 1
 
     @rule(numbers=batches)
     def append(self, numbers: list[int]) -> None:
         held = self.history[-1]
-        kept = list(dict.fromkeys(numbers))[-self.bank.capacity :]
+        pinned = self.pinned.intersection(held)
+        others = [number for number in dict.fromkeys(numbers) if number not in pinned]
+        kept = others[max(len(others) - self.bank.capacity + len(pinned), 0) :]
         fresh = [number for number in kept if number not in held]
         room = self.bank.capacity - len(fresh)
-        leaving = [number for number in held if number not in kept][: max(len(held) - room, 0)]
+        leaving = [number for number in held if number not in kept and number not in pinned]
+        leaving = leaving[: max(len(held) - room, 0)]
         result = self.bank.append(latents_of(numbers), latent_format="SD3")
         assert (result.added, result.evicted) == (len(fresh), len(leaving) if fresh else 0)
         assert result.added + result.duplicates + result.beyond_capacity == len(numbers)
@@ -64,6 +70,42 @@ class BankMachine(RuleBasedStateMachine):
         changed = bool(self.history[-1])
         self.bank.clear()
         self.expect([], changed)
+
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        held = self.history[-1]
+        leaving = set(data.draw(st.lists(st.sampled_from(held), max_size=3))) if held else set()
+        ids = {number: self.bank.snapshot().entries[place].id for place, number in enumerate(held)}
+        self.bank.remove([ids[number] for number in leaving])
+        self.expect([number for number in held if number not in leaving], bool(leaving))
+
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        """Once for all: a number that comes back after a removal is a new image, which is not pinned."""
+        ids = {number: self.bank.snapshot().entries[place].id for place, number in enumerate(self.history[-1])}
+        for number, identity in ids.items():
+            pinned = data.draw(st.booleans())
+            self.bank.pin([identity], pinned)
+            (self.pinned.add if pinned else self.pinned.discard)(number)
+
+    @rule()
+    def undo(self) -> None:
+        change = len(self.history) - 1
+        while change > 0 and (undone := self.undone[change]) is not None:
+            change = undone - 1
+        if change > 0 and (change == 1 or change > self.oldest):
+            self.bank.undo()
+            self.expect(self.history[change - 1], True, change)
+        else:
+            with pytest.raises(BankError, match=r"nothing to undo|cannot be undone"):
+                self.bank.undo()
+
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        revision = data.draw(st.integers(self.oldest, len(self.history) - 1))
+        if len(self.history) > 1:
+            self.bank.restore(revision)
+            self.expect(self.history[revision], True)
 
     @rule(data=st.data())
     def vacuum(self, data: st.DataObject) -> None:
@@ -97,7 +139,11 @@ class BankMachine(RuleBasedStateMachine):
         if hasattr(self, "bank"):
             assert self.bank.fingerprint() == self.fingerprints[-1]
             assert len(set(self.fingerprints)) == len(self.history)
-            assert len(self.bank.snapshot()) <= self.bank.capacity
+            entries = self.bank.snapshot().entries
+            assert len(entries) <= self.bank.capacity
+            # A number whose image left for good may have come back unpinned.
+            numbers = zip(self.history[-1], entries, strict=True)
+            self.pinned = {number for number, entry in numbers if entry.pinned}
 
     def teardown(self) -> None:
         if hasattr(self, "bank"):
@@ -106,4 +152,4 @@ class BankMachine(RuleBasedStateMachine):
 
 
 TestBank = BankMachine.TestCase
-TestBank.settings = settings(max_examples=20, stateful_step_count=12, deadline=None, derandomize=True, database=None)
+TestBank.settings = settings(max_examples=25, stateful_step_count=15, deadline=None, derandomize=True, database=None)
