@@ -1,8 +1,8 @@
 """``diversity-guidance bench digits``: how many different digits ten latents of a small autoencoder decode to.
 
 The experiment of "Diversity in deep generative models and generative AI" (Turinici, arXiv 2202.09573) on the digits of
-scikit-learn: independent latents, latents that quantise the ideal law (A1) and the encoded data set (A2), and latents
-that quantise the ideal law while each alone stays an exact draw from it.
+scikit-learn: independent latents, latents that quantise the ideal distribution (A1) or the encoded data set (A2), and
+latents that quantise the ideal distribution while each alone stays an exact draw from it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ EPOCHS = 120
 BATCH = 128
 NEIGHBOURS = 5
 
-Draw = Callable[[torch.Generator], Tensor]
-"""Draws latents, shape (LATENTS, dimension), float64."""
+Sample = Callable[[torch.Generator], Tensor]
+"""Samples latents, shape (LATENTS, dimension), float64."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Count:
     """Different digits among ten.
 
     Attributes:
-        method: how the latents were drawn.
+        method: how the latents were sampled.
         dimension: of a latent.
         distinct: mean over repetitions.
         error: standard error of that mean.
@@ -61,7 +61,7 @@ class DigitAutoencoder(nn.Module):
         self.decoder = nn.Sequential(nn.Linear(dimension, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, PIXELS))
 
     def encode(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents (B, dimension) drawn for images (B, 64) in 0..1, and their law's mean divergence from N(0, I)."""
+        """Latents (B, dimension) sampled for images (B, 64) in 0..1, and their mean divergence from N(0, I)."""
         middle, log_variance = self.encoder(images).chunk(2, 1)
         latents = middle + (log_variance / 2).exp() * torch.randn(middle.shape, generator=generator)
         divergence = (middle.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
@@ -85,8 +85,8 @@ def trained(images: Tensor, dimension: int, seed: int) -> DigitAutoencoder:
     return model.requires_grad_(False)
 
 
-def methods(encoded: Tensor) -> dict[str, Draw]:
-    """Ways of drawing ten latents, by name.
+def methods(encoded: Tensor) -> dict[str, Sample]:
+    """Ways of sampling ten latents, by name.
 
     Args:
         encoded: latents of the data set, (N, dimension).
@@ -113,12 +113,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     parser.add_argument("--repetitions", type=int, default=200, help="sets of ten latents (default: 200)")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 8], help="of the latents (default: 2 8)")
-    parser.add_argument("--seed", type=int, default=0, help="of training and drawing (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of training and sampling (default: 0)")
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, draw, count and print a table.
+    """Train, sample, count and print a table.
 
     Raises:
         ValueError: scikit-learn is missing, or there are fewer than two repetitions.
@@ -131,11 +131,11 @@ def run(arguments: argparse.Namespace) -> int:
         model = trained(images, dimension, arguments.seed)
         generator = torch.Generator().manual_seed(arguments.seed)
         encoded = model.encode(images, generator)[0].double()
-        for name, draw in methods(encoded).items():
-            drawn = [draw(torch.Generator().manual_seed(1000 + turn)) for turn in range(arguments.repetitions)]
-            decoded = model.decoder(torch.cat(drawn).float()).sigmoid()
+        for name, sample in methods(encoded).items():
+            sampled = [sample(torch.Generator().manual_seed(1000 + number)) for number in range(arguments.repetitions)]
+            decoded = model.decoder(torch.cat(sampled).float()).sigmoid()
             distinct = [len(set(labels)) for labels in _chunks(classify(decoded), LATENTS)]
-            norm = float(torch.cat(drawn).square().mean().sqrt())
+            norm = float(torch.cat(sampled).square().mean().sqrt())
             error = stdev(distinct) / len(distinct) ** 0.5
             counts.append(Count(name, dimension, mean(distinct), error, norm))
     sys.stdout.write(_as_markdown(counts) + "\n")
@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _digits() -> tuple[Tensor, Callable[[Tensor], list[int]]]:
-    """Images (N, 64) in 0..1, and what tells which digits others are."""
+    """Images (N, 64) in 0..1, and a classifier of others."""
     try:
         from sklearn.datasets import load_digits
         from sklearn.neighbors import KNeighborsClassifier

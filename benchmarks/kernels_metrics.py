@@ -1,7 +1,7 @@
-"""How much faster the metrics are than the reference packages, in one run.
+"""Speed of the metrics compared with the reference packages.
 
-``python -m diversity_guidance.benchmarks.kernels_metrics`` prints a line a comparison. Times are processor seconds, so
-that other programs on the machine matter little. The packages ``prdc`` and ``vendi-score`` are needed.
+``python -m diversity_guidance.benchmarks.kernels_metrics`` prints a line for each comparison. Times are processor
+seconds, so that other programs matter little. Needs the packages ``prdc`` and ``vendi-score``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Comparison(NamedTuple):
     """One line of the benchmark.
 
     Attributes:
-        what: what was computed, on what.
+        what: the computation and its size.
         seconds: processor seconds of ours.
-        reference: processor seconds of the other way, NaN where there is none.
-        difference: largest difference of the two results, NaN where there is none.
+        reference: processor seconds of the reference; NaN without one.
+        difference: largest difference of the two results; NaN without a reference.
     """
 
     what: str

@@ -50,7 +50,7 @@ def load_model(folder: Path | None) -> EmbeddedModel:
     )
 
 
-def draw(model: EmbeddedModel, prompts: Sequence[str], seed: int, cfg: float) -> Tensor:
+def sample(model: EmbeddedModel, prompts: Sequence[str], seed: int, cfg: float) -> Tensor:
     """Images (B, 3, 64, 64) in 0..1, one for each prompt."""
     return model.decode(model.sample(list(prompts), seed, cfg=cfg))
 
@@ -69,7 +69,7 @@ def measure_full_prompts(model: EmbeddedModel, judge: Judge, count: int = 384, c
     faithful = 0
     for start in range(0, count, COUNT):
         prompts = [say_everything(label) for label in labels[start : start + COUNT]]
-        images = draw(model, prompts, start, cfg)
+        images = sample(model, prompts, start, cfg)
         for row, prompt in enumerate(prompts):
             faithful += sum(judge.faithful(images[row : row + 1], prompt))
     return faithful / count
@@ -88,7 +88,7 @@ def paste_rows(rows: Sequence[Tensor]) -> Image.Image:
 
 
 def _coverage(model: EmbeddedModel, judge: Judge, prompt: str, seed: int, cfg: float) -> Coverage:
-    return judge.coverage(judge.judge(draw(model, [prompt] * COUNT, seed, cfg), prompt), prompt)
+    return judge.coverage(judge.judge(sample(model, [prompt] * COUNT, seed, cfg), prompt), prompt)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -106,14 +106,14 @@ def main(arguments: list[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model, judge = load_model(options.weights), Judge.load()
     started = time.monotonic()
-    paste_rows([draw(model, [NARROWED_PROMPT] * COUNT, SEEDS[0], cfg) for cfg in SCALES]).save(
+    paste_rows([sample(model, [NARROWED_PROMPT] * COUNT, SEEDS[0], cfg) for cfg in SCALES]).save(
         options.out / "narrowing.png"
     )
     chosen = random.Random(1).sample(range(len(judge.reals.labels)), 2 * GALLERY_COLUMNS)
     gallery = []
     for half in (chosen[:GALLERY_COLUMNS], chosen[GALLERY_COLUMNS:]):
         prompts = [say_everything(judge.reals.labels[index]) for index in half]
-        gallery += [judge.reals.images(torch.tensor(half)), draw(model, prompts, SEEDS[0], GALLERY_SCALE)]
+        gallery += [judge.reals.images(torch.tensor(half)), sample(model, prompts, SEEDS[0], GALLERY_SCALE)]
     paste_rows(gallery).save(options.out / "gallery.png")
     reals = judge.reals.images(torch.tensor(chosen[:GALLERY_COLUMNS]))
     paste_rows([reals, model.decode(model.autoencoder.encode(reals))]).save(options.out / "reconstruction.png")

@@ -1,8 +1,7 @@
 """``diversity-guidance bench modes``: known modes reached on the embedded model, with quality and fidelity beside them.
 
-Every row draws the same prompts from the same seeds. A row that reaches more modes by spoiling images shows it in the
-other columns; plain sampling at lower classifier-free guidance is among the rows, since a method that cannot beat
-that curve is not worth a node.
+Every row samples the same prompts from the same seeds. A row that reaches more modes by spoiling images shows it in the
+other columns. Plain sampling at lower classifier-free guidance is among the rows: a method has to beat that curve.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ WINDOW = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
 
 @dataclass(frozen=True)
 class Row:
-    """One way of drawing.
+    """One way of sampling.
 
     Attributes:
         name: of the row.
@@ -91,10 +90,10 @@ QUEUE_ROWS = (
         for radius in (0.2, 0.3, 0.4, 0.5)
     ),
 )
-"""For images that are drawn one by one: there is no batch, and a bank that begins empty."""
+"""For images sampled one by one beside a bank that is empty at first."""
 
-Draw = Callable[[EmbeddedModel, Row, str, int, int, int], Tensor]
-"""Draws images of a row for (prompt, seed, count, steps): raw latents."""
+Sample = Callable[[EmbeddedModel, Row, str, int, int, int], Tensor]
+"""Samples images of a row for (prompt, seed, count, steps): raw latents."""
 
 
 def in_one_batch(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
@@ -104,15 +103,15 @@ def in_one_batch(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: 
 
 
 def one_by_one(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
-    """An image at a time from seeds of its own, kept away from all before: queues with a Memory Bank."""
-    drawn: list[Tensor] = []
+    """One image at a time, each from its own seed and kept away from all before: a queue with a Memory Bank."""
+    latents: list[Tensor] = []
     for number in range(count):
         guidance = None
         if row.settings is not None:
-            bank = [ImageReferences(torch.cat(drawn), LATENT_FORMAT)] if drawn else []
+            bank = [ImageReferences(torch.cat(latents), LATENT_FORMAT)] if latents else []
             guidance = SparseRepellency(row.settings, bank)
-        drawn.append(model.sample([prompt], 1000 * seed + number, steps=steps, cfg=row.cfg, guidance=guidance))
-    return torch.cat(drawn)
+        latents.append(model.sample([prompt], 1000 * seed + number, steps=steps, cfg=row.cfg, guidance=guidance))
+    return torch.cat(latents)
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Result:
 
 def measure_row(
     row: Row,
-    draw: Draw,
+    sample: Sample,
     model: EmbeddedModel,
     judge: Judge,
     seeds: Sequence[int],
@@ -146,7 +145,7 @@ def measure_row(
     for seed in seeds:
         found.append([])
         for number, prompt in enumerate(prompts):
-            images = model.decode(draw(model, row, prompt, seed + number, count, steps))
+            images = model.decode(sample(model, row, prompt, seed + number, count, steps))
             found[-1].append(judge.coverage(judge.judge(images, prompt), prompt))
             scores.append(vendi_score(cosine_kernel(space(images))))
             tick()
@@ -186,18 +185,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     add_size_arguments(parser)
     parser.add_argument(
-        "--one-by-one", action="store_true", help="draw an image at a time, kept away from a Memory Bank that grows"
+        "--one-by-one", action="store_true", help="sample one image at a time beside a Memory Bank that grows"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure every row and print the table as it grows."""
-    rows, draw = (QUEUE_ROWS, one_by_one) if arguments.one_by_one else (ROWS, in_one_batch)
-    return run_rows([(row, draw) for row in rows], arguments)
+    rows, sample = (QUEUE_ROWS, one_by_one) if arguments.one_by_one else (ROWS, in_one_batch)
+    return run_rows([(row, sample) for row in rows], arguments)
 
 
-def run_rows(rows: Sequence[tuple[Row, Draw]], arguments: argparse.Namespace) -> int:
-    """Measure rows, each drawn in its own way, and print the table as it grows.
+def run_rows(rows: Sequence[tuple[Row, Sample]], arguments: argparse.Namespace) -> int:
+    """Measure rows, each sampled in its own way, and print the table as it grows.
 
     Raises:
         ValueError: no row has a name that was asked for.
@@ -206,7 +205,7 @@ def run_rows(rows: Sequence[tuple[Row, Draw]], arguments: argparse.Namespace) ->
     model, judge = EmbeddedModel.load(), Judge.load()
     seeds = first_seeds(arguments.seeds)
     results: list[tuple[Row, Result]] = []
-    for row, draw in rows:
+    for row, sample in rows:
         done = 0
 
         def tick(row: Row = row) -> None:
@@ -214,7 +213,7 @@ def run_rows(rows: Sequence[tuple[Row, Draw]], arguments: argparse.Namespace) ->
             done += 1
             sys.stderr.write(f"\r{row.name}, CFG {row.cfg:g}: set {done} of {len(seeds) * len(PROMPTS)} ")
 
-        measured = measure_row(row, draw, model, judge, seeds, arguments.count, arguments.steps, tick)
+        measured = measure_row(row, sample, model, judge, seeds, arguments.count, arguments.steps, tick)
         results.append((row, measured))
         sys.stderr.write("\n" + as_markdown(results[-1:]).splitlines()[-1] + "\n")
     sys.stdout.write(as_markdown(results) + "\n")
@@ -226,14 +225,16 @@ def run_rows(rows: Sequence[tuple[Row, Draw]], arguments: argparse.Namespace) ->
     return 0
 
 
-def wanted_rows(rows: Sequence[tuple[Row, Draw]], texts: Sequence[str] | None) -> list[tuple[Row, Draw]]:
-    """The rows whose name has one of some texts in it, in either case; all without texts.
+def wanted_rows(rows: Sequence[tuple[Row, Sample]], texts: Sequence[str] | None) -> list[tuple[Row, Sample]]:
+    """The rows whose name contains one of some texts, in either case; all without texts.
 
     Raises:
         ValueError: there is none.
     """
     found = [
-        (row, draw) for row, draw in rows if texts is None or any(text.lower() in row.name.lower() for text in texts)
+        (row, sample)
+        for row, sample in rows
+        if texts is None or any(text.lower() in row.name.lower() for text in texts)
     ]
     if not found:
         names = "; ".join(dict.fromkeys(row.name for row, _ in rows))

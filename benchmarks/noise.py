@@ -42,7 +42,7 @@ class Outcome:
     """Means over prompts and seeds.
 
     Attributes:
-        noise: how the start noise was drawn.
+        noise: how the initial noise was sampled.
         repelled: whether Sparse Repellency steered, at its defaults.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance.
@@ -51,7 +51,7 @@ class Outcome:
         error: standard error of `gain`, paired by prompt and seed.
         fidelity: share of images that show what the prompt says.
         rmse: distance to the nearest real image of the prompt.
-        agreement: correlation of the lowest frequencies of start noise and image within a set.
+        agreement: correlation of the lowest frequencies of initial noise and image within a set.
     """
 
     noise: Mode
@@ -67,8 +67,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What one set of images covers, and how far its compositions are those of its noise."""
+class SetResult:
+    """Coverage of one set of images, and how far its compositions follow its noise."""
 
     coverage: Coverage
     agreement: float
@@ -80,12 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds (default: 3)")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 28], help="evaluations (default: 4 8 28)")
     parser.add_argument("--cfg", type=float, default=5.0, help="classifier-free guidance, 1 for none (default: 5)")
-    parser.add_argument("--away", action="store_true", help="only measure what staying away from images gains")
+    parser.add_argument("--away", action="store_true", help="only measure the gain of keeping away from images")
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Time the drawing, measure every row and print the table as it grows."""
+    """Time the sampling, measure every row and print the table as it grows."""
     for mode in MODES:
         _say(f"{mode}: 16 noises for SDXL (4 x 128 x 128) in {1000 * drawing_seconds(mode):.1f} ms, the median")
     model, judge = EmbeddedModel.load(), Judge.load()
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     _say("| noise | repellency | steps | CFG | modes | gain | fidelity | RMSE | agreement |\n" + "| --- " * 9 + "|")
     for steps in arguments.steps:
         for repelled in (False, True):
-            plain: Sequence[Drawn] = ()
+            plain: Sequence[SetResult] = ()
             for mode in MODES:
                 found = measure(model, judge, mode, repelled, seeds, arguments.count, steps, arguments.cfg)
                 plain = plain or found
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def drawing_seconds(mode: Mode) -> float:
-    """Median time in which sixteen noises of SDXL's size are drawn."""
+    """Median time in which sixteen noises of SDXL's size are sampled."""
     durations = []
     for seed in range(TIMED_DRAWS):
         start = time.perf_counter()
@@ -129,7 +129,7 @@ def measure(
     count: int,
     steps: int,
     cfg: float,
-) -> list[Drawn]:
+) -> list[SetResult]:
     """One set of ``count`` images for every seed and prompt."""
     found = []
     for seed in seeds:
@@ -139,12 +139,12 @@ def measure(
             guidance = SparseRepellency(RepellencySettings(interval=WINDOW)) if repelled else None
             latents = model.sample([prompt] * count, set_seed, steps=steps, cfg=cfg, guidance=guidance, noise=noise)
             coverage = judge.coverage(judge.judge(model.decode(latents), prompt), prompt)
-            found.append(Drawn(coverage, _agreement(noise, latents)))
+            found.append(SetResult(coverage, _agreement(noise, latents)))
     return found
 
 
 def summary(
-    found: Sequence[Drawn], plain: Sequence[Drawn], mode: Mode, repelled: bool, steps: int, cfg: float
+    found: Sequence[SetResult], plain: Sequence[SetResult], mode: Mode, repelled: bool, steps: int, cfg: float
 ) -> Outcome:
     """Means of a row, and its gain over the row of independent noise."""
     gains = [new.coverage.reached_well - old.coverage.reached_well for new, old in zip(found, plain, strict=True)]
@@ -153,17 +153,17 @@ def summary(
         repelled=repelled,
         steps=steps,
         cfg=cfg,
-        modes=mean(drawn.coverage.reached_well for drawn in found),
+        modes=mean(sampled.coverage.reached_well for sampled in found),
         gain=mean(gains),
         error=stdev(gains) / len(gains) ** 0.5,
-        fidelity=mean(drawn.coverage.fidelity for drawn in found),
-        rmse=mean(drawn.coverage.rmse for drawn in found),
-        agreement=mean(drawn.agreement for drawn in found),
+        fidelity=mean(sampled.coverage.fidelity for sampled in found),
+        rmse=mean(sampled.coverage.rmse for sampled in found),
+        agreement=mean(sampled.agreement for sampled in found),
     )
 
 
 def staying_away(model: EmbeddedModel, seeds: Sequence[int], count: int, steps: int, cfg: float) -> str:
-    """How much farther new images lie from earlier ones when their noise stays away from these."""
+    """How much farther new images lie from earlier ones if their noise keeps away from these."""
     changes = []
     for seed in seeds:
         for number, prompt in enumerate(PROMPTS):

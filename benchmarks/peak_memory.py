@@ -1,4 +1,4 @@
-"""How much memory a process has ever held at once: measurements run in processes of their own, so that it is theirs."""
+"""Peak memory of a process; each measurement runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def peak_bytes() -> int:
     """Largest resident memory of this process so far.
 
     Raises:
-        ValueError: the system does not tell.
+        ValueError: the system does not say.
     """
     if _STATUS.exists():
-        # Not getrusage: there a process starts with the peak of the one that started it.
+        # With getrusage a process starts at the peak of its parent.
         return _status("VmHWM")
     try:
         import resource
@@ -24,13 +24,13 @@ def peak_bytes() -> int:
 
 
 def forget_peak() -> int:
-    """Let the peak start anew from what is held now, in bytes, which is returned.
+    """Reset the peak to the memory held now, and return that in bytes.
 
     Raises:
         ValueError: the system cannot.
     """
     if not _CLEAR.exists():
-        raise ValueError("Peak memory can be measured anew on Linux only.")
+        raise ValueError("Peak memory can be reset on Linux only.")
     _CLEAR.write_text("5", encoding="ascii")
     return _status("VmRSS")
 

@@ -1,4 +1,4 @@
-"""Prompts of the benchmarks: those that defaults were tuned on are in `modes`, those that none was tuned on here."""
+"""Prompts that no default was tuned on; those of the tuning are in `modes`."""
 
 from __future__ import annotations
 

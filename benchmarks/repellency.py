@@ -1,7 +1,7 @@
 """``diversity-guidance bench repellency``: the kernel against the published formulation and one read of the bank.
 
-Every row is measured in a process of its own, so that its peak memory is its own. Times are processor seconds on one
-thread, medians; the read that a time is compared with is repeated in turn with it, in the same process.
+Every row is measured in its own process, which gives its peak memory. Times are medians of processor seconds on one
+thread; evaluations and reads of the bank take turns in the same process.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ DENSE_RADIUS = 1.1
 """Every reference pushes every estimate."""
 
 DIRECTIONS = 24
-"""Along which latents with a layout differ most: large areas are brighter here and darker there."""
+"""Number of directions along which latents with a layout differ most, as in large bright and dark areas."""
 
 STORED = {"float16": torch.float16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """One measurement.
 
     Attributes:
         references: size of the bank.
         dimensions: values in a latent.
         stored: dtype of the bank.
         method: one of ``METHODS``.
-        layout: share of the variance along directions that all latents have in common; 0 makes white noise.
+        layout: fraction of the variance along directions that all latents share; 0 gives white noise.
     """
 
     references: int
@@ -69,7 +69,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took.
+    """Time and memory of one evaluation.
 
     Attributes:
         seconds: of one evaluation.
@@ -83,7 +83,7 @@ class Cost:
 
 
 def read_bank(points: Tensor, bank: References) -> Tensor:
-    """The floor: every stored value becomes a float32 once, by way of one chunk of memory, and is added up."""
+    """The floor: convert every stored value to float32 once, chunk by chunk, and add it up."""
     total = points.new_zeros(())
     for _, chunk in read_chunks(bank.blocks, points):
         total += chunk.sum()
@@ -91,24 +91,24 @@ def read_bank(points: Tensor, bank: References) -> Tensor:
 
 
 def published(points: Tensor, bank: References) -> Tensor:
-    """Equation 5 as it is printed: all differences at once, a tensor of batch x references x latent."""
+    """Equation 5 as published: all differences at once, a tensor of batch x references x latent."""
     differences = points[:, None] - bank.blocks[0].to(points.dtype)
     distances = differences.norm(dim=2, keepdim=True)
     return ((_radius(points, SPARSE_RADIUS) / distances - 1).relu() * differences).sum(1)
 
 
-def kernel(points: Tensor, bank: References, share: float) -> Tensor:
-    """Equation 5 as a sampling step runs it: of large banks, bounds tell which references are read at all."""
-    radii = Radii(points.new_full((len(points),), _radius(points, share)), None)
+def kernel(points: Tensor, bank: References, fraction: float) -> Tensor:
+    """Equation 5 as in a sampling step: bounds exclude most references of a large bank."""
+    radii = Radii(points.new_full((len(points),), _radius(points, fraction)), None)
     return Shields(points, radii, bank).push()
 
 
 METHODS: dict[str, Callable[[Tensor, References], Tensor]] = {
     "one read": read_bank,
     # One contact for every estimate.
-    "sparse contacts": partial(kernel, share=SPARSE_RADIUS),
+    "sparse contacts": partial(kernel, fraction=SPARSE_RADIUS),
     # Every reference pushes every estimate.
-    "dense contacts": partial(kernel, share=DENSE_RADIUS),
+    "dense contacts": partial(kernel, fraction=DENSE_RADIUS),
     "published": published,
 }
 
@@ -117,12 +117,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmark's options."""
     parser.add_argument("--references", type=int, nargs="+", default=[1_000, 10_000], help="sizes of the bank")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[16_384, 65_536], help="values in a latent")
-    parser.add_argument("--repeats", type=int, default=5, help="evaluations of which the median is told")
+    parser.add_argument("--repeats", type=int, default=5, help="evaluations per median")
     parser.add_argument(
         "--layout",
         type=float,
         default=0.5,
-        metavar="SHARE",
+        metavar="FRACTION",
         help="of the variance along few directions; 0: white noise",
     )
 
@@ -131,12 +131,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure every combination and write a table.
 
     Raises:
-        ValueError: a number is below 1, or the share of the layout is none.
+        ValueError: a number is below 1, or the layout is not in 0..1.
     """
     if min(*arguments.references, *arguments.dimensions, arguments.repeats) < 1:
         raise ValueError("References, dimensions and repeats must be at least 1.")
     if not 0 <= arguments.layout <= 1:
-        raise ValueError("The share of the layout must be between 0 and 1.")
+        raise ValueError("The layout must be between 0 and 1.")
     sys.stdout.write(
         f"Batch of {BATCH}. Extra memory is the peak beyond bank and estimates.\n\n"
         "| references | dimensions | stored | method | seconds | x one read | extra MB |\n"
@@ -155,25 +155,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure(case: Case, repeats: int) -> Cost:
-    """Measure one case in this process, which should have done nothing else."""
+    """Measure one case in this process, which must be fresh."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(DIRECTIONS, case.dimensions, generator=generator) / math.sqrt(DIRECTIONS)
 
-    def drawn(count: int) -> Tensor:
+    def sampled(count: int) -> Tensor:
         common = torch.randn(count, DIRECTIONS, generator=generator) @ directions
         own = torch.randn(count, case.dimensions, generator=generator)
         return math.sqrt(case.layout) * common + math.sqrt(1 - case.layout) * own
 
-    points = drawn(BATCH)
+    points = sampled(BATCH)
     latents = torch.empty(case.references, case.dimensions, dtype=STORED[case.stored])
     for row in latents:
-        row.copy_(drawn(1)[0])
+        row.copy_(sampled(1)[0])
     for row in range(min(BATCH, case.references)):
         latents[row * case.references // BATCH] = points[row] + 0.1 * torch.randn(case.dimensions, generator=generator)
     bank = prepared(latents, points)
     method = METHODS[case.method]
-    # What the libraries keep for themselves is not the method's.
+    # Exclude what the libraries allocate once.
     method(points, prepared(latents[:2], points))
     before = peak_bytes()
     method(points, bank)
@@ -184,7 +184,7 @@ def measure(case: Case, repeats: int) -> Cost:
 
 
 def prepared(latents: Tensor, points: Tensor) -> References:
-    """The bank of these latents, prepared a few rows at a time: memory once used would hide what the method needs."""
+    """The bank of these latents, prepared in parts, so that freed memory does not hide what a method needs."""
     bounds = None
     if len(latents) >= MIN_BOUNDED and latents.shape[1] >= MIN_VALUES:
         bounds = DistanceBounds.fit(latents[:MIN_BOUNDED], points)
@@ -214,9 +214,9 @@ def _measured_apart(case: Case, repeats: int) -> Cost:
     return Cost(**json.loads(result.stdout))
 
 
-def _radius(points: Tensor, share: float) -> float:
-    """A share of the distance between two unrelated points, whose values have unit variance."""
-    return share * math.sqrt(2 * points.shape[1])
+def _radius(points: Tensor, fraction: float) -> float:
+    """A fraction of the distance between two unrelated points, whose values have unit variance."""
+    return fraction * math.sqrt(2 * points.shape[1])
 
 
 def _seconds(method: Callable[[Tensor, References], Tensor], points: Tensor, bank: References) -> float:
@@ -226,7 +226,7 @@ def _seconds(method: Callable[[Tensor, References], Tensor], points: Tensor, ban
 
 
 def _free_bytes() -> int:
-    """Memory that nobody uses, by the least favourable count: what caches hold is left to them."""
+    """Free memory, without what caches could give back."""
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -9,7 +9,7 @@ from ..kernels.quantization import MAX_ITERATIONS, TOLERANCE
 
 
 def quantize_samples(points: Tensor, samples: Tensor) -> Tensor:
-    """Move points so that they represent a set of samples together.
+    """Move points so that together they represent a set of samples.
 
     As in ``quantize_gaussian`` each iteration minimises in closed form after the concave part has been replaced by its
     tangent; the search ends when no point moves farther than 0.1 % of the samples' root mean square deviation.

@@ -1,4 +1,4 @@
-"""What the benchmarks on the embedded model have in common: seeds, means over prompts and seeds, and a table."""
+"""Seeds, means over prompts and seeds, and tables of the benchmarks on the embedded model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def summarised(by_seed: Sequence[Sequence[Coverage]]) -> Summary:
 
 
 def first_seeds(count: int) -> list[int]:
-    """So many seeds, far enough apart for a prompt each in between."""
+    """A number of seeds, spaced so that prompts can have seeds in between."""
     return [100 * (1 + 4 * index) for index in range(count)]
 
 

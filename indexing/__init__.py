@@ -1,1 +1,1 @@
-"""Building Protected Indexes: pictures or latents in, an index on disk out; on one machine or on many."""
+"""Building Protected Indexes from images or latents, on one machine or on many."""

@@ -1,4 +1,4 @@
-"""Filling an index from a source: only what is new is encoded, and what was stopped goes on where it stopped."""
+"""Filling an index from a source: only new items are encoded, and a stopped build resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .sources import (
 )
 
 KEPT_BYTES, KEPT_SECONDS = 8 * 2**20, 30.0
-"""Vectors that are kept on disk together, or after that time: what a kill loses at most."""
+"""Size and age at which encoded vectors are written to disk: at most this is lost if the process is killed."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Outcome:
     """What a build did.
 
     Attributes:
-        added: vectors that are new in the index.
-        total: vectors that it holds now.
-        repeated: items that it held already, or that occur twice.
-        unreadable: names of files that could not be read, and why.
-        passed_over: names of what else lies in the folder, and why it was not looked at.
-        finished: false where it was stopped; what was encoded is kept for the next time.
+        added: number of new vectors.
+        total: number of vectors in the index.
+        repeated: number of items that it held already, or that occur twice.
+        unreadable: names of unreadable files, and why.
+        passed_over: names of skipped files, and why.
+        finished: false if the build was stopped; what was encoded is kept.
     """
 
     added: int
@@ -56,14 +56,14 @@ class Outcome:
 def build(
     folder: Path, space: str, source: Source, progress: Progress, stopped: Callable[[], bool] = lambda: False
 ) -> Outcome:
-    """Make the index in a folder, or add to the one there.
+    """Create the index in a folder, or add to it.
 
     Args:
         folder: of the index.
-        space: what the vectors are, see ``stores.index_spaces``.
-        source: where they come from.
-        progress: told (items looked at, items in all).
-        stopped: asked after every batch whether to stop.
+        space: of the vectors (``stores.protected.spaces``).
+        source: of the vectors.
+        progress: called with (items done, items in all).
+        stopped: whether to stop; called after every batch.
 
     Raises:
         IndexSpaceError: the index there is of another space or shape.
@@ -80,7 +80,7 @@ def build(
 def collect(
     builder: IndexBuilder, source: Source, passed: Passed, progress: Progress, stopped: Callable[[], bool]
 ) -> bool:
-    """Append what is new; false where it was stopped. Whatever ends the work, what was encoded is kept."""
+    """Append new vectors; False if stopped. What was encoded is kept, even after an error."""
     waiting: list[Part] = []
     since = time.monotonic()
     try:
@@ -98,13 +98,13 @@ def collect(
 
 
 def passed_before(builder: IndexBuilder) -> Passed:
-    """What the index and a build that was stopped hold already."""
+    """The contents of the index and of an unfinished build."""
     keys = builder.labels().keys
     return Passed(set(keys), set(keys[_published(builder) :]))
 
 
 def publish(builder: IndexBuilder, passed: Passed) -> Outcome:
-    """Publish what was appended, unless nothing is new.
+    """Publish the appended vectors, if there are any.
 
     Raises:
         IndexWriteError: it cannot be written; the published index stays as it was.

@@ -1,7 +1,7 @@
-"""Building an index on a Ray cluster: workers encode and write builds of their own, joined and published here.
+"""Building an index on a Ray cluster: workers write separate builds, which are joined and published here.
 
 All machines must see the images and the index's folder under the same paths. Every worker's build lies beside the
-index until it is joined, so that a campaign that was stopped goes on without encoding anything again.
+index until it is joined, so that a stopped build resumes without encoding anything again.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from .sources import Passed, Progress
 
 LOCAL = "local"
 ANSWER_SECONDS = 5.0
-"""How long the machine at an address has to answer; Ray itself asks on for a minute or more."""
+"""Time limit for a connection to an address; Ray itself tries for a minute or more."""
 
-MOST_TASKS, LEAST_FILES = 64, 256
-"""Many tasks keep all workers busy to the end, but each is joined with what is there already."""
+MAX_TASKS, MIN_FILES = 64, 256
+"""Many tasks keep all workers busy to the end, but joining each costs time."""
 
 
 def build_on_cluster(folder: Path, encoding: FolderEncoding, address: str, progress: Progress) -> Outcome:
-    """Make the index in a folder, or add to the one there, as ``build.build`` does.
+    """Create the index in a folder, or add to it, as ``build.build`` does.
 
     Args:
         folder: of the index.
         encoding: what to encode, and how.
         address: of the Ray cluster, or "local" to start one on this machine.
-        progress: told (images done, images in all).
+        progress: called with (images done, images in all).
 
     Raises:
         IndexSpaceError: the index there is of another space or shape.
@@ -57,21 +57,21 @@ def build_on_cluster(folder: Path, encoding: FolderEncoding, address: str, progr
             passed = passed_before(builder)
             known = ray.put(frozenset(passed.known))
             encode = ray.remote(encode_part).options(num_cpus=1)
-            size = max(LEAST_FILES, -(-len(paths) // MOST_TASKS))
+            size = max(MIN_FILES, -(-len(paths) // MAX_TASKS))
             groups = [paths[start : start + size] for start in range(0, len(paths), size)]
             waiting = [encode.remote(part_folder(folder, group), encoding, group, known) for group in groups]
             for number, (group, result) in enumerate(zip(groups, waiting, strict=True), start=1):
-                # In order, so that the same images make the same index however many workers there are.
+                # In order, so that the index does not depend on the number of workers.
                 repeated, unreadable = ray.get(result)
                 passed.repeated += repeated
                 passed.unreadable += unreadable
-                # Two workers may have met the same content.
+                # Two workers may have encoded the same content.
                 passed.repeated += builder.join(part_folder(folder, group)).repeated
                 progress(min(number * size, len(paths)), len(paths))
             passed.passed_over += found.passed_over
             outcome = publish(builder, passed)
     except ray.exceptions.RayTaskError as error:
-        # What went wrong, without where on which machine.
+        # Without the worker's traceback.
         raise (error.cause if isinstance(error.cause, ValueError) else error) from error
     finally:
         ray.shutdown()
@@ -82,10 +82,10 @@ def build_on_cluster(folder: Path, encoding: FolderEncoding, address: str, progr
 def encode_part(
     folder: Path, encoding: FolderEncoding, paths: Sequence[Path], known: frozenset[str]
 ) -> tuple[int, list[tuple[str, str]]]:
-    """One worker's task: encode some images into a build of their own, and go on with it where it was stopped.
+    """One worker's task: encode some images into a separate build, or resume it.
 
     Returns:
-        How many images were known or repeated, and the files that could not be read.
+        The number of known or repeated images, and the unreadable files.
     """
     torch.set_num_threads(1)
     space, source = encoding.source(FoundFiles(encoding.root, tuple(paths), ()))
@@ -97,7 +97,7 @@ def encode_part(
 
 
 def part_folder(folder: Path, paths: Sequence[Path]) -> Path:
-    """Where the worker that encodes these files builds: beside the index, the same in every campaign."""
+    """Folder of the build of these files: beside the index, and the same after a stop."""
     told = "\n".join(path.as_posix() for path in paths).encode(errors="surrogateescape")
     return _parts(folder) / hashlib.sha256(told).hexdigest()[:16]
 
@@ -123,12 +123,7 @@ def _connected(address: str) -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Find out whether anything answers at ``host:port``; what is written otherwise, such as "auto", is left to Ray.
-
-    Raises:
-        OSError: nothing does.
-        OverflowError: there is no such port.
-    """
+    """Raise OSError or OverflowError if nothing answers at ``host:port``; leave addresses such as "auto" to Ray."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()

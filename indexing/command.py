@@ -1,4 +1,4 @@
-"""``diversity-guidance index``: build, change and look into Protected Indexes without ComfyUI."""
+"""``diversity-guidance index``: build, change and inspect Protected Indexes without ComfyUI."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .latents import find_latents
 from .nearest import nearest_protected
 
 LISTED = 10
-"""Files of a kind that are named on the screen."""
+"""Largest number of files of a kind that are listed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked."""
+    """Run the chosen action."""
     _, action = ACTIONS[arguments.action]
     return action(arguments)
 
@@ -60,7 +60,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_encoder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", default=LATENTS, help=f"what images are turned into: {CHOICES} (default: latents)")
+    parser.add_argument("--space", default=LATENTS, help=f"what images are encoded to: {CHOICES} (default: latents)")
     parser.add_argument(
         "--size",
         type=int,
@@ -148,10 +148,10 @@ def _say(sentence: str) -> None:
 
 
 ACTIONS = {
-    "build": ("make an index of images or latents; one that was cut short goes on", _build),
-    "add": ("add images or latents to an index; what it holds already is passed over", _build),
-    "remove": ("take references out of an index", _remove),
+    "build": ("make an index of images or latents, or resume a stopped build", _build),
+    "add": ("add images or latents to an index; known ones are skipped", _build),
+    "remove": ("remove references from an index", _remove),
     "info": ("say what an index holds", _info),
-    "verify": ("read everything and name what is damaged", _verify),
-    "nearest": ("say how near the images of a folder are to protected ones", _nearest),
+    "verify": ("read everything and list what is damaged", _verify),
+    "nearest": ("measure how near the images of a folder are to protected ones", _nearest),
 }

@@ -1,4 +1,4 @@
-"""What turns images into vectors without ComfyUI: the embedded model's autoencoder, or a feature space."""
+"""Image encoders without ComfyUI: the embedded model's autoencoder, or a feature space."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LATENTS = "latents"
 CHOICES = f"{LATENTS} (of the embedded model), {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of an open_clip model"
 
 SIZE, FEATURE_SIZE = 64, 256
-"""Width and height of images in pixels: the embedded model's, and what is enough for any feature space."""
+"""Width and height of images in pixels: for the embedded model, and enough for any feature space."""
 
 
 class Encoder(NamedTuple):
-    """A way to encode images.
+    """An image encoder.
 
     Attributes:
-        space: of the index that holds the vectors.
+        space: of the vectors.
         encode: images (B, 3, H, W) in 0..1 to vectors (B, ...).
     """
 
@@ -32,14 +32,14 @@ class Encoder(NamedTuple):
 
 
 def image_encoder(name: str) -> Encoder:
-    """The encoder of a name: ``latents``, or that of a feature space.
+    """The encoder of a name: ``latents``, or a feature space.
 
     Raises:
         ValueError: an unknown name, a folder without a model, or a library that is not installed.
     """
     if name == LATENTS:
         try:
-            # Only here, since features need no diffusers.
+            # Features need no diffusers.
             from ..embedded.autoencoder import load_autoencoder
         except ModuleNotFoundError as error:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""How a folder of images is encoded: all that a worker on another machine needs to know."""
+"""How a folder of images is encoded; sent to workers on other machines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .sources import Fitted, ImageFiles
 
 @dataclass(frozen=True)
 class FolderEncoding:
-    """What to encode, and how.
+    """A folder and its encoder.
 
     Attributes:
         root: the folder.
@@ -35,7 +35,7 @@ class FolderEncoding:
         return find_images(self.root)
 
     def source(self, folder: FoundFiles) -> tuple[str, ImageFiles]:
-        """Space of the vectors, and the source that makes them of these files.
+        """Space of the vectors, and their source.
 
         Raises:
             ValueError: there is no such encoder.

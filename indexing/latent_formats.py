@@ -1,4 +1,4 @@
-"""Shapes of the latent formats of images and videos, by the names that ComfyUI and the embedded model give them."""
+"""Shapes of latent formats of images and videos, by ComfyUI's names."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _CHANNELS_3D = {
 
 
 def latents_shape(latent_format: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape (N, C, H, W), or (N, C, T, H, W) of a video's format, that a tensor of latents has or stands for.
+    """The full shape of a tensor of latents: (N, C, H, W), or (N, C, T, H, W) for a video format.
 
-    One latent may lack the axis N, as trainers keep them, and images in a video's format the axis T.
+    A single latent may lack the axis N, as trainers store them, and images in a video format the axis T.
 
     Args:
         latent_format: its name, such as "SD3".
         shape: of the tensor.
 
     Raises:
-        ValueError: there is no such format, or the tensor's shape is none of its.
+        ValueError: the format is unknown, or the shape does not fit it.
     """
     channels, axes = _known(latent_format)
     given = tuple(shape)

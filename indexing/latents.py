@@ -1,4 +1,4 @@
-"""Latents from safetensors files, for an index: shapes are checked, and what is no number is refused."""
+"""Latents from safetensors files, for an index."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .sources import Part, Passed, Progress
 
 SUFFIXES = (".safetensors", ".latent")
 MARKER = "latent_format_version_0"
-"""A tensor that ComfyUI writes beside its latents, to say that they are as the VAE gives them."""
+"""A tensor by which ComfyUI marks latents that are unscaled, as its VAE gives them."""
 
 OLD_SCALE = 0.18215
-"""What ComfyUI multiplied the latents by in files without that mark."""
+"""Factor of the latents in ComfyUI's files without that mark."""
 
 ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class LatentFiles:
-    """Raw VAE latents, any number to a file; a source for an index.
+    """Raw VAE latents, any number in a file; a source for an index.
 
     Attributes:
-        folder: the files; a latent's name is its file's, with its number there.
+        folder: the files; a latent is named by its file and its number there.
         latent_format: its name; shapes are checked against it.
-        key: of the tensor in every file; "" where each file holds only one.
+        key: of the tensor in every file; "" if each file holds only one.
     """
 
     folder: FoundFiles
@@ -44,11 +44,11 @@ class LatentFiles:
         return sum(self._shape(path)[0] for path in self.folder.paths)
 
     def shape(self) -> tuple[int, ...]:
-        """Shape of one latent: that of the first."""
+        """Shape of the first latent."""
         return self._shape(self.folder.paths[0])[1:]
 
     def parts(self, passed: Passed, progress: Progress) -> Iterator[Part]:
-        """Read what is not known yet.
+        """Read new latents.
 
         Raises:
             ValueError: a file cannot be read, or holds no such tensor, latents of another shape or numbers that are
@@ -119,7 +119,7 @@ def find_latents(source: Path, latent_format: str, key: str = "") -> LatentFiles
 
 
 def _scale(path: Path, file: Any) -> float:
-    """What the latents of a file were multiplied by when they were saved."""
+    """Factor of the latents of a file."""
     old = path.suffix.lower() == ".latent" and MARKER not in file.keys()  # noqa: SIM118 - a file, not a dict
     return OLD_SCALE if old else 1.0
 

@@ -1,4 +1,4 @@
-"""How near finished images are to protected ones, which an index of features can tell too."""
+"""Distances of finished images to protected ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .folder_encoding import FolderEncoding
 
 @dataclass(frozen=True)
 class Checked:
-    """One image and the protected one that is nearest.
+    """An image and its nearest protected image.
 
     Attributes:
         image: its path below the folder.
-        distance: between their vectors; NaN where the image cannot be read.
-        protected: name of the protected image, or why this one was not compared.
+        distance: between their vectors; NaN if the image cannot be read.
+        protected: name of the protected image, or why there is none.
     """
 
     image: str
@@ -29,15 +29,15 @@ class Checked:
 
 
 def nearest_protected(index: ProtectedIndex, encoding: FolderEncoding) -> Iterator[Checked]:
-    """The nearest protected image of every image in a folder; what else lies there comes last.
+    """The nearest protected image of every image in a folder; skipped files come last.
 
     Args:
-        index: what is protected.
-        encoding: the folder, to be encoded as the index was.
+        index: of the protected images.
+        encoding: of the folder, the same as the index's.
 
     Raises:
-        IndexSpaceError: the index holds something else than these are encoded to.
-        ValueError: there is no such folder or encoder, or nothing in one of them.
+        IndexSpaceError: the index has another space or shape.
+        ValueError: there is no such folder or encoder, or the folder or index is empty.
     """
     folder = encoding.find()
     space, source = encoding.source(folder)

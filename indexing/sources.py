@@ -1,4 +1,4 @@
-"""What goes into an index, an encoder at hand: images of files or of a batch, in parts, each content once."""
+"""Sources of an index: images of files or of a batch, encoded in parts, each content once."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Encode = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) in 0..1 to vectors (B, ...)."""
 
 Progress = Callable[[int, int], None]
-"""Told (items looked at, items in all)."""
+"""Called with (items done, items in all)."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some vectors that an index does not hold yet.
+    """Some new vectors.
 
     Attributes:
-        names: what each is called.
+        names: of the items.
         keys: hash of the content of each, hexadecimal.
         vectors: shape (n, ...).
     """
@@ -39,14 +39,14 @@ class Part:
 
 @dataclass
 class Passed:
-    """What did not go into the index, filled while a source is read.
+    """What does not go into the index, filled while a source is read.
 
     Attributes:
-        known: contents that it holds already; grows by what goes into it.
-        begun: those of them that a build encoded before it was stopped: to meet one of them again is no repetition.
-        repeated: how many items were passed over because their content is known.
-        unreadable: names of files that could not be read, and why.
-        passed_over: names of what else lies in the folder, and why it was not looked at.
+        known: keys of the contents that it holds; grows by what is added.
+        begun: those of a stopped build, whose items do not count as repeated when it resumes.
+        repeated: number of items whose content was known.
+        unreadable: names of unreadable files, and why.
+        passed_over: names of skipped files, and why.
     """
 
     known: set[str] = field(default_factory=set)
@@ -56,7 +56,7 @@ class Passed:
     passed_over: list[tuple[str, str]] = field(default_factory=list)
 
     def is_new(self, key: str) -> bool:
-        """Whether the content of this key is not known, and is to be read; counts it where it is."""
+        """Whether the content of this key is new; counts it as repeated otherwise."""
         if key not in self.known:
             return True
         self.repeated += key not in self.begun
@@ -65,10 +65,10 @@ class Passed:
 
 
 class Source(Protocol):
-    """Where vectors come from."""
+    """A source of vectors."""
 
     def __len__(self) -> int:
-        """How many items there are to look at."""
+        """Number of items."""
         ...
 
     def shape(self) -> tuple[int, ...]:
@@ -76,11 +76,11 @@ class Source(Protocol):
         ...
 
     def parts(self, passed: Passed, progress: Progress) -> Iterator[Part]:
-        """Read, and where needed encode, what is not known yet.
+        """Read and encode new items.
 
         Args:
-            passed: says what is known, and grows by what is read and what is passed over.
-            progress: told after every batch.
+            passed: known contents; updated.
+            progress: called after every batch.
 
         Raises:
             ValueError: an item is of another shape than the first, or holds numbers that are not finite.
@@ -90,7 +90,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """How images are made ready for an encoder: cut to the middle and scaled to one size, some at a time.
+    """An encoder and the size to which images are cropped and scaled for it.
 
     Attributes:
         width: in pixels.
@@ -105,7 +105,7 @@ class Fitted:
     batch: int = 8
 
     def shape(self) -> tuple[int, ...]:
-        """Shape of one vector: that of a black image."""
+        """Shape of one vector."""
         return tuple(self.encode(torch.zeros(1, 3, self.height, self.width))[0].shape)
 
     def ready(self, image: Image.Image) -> Tensor:
@@ -124,7 +124,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files; those that cannot be read are named and passed over.
+    """Image files; unreadable ones are recorded and skipped.
 
     Attributes:
         folder: the files.
@@ -164,7 +164,7 @@ class ImageFiles:
                 progress(done, len(self))
 
     def _read(self, path: Path, known: Set[str]) -> tuple[str, Tensor | None]:
-        """Hash of a file, and its image unless that is known; called in threads."""
+        """Hash of a file, and its image unless it is known; called in threads."""
         try:
             with path.open("rb") as file:
                 key = _digest(file)
@@ -182,11 +182,11 @@ def _digest(file: BinaryIO) -> str:
 
 @dataclass(frozen=True)
 class GivenImages:
-    """Images that are at hand, all of one size.
+    """A batch of images.
 
     Attributes:
         images: (N, 3, H, W) in 0..1.
-        name: what they are called: ``name:<index>``.
+        name: prefix of their names, ``name:<index>``.
         fitted: size and encoder.
     """
 

@@ -139,9 +139,9 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         """Encode what is new, and publish it.
 
         Raises:
-            ValueError: there is no picture, the VAE is not the model's, or the index is of another model or size.
+            ValueError: there is no image, the VAE is not the model's, or the index is of another model or size.
         """
-        fitted = Fitted(width, height, lambda pictures: _encoded(vae, pictures), batch)
+        fitted = Fitted(width, height, lambda colours: _encoded(vae, colours), batch)
         if (channels := fitted.shape()[0]) != latent_channels(model):
             raise ValueError(
                 f"The VAE makes latents of {channels} channels and this model's have {latent_channels(model)}. Connect "
@@ -179,17 +179,13 @@ def _build(folder: Path, space: str, source: Source) -> Outcome:
     return outcome
 
 
-def _encoded(vae: Any, pictures: Tensor) -> Tensor:
-    """Raw latents (B, C, ...) of pictures (B, 3, H, W) in 0..1."""
-    latents = vae.encode(pictures.movedim(1, -1))
-    return latents if len(latents) == len(pictures) else encoded(vae, pictures)
+def _encoded(vae: Any, colours: Tensor) -> Tensor:
+    """Raw latents (B, C, ...) of colours (B, 3, H, W) in 0..1; one by one for a video VAE, to which a batch is one."""
+    latents = vae.encode(colours.movedim(1, -1))
+    return latents if len(latents) == len(colours) else encoded(vae, colours)
 
 
 def _found(name: str) -> FoundFiles:
-    """The images of a folder below the input directory, which links may not leave.
-
-    Raises:
-        ValueError: it is not below it, or holds no image.
-    """
+    """The images of a folder below the input directory, which links may not leave; ValueError without any."""
     root = Path(folder_paths.get_input_directory())
     return find_images(folder_below(root, name), within=root)

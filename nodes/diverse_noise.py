@@ -199,11 +199,7 @@ class _Source:
     node_id: str | None
 
     def make(self, places: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-        """Noise for these places of this part's batch.
-
-        Raises:
-            ValueError: places alone do not tell where their part begins, or the images to avoid do not fit.
-        """
+        """Noise for these places of this part's batch; ValueError where its beginning or the images do not fit."""
         some = list(places) != list(range(len(places)))
         if some and self.part and not self.part_size:
             raise ValueError(
@@ -228,12 +224,12 @@ class _Source:
         show(self.node_id, text)
 
     def _design_for(self, shape: tuple[int, ...]) -> NoiseDesign:
-        pictures = []
+        avoided = []
         if self.bank is not None and self.bank.latent_format is not None:
-            pictures.append(self.bank.matching(self.bank.latent_format, shape).latents[-MAX_SET:].float())
+            avoided.append(self.bank.matching(self.bank.latent_format, shape).latents[-MAX_SET:].float())
         if self.given is not None:
-            pictures.append(self.given.float())
-        kept = [block for block in pictures if len(block)]
+            avoided.append(self.given.float())
+        kept = [block for block in avoided if len(block)]
         if not kept:
             return self.design
         if len({tuple(block.shape[1:]) for block in kept}) > 1:

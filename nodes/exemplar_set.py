@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..features.exemplar_files import find_exemplars, read_exemplars
 from ..features.image_folder import FoundFiles, summary
-from ..stores.exemplar_set import MOST_EXEMPLARS, ExemplarSet
+from ..stores.exemplar_set import MAX_EXEMPLARS, ExemplarSet
 from .common.images import encoded, rgb_images
 from .common.sockets import ExemplarSocket
 from .host.messages import show
@@ -20,7 +20,7 @@ from .host.schema import schema_extras
 
 
 class DiversityExemplarSet(io.ComfyNode):
-    """Holds a handful of real pictures."""
+    """Holds a handful of real images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -73,28 +73,28 @@ class DiversityExemplarSet(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder: str, images: Tensor | None = None, vae: Any = None) -> io.NodeOutput:
-        """Read the pictures and, with a VAE, encode them.
+        """Read the images and, with a VAE, encode them.
 
         Raises:
-            ValueError: there is no picture, or one cannot be read.
+            ValueError: there is no image, or one cannot be read.
         """
-        pictures: tuple[Tensor, ...] = ()
+        found_images: tuple[Tensor, ...] = ()
         told = ""
         if folder:
             found = _found(folder)
-            pictures += read_exemplars(found)
+            found_images += read_exemplars(found)
             told = summary(found.passed_over)
         if images is not None:
-            pictures += ExemplarSet.from_images(rgb_images(images)).pictures
-        if not pictures:
+            found_images += ExemplarSet.from_images(rgb_images(images)).images
+        if not found_images:
             raise ValueError("An Exemplar Set needs images: give a folder of the input directory, or connect images.")
-        exemplars = ExemplarSet(pictures)
+        exemplars = ExemplarSet(found_images)
         if vae is not None:
-            latents = [encoded(vae, picture[None].float() / 255)[0] for picture in pictures]
+            latents = [encoded(vae, image[None].float() / 255)[0] for image in found_images]
             exemplars = exemplars.with_latents(latents)
         show(cls.hidden.unique_id, f"{len(exemplars)} exemplars. {told}".rstrip())
         return io.NodeOutput(exemplars, len(exemplars))
 
 
 def _found(name: str) -> FoundFiles:
-    return find_exemplars(Path(folder_paths.get_input_directory()), name, MOST_EXEMPLARS)
+    return find_exemplars(Path(folder_paths.get_input_directory()), name, MAX_EXEMPLARS)

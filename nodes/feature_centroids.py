@@ -75,7 +75,7 @@ class DiversityFeatureCentroid(io.ComfyNode):
             ValueError: there is none, or it is damaged.
         """
         centroid = FeatureCentroid.load(centroid_path(name)).renamed(name)
-        show(cls.hidden.unique_id, f"{centroid.pictures} images, {len(centroid.means)} layers.")
+        show(cls.hidden.unique_id, f"{centroid.images} images, {len(centroid.means)} layers.")
         return io.NodeOutput(centroid)
 
 

@@ -154,10 +154,7 @@ class DiversityFeatureProbe(io.ComfyNode):
 
 
 class _Look(comfy.samplers.Sampler):
-    """A sampler that changes nothing: it lets the network look at noised exemplars, and leaves them as they are.
-
-    The host then loads the model, maps latents and prepares conditionings as it does for sampling.
-    """
+    """A sampler that only evaluates the network on noised exemplars; the host prepares all else as for sampling."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ START = "start_percent"
 
 
 class DiversitySparseRepellency(io.ComfyNode):
-    """Keeps pictures out of shields around remembered pictures and around one another."""
+    """Keeps images out of shields around remembered images and around one another."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -143,7 +143,7 @@ class DiversitySparseRepellency(io.ComfyNode):
         """Patch the model, unless there is nothing to keep away from.
 
         Raises:
-            ValueError: a number is out of its range, or pictures to keep away from are of another model.
+            ValueError: a number is out of its range, or images to keep away from are of another model.
         """
         in_batch = keep_apart == BATCH_AND_BANK
         values = dict(options or {})

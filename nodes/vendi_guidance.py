@@ -46,7 +46,7 @@ OPTIONS_TOOLTIP = "For the options input of Spread Out a Batch."
 
 
 class DiversityVendiGuidance(io.ComfyNode):
-    """Spreads pictures out from remembered ones and one another, and keeps them near exemplars."""
+    """Spreads images out from remembered ones and one another, and keeps them near exemplars."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,1 +1,1 @@
-"""Feature-guided score diffusion (arXiv 2410.11646) as the paper trains it, small: scikit-learn's digits."""
+"""Feature-guided score diffusion (arXiv 2410.11646), trained as in the paper on scikit-learn's digits."""

@@ -24,7 +24,7 @@ class Digits:
 
     @classmethod
     def load(cls, seed: int = 0) -> Digits:
-        """Divide the digits at random.
+        """Split the digits at random.
 
         Raises:
             ValueError: scikit-learn is not installed.
@@ -47,7 +47,7 @@ class Digits:
 
 
 class Reader:
-    """Says which digit an image shows: a support vector machine that knows nothing of the denoiser."""
+    """A classifier of digits, independent of the denoiser: a support vector machine."""
 
     def __init__(self, digits: Digits) -> None:
         from sklearn.svm import SVC

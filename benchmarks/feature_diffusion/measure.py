@@ -1,7 +1,7 @@
-"""What the paper's abstract claims, measured on the digits.
+"""The claims of the paper's abstract, measured on the digits.
 
-Features cluster around the centroid of their class, centroids separate and lie in few dimensions, conditional samples
-are of their class and diverse, and samples guided to a mean of two centroids lie between the two classes.
+Activations cluster around the centroid of their class, centroids separate and lie in few dimensions, conditional
+samples are of their class and diverse, and samples guided to a mean of two centroids lie between the two classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...kernels.similarity import cosine_kernel
 from ...kernels.vendi import vendi_score
 from .data import CLASSES, Digits, Reader
 from .network import FeatureDenoiser
-from .sampling import ClassCentroids, draw, read_centroids
+from .sampling import ClassCentroids, read_centroids, sample
 from .training import SIGMA_MIN
 
 PAIRS = ((0, 6), (1, 7), (3, 8), (4, 9), (2, 3))
@@ -31,7 +31,7 @@ class Clustering:
 
     Attributes:
         sigma: noise level.
-        nearest: share whose nearest centroid is that of their class.
+        nearest: fraction of images whose nearest centroid is that of their class.
         separation: mean squared distance of two centroids over the mean squared distance of an image to its own.
     """
 
@@ -42,13 +42,13 @@ class Clustering:
 
 @dataclass(frozen=True)
 class ClassSamples:
-    """Images drawn with the centroid of one class.
+    """Images sampled with the centroid of one class.
 
     Attributes:
-        share: of them that the reader takes for the class.
+        share: fraction that the reader assigns to the class.
         vendi: their Vendi Score in pixels, order 1, centred cosine kernel.
         vendi_real: that of as many held-out images of the class.
-        copied: share closer to a training image than any two training images of the class are.
+        copied: fraction closer to a training image than any two training images of the class are to one another.
     """
 
     share: float
@@ -59,12 +59,12 @@ class ClassSamples:
 
 @dataclass(frozen=True)
 class Between:
-    """Images drawn on the way from one class to another.
+    """Images sampled between two classes.
 
     Attributes:
         pair: the two classes.
-        places: mean place of the samples' features on the line between the centroids, 0 and 1 at its ends.
-        shares: share of samples that the reader takes for the first class, the second, and any other, (steps, 3).
+        places: mean coordinate of the samples' features on the line between the centroids, 0 and 1 at its ends.
+        shares: fractions that the reader assigns to the first class, the second, and any other, (steps, 3).
     """
 
     pair: tuple[int, int]
@@ -73,7 +73,7 @@ class Between:
 
 
 def clustering(network: FeatureDenoiser, digits: Digits, centroids: ClassCentroids) -> list[Clustering]:
-    """How held-out features lie about the centroids."""
+    """Distances of held-out features to the centroids."""
     generator = torch.Generator().manual_seed(1)
     found = []
     for sigma in LEVELS_SHOWN:
@@ -89,7 +89,7 @@ def clustering(network: FeatureDenoiser, digits: Digits, centroids: ClassCentroi
 
 
 def dimensions(centroids: ClassCentroids) -> Tensor:
-    """Share of each axis in the Euclidean map of the ten centroids, (9,)."""
+    """Fraction of the variance along each axis of the Euclidean map of the ten centroids, (9,)."""
     means = list(centroids.layers)
     return classical_scaling(squared_separations(means, [torch.zeros_like(mean) for mean in means]))[1]
 
@@ -103,50 +103,50 @@ def class_samples(
     seed: int,
     beyond: float = 0.0,
 ) -> tuple[list[ClassSamples], Tensor]:
-    """Draw every class, guided to its centroid or ``beyond`` it, away from the mean of all centroids.
+    """Sample every class, guided to its centroid or ``beyond`` it, away from the mean of all centroids.
 
     Also returns the images, (10, count, 1, 8, 8).
     """
     results, images = [], []
     for digit in range(CLASSES):
         weights = (1 + beyond) * one_hot(torch.tensor(digit), CLASSES).float() - beyond / CLASSES
-        drawn = draw(network, count, seed + digit, centroids, weights)
-        share = (reader.classes(drawn) == digit).float().mean()
+        sampled = sample(network, count, seed + digit, centroids, weights)
+        share = (reader.classes(sampled) == digit).float().mean()
         train = digits.of_class(digit).flatten(1)
         real = digits.test[digits.test_labels == digit][:count]
         size = min(len(real), count)
         closest = torch.pdist(train).min()
-        copied = (torch.cdist(drawn.flatten(1), train).amin(1) < closest).float().mean()
+        copied = (torch.cdist(sampled.flatten(1), train).amin(1) < closest).float().mean()
         centre = train.mean(0)
-        spread = [vendi_score(cosine_kernel(part[:size].flatten(1) - centre)) for part in (drawn, real)]
+        spread = [vendi_score(cosine_kernel(part[:size].flatten(1) - centre)) for part in (sampled, real)]
         results.append(ClassSamples(float(share), spread[0], spread[1], float(copied)))
-        images.append(drawn)
+        images.append(sampled)
     return results, torch.stack(images)
 
 
 def between_classes(
     network: FeatureDenoiser, reader: Reader, centroids: ClassCentroids, count: int, seed: int
 ) -> tuple[list[Between], Tensor]:
-    """Draw on the way between classes; also returns the images, (pairs, steps, count, 1, 8, 8)."""
+    """Sample between classes; also returns the images, (pairs, steps, count, 1, 8, 8)."""
     results, images = [], []
     for first, second in PAIRS:
         ends = one_hot(torch.tensor([first, second]), CLASSES).float()
-        drawn = [
-            draw(network, count, seed, centroids, torch.lerp(ends[0], ends[1], step / (STEPS_BETWEEN - 1)))
+        sampled = [
+            sample(network, count, seed, centroids, torch.lerp(ends[0], ends[1], step / (STEPS_BETWEEN - 1)))
             for step in range(STEPS_BETWEEN)
         ]
-        shown = [reader.classes(part) for part in drawn]
+        shown = [reader.classes(part) for part in sampled]
         shares = [[float((c == digit).float().mean()) for digit in (first, second)] for c in shown]
-        places = [_place_on_line(network, part, centroids, first, second) for part in drawn]
+        places = [_place_on_line(network, part, centroids, first, second) for part in sampled]
         results.append(Between((first, second), places, [[a, b, 1 - a - b] for a, b in shares]))
-        images.append(torch.stack(drawn))
+        images.append(torch.stack(sampled))
     return results, torch.stack(images)
 
 
 def unguided(network: FeatureDenoiser, reader: Reader, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Images of the plain score, (count, 1, 8, 8), and the share of every class among them, (10,)."""
-    drawn = draw(network, count, seed)
-    return drawn, one_hot(reader.classes(drawn), CLASSES).float().mean(0)
+    """Images of the plain score, (count, 1, 8, 8), and the fraction of every class among them, (10,)."""
+    sampled = sample(network, count, seed)
+    return sampled, one_hot(reader.classes(sampled), CLASSES).float().mean(0)
 
 
 def centroids_of(network: FeatureDenoiser, digits: Digits) -> ClassCentroids:
@@ -163,10 +163,10 @@ def _places(centroids: ClassCentroids, sigma: float) -> Tensor:
 def _place_on_line(
     network: FeatureDenoiser, images: Tensor, centroids: ClassCentroids, first: int, second: int
 ) -> float:
-    """Where finished images lie between two centroids at the lowest noise level."""
+    """Mean coordinate of finished images on the line between two centroids, at the lowest noise level."""
     start, end = _places(centroids, SIGMA_MIN)[[first, second]]
     generator = torch.Generator().manual_seed(2)
     noisy = images + SIGMA_MIN * torch.randn(images.shape, generator=generator)
     features = torch.cat(network(noisy)[1], 1)
-    way = end - start
-    return float(((features - start) @ way / (way @ way)).mean())
+    line = end - start
+    return float(((features - start) @ line / (line @ line)).mean())

@@ -1,9 +1,8 @@
 """One network for the score and for the features (arXiv 2410.11646, reconstructed).
 
-A blind denoiser: it is not told the noise level. Its features are the spatial means of the channels of selected layers;
-guided, every such channel is shifted, a <- a + w (centroid - mean(a)), with a learned w for each: where w is 1 the
-channel's mean becomes the centroid's, where it is 0 the channel is free. What the shift adds to the estimate is the
-projected score: the part of it that leads the features to the centroid.
+A blind denoiser, not conditioned on the noise level. Its features are the spatial means of the channels of selected
+layers. With guidance every such channel is shifted, a <- a + w (centroid - mean(a)), with a learned w: at w = 1 its
+mean becomes the centroid's, at 0 it is free. The shift adds the projected score: the part that leads to the centroid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``diversity-guidance bench feature-diffusion``: train the paper's method on digits and measure what it claims."""
+"""``diversity-guidance bench feature-diffusion``: train the paper's method on digits and measure its claims."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .training import train
 
 SHOWN = 12
 BEYOND = 1.0
-"""How far past a class' centroid, away from the mean of all, the second table is drawn."""
+"""Extrapolation of the second table past a class' centroid, away from the mean of all."""
 
 
 def grid(images: Tensor, side: int = 32) -> Image.Image:
@@ -51,8 +51,8 @@ def samples_table(samples: list[ClassSamples]) -> str:
     return "\n".join([*lines, "| mean | " + " | ".join(f"{value:.2f}" for value in means) + " |"])
 
 
-def table(found: list[Clustering], ways: list[Between], axes: Tensor) -> str:
-    """Clusters and what lies between them as text."""
+def table(found: list[Clustering], paths: list[Between], axes: Tensor) -> str:
+    """Clusters, and the samples between them, as text."""
     lines = ["| noise level | nearest centroid is the own | separation |", "| --- | --- | --- |"]
     lines += [f"| {row.sigma:g} | {row.nearest:.3f} | {row.separation:.2f} |" for row in found]
     lines += [
@@ -60,10 +60,10 @@ def table(found: list[Clustering], ways: list[Between], axes: Tensor) -> str:
         "Share of the centroids' differences by axis: " + ", ".join(f"{share:.2f}" for share in axes.tolist()),
     ]
     lines += ["", "| from, to | place of the features | first class | second class |", "| --- | --- | --- | --- |"]
-    for way in ways:
-        columns = [way.places, [share[0] for share in way.shares], [share[1] for share in way.shares]]
+    for path in paths:
+        columns = [path.places, [share[0] for share in path.shares], [share[1] for share in path.shares]]
         text = " | ".join(" ".join(f"{value:.2f}" for value in column) for column in columns)
-        lines.append(f"| {way.pair[0]}, {way.pair[1]} | {text} |")
+        lines.append(f"| {path.pair[0]}, {path.pair[1]} | {text} |")
     return "\n".join(lines)
 
 
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     parser.add_argument("--steps", type=int, default=2000, help="steps of training (default: 2000)")
     parser.add_argument("--count", type=int, default=40, help="images a class and place (default: 40)")
-    parser.add_argument("--seed", type=int, default=0, help="of training and drawing (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of training and sampling (default: 0)")
     parser.add_argument("--output", type=Path, help="also write numbers and images into this folder")
 
 
@@ -91,10 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
         size = arguments.count, arguments.seed
         samples, classes = class_samples(network, digits, reader, centroids, *size)
         farther, _ = class_samples(network, digits, reader, centroids, *size, beyond=BEYOND)
-        ways, between = between_classes(network, reader, centroids, *size)
+        paths, between = between_classes(network, reader, centroids, *size)
         free, shares = unguided(network, reader, *size)
     sys.stdout.write(f"\nThe reader is right on {reader.accuracy:.3f} of the held-out digits.\n")
-    sys.stdout.write(table(found, ways, axes) + "\n\n" + samples_table(samples) + "\n\n")
+    sys.stdout.write(table(found, paths, axes) + "\n\n" + samples_table(samples) + "\n\n")
     sys.stdout.write(f"Past the centroids by {BEYOND:g}:\n\n" + samples_table(farther) + "\n\n")
     sys.stdout.write("Classes without guidance: " + " ".join(f"{share:.2f}" for share in shares.tolist()) + "\n")
     if arguments.output is not None:
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             "axes": axes.tolist(),
             "classes": [asdict(row) for row in samples],
             "classes_beyond": [asdict(row) for row in farther],
-            "between": [asdict(way) for way in ways],
+            "between": [asdict(path) for path in paths],
             "unguided": shares.tolist(),
         }
         (arguments.output / "feature_diffusion.json").write_text(json.dumps(record, indent=1), encoding="utf-8")

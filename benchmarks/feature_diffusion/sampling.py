@@ -1,4 +1,4 @@
-"""Class centroids, and drawing from the blind denoiser: stochastic ascent of the score (arXiv 2007.13640)."""
+"""Class centroids, and sampling from the blind denoiser by stochastic ascent of the score (arXiv 2007.13640)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ClassCentroids:
     layers: tuple[Tensor, ...]
 
     def at(self, weights: Tensor, sigma: Tensor) -> list[Tensor]:
-        """The centroids of images, linear in the noise level between those of the grid.
+        """The centroids of images, interpolated linearly between the noise levels of the grid.
 
         Args:
-            weights: share of every group in each image's centroid, shape (B, G).
+            weights: of every group in each image's centroid, shape (B, G).
             sigma: noise level of each image, shape (B,).
 
         Returns:
@@ -38,18 +38,18 @@ class ClassCentroids:
         """
         above = torch.searchsorted(self.sigmas, sigma.contiguous()).clamp(1, len(self.sigmas) - 1)
         low, high = self.sigmas[above - 1], self.sigmas[above]
-        share = ((sigma - low) / (high - low)).clamp(0, 1)[:, None]
+        weight = ((sigma - low) / (high - low)).clamp(0, 1)[:, None]
         found = []
         for layer in self.layers:
             mixed = torch.einsum("bg,gsc->bsc", weights, layer)
             rows = torch.arange(len(sigma))
-            found.append(torch.lerp(mixed[rows, above - 1], mixed[rows, above], share))
+            found.append(torch.lerp(mixed[rows, above - 1], mixed[rows, above], weight))
         return found
 
 
 @torch.no_grad()
 def read_centroids(network: FeatureDenoiser, groups: Sequence[Tensor], seed: int = 0) -> ClassCentroids:
-    """Centroids of groups of images (N, 1, 8, 8), one noise draw an image and level."""
+    """Centroids of groups of images (N, 1, 8, 8), one noise per image and level."""
     generator = torch.Generator().manual_seed(seed)
     sigmas = torch.linspace(SIGMA_MIN, SIGMA_MAX, LEVELS)
     means: list[list[list[Tensor]]] = []
@@ -64,7 +64,7 @@ def read_centroids(network: FeatureDenoiser, groups: Sequence[Tensor], seed: int
 
 
 @torch.no_grad()
-def draw(
+def sample(
     network: FeatureDenoiser,
     count: int,
     seed: int,
@@ -74,28 +74,28 @@ def draw(
     first_step: float = 0.02,
     noise: float = 0.3,
     end: float = SIGMA_MIN,
-    most: int = 1000,
+    max_steps: int = 1000,
 ) -> Tensor:
-    """Draw images, shape (count, 1, 8, 8).
+    """Sample images, shape (count, 1, 8, 8).
 
     Args:
         network: the denoiser.
-        count: how many.
+        count: number of images.
         seed: of all noise.
-        centroids: where features are guided to; None for the unguided score.
-        weights: share of every group, shape (G,); one group is its class, two lie between.
-        first_step: the share of the noise that the first step removes; later ones remove more.
+        centroids: target of the guidance; None for the unguided score.
+        weights: of every group, shape (G,); a single one gives its class.
+        first_step: fraction of the noise that the first step removes; later ones remove more.
         noise: the paper's beta: 1 injects no noise, near 0 the most.
         end: noise level at which an image is finished.
-        most: steps at most.
+        max_steps: limit of the steps.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (count, 1, 8, 8)
     image = SIGMA_MAX * torch.randn(shape, generator=generator)
     sigma = torch.full((count,), SIGMA_MAX)
-    shares = None if weights is None else weights.expand(count, -1)
-    for step in range(1, most + 1):
-        targets = None if centroids is None or shares is None else centroids.at(shares, sigma)
+    mixed = None if weights is None else weights.expand(count, -1)
+    for step in range(1, max_steps + 1):
+        targets = None if centroids is None or mixed is None else centroids.at(mixed, sigma)
         direction = network(image, targets)[0] - image
         sigma = direction.flatten(1).square().mean(1).sqrt()
         if float(sigma.max()) <= end:
@@ -104,5 +104,5 @@ def draw(
         gain = sigma * ((1 - noise * length) ** 2 - (1 - length) ** 2) ** 0.5
         fresh = torch.randn(shape, generator=generator)
         image = image + length * direction + gain[:, None, None, None] * fresh
-    targets = None if centroids is None or shares is None else centroids.at(shares, sigma)
+    targets = None if centroids is None or mixed is None else centroids.at(mixed, sigma)
     return network(image, targets)[0]

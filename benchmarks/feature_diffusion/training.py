@@ -1,7 +1,7 @@
-"""Training with denoising alone: the centroid of a class is computed by the very network that it guides.
+"""Training by denoising alone: the network that a centroid guides also computes it.
 
 In every step and for every class, some images give the centroid and others are denoised with it, all at one noise
-level. The images that gave it are denoised without guidance, so that the same network also knows the plain score.
+level. The former are denoised without guidance, so that the same network also learns the plain score.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .network import FeatureDenoiser
 SIGMA_MAX = 2.0
 SIGMA_MIN = 0.03
 GROUP = 8
-"""Images that give a centroid in a step, and as many that are denoised with it."""
+"""Images per class and step that give a centroid, and as many that are denoised with it."""
 
 
 def train(
@@ -29,7 +29,7 @@ def train(
         digits: the data.
         steps: of Adam.
         seed: of weights, images and noise.
-        tick: told the step and its loss.
+        tick: called with the step and its loss.
     """
     torch.manual_seed(seed)
     network = FeatureDenoiser()

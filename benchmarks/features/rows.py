@@ -1,4 +1,4 @@
-"""What Feature Guidance is measured on, and the file in which an interrupted ``bench features`` goes on."""
+"""The rows of ``bench features``, and the file from which an interrupted benchmark resumes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RECORD = "features.json"
 
 @dataclass(frozen=True)
 class Row:
-    """One way of drawing a prompt.
+    """One way of sampling a prompt.
 
     Attributes:
-        prompt: what the model is told.
+        prompt: of the model.
         group: word for the group that is counted.
         how: "none", "named" for a prompt that names the group, or "towards" its centroid.
         strength: of the guidance.
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As it stands in the table."""
+        """Label in the table."""
         told = {"none": "nothing", "named": f'the prompt "{self.prompt} {self.group}"'}
         return told.get(self.how, f"{self.how}, strength {self.strength:g}")
 
@@ -43,11 +43,11 @@ class Result:
     """Means over the batches of one row.
 
     Attributes:
-        share: of images of the group.
+        share: fraction of images of the group.
         share_spread: standard deviation over the batches.
-        good: share of images of the group that are faithful and within the quality limit.
+        good: fraction of images that are of the group, faithful and within the quality limit.
         modes: modes reached by a faithful image within the quality limit.
-        fidelity: share of images that show what the prompt says.
+        fidelity: fraction of images that show what the prompt says.
         rmse: distance to the nearest real image of the prompt.
         sharpness: relative to that image.
     """
@@ -93,7 +93,7 @@ def as_markdown(results: Mapping[Row, Result]) -> str:
 
 
 def read_results(folder: Path | None, conditions: Mapping[str, Any]) -> dict[Row, Result]:
-    """What an earlier benchmark has measured; nothing where there was none.
+    """Results of an earlier run; empty without one.
 
     Raises:
         ValueError: it was measured under other conditions.
@@ -107,7 +107,7 @@ def read_results(folder: Path | None, conditions: Mapping[str, Any]) -> dict[Row
 
 
 def write_results(folder: Path | None, conditions: Mapping[str, Any], results: Mapping[Row, Result]) -> None:
-    """Write all that was measured, or leave the file as it is."""
+    """Write all results atomically."""
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
 """``diversity-guidance bench features``: Feature Guidance on the embedded model, with quality and fidelity beside it.
 
-Towards: the share of images that belong to a group, by the judge, when features are led towards the centroid of eight
-real images of it; what a prompt that names the group reaches stands beside it. Path: images of blends between two
-centroids.
+Towards: the fraction of images that belong to a group, by the judge, if activations are guided to the centroid of eight
+real images of it, beside that of a prompt that names the group. Path: images of blends between two centroids.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ from .rows import (
 )
 from .steering import (
     every_layer,
-    own_draws,
+    own_samples,
     probe,
     steered,
 )
 
 EXEMPLARS = 8
-"""Real images of a group, fewer where there are no more."""
+"""Largest number of real images of a group."""
 
 REFERENCES = 16
 REFERENCE_SEED = 77
@@ -66,7 +65,7 @@ GROUPS = (
 """Prompts, and a word for the group that the exemplars belong to: a gender, skin tones and both vendors."""
 
 TOWARDS = (1.0, RECOMMENDED_STRENGTH)
-"""Strengths: to the centroid itself, and as far as is recommended."""
+"""Strengths: to the centroid itself, and the recommended one."""
 
 PATH = ("doctor", "man", "woman")
 PATH_STEPS = 5
@@ -75,7 +74,7 @@ WINDOW = SigmaInterval(low=sigma_at_percent(RECOMMENDED_END))
 
 
 def all_rows() -> list[Row]:
-    """What is measured, in this order."""
+    """All rows, in order."""
     rows = []
     for prompt, group in GROUPS:
         rows += [Row(prompt, group, "none"), Row(prompt, group, "named")]
@@ -84,11 +83,11 @@ def all_rows() -> list[Row]:
 
 
 class Bench:
-    """Draws and judges.
+    """Samples rows and judges them.
 
     Args:
         count: images a batch.
-        seeds: how many batches of every row and prompt.
+        seeds: number of batches of every row and prompt.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance.
     """
@@ -102,18 +101,18 @@ class Bench:
     def measure(self, row: Row) -> Result:
         """Draw the batches of a row and judge them."""
         told = f"{row.prompt} {row.group}" if row.how == "named" else row.prompt
-        batches = [self.drawn(told, seed, self.guidance(row)) for seed in self.seeds]
+        batches = [self.sampled(told, seed, self.guidance(row)) for seed in self.seeds]
         return judged(self.judge, row, [self.judge.judge(batch, row.prompt) for batch in batches])
 
     def guidance(self, row: Row) -> FeatureGuidance | None:
-        """Of a row; None for none."""
+        """The guidance of a row, if it has one."""
         if row.how != "towards":
             return None
         settings = FeatureSettings("towards", row.strength, WINDOW)
         return self._guidance(settings, self.centroid(row.prompt, row.group), self.reference(row.prompt))
 
     def path(self) -> tuple[Image.Image, list[list[float]]]:
-        """Images of blends between two groups, one row a blend, and the shares of both groups in each row."""
+        """Images of blends between two groups, one row per blend, and the fractions of both groups in each row."""
         prompt, *groups = PATH
         ends = [self.centroid(prompt, group) for group in groups]
         rows, shares = [], []
@@ -122,13 +121,13 @@ class Bench:
             centroid = blended(ends, [1 - place, place], f"{place:.0%}")
             settings = FeatureSettings("towards", RECOMMENDED_STRENGTH, WINDOW)
             guidance = self._guidance(settings, centroid, self.reference(prompt))
-            images = self.drawn(prompt, self.seeds[0], guidance)
+            images = self.sampled(prompt, self.seeds[0], guidance)
             modes = [verdict.mode for verdict in self.judge.judge(images, prompt)]
             shares.append([sum(group in mode for mode in modes) / len(modes) for group in groups])
             rows.append(images[:PATH_COLUMNS])
         return path_image(rows, groups), shares
 
-    def drawn(self, prompt: str, seed: int, guidance: FeatureGuidance | None) -> Tensor:
+    def sampled(self, prompt: str, seed: int, guidance: FeatureGuidance | None) -> Tensor:
         """One batch of images, (count, 3, 64, 64)."""
         prompts = [prompt] * self.count
         if guidance is None:
@@ -138,7 +137,7 @@ class Bench:
         return self.model.decode(latents)
 
     def _centroid(self, prompt: str, group: str) -> FeatureCentroid:
-        """Of real images of a group, looked at under the prompt alone."""
+        """The centroid of real images of a group, under the prompt alone."""
         matching = self.judge.reals.matching(f"{prompt} {group}")
         order = torch.randperm(len(matching), generator=torch.Generator().manual_seed(1))[:EXEMPLARS]
         with torch.no_grad():
@@ -146,15 +145,15 @@ class Bench:
         return probe(self.model, [prompt] * len(latents), latents, group)
 
     def _reference(self, prompt: str) -> FeatureCentroid:
-        """Of what the model draws for the prompt by itself, at CFG 1."""
-        return own_draws(self.model, prompt, REFERENCES, REFERENCE_SEED, self.steps)
+        """The centroid of the model's own samples of the prompt at CFG 1."""
+        return own_samples(self.model, prompt, REFERENCES, REFERENCE_SEED, self.steps)
 
     def _guidance(self, settings: FeatureSettings, *centroids: FeatureCentroid) -> FeatureGuidance:
         return FeatureGuidance(settings, every_layer(self.model), *centroids)
 
 
 def path_image(rows: Sequence[Tensor], groups: Sequence[str], side: int = 80) -> Image.Image:
-    """One row of images a blend, with the blend's place at its left."""
+    """One row of images per blend, labelled at its left."""
     margin, line = 120, 24
     page, draw = sheet(margin + side * len(rows[0]), line + side * len(rows))
     font = letters(512, 12)
@@ -174,12 +173,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
     parser.add_argument("--cfg", type=float, default=2.0, help="classifier-free guidance, 1 for none (default: 2)")
     parser.add_argument(
-        "--output", type=Path, help="folder for numbers and the image of the path; a benchmark goes on from it"
+        "--output",
+        type=Path,
+        help="folder for numbers and the image of the path; an interrupted benchmark resumes from it",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure every row that is not measured yet and print it; then all of them and the path."""
+    """Measure all new rows, then print all rows and the path."""
     numbers = {name: getattr(arguments, name) for name in ("count", "seeds", "steps", "cfg")}
     bench = Bench(**numbers)
     found = read_results(arguments.output, numbers)

@@ -1,7 +1,7 @@
 """``diversity-guidance bench spread``: known modes reached when Feature Guidance spreads a batch.
 
-Modes are counted as ``bench modes`` does. What images are spread along comes from draws of the same prompt at CFG 1,
-from a seed that no row draws from.
+Modes are counted as in ``bench modes``. The axes of the spread come from samples of the same prompt at CFG 1, from a
+seed that no row uses.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ from ...guidance.activations.guidance import FeatureGuidance
 from ...guidance.activations.settings import RECOMMENDED_STRENGTH, FeatureSettings
 from ..modes import (
     WINDOW,
-    Draw,
     Row,
+    Sample,
     add_size_arguments,
     in_one_batch,
     run_rows,
 )
-from .steering import every_layer, own_draws, steered
+from .steering import every_layer, own_samples, steered
 
 REFERENCE_SEED = 77
 REFERENCES = (16, 32)
-"""Draws at CFG 1 that say what images differ in."""
+"""Numbers of samples at CFG 1 that give the axes."""
 
 STRENGTHS = (0.5, 1.0, RECOMMENDED_STRENGTH, 3.0)
 
 
 # One reference serves all seeds and strengths.
-_reference = cache(own_draws)
+_reference = cache(own_samples)
 
 
-def spread(strength: float, draws: int = 0) -> Draw:
-    """Spread along the axes of so many draws, or dilated where there are none."""
+def spread(strength: float, samples: int = 0) -> Sample:
+    """Spread along the axes of a number of samples; dilate without any."""
 
-    def draw(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
-        reference = _reference(model, prompt, draws, REFERENCE_SEED, steps) if draws else None
+    def sample(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
+        reference = _reference(model, prompt, samples, REFERENCE_SEED, steps) if samples else None
         settings = FeatureSettings("spread", strength, WINDOW)
         guidance = FeatureGuidance(settings, every_layer(model), None, reference)
         with steered(model, guidance) as steering:
             return steering.sample([prompt] * count, seed, steps=steps, cfg=row.cfg, guidance=guidance)
 
-    return draw
+    return sample
 
 
-ROWS: tuple[tuple[Row, Draw], ...] = (
+ROWS: tuple[tuple[Row, Sample], ...] = (
     (Row("none", 5.0), in_one_batch),
     (Row(f"dilated, strength {RECOMMENDED_STRENGTH:g}", 5.0), spread(RECOMMENDED_STRENGTH)),
-    *((Row(f"along axes of {draws} draws", 5.0), spread(RECOMMENDED_STRENGTH, draws)) for draws in REFERENCES),
+    *((Row(f"along axes of {samples} samples", 5.0), spread(RECOMMENDED_STRENGTH, samples)) for samples in REFERENCES),
     *(
-        (Row(f"along axes of {REFERENCES[-1]} draws, strength {strength:g}", 5.0), spread(strength, REFERENCES[-1]))
+        (Row(f"along axes of {REFERENCES[-1]} samples, strength {strength:g}", 5.0), spread(strength, REFERENCES[-1]))
         for strength in STRENGTHS
         if strength != RECOMMENDED_STRENGTH
     ),
     (Row("none", 2.0), in_one_batch),
-    (Row(f"along axes of {REFERENCES[-1]} draws", 2.0), spread(RECOMMENDED_STRENGTH, REFERENCES[-1])),
+    (Row(f"along axes of {REFERENCES[-1]} samples", 2.0), spread(RECOMMENDED_STRENGTH, REFERENCES[-1])),
     (Row("none", 1.0), in_one_batch),
-    (Row(f"along axes of {REFERENCES[-1]} draws", 1.0), spread(RECOMMENDED_STRENGTH, REFERENCES[-1])),
+    (Row(f"along axes of {REFERENCES[-1]} samples", 1.0), spread(RECOMMENDED_STRENGTH, REFERENCES[-1])),
 )
 
 

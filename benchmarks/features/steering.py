@@ -30,7 +30,7 @@ LEVELS = 8
 
 
 class _Announced(nn.Module):
-    """A transformer that tells the guidance whether it runs for the prompt or for the empty prompt."""
+    """A transformer that opens a pass of the guidance, and says whether it runs for the prompt or the empty prompt."""
 
     def __init__(self, transformer: nn.Module, guidance: FeatureGuidance, empty: Tensor) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Announced(nn.Module):
         self.empty = empty
 
     def forward(self, x: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, **options: Any) -> Any:
-        """Run the transformer between the two announcements."""
+        """Run the transformer within a pass."""
         wanted = self.guidance.every_pass or not torch.equal(tokens[:1], self.empty)
         self.guidance.open_pass(float(times[0]) / 1000, [slice(0, len(x))] if wanted else [])
         try:
@@ -50,21 +50,21 @@ class _Announced(nn.Module):
 
 @contextmanager
 def steered(model: EmbeddedModel, guidance: FeatureGuidance) -> Iterator[EmbeddedModel]:
-    """The model with its features under guidance, which must also be given to ``sample``."""
+    """The model with its activations under guidance, which must also be given to ``sample``."""
     announced = _Announced(model.transformer, guidance, model.text.encode([""])[0])
     with LayerHooks(find_layers(model.transformer), list(guidance.weights), guidance.visit):
         yield replace(model, transformer=announced)
 
 
 def every_layer(model: EmbeddedModel) -> dict[str, float]:
-    """The weights of a guidance that shifts all layers alike."""
+    """Equal weights for all layers."""
     return {layer.name: 1.0 for layer in find_layers(model.transformer)}
 
 
-def own_draws(model: EmbeddedModel, prompt: str, count: int, seed: int, steps: int) -> FeatureCentroid:
-    """The centroid of what the model draws for a prompt by itself, at CFG 1."""
+def own_samples(model: EmbeddedModel, prompt: str, count: int, seed: int, steps: int) -> FeatureCentroid:
+    """The centroid of the model's own samples of a prompt at CFG 1."""
     prompts = [prompt] * count
-    return probe(model, prompts, model.sample(prompts, seed, steps=steps, cfg=1.0), "own draws")
+    return probe(model, prompts, model.sample(prompts, seed, steps=steps, cfg=1.0), "own samples")
 
 
 @torch.no_grad()
@@ -83,11 +83,11 @@ def probe(
 
     Args:
         model: the embedded model.
-        prompts: what it is told while it looks, one for each image.
+        prompts: one for each image.
         latents: the images, raw VAE latents (N, 16, h, w).
         name: of the group.
         layers: as in ``select_layers``.
-        draws: noise draws a level, the same for every image.
+        draws: noises per level, the same for every image.
         levels: noise levels.
         seed: of the noise.
     """

@@ -1,7 +1,7 @@
-"""Images to protect by the million: the embedded model's real images, augmented and encoded, for ``bench index``.
+"""Millions of images to protect: the embedded model's real images, augmented and encoded, for ``bench index``.
 
-Latents go to a folder as numbered parts, each drawn from a seed of its own, so that what was cut short goes on where it
-stopped and every machine makes the same images.
+Latents are written to a folder in numbered parts, each from its own seed, so that a stopped run resumes and every
+machine makes the same images.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ PREFIX = "taesd_encoder."
 
 @dataclass(frozen=True)
 class LatentFolder:
-    """A folder of latents in parts, as far as they are made.
+    """A folder of latents in parts.
 
     Attributes:
-        folder: where the parts lie.
+        folder: of the parts.
         size: width and height of the images in pixels.
         count: images of the whole set.
         part: latents of 64-pixel images in one part; larger images have proportionally smaller parts.
-        encoded: images to encode, rounded up to whole parts; other latents are made from theirs. 0 encodes all.
+        encoded: images to encode, rounded up to whole parts; others vary their latents. 0 encodes all.
     """
 
     folder: Path
@@ -72,10 +72,10 @@ class LatentFolder:
             yield np.load(path, mmap_mode="r")[: self.count - number * self.part_rows]
 
     def make(self, precision: torch.dtype = torch.float32) -> Iterator[int]:
-        """Make the parts that are missing, and tell after each how many latents there are.
+        """Make missing parts, and yield the number of latents after each.
 
         Args:
-            precision: float32, or bfloat16 where the processor is quicker at it; latents then differ by about 0.5 %.
+            precision: float32, or bfloat16 for processors that compute in it; latents then differ by about 0.5 %.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         reals, encoder = RealImages.load(), RawEncoder(precision)
@@ -84,7 +84,7 @@ class LatentFolder:
             if not path.is_file():
                 unfinished = path.with_suffix(f".{os.getpid()}.tmp")
                 with unfinished.open("wb") as file:
-                    np.save(file, self._draw(number, reals, encoder))
+                    np.save(file, self._made(number, reals, encoder))
                 unfinished.replace(path)
             yield min((number + 1) * self.part_rows, self.count)
 
@@ -95,7 +95,7 @@ class LatentFolder:
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.size}px-{number:05d}.npy"
 
-    def _draw(self, number: int, reals: RealImages, encoder: RawEncoder) -> np.ndarray:
+    def _made(self, number: int, reals: RealImages, encoder: RawEncoder) -> np.ndarray:
         generator = torch.Generator().manual_seed(number)
         numbers = torch.arange(number * self.part_rows, (number + 1) * self.part_rows)
         encoded = -(-self.encoded // self.part_rows)
@@ -127,9 +127,9 @@ class RawEncoder:
 def augmented(reals: RealImages, numbers: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Images of a numbered endless set, float32 (n, 3, size, size) in 0..1.
 
-    The first are the real images themselves. Then each comes again turned (up to 15 degrees), scaled (by up to 15 %),
-    moved (up to 5 pixels of 64), mirrored (every other) and recoloured (channels by up to 15 %), each by a share of
-    these that is drawn anew: some stay close to the original, which makes the search harder.
+    The first are the real images themselves. Later ones are rotated (up to 15 degrees), scaled (by up to 15 %), moved
+    (up to 5 pixels of 64), mirrored (every other) and recoloured (channels by up to 15 %), each by a random fraction
+    of these: some stay close to the original, which makes the search harder.
     """
     images = resized(reals.images(numbers % len(reals.labels)), size)
     changed = (numbers >= len(reals.labels)).float() * torch.rand(len(numbers), generator=generator)
@@ -145,9 +145,7 @@ def augmented(reals: RealImages, numbers: Tensor, size: int, generator: torch.Ge
 
 
 def varied(latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents (n, C, H, W) as if of changed images: moved by up to 5 pixels of 64 and at least up to one cell, mirrored
-    (every other), channels scaled by up to 15 %, by a share that is drawn anew for each.
-    """
+    """Latents (n, C, H, W) moved by up to 5 pixels of 64 or a cell, mirrored (every other), scaled by up to 15 %."""
     count, channels, height, width = latents.shape
     reach = max(1, width * 5 // TILE)
     moves = torch.randint(-reach, reach + 1, (count, 2), generator=generator)

@@ -1,6 +1,6 @@
 """``diversity-guidance bench index``: exact protection against Faiss's approximate search, on real sampling runs.
 
-Every reference in a shield must be found in every step. As in arXiv 2410.06025 (table 2) the other side is
+Every reference in a shield must be found in every step. The baseline, as in arXiv 2410.06025 (table 2), is
 ``faiss.IndexIVFFlat`` with sqrt(N) cells of which few are searched.
 """
 
@@ -26,24 +26,24 @@ from .searches import (
 )
 
 PASSES = 5
-"""Of each search, of which the fastest counts: other work on the machine can only make it slower."""
+"""Passes of each search; the fastest counts, as other work on the machine only makes it slower."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmark's options."""
-    parser.add_argument("--folder", required=True, help="where latents, runs and indexes are kept")
+    parser.add_argument("--folder", required=True, help="of latents, runs and indexes")
     parser.add_argument("--count", type=int, default=100_000, help="references (default: 100,000)")
     parser.add_argument("--size", type=int, default=64, help="width and height of the images (default: 64)")
     parser.add_argument("--runs", type=int, default=16, help="runs of eight images each (default: 16)")
     parser.add_argument("--followed", type=int, default=16, help="runs that are followed step by step (default: 16)")
     parser.add_argument("--steps", type=int, default=28, help="evaluations of the model (default: 28)")
     parser.add_argument("--cfg", type=float, default=5.0, help="scale of classifier-free guidance (default: 5)")
-    parser.add_argument("--make", action="store_true", help="only make the latents; goes on where it stopped")
+    parser.add_argument("--make", action="store_true", help="only make the latents; a stopped run resumes")
     parser.add_argument(
         "--encoded", type=int, default=0, help="images to encode; other latents are made from theirs (default: all)"
     )
     parser.add_argument(
-        "--bfloat16", action="store_true", help="make them in bfloat16, quicker on processors that compute in it"
+        "--bfloat16", action="store_true", help="make them in bfloat16, faster on processors that compute in it"
     )
 
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         for made in references.make(torch.bfloat16 if arguments.bfloat16 else torch.float32):
             sys.stderr.write(f"\r{made:,} of {case.count:,} latents ")
         return 0
-    truth = Truth.found(case.drawn(), case.references)
+    truth = Truth.found(case.sampled_runs(), case.references)
     sys.stdout.write(
         f"{case.count:,} references of {math.prod(case.references.shape):,} values; {min(case.followed, case.runs)} of "
         f"{case.runs} runs of {BATCH} images, {case.steps} steps, CFG {case.cfg:g}.\n\n"
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         building.rows()
     with _Apart(case, EXACT, truth.radii) as exact, _Apart(case, "faiss", truth.radii) as faiss:
         rows = [(process, number, row) for process in (exact, faiss) for number, row in enumerate(process.rows())]
-        # Taking turns: what makes the machine slower for a while makes all of them slower.
+        # In turns, so that other work on the machine slows all of them.
         times = [[process.seconds(number) for process, number, _ in rows] for _ in range(PASSES)]
     evaluations = min(case.followed, case.runs) * case.steps
     for (_, _, row), seconds in zip(rows, zip(*times, strict=True), strict=True):
@@ -87,14 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _recall(row: Row, inside: Tensor) -> float:
-    """Share of the pairs inside that were found; not a number where there are none."""
+    """Fraction of the pairs inside that were found; NaN without any."""
     found = {(query, reference) for query, reference in row.pairs}
-    told = [(query, reference) in found for query, reference in inside.tolist()]
-    return sum(told) / len(told) if told else math.nan
+    hits = [(query, reference) in found for query, reference in inside.tolist()]
+    return sum(hits) / len(hits) if hits else math.nan
 
 
 class _Apart:
-    """A process with the searches of one index."""
+    """A process for the searches of one index."""
 
     def __init__(self, case: Case, search: str, radii: tuple[float, ...]) -> None:
         order = json.dumps({"case": asdict(case), "search": search, "radii": radii})
@@ -109,14 +109,14 @@ class _Apart:
         self._process.communicate()
 
     def rows(self) -> list[Row]:
-        """Of all searches; waits until the index is there and each has been made once."""
+        """The rows of all searches; waits until the index is built and each search has run once."""
         rows = []
         while (line := self._read()).strip():
             rows.append(Row(**json.loads(line)))
         return rows
 
     def seconds(self, number: int) -> float:
-        """Make one pass of a search."""
+        """Run one pass of a search."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{number}\n")
         self._process.stdin.flush()

@@ -1,4 +1,4 @@
-"""Sampling runs of the embedded model for ``bench index``: what an index is asked, and what the right answer is."""
+"""Sampling runs of the embedded model for ``bench index``: the queries of an index, and the correct results."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..peers.plain_guidance import PlainGuidance
 from .images import LatentFolder, RawEncoder, resized
 
 CAUGHT = (0.01, 0.08, 0.5)
-"""Radii are those at which these shares of the unguided images end in a shield."""
+"""Fractions of the unguided images that end in a shield; each gives a radius."""
 
 TEN_DIGITS = 1e-4
-"""Pairs so near to the radius, relatively, are measured from their difference: a product cannot decide them."""
+"""Relative distance from the radius within which a pair is measured by its difference, not by a product."""
 
 
 class Recorder(PlainGuidance):
-    """Changes nothing and keeps every conditional estimate of one run, as raw latents."""
+    """Keeps every conditional estimate of one run, as raw latents, and changes nothing."""
 
     name = "Recorder"
 
@@ -52,10 +52,10 @@ class Runs:
     finals: Tensor
 
     @classmethod
-    def drawn(cls, folder: Path, size: int, count: int, steps: int, batch: int, cfg: float) -> Runs:
-        """Runs of the benchmark's prompts, one seed each; kept in the folder, which is asked first.
+    def sampled(cls, folder: Path, size: int, count: int, steps: int, batch: int, cfg: float) -> Runs:
+        """Runs of the benchmark's prompts, one seed each, cached in the folder.
 
-        The model draws the size it was taught. For larger images every estimate is enlarged as an image.
+        The model samples its own size. For larger images every estimate is enlarged as an image.
         """
         path = folder / f"runs-{size}px-{count}x{steps}x{batch}-cfg{cfg:g}.safetensors"
         if not path.is_file():
@@ -75,10 +75,10 @@ class Runs:
 
 @dataclass(frozen=True)
 class Truth:
-    """What brute force says.
+    """The results of brute force.
 
     Attributes:
-        radii: one for each share in ``CAUGHT``.
+        radii: one for each fraction in ``CAUGHT``.
         inside: for each radius the pairs (query, reference), shape (M, 2), ascending; queries are numbered through
             runs, steps and batch.
     """
@@ -92,8 +92,8 @@ class Truth:
         nearest = torch.full((len(runs.finals),), torch.inf)
         for block in _blocks(references):
             nearest = torch.minimum(nearest, torch.cdist(runs.finals, block).amin(1))
-        shares = torch.tensor(CAUGHT)
-        radii = tuple(torch.quantile(nearest, shares, interpolation="higher").mul(1 + 1e-6).tolist())
+        fractions = torch.tensor(CAUGHT)
+        radii = tuple(torch.quantile(nearest, fractions, interpolation="higher").mul(1 + 1e-6).tolist())
         queries = runs.estimates.flatten(0, 2)
         squares = queries.square().sum(1)
         found: list[Tensor] = []

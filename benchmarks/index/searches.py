@@ -1,8 +1,7 @@
-"""The searches that ``diversity-guidance bench index`` measures, those of each index in a process of its own.
+"""The searches of ``diversity-guidance bench index``, each index in its own process.
 
-The process writes a row for every search, and then, for each number of a row that it reads, the seconds of one pass of
-that search: so passes of one index can take turns with those of the other. One thread; times are processor seconds,
-since other work on the machine must not count.
+The process writes a row for every search. Then it reads numbers of rows, and writes the seconds of one pass of each, so
+that passes of both indexes can take turns. One thread; times are processor seconds.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ TRAINED_PER_CELL = 64
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """The size of one benchmark.
 
     Attributes:
         folder: of the latents and indexes.
         size: of the images in pixels.
         count: of references.
-        runs: number of runs, of a batch of eight each; their last images give the radii.
-        followed: how many of them are followed step by step.
+        runs: number of runs of eight images; their final images give the radii.
+        followed: number of runs that are followed step by step.
         steps: of a run.
         cfg: scale of classifier-free guidance.
     """
@@ -60,21 +59,21 @@ class Case:
         """The latents to protect."""
         return LatentFolder(Path(self.folder) / "latents", self.size, self.count)
 
-    def drawn(self) -> Runs:
+    def sampled_runs(self) -> Runs:
         """The runs, with the estimates of those that are followed."""
-        runs = Runs.drawn(Path(self.folder), self.size, self.runs, self.steps, BATCH, self.cfg)
+        runs = Runs.sampled(Path(self.folder), self.size, self.runs, self.steps, BATCH, self.cfg)
         return replace(runs, estimates=runs.estimates[: self.followed])
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one search needs and found, at one radius.
+    """Result and cost of one search at one radius.
 
     Attributes:
         search: its name.
-        caught: share of unguided images that end in a shield of this radius.
+        caught: fraction of unguided images that end in a shield of this radius.
         radius: in the units of raw latents.
-        searches: share of estimates for which the index had to be searched.
+        searches: fraction of estimates for which the index was searched.
         memory: bytes that the index holds in memory.
         disk: bytes of its files.
         build: processor seconds from latents to an index that can be searched.
@@ -92,19 +91,19 @@ class Row:
 
 
 Searches = Iterator[tuple[Row, Callable[[], float]]]
-"""Of each search what it found, and what makes a pass of it and returns the processor seconds."""
+"""The row of each search, and a function that runs one pass of it and returns the processor seconds."""
 
 Ask = Callable[[int, int], tuple[Tensor, Tensor]]
-"""Searches for the estimates of a step of a run: rows and references of the pairs."""
+"""Searches for the estimates of a run and step; returns rows and references of the pairs."""
 
 
 def exact_searches(case: Case, radii: list[float]) -> Searches:
     """The Protected Index, opened from its folder."""
-    folder, runs = _index_folder(case), case.drawn().estimates
+    folder, runs = _index_folder(case), case.sampled_runs().estimates
     build = float(_seconds_file(folder).read_text(encoding="ascii"))
     before = _anonymous_bytes()
     index = ProtectedIndex.open(folder)
-    # Some of it comes with the first search.
+    # The first search loads the rest.
     index.within(runs[0, 0], radii[0])
     memory = _anonymous_bytes() - before
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -129,7 +128,7 @@ def faiss_searches(case: Case, radii: list[float]) -> Searches:
     import faiss
 
     faiss.omp_set_num_threads(1)
-    runs = case.drawn().estimates
+    runs = case.sampled_runs().estimates
     width, cells = runs.shape[-1], max(1, round(math.sqrt(case.count)))
     begun, before = time.process_time(), _anonymous_bytes()
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, cells)
@@ -149,7 +148,7 @@ def faiss_searches(case: Case, radii: list[float]) -> Searches:
                 index.nprobe = probes
                 limits, _, found = index.range_search(runs[run, step].numpy(), radius**2)  # type: ignore[call-arg]
                 rows = np.repeat(np.arange(BATCH), np.diff(limits.astype(np.int64)))
-                # A push needs the references themselves, which the other search gives, too.
+                # A push needs the vectors; the other search returns them.
                 index.reconstruct_batch(np.unique(found))  # type: ignore[call-arg]
                 return torch.from_numpy(rows), torch.from_numpy(found)
 
@@ -158,7 +157,7 @@ def faiss_searches(case: Case, radii: list[float]) -> Searches:
 
 
 def build_exact(case: Case) -> None:
-    """Build the Protected Index where it is missing; the processor seconds are kept beside it."""
+    """Build the Protected Index if it is missing; the processor seconds are kept beside it."""
     folder = _index_folder(case)
     if _seconds_file(folder).is_file():
         return
@@ -183,7 +182,7 @@ def _seconds_file(folder: Path) -> Path:
 
 
 def _pairs(runs: Tensor, ask: Ask) -> list[list[int]]:
-    """What is found for each of the estimates; this loads the files, too."""
+    """All pairs of a search; this also loads the files."""
     pairs: list[list[int]] = []
     for run, step in np.ndindex(*runs.shape[:2]):
         rows, references = ask(run, step)
@@ -194,10 +193,10 @@ def _pairs(runs: Tensor, ask: Ask) -> list[list[int]]:
 
 def _seconds(runs: Tensor, ask: Ask) -> float:
     """Processor seconds of all runs."""
-    # The processor's caches hold what the other index read last.
+    # Warm the processor's caches.
     for step in range(runs.shape[1]):
         ask(0, step)
-    # As in timeit: the collector's pauses are no search's work.
+    # As in timeit: garbage collection does not count.
     gc.disable()
     begun = time.process_time()
     for run, step in np.ndindex(*runs.shape[:2]):
@@ -208,7 +207,7 @@ def _seconds(runs: Tensor, ask: Ask) -> float:
 
 
 def _anonymous_bytes() -> int:
-    """Memory of this process that is no file's, which the system could drop at any time."""
+    """Memory of this process without mapped files, which the system can drop."""
     status = Path("/proc/self/status")
     if not status.exists():
         raise ValueError("Memory apart from files can be measured on Linux only.")

@@ -1,1 +1,1 @@
-"""What the Image Retrieval Score tells of a model with known modes."""
+"""The Image Retrieval Score of models with known modes."""

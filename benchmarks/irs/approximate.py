@@ -1,4 +1,4 @@
-"""The nearest of a million references, nearly always: Faiss IndexIVFFlat looks only where neighbours are likely."""
+"""Approximate retrieval from a million references, by Faiss's IndexIVFFlat."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from ...metrics.measures.neighbours import ReferenceIndex
 
 _CELLS_PER_ROOT = 2
-"""N references are divided into this many times sqrt(N) cells."""
+"""Cells, as a multiple of sqrt(N)."""
 
 _PROBES = 8
 """Cells that are searched."""
 
 _TRAINING_PER_CELL, _TRAINING_ROUNDS = 32, 5
-"""References a cell from which the cells are learned, and rounds of learning."""
+"""References per cell, and iterations, of the k-means that finds the cells."""
 
 
 class ApproximateIndex(ReferenceIndex):
-    """Finds another near reference now and then."""
+    """A reference index that at times finds another near reference than the nearest."""
 
     def __init__(self, references: Tensor) -> None:
         """Build the index of (N, d) features.

@@ -1,8 +1,8 @@
 """Stop sampling a model as soon as it can no longer be diverse (arXiv 2411.16171, rejection of the null hypothesis).
 
 The claim is that a model covers at least s training images; k_min(s, n) or fewer different ones among n retrieved
-images reject it. That is certain as soon as the remaining samples cannot lift the count above k_min: the decision and
-its error are those after all n samples. Several looks share the error.
+images reject it. The rejection is certain as soon as the remaining samples cannot raise the count above k_min, with the
+error of the test after all n samples. Several looks divide the error.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _FIRST_LOOK = 50
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why the claim is rejected.
+    """The rejection of a claim.
 
     Attributes:
         draws: samples after which it was certain.
-        learned: different training images that they retrieved.
+        learned: different training images among their nearest.
         look: number of samples of the test.
         threshold: k_min at that number.
         support: training images that the model was claimed to cover.
@@ -85,7 +85,7 @@ class EarlyRejection:
             retrieved: index of the nearest training image of each new sample.
 
         Returns:
-            Why the claim is rejected; None while it is not.
+            The rejection; None while there is none.
         """
         for index in torch.as_tensor(retrieved).tolist():
             if self.rejection is not None:

@@ -1,7 +1,7 @@
-"""Does the Image Retrieval Score tell how much of a training set a model has learned? (arXiv 2411.16171, supplement.)
+"""``diversity-guidance bench irs``: the Image Retrieval Score of models of known diversity (arXiv 2411.16171).
 
-``diversity-guidance bench irs`` draws from models whose diversity is known and prints what each metric says of them;
-``--scale`` adds one measurement at the size of ImageNet.
+Prints the scores of several metrics for models that have learned a known fraction of their training set; ``--scale``
+adds one measurement at the size of ImageNet.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _FEATURES = 64
 
 
 class Row(NamedTuple):
-    """What the metrics say of one model.
+    """The metrics of one model.
 
     Attributes:
-        loss: how modes were lost.
-        truth: share of the modes that the model has learned.
+        loss: kind of the lost modes.
+        truth: fraction of the modes that the model has learned.
         score: IRS_infinity,a.
         frechet: Fréchet distance to the training set.
         recall: at 1 and at 5 neighbours.
@@ -69,21 +69,21 @@ class Row(NamedTuple):
 def score_of(
     references: Tensor, generated: Tensor, real: Tensor, kind: type[ReferenceIndex] = ReferenceIndex
 ) -> AdjustedScore:
-    """IRS_infinity,a of generated features, against as many held-out real ones."""
+    """IRS_infinity,a of generated features, adjusted by as many held-out real ones."""
     index = kind(references)
     scores = [measure_retrieval(index.nearest(queries), len(references)) for queries in (generated, real)]
     return adjusted_score(*scores)
 
 
 def toy_rows(shares: Sequence[float] = SHARES) -> Iterator[Row]:
-    """Measure models that have learned ever fewer modes."""
+    """Measure models that have learned fewer and fewer modes."""
     toy = Toy.create()
     everything = torch.arange(TRAIN_SIZE)
-    real = toy.draw(_DRAWS, everything, seed=1)
+    real = toy.sample(_DRAWS, everything, seed=1)
     for loss in get_args(Loss):
         for share in shares:
             learned = toy.learned(share, loss)
-            generated = toy.draw(_DRAWS, learned, seed=2)
+            generated = toy.sample(_DRAWS, learned, seed=2)
             manifolds = [prdc(toy.modes, generated, neighbours) for neighbours in NEIGHBOURS]
             yield Row(
                 loss,
@@ -96,10 +96,10 @@ def toy_rows(shares: Sequence[float] = SHARES) -> Iterator[Row]:
 
 
 class SampleRow(NamedTuple):
-    """What the metrics say of one model after ever more samples.
+    """The metrics of one model after a number of samples.
 
     Attributes:
-        truth: share of the modes that the model has learned.
+        truth: fraction of the modes that the model has learned.
         draws: number of samples.
         score: IRS_infinity,a.
         recall: at one neighbour, as density and coverage.
@@ -116,12 +116,12 @@ class SampleRow(NamedTuple):
 
 
 def sample_rows(shares: Sequence[float] = (1.0, 0.5), draws: Sequence[int] = (200, 800, 2400)) -> Iterator[SampleRow]:
-    """Measure the same models with ever more samples, at one neighbour."""
+    """Measure the same models with more and more samples, at one neighbour."""
     toy = Toy.create()
     for share in shares:
         learned = toy.learned(share, "intra-class")
         for count in draws:
-            generated, real = toy.draw(count, learned, seed=2), toy.draw(count, torch.arange(TRAIN_SIZE), seed=1)
+            generated, real = toy.sample(count, learned, seed=2), toy.sample(count, torch.arange(TRAIN_SIZE), seed=1)
             scores = prdc(toy.modes, generated, 1)
             yield SampleRow(
                 len(learned) / TRAIN_SIZE,
@@ -138,7 +138,7 @@ def rejection_sentence(learned: int = 100, planned: int = 60, seed: int = 3) -> 
     toy = Toy.create()
     modes = torch.arange(0, TRAIN_SIZE, TRAIN_SIZE // learned)
     test = EarlyRejection(TRAIN_SIZE, planned, looks=[planned])
-    samples = toy.draw(planned, modes, seed)
+    samples = toy.sample(planned, modes, seed)
     rejection = test.update(ReferenceIndex(toy.modes).nearest(samples))
     return f"A model of {learned} of {TRAIN_SIZE} images: {rejection or 'not rejected.'}"
 
@@ -172,7 +172,7 @@ def imagenet_sentence() -> str:
 
 
 def scale_sentences() -> Iterator[str]:
-    """Time and error of an adjusted score at the size of ImageNet, from features that are there already."""
+    """Time and error of an adjusted score at the size of ImageNet, from given features."""
     generator = torch.Generator().manual_seed(5)
     centres = torch.randn(1000, _FEATURES, generator=generator)
 
@@ -208,7 +208,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 def samples_as_markdown(rows: Sequence[SampleRow]) -> str:
-    """The influence of the number of samples as a table."""
+    """The samples' influence as a table."""
     lines = ["| learned | samples | IRS_inf,a | recall k=1 | density k=1 | coverage k=1 |", "|---|---|---|---|---|---|"]
     for row in rows:
         score = f"{row.score.value:.3f} ({row.score.lower:.3f} to {row.score.upper:.3f})"
@@ -218,7 +218,7 @@ def samples_as_markdown(rows: Sequence[SampleRow]) -> str:
 
 
 def draw_figure(rows: Sequence[Row], path: Path, width: int = 2 * NODE_WIDTH) -> None:
-    """Save what every metric says against the truth."""
+    """Plot every metric against the truth."""
     named: dict[str, Callable[[Row], float]] = {
         "IRS_inf,a": lambda row: row.score.value,
         "recall, k=1": lambda row: row.recall[0],
@@ -247,7 +247,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print every result as it is there."""
+    """Print the results one by one."""
     rows = []
     for row in toy_rows():
         rows.append(row)
@@ -264,6 +264,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _timed(function: Callable[[], AdjustedScore]) -> tuple[AdjustedScore, float]:
-    """The result, and processor seconds: other programs on the machine do not count."""
+    """The result, and its processor seconds."""
     started = time.process_time()
     return function(), time.process_time() - started

@@ -1,8 +1,8 @@
 """A training set of known modes and models that have learned only some of them (arXiv 2411.16171, figures 6 to 9).
 
-Every training image is a mode: a point near the centre of its class. A model draws a mode that it has learned and
-adds a little noise. What share it has learned is known exactly, and lost either by whole classes (inter-class) or by
-the same share of every class (intra-class).
+Every training image is a mode: a point near the centre of its class. A model samples a mode that it has learned and
+adds a little noise. The learned fraction is known exactly; modes are lost by whole classes (inter-class) or by the same
+fraction of every class (intra-class).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Toy:
 
     @classmethod
     def create(cls, seed: int = 0) -> Toy:
-        """Draw the classes and their modes."""
+        """Sample the classes and their modes."""
         generator = torch.Generator().manual_seed(seed)
         centres = torch.randn(CLASSES, 1, _DIMENSION, generator=generator) * _CLASS_SPREAD
         offsets = torch.randn(CLASSES, MODES_PER_CLASS, _DIMENSION, generator=generator) * _MODE_SPREAD
@@ -48,8 +48,8 @@ class Toy:
         """Which modes a model has learned.
 
         Args:
-            share: of the modes, 0 to 1; rounded to whole classes, or to whole modes of every class.
-            loss: whether the others went class by class or from every class.
+            share: fraction of the modes, rounded to whole classes, or to whole modes of every class.
+            loss: whether the others are lost by class or from every class.
 
         Returns:
             Indices of modes, at least one.
@@ -59,7 +59,7 @@ class Toy:
             return grid[: max(1, round(share * CLASSES))].flatten()
         return grid[:, : max(1, round(share * MODES_PER_CLASS))].flatten()
 
-    def draw(self, count: int, learned: Tensor, seed: int) -> Tensor:
+    def sample(self, count: int, learned: Tensor, seed: int) -> Tensor:
         """Samples (count, 32) of a model that has learned these modes."""
         generator = torch.Generator().manual_seed(seed)
         chosen = learned[torch.randint(len(learned), (count,), generator=generator)]
@@ -70,8 +70,7 @@ def balanced_half(factors: int = 10) -> tuple[Tensor, Tensor]:
     """A training set, and one half of it with the same mean and the same covariance.
 
     The modes are the corners of a hypercube; the half has an even number of ones. Any two coordinates of either are
-    independent fair coins, so that first and second moments agree exactly: to the Fréchet distance the missing half is
-    not missing.
+    independent fair coins, so that first and second moments agree exactly, and the Fréchet distance sees no difference.
 
     Args:
         factors: dimensions of the hypercube, at least 3.

@@ -1,1 +1,1 @@
-"""Diversity against fidelity and cost: our methods and what people use instead, on both embedded models."""
+"""Diversity against fidelity and cost: our methods and others, on both embedded models."""

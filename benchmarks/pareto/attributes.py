@@ -1,7 +1,7 @@
-"""``diversity-guidance bench attributes``: whether what a prompt names stays as it says while the rest varies.
+"""``diversity-guidance bench attributes``: whether attributes that a prompt names stay while the rest varies.
 
-A method that raises variety may change what nobody asked to be varied. Every prompt names a gender, a skin tone or a
-vendor; the judge tells how many images keep each, and how many modes of what the prompt leaves open are reached.
+A method that raises variety may change attributes that the prompt fixes. Every prompt names a gender, a skin tone or a
+vendor; the judge counts the images that keep each, and the modes reached of those that the prompt leaves open.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ ROWS = ("with prompt easing", "CFG 0 on the first step")
 
 @dataclass(frozen=True)
 class Kept:
-    """What the images of one prompt and seed show.
+    """Attributes of the images of one prompt and seed.
 
     Attributes:
-        shares: share of images with the attribute that the prompt names, by attribute.
+        shares: fraction of images with the attribute that the prompt names, by attribute.
         modes: known modes that faithful images reach, of those that the prompt leaves open.
     """
 
@@ -59,14 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     for row in wanted(rows(distilled=setting.cfg == 1), arguments.rows):
         found = measure(row, setting, judge, prompts, arguments.seeds, arguments.count)
         shares = ([each.shares[name] for each in found if name in each.shares] for name in Mode._fields)
-        told = (f"{mean(share):.3f}" if share else "" for share in shares)
-        lines.append((row.name, *told, f"{mean(each.modes for each in found):.2f}"))
+        columns = (f"{mean(share):.3f}" if share else "" for share in shares)
+        lines.append((row.name, *columns, f"{mean(each.modes for each in found):.2f}"))
     sys.stdout.write(markdown_table(("row", *Mode._fields, "modes left open"), lines) + "\n")
     return 0
 
 
 def measure(row: Row, setting: Setting, judge: Judge, prompts: Sequence[str], seeds: int, count: int) -> list[Kept]:
-    """What ``count`` images of every prompt from every seed keep."""
+    """The attributes of ``count`` images of every prompt and seed."""
     return [
         kept(judge, setting.model.decode(row.sample(setting, prompt, FIRST_SEED + 400 * number + place, count)), prompt)
         for number in range(seeds)
@@ -75,7 +75,7 @@ def measure(row: Row, setting: Setting, judge: Judge, prompts: Sequence[str], se
 
 
 def kept(judge: Judge, images: Tensor, prompt: str) -> Kept:
-    """What the images (B, 3, 64, 64) in 0..1 show of what the prompt names."""
+    """The attributes of images (B, 3, 64, 64) in 0..1 of a prompt."""
     logits = judge.network(images)
     shares = {}
     for name, value in named(judge, prompt).items():
@@ -85,13 +85,13 @@ def kept(judge: Judge, images: Tensor, prompt: str) -> Kept:
 
 
 def named(judge: Judge, prompt: str) -> dict[str, str]:
-    """The attributes that a prompt names, and what it says of each.
+    """The attributes that a prompt names, and their values.
 
     Raises:
-        ValueError: it fixes none, or no real image matches it.
+        ValueError: it names none, or no real image matches it.
     """
     words = set(prompt.lower().replace("-", " ").split())
-    # The real images tell "dark skin" from "medium dark skin", which has its words, too.
+    # By the real images, as "medium dark skin" contains the words of "dark skin".
     values = {name: {getattr(mode, name) for mode in judge.reals.modes(prompt)} for name in Mode._fields}
     found = {name: only for name, (only, *others) in values.items() if not others and {*only.split("-")} & words}
     if not found:

@@ -1,4 +1,4 @@
-"""Modes against fidelity and against cost: one mark a row, a line along the sweep of a method."""
+"""Modes against fidelity and cost: one marker per row, one line per method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKS = "osD^vP*X<>"
 
 
 def plot(points: Sequence[Point]) -> Image.Image:
-    """Two panels of one figure: fidelity and seconds an image along the axes, modes upwards."""
+    """A figure of two panels: modes against fidelity, and against seconds per image."""
     figure, panels = chart(WIDTH, aspect=1.5, rows=2, shared=False)
     for panel, along, label in zip(panels, ("fidelity", "seconds"), ("fidelity", "seconds an image"), strict=True):
         for number, (method, found) in enumerate(groupby(points, key=_method)):

@@ -36,16 +36,16 @@ from ..peers.selection import most_different
 from ..vendi.rows import DEFAULT
 
 CANDIDATES = 4
-"""How many images group inference samples for each that it keeps."""
+"""Images that group inference samples for each that it keeps."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all rows of a table share.
+    """Model and sampler of all rows of a table.
 
     Attributes:
         model: that is sampled.
-        base: the model that it was distilled from; the same where it was not.
+        base: the model that it was distilled from; the same for the base model.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance, 1 for none.
     """
@@ -57,11 +57,11 @@ class Setting:
 
     @classmethod
     def load(cls, turbo: bool, steps: int | None = None, cfg: float | None = None) -> Setting:
-        """One of the embedded models; sampled as it is meant to be where no other steps or CFG are given."""
+        """One of the embedded models, by default with its own steps and CFG."""
         base = EmbeddedModel.load()
         model = EmbeddedModel.load(turbo=True) if turbo else base
-        meant = model.sampling
-        return cls(model, base, meant.steps if steps is None else steps, meant.cfg if cfg is None else cfg)
+        own = model.sampling
+        return cls(model, base, own.steps if steps is None else steps, own.cfg if cfg is None else cfg)
 
     def sample(
         self, prompt: str, seed: int, count: int, guidance: Guidance | None = None, noise: Tensor | None = None
@@ -80,9 +80,9 @@ class Row:
 
     Attributes:
         name: of the method, a comma, and its strength.
-        sample: samples it.
+        sample: the sampler.
         cfg: scale of classifier-free guidance; 0 for that of the setting.
-        target: how many images of a batch are to be clearly different; 0 for none.
+        target: wanted number of clearly different images of a batch; 0 for none.
     """
 
     name: str
@@ -122,7 +122,7 @@ def rows(distilled: bool) -> list[Row]:
 
 
 def ours(distilled: bool) -> Iterator[Row]:
-    """Our methods: their nodes' other presets, and each strength of a sweep without prompt easing."""
+    """Our methods: their nodes' other presets, and sweeps without prompt easing."""
     for name in PRESETS:
         if name == BALANCED:
             continue  # It is the recommended one.
@@ -140,7 +140,7 @@ def ours(distilled: bool) -> Iterator[Row]:
 
 
 def recommended(distilled: bool, sources: Sequence[ReferenceSource] = ()) -> Guidance:
-    """What Sparse Repellency's node does at its defaults."""
+    """Sparse Repellency at its node's defaults."""
     return _repelled_preset(BALANCED, distilled, sources)
 
 
@@ -153,7 +153,7 @@ def _vendi_preset(name: str, distilled: bool) -> Guidance:
 
 
 def _aimed(target: int, distilled: bool) -> Guidance:
-    """What the node does at its defaults with a target."""
+    """The same with a target."""
     preset = repellency_preset(BALANCED, distilled)
     guidance = SparseRepellency(replace(preset.settings, interval=_until(1.0), target=target))
     easing = EasingSettings(sigma_at_percent(preset.silent), sigma_at_percent(preset.silent))
@@ -165,13 +165,13 @@ def _until(end: float) -> SigmaInterval:
 
 
 def with_preset(preset: Preset[Any], method: Callable[[Any], Guidance], alone: bool = False) -> Guidance:
-    """What a node does with a preset; ``alone`` as for prompt easing."""
+    """A method with a preset, as its node runs it; ``alone`` as for prompt easing."""
     guidance = method(replace(preset.settings, interval=_until(preset.end)))
     return Chain([_eased(preset.silent, preset.silent, alone), guidance]) if preset.silent else guidance
 
 
 def _eased(silent: float, eased: float, alone: bool = False) -> Guidance:
-    """No prompt up to a share of the schedule, all of it from another on."""
+    """No prompt up to one fraction of the schedule, the whole prompt from another."""
     return PromptEasing(EasingSettings(sigma_at_percent(silent), sigma_at_percent(eased)), alone=alone)
 
 
@@ -197,12 +197,12 @@ class TwoModels(nn.Module):
 
 
 def guided(make: Callable[[], Guidance | None]) -> Sample:
-    """Sampled with a guidance that is made anew for every batch."""
+    """Sampling with a fresh guidance for every batch."""
     return lambda setting, prompt, seed, count: setting.sample(prompt, seed, count, make())
 
 
 def conditioned(make: Callable[[int], Change]) -> Sample:
-    """Sampled with conditionings that a change, made for a seed, puts in place of the prompt's."""
+    """Sampling with conditionings changed by a change that is made for each seed."""
 
     def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
         empty = setting.model.text.encode([""])[0][0]
@@ -245,7 +245,7 @@ def _repelled(step: float) -> Sample:
 
 
 def _initial(seed: int, count: int) -> Tensor:
-    """The noise that a batch of 64 x 64 pixels starts from."""
+    """Initial noise of a batch of 64 x 64 pixels."""
     return torch.randn((count, 16, 8, 8), generator=torch.Generator().manual_seed(seed))
 
 
@@ -279,7 +279,7 @@ def _silent_first(setting: Setting, prompt: str, seed: int, count: int) -> Tenso
 
 
 def _one_at_a_time(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
-    """Every image is a run of its own beside those before it, as artists queue them beside a Memory Bank."""
+    """One run per image, each kept away from all before: a queue with a Memory Bank."""
     latents = setting.sample(prompt, count * seed, 1)
     for number in range(1, count):
         guidance = recommended(setting.cfg == 1, [ImageReferences(latents, LATENT_FORMAT, name="bank")])
@@ -288,7 +288,7 @@ def _one_at_a_time(setting: Setting, prompt: str, seed: int, count: int) -> Tens
 
 
 def _base_first(steps: int) -> Sample:
-    """Diversity distillation (arXiv 2503.10637): the model that was distilled from makes the first estimates."""
+    """Diversity distillation (arXiv 2503.10637): the base model makes the first estimates."""
 
     def sample(setting: Setting, prompt: str, seed: int, count: int) -> Tensor:
         until = float(simple_schedule(setting.steps)[steps - 1])

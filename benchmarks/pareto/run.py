@@ -1,7 +1,7 @@
-"""``diversity-guidance bench pareto``: modes against fidelity and cost, for our methods and what people use instead.
+"""``diversity-guidance bench pareto``: modes against fidelity and cost, for our methods and others.
 
-Prompts are ones that no default was tuned on. Every row samples the same prompts from the same seeds; a row that was
-measured already is read from the output file, so that a long run can be stopped and gone on with.
+No default was tuned on the prompts. Every row samples the same prompts from the same seeds. Measured rows are read from
+the output file, so that a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUICK_PROMPTS, QUICK_COUNT = 4, 8
 
 @dataclass(frozen=True)
 class Point:
-    """What a row reaches, averaged over prompts and seeds.
+    """The result of a row, averaged over prompts and seeds.
 
     Attributes:
         name: of the row.
@@ -43,14 +43,14 @@ class Point:
         modes: known modes reached by a faithful image within the quality limit.
         modes_error: standard error of ``modes`` over the seeds' means; 0 for one seed.
         known: modes that the prompts leave open.
-        fidelity: share of images that show what the prompt says.
+        fidelity: fraction of images that show what the prompt says.
         rmse: distance to the nearest real image of the prompt, pixels in 0..1.
         sharpness: relative to that image.
-        seconds: per image, decoding left out.
-        images: how many were sampled.
-        different: images of a batch that are clearly different, as the dial ``target`` counts them.
+        seconds: per image, without decoding.
+        images: number of images.
+        different: clearly different images of a batch, as the setting ``target`` counts them.
         different_spread: standard deviation over the batches.
-        reached: share of the batches in which the row's target was reached; 0 for rows without one.
+        reached: fraction of the batches in which the row's target was reached; 0 for rows without one.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Point:
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, prompts: Path, rows: Sequence[str] | None = None) -> None:
-    """Options that say what is sampled, with the default prompts and rows of a benchmark."""
+    """Options of the sampling, with the default prompts and rows of a benchmark."""
     parser.add_argument("--model", choices=("base", "turbo"), default="turbo", help="which embedded model")
     parser.add_argument("--prompts", type=Path, default=prompts, help="a file with a prompt a line")
     parser.add_argument(
@@ -84,9 +84,9 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, prompts: Path, rows:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     add_sampling_arguments(parser, HELD_OUT)
-    parser.add_argument("--steps", type=int, help="evaluations of the model (default: as the model is meant for)")
-    parser.add_argument("--cfg", type=float, help="scale of CFG (default: as the model is meant for)")
-    parser.add_argument("--output", type=Path, help="write the results to this JSON file, and go on with what is in it")
+    parser.add_argument("--steps", type=int, help="evaluations of the model (default: the model's own)")
+    parser.add_argument("--cfg", type=float, help="scale of CFG (default: the model's own)")
+    parser.add_argument("--output", type=Path, help="write the results to this JSON file, and resume from it")
     parser.add_argument("--plot", type=Path, help="also draw modes against fidelity and cost into this PNG file")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PROMPTS} prompts, one seed, {QUICK_COUNT} images")
 
@@ -165,10 +165,10 @@ def measure(
 
 
 def read_points(path: Path | None) -> list[Point]:
-    """What was measured before.
+    """Results of an earlier run.
 
     Raises:
-        ValueError: the file is none of this benchmark.
+        ValueError: the file is not of this benchmark.
     """
     if path is None or not path.is_file():
         return []
@@ -179,7 +179,7 @@ def read_points(path: Path | None) -> list[Point]:
 
 
 def wanted(found: Sequence[Row], texts: Sequence[str] | None) -> list[Row]:
-    """Rows whose name has one of some texts in it, in either case, and those that are always there.
+    """Rows whose name contains one of some texts, in either case, and those of ``ALWAYS``.
 
     Raises:
         ValueError: there is none.

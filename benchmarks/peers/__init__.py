@@ -1,1 +1,1 @@
-"""What others do for diversity, from their equations."""
+"""Other methods for diversity, from their equations."""

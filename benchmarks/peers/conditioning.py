@@ -1,7 +1,7 @@
-"""What others do for diversity to what the model is told, from their equations, for comparison on the embedded model.
+"""Other methods that change the conditioning, from their equations, for comparison on the embedded model.
 
-Each is the method and not its product: units, windows and strengths are carried over to a rectified flow where the
-original counts in another schedule, and said here.
+These are the published methods, not their software. Units, windows and strengths of other schedules are converted to a
+rectified flow, as said here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...guidance.limits import SigmaInterval
 from .plain_guidance import PlainGuidance
 
 Change = Callable[[Tensor, float], Tensor]
-"""Another conditioning for (embeddings (B, ...), time), where time falls from 1 to 0 in even steps."""
+"""A new conditioning for (embeddings (B, ...), time); time falls from 1 to 0 in even steps."""
 
 
 def unshifted(level: float, shift: float = SHIFT) -> float:
@@ -28,7 +28,7 @@ def unshifted(level: float, shift: float = SHIFT) -> float:
 
 
 class ChangedConditions(nn.Module):
-    """A denoiser that is given other conditionings than those of its prompts.
+    """A denoiser with changed conditionings.
 
     Args:
         transformer: the denoiser.
@@ -49,13 +49,13 @@ class ChangedConditions(nn.Module):
 
 
 class AnnealedConditions:
-    """CADS (arXiv 2310.17347): noise in the conditioning that falls while an image is drawn.
+    """CADS (arXiv 2310.17347): noise in the conditioning that falls during sampling.
 
     y becomes sqrt(gamma) y + scale sqrt(1 - gamma) n, rescaled to the mean and deviation of y, in units of the latter.
 
     Args:
         scale: of the noise; 0.25 is the paper's for Stable Diffusion.
-        seed: of the noise, drawn anew in every step.
+        seed: of the noise, sampled in every step.
         end, begin: times between which gamma falls from 1 to 0.
     """
 
@@ -64,11 +64,11 @@ class AnnealedConditions:
         self._generator = torch.Generator().manual_seed(seed)
 
     def gamma(self, time: float) -> float:
-        """Share of the conditioning that is left."""
+        """Remaining fraction of the conditioning."""
         return min(1.0, max(0.0, (self.begin - time) / (self.begin - self.end)))
 
     def __call__(self, embeddings: Tensor, time: float) -> Tensor:
-        """Embeddings (B, ...) with as much noise as the time asks for."""
+        """Embeddings (B, ...) with the noise of a time."""
         gamma = self.gamma(time)
         if gamma == 1:
             return embeddings
@@ -81,25 +81,25 @@ class AnnealedConditions:
 
 
 class VariedConditions:
-    """Noise on a random part of the conditioning in the first steps, as SeedVarianceEnhancer's description has it.
+    """Noise on a random part of the conditioning in the first steps, after SeedVarianceEnhancer's description.
 
     Args:
         strength: half width of the uniform noise in standard deviations of the embeddings (the original's 15 to 30 are
             in the units of another text encoder).
         seed: of the noise, the same in every step.
-        share: of the values that are changed.
-        until: time at which the prompt's own conditioning returns: the first fifth of the steps is changed.
+        fraction: of the values that are changed.
+        until: time at which the prompt's own conditioning returns, by default after a fifth of the steps.
     """
 
-    def __init__(self, strength: float, seed: int, share: float = 0.5, until: float = 0.8) -> None:
-        self.strength, self.seed, self.share, self.until = strength, seed, share, until
+    def __init__(self, strength: float, seed: int, fraction: float = 0.5, until: float = 0.8) -> None:
+        self.strength, self.seed, self.fraction, self.until = strength, seed, fraction, until
 
     def __call__(self, embeddings: Tensor, time: float) -> Tensor:
         """Embeddings (B, ...), varied in the first steps."""
         if time <= self.until:
             return embeddings
         generator = torch.Generator().manual_seed(self.seed)
-        chosen = torch.rand(embeddings.shape, generator=generator) < self.share
+        chosen = torch.rand(embeddings.shape, generator=generator) < self.fraction
         noise = 2 * torch.rand(embeddings.shape, generator=generator) - 1
         deviation = embeddings.std(tuple(range(1, embeddings.dim())), keepdim=True)
         return embeddings + self.strength * deviation * noise * chosen
@@ -110,7 +110,7 @@ class IntervalGuidance(PlainGuidance):
     """Classifier-free guidance in an interval of noise levels only (arXiv 2404.07724).
 
     Attributes:
-        interval: where it acts; elsewhere the prompt's own estimate counts.
+        interval: where it acts; elsewhere the conditional estimate is used.
     """
 
     interval: SigmaInterval

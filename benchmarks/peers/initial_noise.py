@@ -1,7 +1,4 @@
-"""What others do to the initial noise for diversity, from their equations, on the embedded model.
-
-Each is the method and not its product, as in ``conditioning``.
-"""
+"""Other methods that change the initial noise, from their equations; see ``conditioning``."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ Estimate = Callable[[Tensor], Tensor]
 
 
 def one_step(model: EmbeddedModel, prompt: str) -> Estimate:
-    """The model's first estimate of a prompt's images, open to gradients."""
+    """The model's one-step estimate for a prompt, differentiable."""
     tokens, pooled = model.text.encode([prompt])
 
     def estimate(noise: Tensor) -> Tensor:

@@ -1,7 +1,4 @@
-"""What others do to the latents of a batch for diversity, from their equations, for comparison on the embedded model.
-
-Each is the method and not its product, as in ``peers``.
-"""
+"""Other methods that change the latents of a batch, from their equations; see ``conditioning``."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from ...guidance.base import SamplingRun, SamplingStep
 from ...kernels.vendi import order_two_force
 from .plain_guidance import PlainGuidance
 
-LARGEST_RATIO = 14.6
+MAX_RATIO = 14.6
 """Noise to signal at Stable Diffusion 1.5's first step; in a rectified flow it is infinite."""
 
 ENTROPY_CALLS = 5
-"""How often SPARKE acts in a run: every tenth of 51 steps."""
+"""Number of SPARKE's evaluations in a run: every tenth of 51 steps."""
 
 WAVES = 4
 """Frequencies along each axis of DiversityBoost's fields."""
@@ -44,7 +41,7 @@ class ParticleGuidance(PlainGuidance):
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
         """Estimates (B, C, ...) moved apart."""
         signal, size = 1 - step.sigma, math.hypot(step.sigma, 1 - step.sigma)
-        ratio = min(step.sigma / signal if signal > 0 else math.inf, LARGEST_RATIO)
+        ratio = min(step.sigma / signal if signal > 0 else math.inf, MAX_RATIO)
         if ratio < 1 or len(denoised) < 2:
             return denoised
         force = repulsion(step.noisy.flatten(1) / size).view_as(denoised)
@@ -65,11 +62,11 @@ def repulsion(points: Tensor) -> Tensor:
 class EntropyGuidance(PlainGuidance):
     """SPARKE's ascent of the order-2 Renyi kernel entropy of the noisy latents (arXiv 2506.10173), one prompt a batch.
 
-    Latents go a share of their length uphill, in five even places of the run; the original's sixth, after which the
-    model draws no more, is left out. An Euler step takes the move over from the estimate as it is.
+    Latents move uphill by a fraction of their length, five times in a run; the original's sixth, after the model's last
+    step, is left out. An Euler step turns the estimate's move into that of the latents.
 
     Attributes:
-        scale: that share; 0.03 is the original's.
+        scale: that fraction; 0.03 is the original's.
         width: of the Gaussian kernel of unit vectors; 0.8 is the original's for latents.
     """
 
@@ -79,11 +76,11 @@ class EntropyGuidance(PlainGuidance):
     _called: int = field(default=0, init=False)
 
     def begin(self, run: SamplingRun) -> None:
-        """Nothing was done yet."""
+        """Reset the count of evaluations."""
         self._called = 0
 
     def __call__(self, denoised: Tensor, step: SamplingStep) -> Tensor:
-        """Estimates (B, C, ...) that take the latents uphill."""
+        """Estimates (B, C, ...) that move the latents uphill."""
         if len(denoised) < 2 or step.progress * ENTROPY_CALLS < self._called - 1e-6:
             return denoised
         self._called += 1
@@ -94,7 +91,7 @@ class EntropyGuidance(PlainGuidance):
 
 
 def entropy_ascent(points: Tensor, width: float) -> Tensor:
-    """A multiple of the gradient of -log sum_ij k_ij^2 for points (B, D), which count as unit vectors; shape (B, D)."""
+    """A multiple of the gradient of -log sum_ij k_ij^2 for points (B, D), taken as unit vectors; shape (B, D)."""
     units = torch.nn.functional.normalize(points, dim=1)
     apart = order_two_force(units, units[:0], bandwidth=width)
     return (apart - (apart * units).sum(1, keepdim=True) * units) / points.norm(dim=1, keepdim=True)
@@ -109,8 +106,8 @@ class CompositionPush(PlainGuidance):
 
     Attributes:
         strength: deviations of the field; 2 is the original's.
-        above: how far above 1 the factor may go.
-        periods: at which half of the energy is left, by a Butterworth filter of order 6.
+        above: largest excess of the factor over 1.
+        periods: cut-off of the Butterworth filter of order 6, at half of the energy.
     """
 
     strength: float = 2.0
@@ -135,7 +132,7 @@ class CompositionPush(PlainGuidance):
 
 
 def cosine_fields(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Random fields (count, height, width) of deviation 1 without a constant part."""
+    """Random fields (count, height, width) of deviation 1 and mean 0."""
     along = torch.arange(WAVES, dtype=torch.float32)
     frequencies = (along[:, None].square() + along.square()).sqrt()
     amplitudes = torch.where(frequencies > 0, frequencies, torch.inf).rsqrt()
@@ -146,7 +143,7 @@ def cosine_fields(count: int, height: int, width: int, generator: torch.Generato
 
 
 def lowest_periods(height: int, width: int, periods: float) -> Tensor:
-    """What a real Fourier transform of (height, width) keeps, shape (height, width // 2 + 1); nothing of the mean."""
+    """Factors for the real Fourier transform of (height, width), shape (height, width // 2 + 1); 0 for the mean."""
     down, across = torch.fft.fftfreq(height) * height, torch.fft.rfftfreq(width) * width
     kept = (1 + (torch.hypot(down[:, None], across) / periods).pow(12)).rsqrt()
     kept[0, 0] = 0

@@ -1,7 +1,4 @@
-"""What others do in the network's layers for diversity, from their equations, on the embedded model.
-
-Each is the method and not its product, as in ``conditioning``.
-"""
+"""Other methods that change the network's layers, from their equations; see ``conditioning``."""
 
 from __future__ import annotations
 
@@ -17,18 +14,18 @@ from ...kernels.vendi import log_vendi_gradient
 from .conditioning import unshifted
 
 Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Another (text stream (B, T, C), image stream (B, N, C)) of a block for the one that it gave out."""
+"""Maps a block's output, (text stream (B, T, C), image stream (B, N, C)), to another."""
 
 
 class ChangedLayers(nn.Module):
-    """A denoiser in which a change is applied to what some blocks give out, while the image is noisy.
+    """A denoiser with a change applied to the outputs of some blocks at high noise levels.
 
     Args:
         transformer: the denoiser; its blocks are hooked during a call only.
         change: of both streams.
-        blocks: which blocks; the last has no text stream and is left alone.
+        blocks: which blocks; never the last, which has no text stream.
         until: time, falling from 1 to 0 in even steps, down to which it acts.
-        empty: tokens of the empty prompt, which is left alone, shape (8, 128).
+        empty: tokens of the empty prompt, for which nothing changes, shape (8, 128).
     """
 
     def __init__(self, transformer: nn.Module, change: Change, blocks: range, until: float, empty: Tensor) -> None:
@@ -57,7 +54,7 @@ def with_changed_layers(model: EmbeddedModel, change: Change, blocks: range, unt
 
 
 def attenuated_means(strength: float) -> Change:
-    """DAVE: the image stream loses a share of each channel's mean over places, where class and layout agree."""
+    """DAVE: subtract a fraction of each channel's spatial mean from the image stream."""
 
     def change(text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         return text, image - strength * image.mean(1, keepdim=True)
@@ -66,7 +63,7 @@ def attenuated_means(strength: float) -> Change:
 
 
 def repelled_context(step: float) -> Change:
-    """Contextual-space repulsion (arXiv 2603.28762): the text stream climbs the batch's Vendi entropy.
+    """Contextual-space repulsion (arXiv 2603.28762): the text stream ascends the batch's Vendi entropy.
 
     The gradient is of the cosine kernel on flattened tokens; each sample moves by ``step`` of its own length.
     """

@@ -1,4 +1,4 @@
-"""A guidance that has nothing to tell or to correct at the end: only the estimates of a step count."""
+"""Base of guidances that act on the estimates of a step alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ...guidance.trace import Trace
 
 
 class PlainGuidance(Guidance):
-    """Knows nothing but the present step, where a method does not say otherwise in ``begin``."""
+    """A guidance without a trace, and without a correction at the end."""
 
     @property
     def trace(self) -> Trace:
-        """Nothing is told."""
+        """Empty."""
         return Trace()
 
     def begin(self, run: SamplingRun) -> None:
-        """Nothing is kept."""
+        """Nothing to prepare."""
 
     def finish(self, samples: Tensor) -> Tensor:
         """The same tensor."""

@@ -1,6 +1,6 @@
-"""``diversity-guidance bench peers``: what others do for diversity, on the same prompts and seeds as ``bench modes``.
+"""``diversity-guidance bench peers``: other methods on the same prompts and seeds as ``bench modes``.
 
-Every method at several strengths, since its own default belongs to another model.
+Every method has several strengths, as its own default is for another model.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ...guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from ...guidance.vendi.guidance import VendiGuidance
 from ..modes import (
     WINDOW,
-    Draw,
     Row,
+    Sample,
     add_size_arguments,
     in_one_batch,
     run_rows,
@@ -35,53 +35,53 @@ from .conditioning import (
 from .latents import CompositionPush, EntropyGuidance, ParticleGuidance
 
 
-def guided(make: Callable[[], Guidance]) -> Draw:
-    """Drawn with a guidance that is made anew for every batch."""
+def guided(make: Callable[[], Guidance]) -> Sample:
+    """Sampling with a fresh guidance for every batch."""
 
-    def draw(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
+    def sample(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
         return model.sample([prompt] * count, seed, steps=steps, cfg=row.cfg, guidance=make())
 
-    return draw
+    return sample
 
 
-def conditioned(make: Callable[[int], Change]) -> Draw:
-    """Drawn with conditionings that a change, made for a seed, puts in place of the prompt's."""
+def conditioned(make: Callable[[int], Change]) -> Sample:
+    """Sampling with conditionings changed by a change that is made for each seed."""
 
-    def draw(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
+    def sample(model: EmbeddedModel, row: Row, prompt: str, seed: int, count: int, steps: int) -> Tensor:
         empty = model.text.encode([""])[0][0]
         changed = replace(model, transformer=ChangedConditions(model.transformer, make(seed), empty))
         return changed.sample([prompt] * count, seed, steps=steps, cfg=row.cfg)
 
-    return draw
+    return sample
 
 
-def _annealed(scale: float, end: float = 0.6) -> Draw:
+def _annealed(scale: float, end: float = 0.6) -> Sample:
     return conditioned(lambda seed: AnnealedConditions(scale, seed, end))
 
 
-def _varied(strength: float) -> Draw:
+def _varied(strength: float) -> Sample:
     return conditioned(lambda seed: VariedConditions(strength, seed))
 
 
-def _particles(coefficient: float) -> Draw:
+def _particles(coefficient: float) -> Sample:
     return guided(lambda: ParticleGuidance(coefficient))
 
 
-def _entropy(scale: float) -> Draw:
+def _entropy(scale: float) -> Sample:
     return guided(lambda: EntropyGuidance(scale))
 
 
-def _recomposed(strength: float) -> Draw:
+def _recomposed(strength: float) -> Sample:
     return guided(lambda: CompositionPush(strength))
 
 
-def _interval(high: float) -> Draw:
+def _interval(high: float) -> Sample:
     return guided(lambda: IntervalGuidance(SigmaInterval(high=high)))
 
 
 REPELLENCY = RepellencySettings(interval=WINDOW)
 
-ROWS: tuple[tuple[Row, Draw], ...] = (
+ROWS: tuple[tuple[Row, Sample], ...] = (
     (Row("none", 5.0), in_one_batch),
     (Row("Sparse Repellency", 5.0, REPELLENCY), in_one_batch),
     (Row("Vendi Guidance", 5.0), guided(lambda: VendiGuidance(DEFAULT))),

@@ -1,4 +1,4 @@
-"""Group inference (arXiv 2508.15773): many candidates, of which a group that differs most is kept."""
+"""Group inference (arXiv 2508.15773): of many candidates, keep the group that differs most."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def most_different(distances: Tensor, count: int) -> list[int]:
-    """Keep the ``count`` of M candidates whose pairwise distances (M, M) add up to most, greedily, with exchanges.
+    """The ``count`` of M candidates with the largest sum of pairwise distances (M, M), greedily, then by exchanges.
 
-    The original also weighs each candidate's likeness to the prompt, by a network that is not at hand here, solves
-    the quadratic programme exactly, and drops candidates during sampling, which is quicker and finds less.
+    The original also weighs each candidate's fidelity to the prompt by a network, solves the quadratic programme
+    exactly, and drops candidates during sampling, which is faster and finds less.
     """
     chosen = [int(distances.sum(1).argmax())]
     while len(chosen) < count:

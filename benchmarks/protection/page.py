@@ -1,4 +1,4 @@
-"""Images that come too near to a protected one, a column each: the protected one, then as each row draws it."""
+"""A figure of images inside a shield: in each column the protected image, and what each row sampled."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def pushed_page(rows: Mapping[str, Tensor], captions: Mapping[str, list[str]]) -
     """Draw the page.
 
     Args:
-        rows: by name, images (n, 3, H, W) in 0 to 1, a column each.
-        captions: by the name of a row, a short text for each of its images.
+        rows: by name, images (n, 3, H, W) in 0 to 1, one per column.
+        captions: by the name of a row, a short text for each image.
     """
     count = max(len(images) for images in rows.values())
     height = HEADER + SIDE + HEADER

@@ -1,9 +1,8 @@
-"""``diversity-guidance bench protection``: the embedded model's own training images protected from being drawn again.
+"""``diversity-guidance bench protection``: the embedded model's own training images protected from reproduction.
 
-The experiment of arXiv 2410.06025, table 2, on the embedded model: every image that it was trained on is protected,
-and images are drawn for the full descriptions of some of these. The radius is the distance within which a given
-share of unguided images has a protected one. Every batch drawn is kept in a folder, so that a campaign that was cut
-short goes on where it stopped.
+The experiment of arXiv 2410.06025, table 2, on the embedded model: all of its training images are protected, and images
+are sampled for the full descriptions of some of these. The radius is the distance within which a given fraction of
+unguided images has a protected one. Every batch is kept in a folder, so that a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -34,27 +33,27 @@ from .runs import (
     BATCH,
     Batch,
     Order,
-    drawn,
     nearest_protected,
     protected_images,
+    sampled,
     training_prompts,
 )
 
 SHOWN = 12
-"""Columns of the image of who was pushed."""
+"""Columns of the figure."""
 
 NEIGHBOURS = 5
 """For precision and recall."""
 
 CLEARLY = 1 - 1e-3
-"""Share of the radius below which an image counts as inside: as published, pushes end on the very surface."""
+"""Fraction of the radius below which an image counts as inside: published pushes end exactly on the surface."""
 
 UNGUIDED = "none"
 DEFAULT = RepellencySettings(in_batch=False, interval=SigmaInterval(low=sigma_at_percent(RECOMMENDED_END)))
 PUBLISHED = RepellencySettings(in_batch=False, cfg_easing=0.0, measure="guided", norm_clip=NormClip(math.inf, math.inf))
 """arXiv 2410.06025 as it protects ImageNet: every step, no overcompensation, no norm clip, no correction at the end."""
 
-WAYS: dict[str, RepellencySettings | None] = {
+ROWS: dict[str, RepellencySettings | None] = {
     UNGUIDED: None,
     "default": DEFAULT,
     "default, ensured": replace(DEFAULT, ensure_outside=True),
@@ -65,16 +64,16 @@ WAYS: dict[str, RepellencySettings | None] = {
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured on all images drawn one way.
+    """The result of a row.
 
     Attributes:
-        inside: share within the radius of a protected image.
-        nearest: smallest distance of all to a protected image, as a share of the radius.
-        fidelity: share that shows what the prompt says.
-        precision: share that looks like a protected image, in the random network's space.
-        recall: share of protected images that are like a drawn one.
-        seconds: processor time of sampling, an image.
-        searched: share of estimates for which the index had to be searched.
+        inside: fraction of images within the radius of a protected image.
+        nearest: smallest distance to a protected image, relative to the radius.
+        fidelity: fraction of images that show what the prompt says.
+        precision: fraction of images similar to a protected one, in the random network's space.
+        recall: fraction of protected images similar to a sampled one.
+        seconds: processor time of sampling, per image.
+        searched: fraction of estimates for which the index was searched.
     """
 
     inside: float
@@ -88,36 +87,36 @@ class Result:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument("--folder", type=Path, default=Path("protection"), help="where index and batches are kept")
-    parser.add_argument("--count", type=int, default=2000, help="images drawn each way (default: 2000)")
+    parser.add_argument("--folder", type=Path, default=Path("protection"), help="of the index and the batches")
+    parser.add_argument("--count", type=int, default=2000, help="images per row (default: 2000)")
     parser.add_argument("--share", type=float, default=0.08, help="of unguided images in a shield (default: 0.08)")
     parser.add_argument("--steps", type=int, default=14, help="evaluations of the model (default: 14)")
     parser.add_argument("--cfg", type=float, default=5.0, help="classifier-free guidance (default: 5)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which rows to draw")
+    parser.add_argument("--ways", nargs="+", choices=ROWS, default=list(ROWS), help="which rows to sample")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw what is missing, measure, and write a table, ``results.json`` and an image of who was pushed.
+    """Sample missing batches, measure, and write a table, ``results.json`` and a figure.
 
     Raises:
-        ValueError: fewer images than a batch, or a share that is none.
+        ValueError: there are fewer images than a batch, or the share is not between 0 and 1.
     """
     batches = arguments.count // BATCH
     if batches < 1 or not 0 < arguments.share < 1:
-        raise ValueError(f"Draw at least {BATCH} images, and choose a share between 0 and 1.")
+        raise ValueError(f"Sample at least {BATCH} images, and choose a share between 0 and 1.")
     model, judge = EmbeddedModel.load(), Judge.load()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     index = protected_images(folder / "index", model, judge.reals)
     stored = torch.cat([block.float() for block in index.vectors()]).flatten(1)
     order = Order(training_prompts(judge.reals.labels, batches * BATCH), arguments.steps, arguments.cfg)
-    plain = list(drawn(folder / UNGUIDED, model, order, None, index))
+    plain = list(sampled(folder / UNGUIDED, model, order, None, index))
     distances, _ = nearest_protected(plain, stored)
     radius = float(distances.quantile(arguments.share))
     ways = {
         way: plain
-        if (settings := WAYS[way]) is None
-        else list(drawn(folder / way, model, order, replace(settings, absolute_radius=radius), index))
+        if (settings := ROWS[way]) is None
+        else list(sampled(folder / way, model, order, replace(settings, absolute_radius=radius), index))
         for way in arguments.ways
     }
     space = RandomNetwork()
@@ -181,7 +180,7 @@ def _page(
     stored: Tensor,
     radius: float,
 ) -> Image.Image:
-    """Some images that are in a shield without guidance, evenly spread from the nearest to the farthest."""
+    """Images that are in a shield without guidance, evenly spaced from the nearest to the farthest."""
     distances, numbers = nearest_protected(plain, stored)
     caught = distances.argsort()[: int((distances < radius).sum())]
     shown = caught[torch.linspace(0, len(caught) - 1, min(SHOWN, len(caught))).long()]

@@ -1,4 +1,4 @@
-"""Images drawn without and with an index of the training images, kept batch by batch: see ``bench protection``."""
+"""Batches of ``bench protection``, sampled without and with an index of the training images."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ LATENT_SHAPE = (LATENT_CHANNELS, TILE // DOWNSCALE, TILE // DOWNSCALE)
 
 @dataclass(frozen=True)
 class Batch:
-    """Images drawn together.
+    """Images sampled together.
 
     Attributes:
         latents: raw, shape (BATCH, 16, 8, 8).
         seconds: processor time of sampling them.
-        searches: how often the index was searched.
-        spared: how often that was not needed.
+        searches: number of searches of the index.
+        spared: number of evaluations without one.
     """
 
     latents: Tensor
@@ -49,10 +49,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Order:
-    """What is drawn, whichever way.
+    """Prompts and sampler of all rows.
 
     Attributes:
-        prompts: one an image, a multiple of ``BATCH``.
+        prompts: one per image, a multiple of ``BATCH``.
         steps: evaluations of the model.
         cfg: scale of classifier-free guidance.
     """
@@ -63,7 +63,7 @@ class Order:
 
 
 def protected_images(folder: Path, model: EmbeddedModel, reals: RealImages) -> ProtectedIndex:
-    """The index of all real images, in their order; built where it is not there yet."""
+    """The index of all real images, in their order; built if it is missing."""
     if not (folder / MANIFEST).is_file():
         with IndexBuilder(folder, latent_space(LATENT_FORMAT), LATENT_SHAPE) as builder:
             for part in torch.arange(len(builder.labels()), len(reals.pixels)).split(256):
@@ -74,20 +74,20 @@ def protected_images(folder: Path, model: EmbeddedModel, reals: RealImages) -> P
 
 
 def training_prompts(labels: Sequence[Label], count: int) -> list[str]:
-    """Descriptions of training images, chosen at random: what leads to them most directly."""
+    """Full descriptions of random training images."""
     chosen = torch.randint(len(labels), (count,), generator=torch.Generator().manual_seed(0))
     return [description(labels[number]) for number in chosen.tolist()]
 
 
 def description(label: Label) -> str:
-    """All that a prompt can say of an image."""
+    """The longest prompt that fits a label."""
     return " ".join(words for words in (label.vendor, label.gender, label.skin, label.concept) if words)
 
 
-def drawn(
+def sampled(
     folder: Path, model: EmbeddedModel, order: Order, settings: RepellencySettings | None, index: ProtectedIndex
 ) -> Iterator[Batch]:
-    """Every batch drawn one way; those that are in the folder already are read from there."""
+    """The batches of a row; those in the folder are read from there."""
     folder.mkdir(exist_ok=True)
     count = len(order.prompts) // BATCH
     for number in range(count):
@@ -111,9 +111,9 @@ def drawn(
 
 
 def nearest_protected(batches: Sequence[Batch], stored: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance of every image to its nearest protected one in the model's space, and which that is.
+    """Distance of every image to its nearest protected one in the model's space, and the index of that.
 
-    In float64, by comparing with every one: nothing of the index's search is trusted here.
+    By brute force in float64, independent of the index's search.
 
     Args:
         batches: the images.

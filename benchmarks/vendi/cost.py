@@ -1,7 +1,7 @@
-"""``diversity-guidance bench vendi-cost``: what a step of Vendi Guidance costs, by feature space and size of the bank.
+"""``diversity-guidance bench vendi-cost``: time of a step of Vendi Guidance, by feature space and size of the bank.
 
 Processor seconds of one call on the embedded model, beside those of one evaluation of the model with classifier-free
-guidance, so that other programs on the machine matter little.
+guidance.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Cost:
     """Processor seconds.
 
     Attributes:
-        what: was done.
-        begin: at the start of a run, and what the first call takes longer than others.
+        what: description of the case.
+        begin: at the start of a run, with the excess of the first call over later ones.
         step: one call.
         model: one evaluation of the model for the same batch.
     """
@@ -53,10 +53,10 @@ class Cost:
 
 
 class Clocked(Guidance):
-    """Measures another guidance, and the time between its calls, which is the model's.
+    """Times another guidance, and the model between its calls.
 
     Args:
-        guidance: what is measured.
+        guidance: to be timed.
     """
 
     def __init__(self, guidance: Guidance) -> None:
@@ -110,7 +110,7 @@ def bank_of(count: int) -> BankSnapshot:
 
 
 def cases(model: EmbeddedModel) -> Sequence[tuple[str, Callable[[], VendiGuidance]]]:
-    """What is measured."""
+    """All cases."""
     plain, many = VendiSettings(), bank_of(10_000)
     network = decoded(RandomNetwork(), model.autoencoder)
     layout = decoded(ColourLayout(), model.autoencoder)

@@ -1,7 +1,7 @@
 """``diversity-guidance bench vendi-gradient``: log VS's gradient in closed form against autograd through ``eigvalsh``.
 
-Eight rows move beside a constant bank. Every way runs in a process of its own, so that its peak memory is its own.
-Times are processor seconds on one thread, the smallest of some repeats: other programs then matter little.
+Eight rows move beside a constant bank. Every method runs in its own process, which gives its peak memory. Times are
+processor seconds on one thread, the smallest of several repeats.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ SIZES = ((180, 512), (1000, 512), (1000, 16_384))
 """Rows, moving ones included, and features."""
 
 MOVING = 8
-LEAST_SECONDS = 1.0
-"""A call is repeated for about so long."""
+MIN_SECONDS = 1.0
+"""Time for which a call is repeated."""
 
 Gradient = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one way takes.
+    """Time and memory of one method.
 
     Attributes:
         once: processor seconds at the start of a run.
         seconds: processor seconds of a call.
         kept_bytes: memory held between calls, beside the bank.
-        extra_bytes: peak memory of a call, beyond what is held.
-        norm: of the gradient, by which the ways are seen to agree.
+        extra_bytes: peak memory of a call beyond that.
+        norm: of the gradient, which shows that the methods agree.
     """
 
     once: float
@@ -84,27 +84,27 @@ def beside_bank(bank: Tensor, moving: Tensor) -> Gradient:
     return lambda: log_vendi_gradient_beside(spectrum, moving)
 
 
-WAYS: dict[str, Callable[[Tensor, Tensor], Gradient]] = {
+METHODS: dict[str, Callable[[Tensor, Tensor], Gradient]] = {
     "autograd through eigvalsh": by_autograd,
     "closed form, all rows": by_rows,
     "closed form beside a decomposed bank": beside_bank,
 }
 
 
-def measure(way: str, count: int, size: int) -> Cost:
-    """Measure one way in this process, which should have done nothing else."""
+def measure(method: str, count: int, size: int) -> Cost:
+    """Measure one method in this process, which must be fresh."""
     torch.set_num_threads(1)
     bank, moving = unit_features(count - MOVING, size, 0), unit_features(MOVING, size, 1)
-    # What the libraries keep for themselves belongs to no way.
-    WAYS[way](unit_features(2 * MOVING, 64, 2), unit_features(MOVING, 64, 3))()
+    # Exclude what the libraries allocate once.
+    METHODS[method](unit_features(2 * MOVING, 64, 2), unit_features(MOVING, 64, 3))()
     held, start = forget_peak(), time.process_time()
-    gradient = WAYS[way](bank, moving)
+    gradient = METHODS[method](bank, moving)
     once = time.process_time() - start
     ready = forget_peak()
     norm = float(gradient().double().norm())
     extra = peak_bytes() - ready
     seconds, spent = float("inf"), 0.0
-    while spent < LEAST_SECONDS:
+    while spent < MIN_SECONDS:
         start = time.process_time()
         gradient()
         took = time.process_time() - start
@@ -117,19 +117,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure every way at every size and write a table."""
+    """Measure every method at every size and write a table."""
     sys.stdout.write(
         "| rows | features | gradient | start of a run (s) | a call (s) | autograd takes | kept (MB) "
         "| a call's extra memory (MB) | autograd needs | norm |\n"
         "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
     for count, size in SIZES:
-        costs = {way: _measured_apart(way, count, size) for way in WAYS}
+        costs = {method: _measured_apart(method, count, size) for method in METHODS}
         reference = costs["autograd through eigvalsh"]
-        for way, cost in costs.items():
+        for method, cost in costs.items():
             memory = reference.extra_bytes / max(cost.extra_bytes, 1)
             sys.stdout.write(
-                f"| {count:,} | {size:,} | {way} | {cost.once:.3f} | {cost.seconds:.5f} "
+                f"| {count:,} | {size:,} | {method} | {cost.once:.3f} | {cost.seconds:.5f} "
                 f"| {reference.seconds / cost.seconds:.1f} x | {cost.kept_bytes / 1e6:.1f} "
                 f"| {cost.extra_bytes / 1e6:.1f} | {memory:.1f} x | {cost.norm:.9f} |\n"
             )
@@ -137,18 +137,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _measured_apart(way: str, count: int, size: int) -> Cost:
-    """Times of one process and memory of another, in which freed blocks go back to the system at once.
-
-    Otherwise later blocks would be made of them unseen; but it takes time.
-    """
+def _measured_apart(method: str, count: int, size: int) -> Cost:
+    """Times of one process, and memory of another."""
+    # The second returns freed blocks to the system at once, as reused ones would go uncounted; that takes time.
     eager = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}
-    timed, weighed = (_in_process(way, count, size, {**os.environ, **more}) for more in ({}, eager))
+    timed, weighed = (_in_process(method, count, size, {**os.environ, **more}) for more in ({}, eager))
     return replace(timed, kept_bytes=weighed.kept_bytes, extra_bytes=weighed.extra_bytes)
 
 
-def _in_process(way: str, count: int, size: int, environment: dict[str, str]) -> Cost:
-    command = [sys.executable, "-m", __name__, json.dumps([way, count, size])]
+def _in_process(method: str, count: int, size: int, environment: dict[str, str]) -> Cost:
+    command = [sys.executable, "-m", __name__, json.dumps([method, count, size])]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return Cost(**json.loads(result.stdout))
 

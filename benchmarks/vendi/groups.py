@@ -1,4 +1,4 @@
-"""What each group of images gets: the paper's claim is that the worst groups gain most (arXiv 2406.04551)."""
+"""Coverage by group: the paper claims that the worst groups gain most (arXiv 2406.04551)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class GroupShare:
         attribute: "skin" or "vendor".
         group: such as "dark-skin".
         known: modes of this group that the prompts leave open, summed over prompts and seeds.
-        reached: how many of them a faithful image within the quality limit shows.
-        images: share of these prompts' images that show the group.
+        reached: modes of these that a faithful image within the quality limit shows.
+        images: fraction of these prompts' images that show the group.
     """
 
     attribute: str
@@ -39,8 +39,8 @@ def group_shares(batches: Sequence[tuple[str, Sequence[Verdict]]], reals: RealIm
     """Count by skin tone and vendor.
 
     Args:
-        batches: prompts and the verdicts on the images drawn for them.
-        reals: know the modes of a prompt.
+        batches: prompts and the verdicts on their images.
+        reals: give the modes of a prompt.
     """
     shares = []
     for attribute in ATTRIBUTES:
@@ -69,5 +69,5 @@ def group_shares(batches: Sequence[tuple[str, Sequence[Verdict]]], reals: RealIm
 
 
 def worst_group(shares: Sequence[GroupShare]) -> GroupShare:
-    """The group of which the smallest share of modes is reached."""
+    """The group with the smallest coverage."""
     return min(shares, key=lambda share: share.coverage)

@@ -1,4 +1,4 @@
-"""What a row of ``diversity-guidance bench vendi`` reaches, and the file in which an interrupted benchmark goes on."""
+"""The results of ``diversity-guidance bench vendi``, and the file from which an interrupted benchmark resumes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Result:
 
     Attributes:
         summary: modes, fidelity and quality.
-        precision: share of images among the real ones, at 3 neighbours, random network.
-        recall: share of the prompt's real images among the generated ones, likewise.
+        precision: fraction of images among the real ones, at 3 neighbours, random network.
+        recall: fraction of the prompt's real images among the generated ones, likewise.
         vendi: Vendi Score of a prompt's images, order 1, random network.
-        groups: what each skin tone and vendor gets.
+        groups: coverage of each skin tone and vendor.
     """
 
     summary: Summary
@@ -35,7 +35,7 @@ class Result:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Result:
-        """What ``asdict`` has written."""
+        """From the output of ``asdict``."""
         groups = tuple(GroupShare(**group) for group in record["groups"])
         return cls(**{**record, "summary": Summary(**record["summary"]), "groups": groups})
 
@@ -46,10 +46,10 @@ def identity(row: Row) -> str:
 
 
 def read_results(folder: Path, conditions: Mapping[str, Any]) -> dict[str, Result]:
-    """What an earlier benchmark has measured, by the rows' identities; nothing where there was none.
+    """Results of an earlier run, by the rows' identities; empty without one.
 
     Args:
-        folder: where it was written.
+        folder: of the file.
         conditions: prompts, seeds and numbers, which must be the same.
 
     Raises:
@@ -64,7 +64,7 @@ def read_results(folder: Path, conditions: Mapping[str, Any]) -> dict[str, Resul
 
 
 def write_results(folder: Path, conditions: Mapping[str, Any], results: Mapping[str, Result]) -> None:
-    """Write all that was measured, or leave the file as it is."""
+    """Write all results atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     found = [{"row": json.loads(name), "result": asdict(result)} for name, result in results.items()]
     partial = folder / f"{RECORD}.partial"

@@ -1,4 +1,4 @@
-"""The ways of drawing that ``diversity-guidance bench vendi`` compares."""
+"""The rows of ``diversity-guidance bench vendi``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ GENTLE = VendiSettings(strength=0.1, interval=WINDOW)
 
 @dataclass(frozen=True)
 class Row:
-    """One way of drawing.
+    """One way of sampling.
 
     Attributes:
         name: of the row.
-        part: of the benchmark that it belongs to.
+        part: of the benchmark.
         cfg: scale of classifier-free guidance.
-        steps: evaluations of the model; 0 for what the command line says.
-        guidance: how it is steered; None for not at all.
+        steps: evaluations of the model; 0 for those of the command line.
+        guidance: its settings; None for no guidance.
         exemplars: number of real images of the prompt.
         biased: the only skin tone or vendor of the exemplars; "" for any.
-        remembers: whether images are drawn one after another, each beside a bank of those before, not in a batch.
+        remembers: whether images are sampled one by one, each beside a bank of those before, not in a batch.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Row:
 
 
 def rows() -> tuple[Row, ...]:
-    """All rows of the benchmark; the same way of drawing is listed once."""
+    """All rows of the benchmark."""
     repelled = RepellencySettings(interval=WINDOW)
     return (
         Row("none", "baselines"),

@@ -1,8 +1,8 @@
 """``diversity-guidance bench vendi``: ablations of Vendi Guidance (arXiv 2406.04551, section 5), embedded model.
 
-Exemplars from none to ten, how often guidance acts, what it does for each group of images, exemplars of one group
-only, and few steps without classifier-free guidance. Every row draws the same prompts from the same seeds. What was
-measured is written row by row, and not measured again.
+Exemplars from none to ten, frequency of the guidance, coverage of each group of images, exemplars of one group only,
+and few steps without classifier-free guidance. Every row samples the same prompts from the same seeds. Results are
+written row by row, so that a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .record import (
 from .rows import Row, rows
 
 PROMPTS = ("doctor", "man running", "mage woman", "wave", "santa", "woman biking")
-"""Prompts with 12 to 36 known modes each; as many of them are drawn as is asked for."""
+"""Prompts with 12 to 36 known modes each, of which the first ones are used."""
 
 NEIGHBOURS = 3
 
@@ -54,13 +54,13 @@ class _Batch:
 
 
 class Bench:
-    """Draws and judges.
+    """Samples rows and judges them.
 
     Args:
-        prompts: what is drawn.
-        seeds: of every prompt's first batch.
-        count: images a prompt and seed.
-        steps: evaluations of the model where a row says nothing else.
+        prompts: of all rows.
+        seeds: of the first prompt's batches.
+        count: images per prompt and seed.
+        steps: evaluations of the model, if a row does not set them.
     """
 
     def __init__(self, prompts: Sequence[str], seeds: Sequence[int], count: int, steps: int) -> None:
@@ -69,7 +69,7 @@ class Bench:
         self._encoded: dict[int, torch.Tensor] = {}
 
     def measure(self, row: Row) -> Result:
-        """Draw every prompt from every seed, and average."""
+        """Sample every prompt from every seed, and average."""
         found = [[self._batch(row, prompt, seed + at) for at, prompt in enumerate(self.prompts)] for seed in self.seeds]
         batches = [batch for by_seed in found for batch in by_seed]
         return Result(
@@ -121,12 +121,14 @@ class Bench:
             guidance = _guidance(row, None, exemplars)
             return self.model.sample([prompt] * self.count, seed, steps=steps, cfg=row.cfg, guidance=guidance)
         bank = BankSnapshot.empty()
-        drawn = []
+        latents = []
         for number in range(self.count):
             guidance = _guidance(row, bank, exemplars)
-            drawn.append(self.model.sample([prompt], 1000 * seed + number, steps=steps, cfg=row.cfg, guidance=guidance))
-            bank = bank.extended(drawn[-1], latent_format=LATENT_FORMAT)
-        return torch.cat(drawn)
+            latents.append(
+                self.model.sample([prompt], 1000 * seed + number, steps=steps, cfg=row.cfg, guidance=guidance)
+            )
+            bank = bank.extended(latents[-1], latent_format=LATENT_FORMAT)
+        return torch.cat(latents)
 
 
 def _guidance(
@@ -180,7 +182,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help=f"prompts (default: {len(PROMPTS)})")
     parser.add_argument("--steps", type=int, default=24, help="evaluations of the model (default: 24)")
     parser.add_argument(
-        "--output", type=Path, help="also write numbers and charts into this folder, and go on from what it holds"
+        "--output", type=Path, help="also write numbers and charts into this folder, and resume from it"
     )
 
 

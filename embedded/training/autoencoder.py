@@ -70,7 +70,7 @@ def statistics_loss(latents: Tensor) -> Tensor:
 
 @torch.no_grad()
 def reconstruction_psnr(decoder: nn.Module, latents: Tensor, pixels: Tensor, batch: int = 64) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each decoded picture, (N,), for uint8 pixels (N, 3, H, W)."""
+    """Peak signal-to-noise ratio in dB of each decoded image, (N,), for uint8 pixels (N, 3, H, W)."""
     values = []
     for codes, part in zip(latents.split(batch), pixels.split(batch), strict=True):
         error = (decoder(codes).clamp(0, 1) - part.float() / 255).square().mean((1, 2, 3))

@@ -1,8 +1,8 @@
-"""Captions drawn anew every time a picture is shown, so that the model learns every subset of its words.
+"""Captions, sampled every time an image is used, so that the model learns every subset of its words.
 
 Attributes are mentioned at unequal rates: a woman more often than a person, a skin tone more often than the default
 yellow. A prompt that leaves an attribute out is then mostly followed by the unmentioned default, as in captions that
-people write; p(caption | picture) differs between the modes of a prompt, and classifier-free guidance, which sharpens
+people write; p(caption | image) differs between the modes of a prompt, and classifier-free guidance, which sharpens
 it, narrows them.
 """
 
@@ -26,7 +26,7 @@ VENDOR_RATES = {"google": 0.4, "twitter": 0.6}
 
 
 class CaptionSampler:
-    """Draws the token numbers of captions for pictures, from a generator of its own."""
+    """Samples the token numbers of captions, with its own generator."""
 
     def __init__(self, labels: Sequence[Label], vocabulary: Vocabulary, seed: int) -> None:
         number = {word: index for index, word in enumerate(vocabulary.words)}
@@ -35,22 +35,22 @@ class CaptionSampler:
         self._categories = [number[label.category] for label in labels]
         self._attributes = [[(number[word], rate) for word, rate in _mention_rates(label) if word] for label in labels]
 
-    def draw(self, pictures: Sequence[int]) -> Tensor:
-        """One caption each for the pictures with these indices: token numbers, int64 (B, 8)."""
-        tokens = torch.zeros(len(pictures), MAX_TOKENS, dtype=torch.int64)
-        for row, picture in enumerate(pictures):
-            words = self._caption(picture)[:MAX_TOKENS]
+    def sample(self, images: Sequence[int]) -> Tensor:
+        """One caption for each of the images with these indices: token numbers, int64 (B, 8)."""
+        tokens = torch.zeros(len(images), MAX_TOKENS, dtype=torch.int64)
+        for row, image in enumerate(images):
+            words = self._caption(image)[:MAX_TOKENS]
             tokens[row, : len(words)] = torch.tensor(words, dtype=torch.int64)
         return tokens
 
-    def _caption(self, picture: int) -> list[int]:
+    def _caption(self, image: int) -> list[int]:
         kind = self._random.random()
         if kind < EMPTY_RATE:
             return []
         if kind < EMPTY_RATE + CATEGORY_ONLY_RATE:
-            return [self._categories[picture]]
-        mentioned = [word for word, rate in self._attributes[picture] if self._random.random() < rate]
-        words = list(dict.fromkeys(self._concepts[picture] + mentioned))
+            return [self._categories[image]]
+        mentioned = [word for word, rate in self._attributes[image] if self._random.random() < rate]
+        words = list(dict.fromkeys(self._concepts[image] + mentioned))
         self._random.shuffle(words)
         return words
 

@@ -1,6 +1,6 @@
-"""The training pictures: Noto Emoji and Twemoji from the npm packages `emoji-datasource-{google,twitter}` 16.0.0.
+"""The training images: Noto Emoji and Twemoji from the npm packages `emoji-datasource-{google,twitter}` 16.0.0.
 
-Pictures of people, smileys, animals and food with their labels. Variants of one emoji that differ only in gender or
+Images of people, smileys, animals and food with their labels. Variants of one emoji that differ only in gender or
 skin tone share a concept, recognised by code point: a leading U+1F468, U+1F469 or U+1F9D1, or a joined U+2642 or
 U+2640.
 """
@@ -41,10 +41,10 @@ FILLER_WORDS = {"a", "and", "for", "in", "of", "on", "sign", "the", "to", "with"
 
 
 def read_labels(data: Path) -> tuple[list[Path], list[Label]]:
-    """Paths and labels of all training pictures below `data`, the `node_modules` folder with both packages.
+    """Paths and labels of all training images below `data`, the `node_modules` folder with both packages.
 
     Raises:
-        ValueError: a package is missing, or its catalogue names no usable picture.
+        ValueError: a package is missing, or its catalogue names no usable image.
     """
     catalogues = {}
     for vendor in VENDORS:
@@ -71,16 +71,16 @@ def read_labels(data: Path) -> tuple[list[Path], list[Label]]:
                 paths.append(path)
                 labels.append(Label(names[concept][0], gender, skin, vendor, CATEGORIES[entry["category"]]))
     if not paths:
-        raise ValueError(f"The catalogues below {data} name no picture that exists: reinstall the packages.")
+        raise ValueError(f"The catalogues below {data} name no image that exists: reinstall the packages.")
     return paths, labels
 
 
 def read_pixels(paths: list[Path]) -> Tensor:
-    """Pictures as uint8 RGB, shape (N, 3, 64, 64), transparent parts composited on white."""
+    """Images as uint8 RGB, shape (N, 3, 64, 64), transparent parts composited on white."""
     pixels = np.empty((len(paths), SIZE, SIZE, 3), dtype=np.uint8)
     for row, path in enumerate(paths):
-        with Image.open(path) as picture:
-            rgba = picture.convert("RGBA")
+        with Image.open(path) as image:
+            rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         pixels[row] = np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
@@ -107,10 +107,8 @@ def _concept_key(unified: str) -> tuple[str, str]:
 
 
 def _concept_names(entries: list[dict[str, Any]]) -> dict[str, tuple[str, set[str]]]:
-    """For each concept key the concept's words and its genders.
-
-    Gendered names are the more telling ones ("man-running" beside "runner", "male-doctor" beside "health_worker").
-    """
+    """The words and genders of each concept key."""
+    # Gendered names say more: "man-running" beside "runner", "male-doctor" beside "health_worker".
     variants: dict[str, dict[str, str]] = defaultdict(dict)
     for entry in entries:
         key, gender = _concept_key(entry["unified"])

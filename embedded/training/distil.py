@@ -92,7 +92,7 @@ class Distillation:
     def round(self, progress: float) -> float:
         """Follow the teacher, then train on that and on earlier rounds; the mean loss."""
         fresh = self._follow()
-        pool = fresh if self._pool is None else self._pool.followed_by(fresh, self.settings.kept)
+        pool = fresh if self._pool is None else self._pool.concat(fresh, self.settings.kept)
         self._pool, losses = pool, []
         self.optimizer.param_groups[0]["lr"] = cosine_rate(progress, self.settings.rate)
         for _ in range(self.settings.updates):
@@ -137,7 +137,7 @@ class Distillation:
         """The teacher's segments of a round."""
         settings, generator = self.settings, self.generator
         chosen = torch.randint(len(self._latents), (settings.paths + settings.reals,), generator=generator)
-        tokens = self._captions.draw(chosen.tolist())
+        tokens = self._captions.sample(chosen.tolist())
         noise = torch.randn((len(chosen), *self._latents.shape[1:]), generator=generator)
         found = whole_paths(
             self.teacher, self.student.velocity, noise[: settings.paths], tokens[: settings.paths], generator
@@ -148,7 +148,7 @@ class Distillation:
         found.append(noisy_segments(self.teacher, real, noise[settings.paths :], words, generator))
         joined = found[0]
         for part in found[1:]:
-            joined = joined.followed_by(part, settings.kept)
+            joined = joined.concat(part, settings.kept)
         return joined
 
 

@@ -1,9 +1,9 @@
-"""Train the judge's classifier on the real pictures, and measure its error on attribute combinations that it never saw.
+"""Train the judge's classifier on the real images, and measure its error on attribute combinations that it never saw.
 
     python -m diversity_guidance.embedded.training.judge --data node_modules --out run --minutes 10
 
-Pictures are shifted, blurred, made noisy and, half the time, replaced by what the autoencoder makes of them, so that
-the judge reads generated pictures as well as clean ones.
+Images are shifted, blurred, made noisy and, half the time, replaced by what the autoencoder makes of them, so that
+the judge reads generated images as well as clean ones.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def targets_of(network: JudgeNetwork, labels: Sequence[Label]) -> dict[str, list
 
 
 def hold_out(labels: Sequence[Label], seed: int = 0) -> list[int]:
-    """Indices of a tenth of the pictures of concepts with at least twelve: only their combination will be unseen."""
+    """Indices of a tenth of the images of concepts with at least twelve: only their combination will be unseen."""
     counts = Counter(label.concept for label in labels)
     candidates = [index for index, label in enumerate(labels) if counts[label.concept] >= HELD_OUT_VARIANTS]
     return sorted(random.Random(seed).sample(candidates, round(HELD_OUT_SHARE * len(candidates))))
 
 
 def reconstruct(pixels: Tensor, autoencoder: Autoencoder, seed: int = 0, batch: int = 64) -> Tensor:
-    """uint8 pictures (N, 3, 64, 64) through the autoencoder, their latents noisy as those of a sampler are inexact."""
+    """uint8 images (N, 3, 64, 64) through the autoencoder, their latents noisy as those of a sampler are inexact."""
     generator = torch.Generator().manual_seed(seed)
     outputs = []
     for part in pixels.split(batch):
@@ -96,7 +96,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def train(
     pixels: Tensor, reconstructed: Tensor, labels: Sequence[Label], chosen: Sequence[int], settings: Settings
 ) -> JudgeNetwork:
-    """A network trained on the chosen pictures, uint8 (N, 3, 64, 64), alternately clean and reconstructed."""
+    """A network trained on the chosen images, uint8 (N, 3, 64, 64), alternately clean and reconstructed."""
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     network = JudgeNetwork(classes_of(labels)).to(memory_format=torch.channels_last)
@@ -131,7 +131,7 @@ def train(
 def error_rates(
     network: JudgeNetwork, pixels: Tensor, labels: Sequence[Label], rows: Sequence[int]
 ) -> dict[str, float]:
-    """Share of wrong answers of each head on some pictures (uint8)."""
+    """Share of wrong answers of each head on some images (uint8)."""
     logits = network(pixels[torch.tensor(rows)].float() / 255)
     targets = targets_of(network, [labels[row] for row in rows])
     return {
@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
         "held_out_reconstructed": error_rates(network, reconstructed, labels, held_out),
         "trained": error_rates(network, pixels, labels, chosen),
     }
-    facts = {"held_out_pictures": len(held_out), "errors": errors} | asdict(settings)
+    facts = {"held_out_images": len(held_out), "errors": errors} | asdict(settings)
     log.info("error rates %s", errors)
     options.out.mkdir(parents=True, exist_ok=True)
     save_weights(options.out / "judge.safetensors", network.state_dict(), {"classes": json.dumps(network.classes)})

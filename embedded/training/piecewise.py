@@ -43,10 +43,10 @@ class Segments:
         """The pieces with these numbers, int64 (n,)."""
         return Segments(self.enter[rows], self.leave[rows], self.index[rows], self.tokens[rows])
 
-    def followed_by(self, newer: Segments, most: int) -> Segments:
-        """These and newer ones; of all, the newest `most`."""
+    def concat(self, newer: Segments, kept: int) -> Segments:
+        """These and newer ones; of all, the newest `kept`."""
         pairs = zip(vars(self).values(), vars(newer).values(), strict=True)
-        return Segments(*(torch.cat(pair)[-most:] for pair in pairs))
+        return Segments(*(torch.cat(pair)[-kept:] for pair in pairs))
 
 
 class GuidedTeacher:

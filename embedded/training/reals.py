@@ -1,4 +1,4 @@
-"""Pack the real pictures for the package: one AVIF atlas and one table of labels.
+"""Pack the real images for the package: one AVIF atlas and one table of labels.
 
     python -m diversity_guidance.embedded.training.reals --data node_modules --out embedded/assets
 

@@ -59,8 +59,8 @@ class Settings:
     compiled: bool = False
 
 
-def encode_pictures(data: Path, autoencoder: Path | None, batch: int = 64) -> tuple[Tensor, list[Label]]:
-    """Model-space latents (N, 16, 8, 8) and labels of all training pictures."""
+def encode_images(data: Path, autoencoder: Path | None, batch: int = 64) -> tuple[Tensor, list[Label]]:
+    """Model-space latents (N, 16, 8, 8) and labels of all training images."""
     paths, labels = read_labels(data)
     pixels = read_pixels(paths)
     network = load_autoencoder(autoencoder)
@@ -135,7 +135,7 @@ def train(
         chosen, order = order[: settings.batch], order[settings.batch :]
         optimizer.param_groups[0]["lr"] = cosine_rate(budget.progress, settings.rate)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            loss = flow_loss(model, text, latents[chosen], captions.draw(chosen.tolist()), generator)
+            loss = flow_loss(model, text, latents[chosen], captions.sample(chosen.tolist()), generator)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
     if cache.is_file():
         latents, labels = load_file(cache)["latents"], read_labels(options.data)[1]
     else:
-        latents, labels = encode_pictures(options.data, options.autoencoder)
+        latents, labels = encode_images(options.data, options.autoencoder)
         options.out.mkdir(parents=True, exist_ok=True)
         save_file({"latents": latents}, cache)
     log.info("%d latents, mean %.3f, deviation %.3f", len(latents), latents.mean(), latents.std())

@@ -1,4 +1,4 @@
-"""The host's IMAGE: figures as one, and one as colours."""
+"""Conversions to and from the host's IMAGE, and to latents."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SMALLEST = 32
 """Width or height below which an error while encoding is put down to the size: VAEs scale down 8 to 32 times."""
 
 
-def to_host(picture: Image.Image) -> Tensor:
-    """A picture as IMAGE: float32 in 0..1, shape (1, H, W, 3)."""
-    return torch.from_numpy(np.array(picture.convert("RGB"))).float()[None] / 255
+def to_host(image: Image.Image) -> Tensor:
+    """An image as IMAGE: float32 in 0..1, shape (1, H, W, 3)."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).float()[None] / 255
 
 
 def rgb_images(images: Tensor) -> Tensor:

@@ -201,11 +201,7 @@ class ActiveRun:
         remember_noise_left(samples, self._run.latent_format, level)
 
     def _finished(self, samples: Tensor) -> Tensor:
-        """The final raw latents, as the guidances leave them.
-
-        Raises:
-            ValueError: what is protected is of another size.
-        """
+        """The final raw latents after the guidances; ValueError if protected images are of another size."""
         if (last := self._schedule.levels[-1]) > 0:
             self._note(f"This run ended at noise level {last:.3g}, which counts as clean.")
         if tuple(samples.shape) != (self._run.batch_size, *self._run.latent_shape):

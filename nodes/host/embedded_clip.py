@@ -23,11 +23,7 @@ class _Tokenizer:
         self.encoder = encoder
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> Tokens:
-        """Eight token numbers with weight 1; ComfyUI's weights in brackets are ignored.
-
-        Raises:
-            ValueError: the prompt holds more than eight known words.
-        """
+        """Eight token numbers with weight 1, whatever weights are in brackets; ValueError for more known words."""
         if unknown := self.encoder.unknown_words(text):
             words = ", ".join(f'"{word}"' for word in unknown)
             sentence = (

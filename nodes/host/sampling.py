@@ -133,11 +133,9 @@ def sigma_interval(percent_to_sigma: PercentToSigma, start_percent: float, end_p
 
 
 class _Opened:
-    """Where the options hold a run, until it ends.
+    """Holds a run in the options until it ends."""
 
-    A run keeps what it was last told, the model and a copy of these options among it. Each of the copies would keep the
-    run in turn, and the model with it, until the next full collection.
-    """
+    # A run keeps a copy of these options. Held directly, it would keep itself and the model until a full collection.
 
     def __init__(self, run: ActiveRun) -> None:
         self.run: ActiveRun | None = run

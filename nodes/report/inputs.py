@@ -31,7 +31,7 @@ def images_of(batches: Sequence[Tensor] | None) -> list[Tensor]:
 
 def exemplars_of(sets: Sequence[ExemplarSet] | None) -> list[Tensor]:
     """All exemplars (3, H, W) in 0 to 1."""
-    return [picture.float() / 255 for exemplars in sets or () for picture in exemplars.pictures]
+    return [image.float() / 255 for exemplars in sets or () for image in exemplars.images]
 
 
 def batches_of(images: Sequence[Tensor]) -> list[Tensor]:

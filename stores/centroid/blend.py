@@ -13,10 +13,10 @@ from .noise import FeatureNoise
 
 
 def check_comparable(centroids: Sequence[FeatureCentroid]) -> None:
-    """Refuse centroids that cannot be blended or drawn on one map.
+    """Check that centroids can be blended or shown on one map.
 
     Raises:
-        ValueError: there is none, or they are of other models, layers or noise levels.
+        ValueError: there is none, or their models, layers or noise levels differ.
     """
     if not centroids:
         raise ValueError("Give at least one centroid.")
@@ -32,15 +32,15 @@ def check_comparable(centroids: Sequence[FeatureCentroid]) -> None:
 
 
 def blended(centroids: Sequence[FeatureCentroid], weights: Sequence[float], name: str) -> FeatureCentroid:
-    """The weighted mean of centroids: between them, or beyond them with a weight below 0.
+    """The weighted mean of centroids; a negative weight extrapolates.
 
     Args:
         centroids: of one model.
-        weights: one for each; they are divided by their sum.
+        weights: one for each; normalised to the sum 1.
         name: of the blend.
 
     Raises:
-        ValueError: the centroids do not fit together, or the weights add up to nothing.
+        ValueError: the centroids are not comparable, or the weights add up to 0.
     """
     check_comparable(centroids)
     if len(weights) != len(centroids):
@@ -48,10 +48,10 @@ def blended(centroids: Sequence[FeatureCentroid], weights: Sequence[float], name
     total = sum(weights)
     if not abs(total) > 1e-6 or not torch.tensor(weights).isfinite().all():
         raise ValueError(f"The weights of a blend must be numbers whose sum is not 0, not {list(weights)}.")
-    shares = [weight / total for weight in weights]
-    sizes = [abs(share) / sum(map(abs, shares)) for share in shares]
+    signed = [weight / total for weight in weights]
+    sizes = [abs(weight) / sum(map(abs, signed)) for weight in signed]
     first = centroids[0]
-    means = {layer: _weighted([c.means[layer] for c in centroids], shares) for layer in first.means}
+    means = {layer: _weighted([c.means[layer] for c in centroids], signed) for layer in first.means}
     variances = {layer: _weighted([c.spreads[layer].square() for c in centroids], sizes) for layer in first.means}
     spreads = {layer: variance.sqrt() for layer, variance in variances.items()}
     rows = {

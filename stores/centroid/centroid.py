@@ -1,7 +1,7 @@
-"""Centroids of features: what a denoiser's layers hold, on average, while it looks at a group of pictures.
+"""Feature centroids: means of a denoiser's activations over a group of images.
 
-From arXiv 2410.11646: the centroid of a class is the mean of its members' features at the same noise level. One file
-of safetensors holds one centroid with everything that is needed to use it, and nothing that could run.
+From arXiv 2410.11646: the centroid of a class is the mean activation of its members at the same noise level. One
+safetensors file holds one centroid with everything that is needed to use it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..files import read_own, write_whole
 from .noise import FeatureNoise
 
 FORMAT = "diversity_guidance.feature_centroid.2"
-ALIKE = 0.9
-"""Correlation of weights from which on two networks count as the same: fine-tunes of one model do, others do not."""
+SAME_MODEL = 0.9
+"""Correlation of weights from which two networks count as the same model: fine-tunes reach it, other models do not."""
 
 MAX_VARIATIONS = 32
-"""Rows that are kept of how exemplars differ from one another."""
+"""Principal rows kept of the differences between exemplars."""
 
 
 class OtherModelError(ValueError):
@@ -34,7 +34,7 @@ class OtherModelError(ValueError):
 
 @dataclass(frozen=True)
 class ModelFingerprint:
-    """By what a model is known again, whatever precision it is stored in.
+    """Identifies a model in any precision.
 
     Attributes:
         architecture: the network's class and its layers' widths, as text.
@@ -45,32 +45,32 @@ class ModelFingerprint:
     weights: Tensor
 
     def matches(self, other: ModelFingerprint) -> bool:
-        """Whether features of the one mean the same in the other."""
+        """Whether activations mean the same in both models."""
         if self.architecture != other.architecture or self.weights.shape != other.weights.shape:
             return False
         if torch.equal(self.weights, other.weights):
             return True
         one, two = (weights - weights.mean() for weights in (self.weights, other.weights))
         length = one.norm() * two.norm()
-        return bool(length > 0) and float(one @ two / length) >= ALIKE
+        return bool(length > 0) and float(one @ two / length) >= SAME_MODEL
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureCentroid:
-    """Mean features of a group of pictures, by layer and noise level.
+    """Mean activations of a group of images, by layer and noise level.
 
     Attributes:
-        name: what the user calls the group.
+        name: of the group, given by the user.
         fingerprint: of the model that they were read from.
         latent_format: name of its latent format, such as "SD3".
         sigmas: noise levels, shape (S,), descending, float32.
         means: by layer, shape (S, C), float32.
-        spreads: standard deviation over the pictures, alike; 0 for a single picture.
-        pictures: how many there were; 0 for a blend.
-        variations: in what the pictures differ from one another, by layer, shape (K, C), float32: the rows' second
-            moments are the covariance of the features, averaged over noise levels. The k-th row is the same mixture of
-            pictures in every layer. Nothing for a single picture.
-        noises: how noise alone moves their features, by layer; nothing where that is not known.
+        spreads: standard deviation over the images, by layer, shape (S, C), float32; 0 for a single image.
+        images: number of images; 0 for a blend.
+        variations: principal differences between the images, by layer, shape (K, C), float32: the rows' second
+            moments are the covariance of the activations, averaged over noise levels. The k-th row is the same
+            mixture of images in every layer. Empty for a single image.
+        noises: covariance of the activations under noise alone, by layer; empty if unknown.
     """
 
     name: str
@@ -79,7 +79,7 @@ class FeatureCentroid:
     sigmas: Tensor
     means: Mapping[str, Tensor]
     spreads: Mapping[str, Tensor]
-    pictures: int
+    images: int
     variations: Mapping[str, Tensor] = field(default_factory=dict)
     noises: Mapping[str, FeatureNoise] = field(default_factory=dict)
 
@@ -101,18 +101,18 @@ class FeatureCentroid:
 
     @property
     def digest(self) -> str:
-        """Hash of the features, hexadecimal."""
+        """Hash of the means, hexadecimal."""
         state = hashlib.sha256(self.sigmas.numpy().tobytes())
         for name in sorted(self.means):
             state.update(name.encode() + self.means[name].numpy().tobytes())
         return state.hexdigest()
 
     def variation(self, layer: str) -> Tensor:
-        """In what the pictures differ in a layer, shape (K, C); no rows for a single picture."""
+        """Principal differences between the images in a layer, shape (K, C); no rows for a single image."""
         return self.variations.get(layer, self.means[layer].new_empty(0, self.means[layer].shape[1]))
 
     def noise(self, layer: str) -> FeatureNoise:
-        """How noise alone moves a layer's features; no rows where that is not known."""
+        """Covariance of a layer's activations under noise alone; no rows if unknown."""
         return self.noises.get(layer) or FeatureNoise.unknown(*self.means[layer].shape)
 
     def check_model(self, fingerprint: ModelFingerprint, latent_format: str) -> None:
@@ -133,11 +133,11 @@ class FeatureCentroid:
             )
 
     def renamed(self, name: str) -> FeatureCentroid:
-        """The same under another name."""
+        """The same centroid under another name."""
         return replace(self, name=name)
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all.
+        """Write the file atomically.
 
         Raises:
             OSError: it could not be written.
@@ -154,7 +154,7 @@ class FeatureCentroid:
             "name": self.name,
             "architecture": self.fingerprint.architecture,
             "latent_format": self.latent_format,
-            "pictures": str(self.pictures),
+            "pictures": str(self.images),
             "layers": json.dumps(list(self.means)),
         }
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn", reason="the digits come with scikit-learn: pip in
 from diversity_guidance.benchmarks.feature_diffusion.data import CLASSES, Digits, Reader
 from diversity_guidance.benchmarks.feature_diffusion.measure import centroids_of, clustering, dimensions
 from diversity_guidance.benchmarks.feature_diffusion.network import FeatureDenoiser
-from diversity_guidance.benchmarks.feature_diffusion.sampling import draw
+from diversity_guidance.benchmarks.feature_diffusion.sampling import sample
 from diversity_guidance.benchmarks.feature_diffusion.training import train
 
 
@@ -80,10 +80,10 @@ def test_features_cluster_and_the_guided_estimate_is_better(digits: Digits, netw
     assert errors[1] < errors[0]
 
 
-def test_drawing_ends_and_depends_on_the_seed_alone(digits: Digits, network: FeatureDenoiser) -> None:
+def test_sampling_ends_and_depends_on_the_seed_alone(digits: Digits, network: FeatureDenoiser) -> None:
     centroids = centroids_of(network, digits)
     weights = torch.nn.functional.one_hot(torch.tensor(3), CLASSES).float()
-    one, two, other = (draw(network, 2, seed, centroids, weights, most=40) for seed in (1, 1, 2))
+    one, two, other = (sample(network, 2, seed, centroids, weights, max_steps=40) for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert one.isfinite().all()

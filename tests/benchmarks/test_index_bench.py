@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_step_of_a_sampling_run_skips_a_search_that_is_needed(folder: Path) -> None:
     (part,) = LatentFolder(folder / "latents", 64, IMAGES, part=IMAGES).parts()
     vectors = torch.tensor(part).float().flatten(1)
-    estimates = Runs.drawn(folder, 64, 2, 12, 4, 5.0).estimates
+    estimates = Runs.sampled(folder, 64, 2, 12, 4, 5.0).estimates
     index = build(folder / "index", vectors, shape=(16, 8, 8), shard_bytes=1 << 17)
     for run in estimates:
         listed = NeighbourList(index)
@@ -146,7 +146,7 @@ def test_an_index_whose_build_was_stopped_is_finished(folder: Path) -> None:
 
 
 def test_larger_runs_are_the_same_images_enlarged(tmp_path: Path) -> None:
-    small, large = (Runs.drawn(tmp_path, size, 1, 4, 2, 5.0) for size in (64, 128))
+    small, large = (Runs.sampled(tmp_path, size, 1, 4, 2, 5.0) for size in (64, 128))
     assert large.estimates.shape == (1, 4, 2, 16 * 16 * 16)
     autoencoder = load_autoencoder()
     images = autoencoder.decode(small.finals.view(2, 16, 8, 8))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from diversity_guidance.benchmarks.noise import SHAPE, Drawn, summary
+from diversity_guidance.benchmarks.noise import SHAPE, SetResult, summary
 from diversity_guidance.cli import main
 from diversity_guidance.embedded.judge import Coverage
 from diversity_guidance.embedded.model import EmbeddedModel
@@ -34,8 +34,8 @@ def test_quantised_latents_decode_to_more_digits(capsys: pytest.CaptureFixture[s
 
 
 def test_gains_are_paired() -> None:
-    def drawn(modes: Sequence[int]) -> list[Drawn]:
-        return [Drawn(Coverage(9, count, count, count, 1.0, 1.0, 0.1, 1.0, 1.0), 0.2) for count in modes]
+    def drawn(modes: Sequence[int]) -> list[SetResult]:
+        return [SetResult(Coverage(9, count, count, count, 1.0, 1.0, 0.1, 1.0, 1.0), 0.2) for count in modes]
 
     outcome = summary(drawn([3, 5, 7]), drawn([1, 3, 5]), "simplex", False, 4, 1.0)
     assert (outcome.modes, outcome.gain, outcome.error) == (5, 2, 0)

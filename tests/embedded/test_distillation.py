@@ -108,7 +108,7 @@ def test_the_newest_segments_are_kept() -> None:
         rows = torch.arange(first, first + count)
         return Segments(rows, rows, rows, rows)
 
-    assert numbered(0, 3).followed_by(numbered(3, 4), most=5).index.tolist() == [2, 3, 4, 5, 6]
+    assert numbered(0, 3).concat(numbered(3, 4), kept=5).index.tolist() == [2, 3, 4, 5, 6]
 
 
 def test_the_student_starts_at_the_base_or_near_other_weights(text: TextEncoder, generator: torch.Generator) -> None:

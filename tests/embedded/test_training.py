@@ -63,8 +63,8 @@ def test_captions_mention_attributes_at_their_rates() -> None:
     vocabulary = vocabulary_of(labels)
     count = 4000
     sampler = CaptionSampler(labels, vocabulary, seed=0)
-    drawn = [Counter(sampler.draw([picture] * count).flatten().tolist()) for picture in range(2)]
-    rates = [{word: drawn[i][n] / count for n, word in enumerate(vocabulary.words)} for i in range(2)]
+    sampled = [Counter(sampler.sample([image] * count).flatten().tolist()) for image in range(2)]
+    rates = [{word: sampled[i][n] / count for n, word in enumerate(vocabulary.words)} for i in range(2)]
     assert rates[0]["running"] == pytest.approx(0.87, abs=0.03)
     for word, rate in {"woman": 0.65, "dark-skin": 0.6, "twitter": 0.6}.items():
         assert rates[0][word] == pytest.approx(0.87 * rate, abs=0.03)

@@ -17,7 +17,7 @@ pytest.importorskip("ray", reason='pip install "diversity-guidance[distributed]"
 def test_the_same_index_as_in_one_process(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cluster, "LEAST_FILES", 6)
+    monkeypatch.setattr(cluster, "MIN_FILES", 6)
     alone, spread = tmp_path / "alone", tmp_path / "spread"
     assert main(["index", "build", str(alone), str(pictures), "--space", "layout"]) == 0
     # As a campaign leaves it that was stopped: one worker was done.

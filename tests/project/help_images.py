@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from diversity_guidance.benchmarks.features.steering import every_layer, own_draws, probe, steered
+from diversity_guidance.benchmarks.features.steering import every_layer, own_samples, probe, steered
 from diversity_guidance.benchmarks.pareto.rows import with_preset
 from diversity_guidance.embedded.model import LATENT_CHANNELS, EmbeddedModel
 from diversity_guidance.embedded.schedule import sigma_at_percent
@@ -75,7 +75,7 @@ def features(model: EmbeddedModel) -> list[Row]:
     prompt, group = "woman running", "woman running dark skin tone"
     examples = model.sample([group] * 8, SEED + 1, cfg=3.0)
     centroid = probe(model, [prompt] * 8, examples, "dark skin")
-    reference = own_draws(model, prompt, 16, SEED + 2, 24)
+    reference = own_samples(model, prompt, 16, SEED + 2, 24)
     interval = SigmaInterval(low=sigma_at_percent(SHIFTS_END))
     rows = [Row("strength 0", sampled(model, prompt))]
     for strength in (0.5, 1.5):

@@ -56,7 +56,13 @@ def public_names(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     public = [place.node for place in _inside(tree, "", private=False) if not place.private]
     for body in (tree.body, *(node.body for node in public if isinstance(node, ast.ClassDef))):
-        targets = [target for item in body if isinstance(item, ast.Assign) for target in item.targets]
+        targets = [
+            each
+            for item in body
+            if isinstance(item, ast.Assign)
+            for target in item.targets
+            for each in ast.walk(target)
+        ]
         targets += [item.target for item in body if isinstance(item, ast.AnnAssign)]
         yield from (name.id for name in targets if isinstance(name, ast.Name) and not is_private(name.id))
     for node in public:
@@ -70,7 +76,7 @@ def foreign_words(name: str) -> list[str]:
     """The words and phrases of a name that stand in the left column of the vocabulary."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     found = [phrase for phrase in FOREIGN if re.search(rf"(?:^|_){phrase}(?:_|$)", words)]
-    return found + ["MOST_"] * name.startswith("MOST_")
+    return found + [prefix for prefix in ("MOST_", "LEAST_") if name.startswith(prefix)]
 
 
 def _inside(tree: ast.AST, prefix: str, *, private: bool) -> Iterator[Place]:

@@ -17,7 +17,7 @@ def test_images_keep_their_colours() -> None:
     images = torch.rand(3, 3, 5, 7)
     exemplars = ExemplarSet.from_images(images)
     assert len(exemplars) == 3
-    assert torch.allclose(torch.stack(exemplars.pictures) / 255, images, atol=0.5 / 255 + 1e-6)
+    assert torch.allclose(torch.stack(exemplars.images) / 255, images, atol=0.5 / 255 + 1e-6)
 
 
 @pytest.mark.parametrize(

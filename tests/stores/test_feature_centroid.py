@@ -35,7 +35,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     assert loaded.digest == original.digest
     assert torch.equal(loaded.spreads["b"], original.spreads["b"])
     assert torch.equal(loaded.variation("b"), original.variation("b"))
-    assert (loaded.name, loaded.pictures, loaded.latent_format) == ("grüße", 8, "SD3")
+    assert (loaded.name, loaded.images, loaded.latent_format) == ("grüße", 8, "SD3")
     assert loaded.fingerprint.matches(original.fingerprint)
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["one.safetensors"]
 
