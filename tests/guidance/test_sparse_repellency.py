@@ -140,6 +140,17 @@ class TestPush:
         share = float((moved - guided)[0].norm() / guided[0].norm())
         assert f"by {share:.1%} of the estimate on average (CFG easing alone: {share:.1%};" in guidance.trace.summary()
 
+    def test_cfg_easing_goes_by_the_deepest_shield_of_references_and_batch(self, driver: Driver) -> None:
+        way = torch.nn.functional.normalize(noise(3, 1).flatten(), dim=0).view(1, *driver.shape)
+        conditional = torch.cat([noise(0, 1), noise(0, 1) + 16 * way, noise(4, 1) + 100])
+        guided = conditional + 3 * noise(2, 3)
+        settings = replace(PLAIN, strength=1e-9, cfg_easing=1.0, absolute_radius=20.0, in_batch=True)
+        guidance = started(driver, settings, ImageReferences(conditional[:1] - 10 * way))
+        moved = guidance(guided, driver.step(guided, conditional=conditional))
+        # Image 0 has the reference at half the radius and image 1 at four fifths; image 1 has image 0 alone.
+        depth = torch.tensor([0.5, 0.2, 0.0]).view(3, 1, 1, 1)
+        torch.testing.assert_close(moved, torch.lerp(guided, conditional, depth), rtol=1e-4, atol=1e-4)
+
     def test_by_default_easing_reaches_the_conditional_estimate_half_way_in_and_never_goes_beyond(
         self, driver: Driver
     ) -> None:

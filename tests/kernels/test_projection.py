@@ -219,6 +219,13 @@ class TestNotSatisfied:
         assert result.estimates[good].isfinite().all()
         assert not pairs_inside(result.estimates[good], z, 7.0, in_batch=True)
 
+    def test_each_pair_has_a_radius_of_its_own(self) -> None:
+        x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]], dtype=torch.float64)
+        pairs = torch.tensor([[0.0, 1.5, 2.0], [1.5, 0.0, 2.5], [2.0, 2.5, 0.0]], dtype=torch.float64)
+        result = project_outside(x, x[:1] - 9, 0.5, batch_radius=pairs, max_move=0.0)
+        # Members come after the one reference; images 0 and 2 are 3 apart.
+        assert reported(result) == {(0, 2): 1.0, (1, 1): 1.0, (1, 3): 2.0, (2, 2): 2.0}
+
 
 class TestMask:
     """Only what may change does, and distances ignore the rest."""
@@ -259,6 +266,16 @@ class TestMask:
             for other in range(row + 1, 3):
                 apart = ((moved[row] - moved[other]) * mask[row] * mask[other]).norm()
                 assert float(apart) >= float(pairs[row, other]) * (1 - 1e-6)
+
+    def test_a_ray_leaves_a_pairs_shield_only_by_what_both_may_change(self) -> None:
+        """Sideways is the short way out of the reference's shield, and never leaves the partner's."""
+        x = torch.tensor([[0.0, 0.0], [0.0, -0.3]], dtype=torch.float64)
+        mask = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+        z, radius = torch.tensor([[0.0, 0.1]], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
+        result = project_outside(x, z, radius, batch_radius=1.5, mask=mask)
+        assert result.cleared
+        expected = torch.tensor([[0.0, 1.1], [0.0, -0.9]], dtype=torch.float64)
+        torch.testing.assert_close(result.estimates, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("radius", [-1.0, math.nan, math.inf])
