@@ -64,7 +64,8 @@ def read_image(path: Path, shorter_side: int | None = None) -> Image.Image:
 
 def as_tensor(image: Image.Image) -> Tensor:
     """Convert an RGB image to values in 0..1, shape (3, H, W)."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32) / 255
+    channels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    return torch.from_numpy(channels).to(torch.float32).div_(255)
 
 
 def read_ahead(

@@ -63,8 +63,14 @@ def as_images(items: Tensor) -> Tensor:
         raise ValueError(f"Expected images of shape (B, 3, H, W), got {tuple(items.shape)}.")
     if not items.shape[2] * items.shape[3]:
         raise ValueError(f"Expected images with at least one pixel, got shape {tuple(items.shape)}.")
-    images = _finite(items[:, :3].to(torch.float32), "images")
-    return images.expand(-1, 3, -1, -1).clamp(0, 1)
+    images = items[:, :3].to(torch.float32).expand(-1, 3, -1, -1)
+    if not len(images):
+        return images
+    darkest, brightest = images.aminmax()
+    # One pass over the pixels in place of three; both comparisons are false for NaN.
+    if bool(darkest >= 0) and bool(brightest <= 1):
+        return images
+    return _finite(images, "images").clamp(0, 1)
 
 
 def as_latents(items: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from .figures.folder_figures import folder_figures
 from .measured_folder import measure_folder
 from .page import html_page
 from .progress import progress_line
-from .report import NEIGHBOURS, DiversityReport, measure
+from .report import NEIGHBOURS, DiversityReport, check_settings, measure
 from .serialise import to_csv, to_plain
 from .summary import table
 
@@ -64,7 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, write the requested files, and print the numbers."""
+    """Measure, write the requested files, and print the numbers.
+
+    Raises:
+        ValueError: an option is out of range, or the output folder cannot be made; nothing was measured then.
+    """
+    check_settings(arguments.duplicate_distance, arguments.neighbours)
+    if arguments.json or arguments.csv or arguments.html:
+        _make_folder(arguments.output)
     space = image_space(arguments.space)
     given = (arguments.folder, arguments.reference, arguments.held_out)
     folders = [None if folder is None else find_images(folder) for folder in given]
@@ -99,6 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The report cannot be written to {printable(str(output))}: {error.strerror}.") from error
+
+
 def _write(
     arguments: argparse.Namespace,
     report: DiversityReport,
@@ -122,7 +136,6 @@ def _write(
         texts["html"] = html_page(title, report, names, figures, left_out.unreadable, left_out.passed_over)
     written = []
     for suffix, text in texts.items():
-        arguments.output.mkdir(parents=True, exist_ok=True)
         path = arguments.output / f"{_FILE_NAME}.{suffix}"
         path.write_text(text, encoding="utf-8")
         written.append(path)

@@ -17,8 +17,9 @@ from ..features.space import FeatureSpace
 # Pixels and images measured at once.
 _BATCH_PIXELS = 1 << 24
 _BATCH = 16
-# Larger images are averaged down to this, in pixels: feature spaces use squares of at most 448.
-_SHORTER_SIDE = 512
+# Larger images are averaged down to this, in pixels: feature spaces use squares of at most 448. A JPEG of 24 megapixels
+# (6000 x 4000) is then decoded at an eighth of its size.
+_SHORTER_SIDE = 448
 # Features of more than this many bytes are kept in a file.
 _MEMORY = 1 << 28
 

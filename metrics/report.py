@@ -98,8 +98,9 @@ def measure(
         The report. A measure that cannot be computed has no value and a note with the reason.
 
     Raises:
-        ValueError: features of the wrong shape, or another number of groups.
+        ValueError: features of the wrong shape, another number of groups, or settings out of range.
     """
+    check_settings(duplicate_distance, neighbours)
     if features.ndim != 2:
         raise ValueError(f"Expected features of shape (n, d), got {tuple(features.shape)}.")
     if groups is not None and len(groups) != len(features):
@@ -172,6 +173,25 @@ def measure(
         adjusted=adjusted,
         notes=tuple(notes),
     )
+
+
+def check_settings(duplicate_distance: float | None, neighbours: int) -> None:
+    """Refuse settings of ``measure`` that are out of range, before any image is read.
+
+    Args:
+        duplicate_distance: 0 to 2; None for the default of the feature space.
+        neighbours: at least 1.
+
+    Raises:
+        ValueError: one of them is not.
+    """
+    if duplicate_distance is not None and not 0 <= duplicate_distance <= 2:
+        raise ValueError(
+            f"The distance of near-duplicates must lie between 0 and 2, got {duplicate_distance:g}. At 0 there are "
+            "none; leave it out for the default of the feature space."
+        )
+    if neighbours < 1:
+        raise ValueError(f"Precision and recall need at least 1 neighbour, got {neighbours}. Usual is {NEIGHBOURS}.")
 
 
 def _measurable(features: Tensor) -> Tensor:

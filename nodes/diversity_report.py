@@ -231,7 +231,9 @@ class DiversityReport(io.ComfyNode):
         pictures, earlier = images_of(images), images_of(before)
         real = [*images_of(more.reference), *exemplars_of(more.exemplars)]
         others = images_of(more.held_out)
-        progress = ReportProgress(len(pictures) + len(earlier) + len(real) + len(others) + FIGURES)
+        progress = ReportProgress(
+            len(pictures) + len(earlier) + len(real) + len(others) + FIGURES, cls.hidden.unique_id
+        )
         names = groups_of(more.groups or None, images, notes)
         if others and not real:
             notes.append("The held-out images were not used: connect reference images as well.")

@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ...features.image_files import read_image
+from ...features.image_files import ImageFileError, read_ahead, read_image
 from ..measures.subsample import sample_rows
 from ..page import ReportFigure
 from ..report import DiversityReport
-from .canvas import tile
+from .canvas import PAPER, tile
 from .grid import draw_grid, shown_in_grid
 from .image_map import far_apart, image_map
 from .irs_chart import irs_chart
@@ -44,17 +44,18 @@ def folder_figures(
     shown = [index for index in shown_in_grid(len(paths), report.duplicates) if index not in unmeasured]
     chosen = features[rows]
     marked = far_apart(chosen)
+    thumbnails = _thumbnails([paths[index] for index in {*shown, *(rows[row] for row in marked)}])
     mapped_groups = None if groups is None else [str(groups[row]) for row in rows]
     figures = [
         ReportFigure(
-            draw_grid([_thumbnail(paths[index]) for index in shown], shown, report.duplicates, _WIDTH, len(readable)),
+            draw_grid([thumbnails[paths[index]] for index in shown], shown, report.duplicates, _WIDTH, len(readable)),
             "The images",
             "Images with the same letter are near-duplicates; the ones struck out would be rejected.",
             photographic=True,
             wide=True,
         ),
         ReportFigure(
-            image_map(chosen, [_thumbnail(paths[rows[row]]) for row in marked], marked, mapped_groups, _WIDTH),
+            image_map(chosen, [thumbnails[paths[rows[row]]] for row in marked], marked, mapped_groups, _WIDTH),
             "Map",
             "Every dot is an image. Clumps look alike; an empty plane with one clump is a narrow set.",
             photographic=True,
@@ -82,5 +83,8 @@ def folder_figures(
     return figures
 
 
-def _thumbnail(path: Path) -> Image.Image:
-    return tile(read_image(path, _TILE), _TILE)
+def _thumbnails(paths: Sequence[Path]) -> dict[Path, Image.Image]:
+    """Each file is decoded once, several at a time; one that changed since it was measured is blank."""
+    blank = Image.new("RGB", (_TILE, _TILE), PAPER)
+    read = read_ahead(paths, lambda path: tile(read_image(path, _TILE), _TILE))
+    return {path: blank if isinstance(image, ImageFileError) else image for path, image in read}

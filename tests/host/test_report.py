@@ -113,7 +113,7 @@ def test_an_unguided_and_a_guided_batch(server: HostServer, client: HostClient) 
     run, text = heard.run, sockets.text(heard.run)
     assert text.startswith("The images differ more than before: their mean distance is ")
     assert "\nGuidance: Moved 4 of 4 images" in text
-    (shown,) = [told for node, told in heard.texts if node == sockets.report.id]
+    *_, shown = [told for node, told in heard.texts if node == sockets.report.id]
     verdict, details = shown.split(".\n", 1)
     assert re.fullmatch(r"[1-4] of 4 differ \([1-4] of 4 before\)", verdict)
     assert details == text.split("\n\n")[0]

@@ -13,7 +13,7 @@ from diversity_guidance.cli import main
 from diversity_guidance.features.colour_layout import ColourLayout
 from diversity_guidance.features.image_files import as_tensor, read_image
 from diversity_guidance.features.image_folder import find_images
-from diversity_guidance.metrics import measured_folder
+from diversity_guidance.metrics import measured_folder, progress
 from diversity_guidance.metrics.measured_folder import measure_folder
 from PIL import Image
 
@@ -93,8 +93,60 @@ def test_only_unreadable_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_bad_options_end_in_a_sentence(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(images), "--space", "inception"]) == 2
     assert "choose one of" in capsys.readouterr().err
-    assert main(["report", str(images), "--duplicate-distance", "-1"]) == 2
-    assert "must not be negative" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--duplicate-distance", "-3"], "must lie between 0 and 2, got -3"),
+        (["--duplicate-distance", "nan"], "must lie between 0 and 2, got nan"),
+        (["--neighbours", "0"], "at least 1 neighbour, got 0"),
+        (["--json", "--output", "{images}/notes.txt"], "cannot be written to"),
+    ],
+)
+def test_bad_numbers_are_refused_before_any_work(
+    images: Path,
+    options: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("an image was read")
+
+    monkeypatch.setattr(measured_folder, "read_image", never)
+    assert main(["report", str(images), *(option.format(images=images) for option in options)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_progress_says_how_much_time_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter((0.0, 300.0, 900.0, 1188.0, 1200.0))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    tell = progress.progress_line("photos")
+    for done in (25, 75, 99, 100):
+        tell(done, 100)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "photos: 25 of 100 images, about 15 min left",
+        "photos: 75 of 100 images, about 5 min left",
+        "photos: 99 of 100 images, about 12 s left",
+        "photos: 100 of 100 images",
+    ]
+
+
+def test_a_photograph_of_24_megapixels_is_decoded_at_an_eighth(tmp_path: Path) -> None:
+    Image.new("RGB", (6000, 4000), (40, 90, 160)).save(tmp_path / "photo.jpg")
+    sizes: list[torch.Size] = []
+
+    class Spy(ColourLayout):
+        def __call__(self, items: torch.Tensor) -> torch.Tensor:
+            sizes.append(items.shape)
+            return super().__call__(items)
+
+    measure_folder([tmp_path / "photo.jpg"], Spy())
+    assert sizes == [(1, 3, 500, 750)]
 
 
 def test_features_do_not_depend_on_batches_or_storage(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
