@@ -48,9 +48,7 @@ class LatentPreview:
         latents = as_latents(latents)
         if latents.shape[1] != len(self.factors):
             raise ValueError(f"Expected latents of {len(self.factors)} channels, got {latents.shape[1]}.")
-        factors, bias = self.factors.to(latents.device), self.bias.to(latents.device)
-        colours = torch.einsum("bchw,cr->brhw", latents, factors) + bias[:, None, None]
-        return ((colours + 1) / 2).clamp(0, 1)
+        return linear_preview(latents, self.factors, self.bias)
 
     def __call__(self, items: Tensor) -> Tensor:
         """Unit vectors, shape (B, dimension), of latents (B, C, H, W).
@@ -59,3 +57,10 @@ class LatentPreview:
             ValueError: another shape or number of channels, or numbers that are not finite.
         """
         return unit_vectors(self._space(self.preview(items)))
+
+
+def linear_preview(latents: Tensor, factors: Tensor, bias: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in 0 to 1 of latents (B, C, H, W); factors (C, 3) and bias (3,) give colours in -1 to 1."""
+    factors, bias = factors.to(latents.device), bias.to(latents.device)
+    colours = torch.einsum("bchw,cr->brhw", latents, factors) + bias[:, None, None]
+    return ((colours + 1) / 2).clamp(0, 1)

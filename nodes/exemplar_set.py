@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ from torch import Tensor
 
 from ..features.exemplar_files import find_exemplars, read_exemplars
 from ..features.image_folder import FoundFiles, summary
+from ..stores.bank.snapshot import BankSnapshot
+from ..stores.encoders import check_encoder
 from ..stores.exemplar_set import MAX_EXEMPLARS, ExemplarSet
+from ..stores.files import validate_name
 from .common.images import encoded, rgb_images
 from .common.sockets import ExemplarSocket
+from .host.folders import open_bank
 from .host.messages import show
-from .host.schema import schema_extras
+from .host.networks.vae_fingerprint import known_fingerprint
+from .host.previews import first_frame
+from .host.schema import advanced, schema_extras
 
 
 class DiversityExemplarSet(io.ComfyNode):
@@ -41,7 +48,14 @@ class DiversityExemplarSet(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="The model's VAE. Needed for the features latents and preview only.",
+                    tooltip="The model's VAE. Needed for the features latents and preview, and for pinned images.",
+                ),
+                advanced(
+                    io.String.Input,
+                    "pinned_of",
+                    default="",
+                    tooltip="Name of a Memory Bank. The images that are pinned in it, in the sidebar's panel Memory, "
+                    "are added. Empty: none.",
                 ),
             ],
             outputs=[
@@ -53,26 +67,28 @@ class DiversityExemplarSet(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, folder: str | None = None) -> bool | str:
-        """Refuse folders that cannot be read before anything runs; one that comes along a wire is None here."""
-        if not folder:
-            return True
+    def validate_inputs(cls, folder: str | None = None, pinned_of: str | None = None) -> bool | str:
+        """Refuse folders that cannot be read before anything runs; what comes along a wire is None here."""
         try:
-            _found(folder)
+            if folder:
+                _found(folder)
+            if pinned_of:
+                validate_name(pinned_of, "bank")
         except ValueError as error:
             return str(error)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str | None, images: Tensor | None = None, vae: Any = None) -> str:
-        """Changes when the folder's files do."""
-        if not folder:
-            return ""
-        files = [f"{path}:{(state := path.stat()).st_size}:{state.st_mtime_ns}" for path in _found(folder).paths]
-        return hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest()
+    def fingerprint_inputs(cls, folder: str | None, pinned_of: str | None = "", **_: Any) -> str:
+        """Changes when the folder's files or the bank's pins do."""
+        paths = _found(folder).paths if folder else ()
+        parts = [f"{path}:{(state := path.stat()).st_size}:{state.st_mtime_ns}" for path in paths]
+        if pinned_of:
+            parts += [entry.id for entry in pinned(open_bank(pinned_of).snapshot()).entries]
+        return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest() if parts else ""
 
     @classmethod
-    def execute(cls, folder: str, images: Tensor | None = None, vae: Any = None) -> io.NodeOutput:
+    def execute(cls, folder: str, images: Tensor | None = None, vae: Any = None, pinned_of: str = "") -> io.NodeOutput:
         """Read the images and, with a VAE, encode them.
 
         Raises:
@@ -86,6 +102,8 @@ class DiversityExemplarSet(io.ComfyNode):
             told = summary(found.passed_over)
         if images is not None:
             found_images += ExemplarSet.from_images(rgb_images(images)).images
+        if pinned_of:
+            found_images += _pinned_images(pinned_of, vae)
         if not found_images:
             raise ValueError("An Exemplar Set needs images: give a folder of the input directory, or connect images.")
         exemplars = ExemplarSet(found_images)
@@ -94,6 +112,33 @@ class DiversityExemplarSet(io.ComfyNode):
             exemplars = exemplars.with_latents(latents)
         show(cls.hidden.unique_id, f"{len(exemplars)} exemplars. {told}".rstrip())
         return io.NodeOutput(exemplars, len(exemplars))
+
+
+def pinned(snapshot: BankSnapshot) -> BankSnapshot:
+    """A bank's pinned images alone."""
+    kept = [place for place, entry in enumerate(snapshot.entries) if entry.pinned]
+    entries, parts = (tuple(values[place] for place in kept) for values in (snapshot.entries, snapshot.parts))
+    return replace(snapshot, entries=entries, parts=parts)
+
+
+def _pinned_images(name: str, vae: Any) -> tuple[Tensor, ...]:
+    """The pinned images of a bank, decoded, each (3, H, W), uint8; of videos, the first frame."""
+    chosen = pinned(open_bank(name).snapshot())
+    if not chosen.entries:
+        raise ValueError(
+            f"No image of the bank '{name}' is pinned. Pin some in the sidebar's panel Memory, or empty pinned_of."
+        )
+    if len(chosen) > MAX_EXEMPLARS:
+        raise ValueError(
+            f"{len(chosen)} images of the bank '{name}' are pinned, and {MAX_EXEMPLARS} exemplars are the most."
+        )
+    if vae is None:
+        raise ValueError(f"The pinned images of the bank '{name}' are latents. Connect vae, which decodes them.")
+    check_encoder(f"The bank '{name}'", chosen.encoder, known_fingerprint(vae), "Connect the VAE that made it.")
+    views = [chosen.matching(chosen.latent_format or "", shape) for shape in {entry.shape for entry in chosen.entries}]
+    latents = {identity: latent for view in views for identity, latent in zip(view.ids, view.latents, strict=True)}
+    ordered = [latents[entry.id].float() for entry in chosen.entries if entry.id in latents]
+    return tuple(ExemplarSet.from_images(first_frame(vae, latent[None])).images[0] for latent in ordered)
 
 
 def _found(name: str) -> FoundFiles:

@@ -12,6 +12,7 @@ from ..stores.encoders import check_encoder
 from ..stores.files import validate_name
 from .common.prompt_graph import noted_with
 from .common.sockets import BankSocket
+from .common.strip import strip_of
 from .host.folders import fingerprint_of_banks, open_bank
 from .host.messages import show
 from .host.networks.vae_fingerprint import known_fingerprint
@@ -118,7 +119,7 @@ class DiversityMemoryBank(io.ComfyNode):
         if snapshot.passed_over:
             sentences.append(f"{len(snapshot.passed_over)} are skipped, such as: {snapshot.passed_over[0]}")
         show(cls.hidden.unique_id, " ".join(sentences))
-        return io.NodeOutput(snapshot, len(snapshot), snapshot.revision)
+        return io.NodeOutput(snapshot, len(snapshot), snapshot.revision, ui=strip_of(snapshot) or None)
 
 
 def check_digest(snapshot: BankSnapshot, digest: str) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..stores.bank.bank import DEFAULT_CAPACITY
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.files import validate_name
-from .common.images import rgb_images
-from .common.prompt_graph import stops_early
+from .common.leftover_noise import leftover_noise
+from .common.sampled_with import sampled_seed, sampled_text
 from .common.sockets import BankSocket
 from .host.conditioning import encoded_prompt
 from .host.encoders import image_features, image_spaces
@@ -22,20 +21,18 @@ from .host.latents import check_finished, neighbour_correlation, plain_latents
 from .host.messages import logger, show
 from .host.networks.embedded_model import check_encoder_fits
 from .host.networks.vae_fingerprint import known_fingerprint
+from .host.previews import thumbnails_of, thumbnails_of_latents
 from .host.sampling import latent_channels, latent_format_name
 from .host.schema import advanced, schema_extras
 from .memory_bank import DEFAULT_NAME
 
-THUMBNAIL_SIDE = 128
 NO_FEATURES = "none"
 
 MIN_CORRELATION = 0.1
 """Correlation of neighbouring values below which latents are called noise."""
 
-NOISE_LIKE = (
-    " Some of them look like noise: their neighbouring values have next to nothing in common. If their sampler stopped "
-    "early, finish them with a second sampler and save its result instead."
-)
+NOISE_LIKE = "look like noise: their neighbouring values have next to nothing in common"
+UNFINISHED = "If their sampler stopped early, finish them with a second sampler and save its result instead."
 
 
 class DiversityRemember(io.ComfyNode):
@@ -66,9 +63,18 @@ class DiversityRemember(io.ComfyNode):
                     optional=True,
                     tooltip="A bank to add to. Without one, the output is the bank on disk.",
                 ),
-                io.Image.Input("images", optional=True, tooltip="The decoded images, saved as small previews."),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="The decoded images, saved as small previews. Without them, previews are decoded by vae "
+                    "or, without that, estimated from the latents.",
+                ),
                 io.String.Input(
-                    "prompt", optional=True, force_input=True, tooltip="The prompt, saved with the images."
+                    "prompt",
+                    optional=True,
+                    force_input=True,
+                    tooltip="The prompt, saved with the images. Not connected: the text that the graph connects to the "
+                    "sampler, where it tells one.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -76,7 +82,8 @@ class DiversityRemember(io.ComfyNode):
                     force_input=True,
                     min=0,
                     max=2**64 - 1,
-                    tooltip="The sampler's seed, saved with the images.",
+                    tooltip="The sampler's seed, saved with the images. Not connected: the seed of the sampler in the "
+                    "graph, where it tells one.",
                 ),
                 advanced(
                     io.Int.Input,
@@ -105,7 +112,7 @@ class DiversityRemember(io.ComfyNode):
                     "vae",
                     optional=True,
                     tooltip="The model's VAE. Its fingerprint is saved, and from then on latents of another VAE are "
-                    "refused.",
+                    "refused. It decodes the previews if images are not connected.",
                 ),
             ],
             outputs=[
@@ -154,21 +161,20 @@ class DiversityRemember(io.ComfyNode):
         Raises:
             ValueError: the samples are not finished latents of this model, or the bank cannot take them.
         """
+        graph, node_id = cls.hidden.prompt or {}, cls.hidden.unique_id
         latents = _finished_latents(samples, model)
-        if stops_early(cls.hidden.prompt, cls.hidden.unique_id, "samples"):
-            raise ValueError(
-                "The latents to save still hold noise: their KSamplerAdvanced returns leftover noise before its last "
-                "step. Save the result of the sampler after it, or raise end_at_step."
-            )
+        _check_noise(latents, leftover_noise(graph, node_id, "samples"))
         encoder = known_fingerprint(vae)
         check_encoder_fits(model, encoder, "This VAE", "Connect the VAE that belongs to the model.")
         facts: dict[str, Any] = {
             "latent_format": latent_format_name(model),
-            "prompts": prompt,
-            "seeds": seed,
+            "prompts": sampled_text(graph, node_id, "samples") if prompt is None else prompt,
+            "seeds": sampled_seed(graph, node_id, "samples") if seed is None else seed,
             "encoder": encoder,
-            "thumbnails": None if images is None else _thumbnails(images, len(latents)),
+            "thumbnails": None if images is None else thumbnails_of(images, len(latents)),
         }
+        if name and images is None:
+            facts["thumbnails"] = thumbnails_of_latents(latents, model, vae)
         if features != NO_FEATURES:
             if images is None:
                 raise ValueError(
@@ -192,14 +198,38 @@ class DiversityRemember(io.ComfyNode):
             )
             if result.evicted:
                 told += f" The oldest {result.evicted} were dropped to make room."
+            if result.added:
+                told += _saved_with(facts)
             extended = stored.snapshot() if extended is None else extended
         elif extended is None:
             extended = BankSnapshot.empty().extended(latents, **facts)
         if neighbour_correlation(latents) < MIN_CORRELATION:
-            told += NOISE_LIKE
-        logger.info("Save to Memory Bank (node %s): %s", cls.hidden.unique_id, told)
-        show(cls.hidden.unique_id, told)
+            told += f" Some of them {NOISE_LIKE}. {UNFINISHED}"
+        logger.info("Save to Memory Bank (node %s): %s", node_id, told)
+        show(node_id, told)
         return io.NodeOutput(samples, extended)
+
+
+def _saved_with(facts: Mapping[str, Any]) -> str:
+    """What was saved with the images and what was not, as sentences."""
+    names = {"thumbnails": "previews", "prompts": "prompt", "seeds": "seed"}
+    held = [name for fact, name in names.items() if facts[fact] is not None]
+    lacking = [name for name in names.values() if name not in held]
+    told = f" Saved with {_listed(held)}." if held else ""
+    return told + (f" The graph does not tell {_listed(lacking)}: connect what is to be saved." if lacking else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _check_noise(latents: Tensor, why: str | None) -> None:
+    """Refuse latents that hold noise: as the graph tells or, where it does not, by their numbers."""
+    if why:
+        raise ValueError(f"The latents to save still hold noise: {why}")
+    if why is None and neighbour_correlation(latents) < MIN_CORRELATION:
+        raise ValueError(f"Some of the latents to save {NOISE_LIKE}. {UNFINISHED}")
 
 
 def _finished_latents(samples: dict[str, Any], model: Any) -> Tensor:
@@ -214,14 +244,3 @@ def _finished_latents(samples: dict[str, Any], model: Any) -> Tensor:
         raise ValueError("The latents to save are empty. Connect the output of the sampler, not its input.")
     check_finished(latents, latent_format_name(model), "The latents to save")
     return latents
-
-
-def _thumbnails(images: Tensor, count: int) -> Tensor:
-    """Small previews (count, h, w, 3), uint8, of images (count * frames, H, W, C) in 0..1: each one's first frame."""
-    if len(images) % count:
-        raise ValueError(f"There are {len(images)} images for {count} latents. Connect the decoded samples.")
-    first = rgb_images(images)[:: len(images) // count].float()
-    scale = min(THUMBNAIL_SIDE / max(first.shape[-2:]), 1.0)
-    size = [max(round(side * scale), 1) for side in first.shape[-2:]]
-    small = interpolate(first, size=size, mode="bilinear", antialias=True) if scale < 1 else first
-    return (small.clamp(0, 1) * 255).round().to("cpu", torch.uint8).movedim(1, -1)

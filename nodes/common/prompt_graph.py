@@ -1,48 +1,53 @@
-"""What the prompt, a graph in the API format, tells of the nodes before one."""
+"""The prompt, a graph in the API format: from a node to what is wired to it. It may come from a stranger."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-PASSED_ON = {"DiversityRemember": "samples"}
-"""Nodes whose first output is one of their inputs, unchanged."""
+Graph = Mapping[str, Any]
 
 
-def stops_early(prompt: Mapping[str, Any] | None, node_id: str | None, name: str) -> bool:
-    """Whether a node's latents surely come from a KSamplerAdvanced that leaves noise in them.
+class Found(NamedTuple):
+    """An output of a node.
 
-    Args:
-        prompt: of the run, where the host gives it.
-        node_id: the node.
-        name: of its input.
+    Attributes:
+        id: of the node.
+        node: its inputs and class.
+        slot: number of the output.
     """
-    node = _source(prompt or {}, node_id, name)
-    while node is not None and (passed := PASSED_ON.get(str(node.get("class_type")))):
-        node = _followed(prompt or {}, node, passed)
-    if node is None or node.get("class_type") != "KSamplerAdvanced":
-        return False
-    inputs = node.get("inputs", {})
-    end, steps = inputs.get("end_at_step"), inputs.get("steps")
-    return (
-        inputs.get("return_with_leftover_noise") == "enable"
-        and isinstance(end, int)
-        and isinstance(steps, int)
-        and end < steps
-    )
+
+    id: str
+    node: Mapping[str, Any]
+    slot: int
+
+    @property
+    def kind(self) -> str:
+        """The node's class."""
+        return str(self.node.get("class_type"))
+
+
+def node_of(graph: Graph, node_id: str | None) -> Mapping[str, Any]:
+    """A node of the graph; empty if there is none."""
+    node = graph.get(str(node_id))
+    return node if isinstance(node, Mapping) and isinstance(node.get("inputs"), Mapping) else {}
+
+
+def linked(graph: Graph, value: Any) -> Found | None:
+    """The output that an input's value names; None where it is no wire."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not isinstance(value[1], int):
+        return None
+    node = node_of(graph, str(value[0]))
+    return Found(str(value[0]), node, value[1]) if node else None
+
+
+def followed(graph: Graph, node: Mapping[str, Any], *names: str) -> Found | None:
+    """The output wired to the first of these inputs that has a wire."""
+    wires = (linked(graph, node.get("inputs", {}).get(name)) for name in names)
+    return next((wire for wire in wires if wire is not None), None)
 
 
 def noted_with(prompt: dict[str, Any] | None, node_id: str | None) -> dict[str, Any] | None:
     """What is saved with a node of the prompt beside its inputs, to be added to; None without a prompt."""
     node = (prompt or {}).get(str(node_id))
     return None if node is None else node.setdefault("_meta", {})
-
-
-def _source(prompt: Mapping[str, Any], node_id: str | None, name: str) -> Mapping[str, Any] | None:
-    node = prompt.get(str(node_id))
-    return None if node is None else _followed(prompt, node, name)
-
-
-def _followed(prompt: Mapping[str, Any], node: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    link = node.get("inputs", {}).get(name)
-    return prompt.get(str(link[0])) if isinstance(link, (list, tuple)) and len(link) == 2 else None
