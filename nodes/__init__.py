@@ -15,6 +15,7 @@ from .feature_guidance import DiversityFeatureGuidance
 from .feature_probe import DiversityFeatureProbe
 from .host.folders import find_folders
 from .memory_bank import DiversityMemoryBank
+from .panel.routes import add_routes
 from .pick import DiversityPick
 from .protected_index import DiversityProtectedIndex
 from .remember import DiversityRemember
@@ -29,6 +30,7 @@ class DiversityExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes, in the order of the menu."""
         find_folders()
+        add_routes()
         nodes = [
             DiversityDemoModel,
             DiversitySparseRepellency,

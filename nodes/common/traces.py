@@ -7,10 +7,32 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ...guidance.trace import Trace
+from ...guidance.trace import CONTACTS_KEPT, Contact, Trace
 from ..host.latents import identities
 
 RUNS_KEPT = 32
+
+_last: deque[RunPushes] = deque(maxlen=1)
+
+
+@dataclass(frozen=True)
+class RunPushes:
+    """What pushed the images of a run.
+
+    Attributes:
+        told: the headline of the run.
+        ids: content id of each final latent, as banks store them.
+        contacts: of each, the nearest references that pushed it, at most ``CONTACTS_KEPT``.
+    """
+
+    told: str
+    ids: tuple[str, ...]
+    contacts: tuple[tuple[Contact, ...], ...]
+
+
+def last_run() -> RunPushes | None:
+    """The last guided run of this session in which something was compared; None before the first."""
+    return _last[-1] if _last else None
 
 
 @dataclass(frozen=True)
@@ -31,7 +53,11 @@ class RunTraces:
 
     def record(self, latents: Tensor, latent_format: str, trace: Trace) -> None:
         """Keep the record of the run that made these raw latents (B, C, ...)."""
-        self._runs.append((latent_format, identities(latents, latent_format), trace))
+        made = identities(latents, latent_format)
+        self._runs.append((latent_format, made, trace))
+        if any(step.radius > 0 for step in trace.steps):
+            contacts = tuple(tuple(trace.contacts_of(sample)[:CONTACTS_KEPT]) for sample in range(len(made)))
+            _last.append(RunPushes(trace.headline(), made, contacts))
 
     def of(self, latents: Tensor) -> Trace | None:
         """The record of the latest run that made exactly these latents; None if none of those kept did."""

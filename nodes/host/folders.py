@@ -8,8 +8,8 @@ from pathlib import Path
 
 import folder_paths
 
+from ...stores.bank import directory
 from ...stores.bank.bank import DEFAULT_CAPACITY, MemoryBank
-from ...stores.bank.database import DATABASE
 from ...stores.files import digest_of_own, validate_name
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.manifest import NAME as MANIFEST
@@ -41,10 +41,20 @@ def open_bank(name: str, capacity: int = DEFAULT_CAPACITY) -> MemoryBank:
     return MemoryBank(_FOLDERS[BANKS], name, capacity=capacity)
 
 
+def bank_names() -> list[str]:
+    """Names of the banks that exist, damaged ones too, in order."""
+    found = []
+    for name in directory.bank_names(_FOLDERS[BANKS]):
+        # A folder that was put there by hand may have a name that no node takes.
+        with suppress(ValueError):
+            found.append(validate_name(name, "bank"))
+    return found
+
+
 def fingerprint_of_banks() -> str:
     """A hash that changes whenever any bank does, for nodes that learn their bank's name only when they run."""
     states = []
-    for name in sorted(path.parent.name for path in _FOLDERS[BANKS].glob(f"*/{DATABASE}")):
+    for name in bank_names():
         # The node that reads a damaged bank reports it.
         with suppress(ValueError):
             states.append(f"{name}:{open_bank(name).fingerprint()}")

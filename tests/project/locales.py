@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,9 +42,20 @@ def node_texts(object_info: Mapping[str, Any]) -> Texts:
 
 
 def menu_texts(object_info: Mapping[str, Any]) -> Texts:
-    """``main.json``: every part of our nodes' categories."""
+    """``main.json``: every part of our nodes' categories, and what the panel Memory says."""
     categories = {info["category"] for node, info in object_info.items() if node.startswith("Diversity")}
-    return {"nodeCategories": {part: part for part in sorted({p for name in categories for p in name.split("/")})}}
+    parts = sorted({part for name in categories for part in name.split("/")})
+    return {"diversityMemory": panel_texts(), "nodeCategories": {part: part for part in parts}}
+
+
+def panel_texts() -> Texts:
+    """Every text that the panel's scripts say, by itself."""
+    said = {
+        text
+        for path in (ROOT / "web" / "js").glob("memory*.js")
+        for text in re.findall(r'\bsay\(\s*"([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+    return {text: text for text in sorted(said)}
 
 
 def read(language: str, name: str) -> Texts:

@@ -1,0 +1,1 @@
+"""The sidebar panel Memory: what its routes answer."""
