@@ -25,23 +25,29 @@ _SHANNON_WIDTH = 1e-7
 _TIE_WIDTH = 1e-9
 
 
-def vendi_score(kernel: Tensor, order: float = 1.0, weights: Tensor | None = None) -> float:
+def vendi_score(
+    kernel: Tensor, order: float = 1.0, weights: Tensor | None = None, truncation: int | None = None
+) -> float:
     """Effective number of different items under a similarity kernel.
 
     Args:
         kernel: (n, n) positive semidefinite similarities with a unit diagonal.
         order: q in (0, infinity]; small orders count rare items fully, infinity the commonest alone. No spectrum at 2.
         weights: (n,) non-negative weights of the items, of any sum; None for equal ones.
+        truncation: t of the truncated score (2410.21719): the t largest eigenvalues, to each of which 1/t of the sum of
+            the others is added. It converges with a multiple of t items. None for all eigenvalues.
 
     Returns:
-        Between 1 and n.
+        Between 1 and n, or t if that is smaller.
 
     Raises:
-        ValueError: no items, a kernel that is not square or not finite, an order or weights out of range.
+        ValueError: no items, a kernel that is not square or not finite, an order, weights or truncation out of range.
     """
+    if truncation is not None and truncation < 1:
+        raise ValueError(f"A truncated Vendi Score keeps at least 1 eigenvalue, got {truncation}.")
     matrix, floor = _checked_kernel(torch.as_tensor(kernel))
     root = _root_weights(weights, matrix)
-    return _score_of(root[:, None] * (matrix + matrix.T) / 2 * root, order, floor)
+    return _score_of(root[:, None] * (matrix + matrix.T) / 2 * root, order, floor, truncation)
 
 
 def vendi_score_features(features: Tensor, order: float = 1.0, weights: Tensor | None = None) -> float:
@@ -213,13 +219,17 @@ def unit_features(features: Tensor) -> Tensor:
     return x
 
 
-def _score_of(matrix: Tensor, order: float, floor: float) -> float:
+def _score_of(matrix: Tensor, order: float, floor: float, truncation: int | None = None) -> float:
     """VS of a symmetric positive semidefinite matrix divided by its trace."""
     _check_order(order)
     matrix = matrix / matrix.trace()
-    if order == 2:
+    if truncation is not None and truncation >= len(matrix):
+        truncation = None
+    if order == 2 and truncation is None:
         return float(1 / matrix.square().sum())
     spectrum = torch.linalg.eigvalsh(matrix)
+    if truncation is not None:
+        spectrum = spectrum[-truncation:] + spectrum[:-truncation].sum() / truncation
     spectrum = spectrum[spectrum > floor]
     spectrum = spectrum / spectrum.sum()
     if math.isinf(order):

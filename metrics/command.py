@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..features.image_folder import FoundFiles, find_images, printable
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
+from .comparison import compare_equally_many, sentences
 from .figures.folder_figures import folder_figures
 from .measured_folder import measure_folder
 from .page import html_page
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--held-out", type=Path, help="further real images, for the Image Retrieval Score relative to real ones"
     )
+    parser.add_argument("--before", type=Path, help="images to compare with, such as the same prompts without guidance")
     parser.add_argument(
         "--space",
         default=SPACE_NAMES[0],
@@ -73,34 +75,42 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json or arguments.csv or arguments.html:
         _make_folder(arguments.output)
     space = image_space(arguments.space)
-    given = (arguments.folder, arguments.reference, arguments.held_out)
+    given = (arguments.folder, arguments.reference, arguments.held_out, arguments.before)
     folders = [None if folder is None else find_images(folder) for folder in given]
-    images, reference, held_out = (
+    images, reference, held_out, earlier = (
         None if folder is None else measure_folder(folder.paths, space, progress_line(printable(str(folder.root))))
         for folder in folders
     )
     assert images is not None and folders[0] is not None
     groups = _groups(folders[0].names())
     distance = arguments.duplicate_distance
-    report = measure(
-        images.features,
-        space.tag,
-        duplicate_distance=space.duplicate_distance if distance is None else distance,
-        groups=groups,
-        references=None if reference is None else reference.features,
-        held_out=None if held_out is None else held_out.features,
-        neighbours=arguments.neighbours,
-        metric=arguments.metric,
-    )
-    measured = [each for each in (images, reference, held_out) if each is not None]
+
+    def measured_features(features: Tensor, groups: Sequence[str] | None) -> DiversityReport:
+        return measure(
+            features,
+            space.tag,
+            duplicate_distance=space.duplicate_distance if distance is None else distance,
+            groups=groups,
+            references=None if reference is None else reference.features,
+            held_out=None if held_out is None else held_out.features,
+            neighbours=arguments.neighbours,
+            metric=arguments.metric,
+        )
+
+    report = measured_features(images.features, groups)
+    compared: list[str] = []
+    if earlier is not None:
+        compared = sentences(report, measured_features(earlier.features, None))
+        compared += filter(None, [compare_equally_many(earlier.features, images.features)])
+    measured = [each for each in (images, reference, held_out, earlier) if each is not None]
     unreadable = [(printable(path.as_posix()), reason) for each in measured for path, reason in each.unreadable]
     passed_over = [entry for folder in folders if folder is not None for entry in folder.passed_over_below()]
     left_out = LeftOut(unreadable, passed_over)
     # Files first: a console that cannot print a name must not lose a measurement.
     try:
-        written = _write(arguments, report, folders[0], images.features, groups, left_out)
+        written = _write(arguments, report, folders[0], images.features, groups, left_out, compared)
     finally:
-        sys.stdout.write("\n".join([table(report), *_lines(left_out)]) + "\n")
+        sys.stdout.write("\n".join([*compared, *[""] * bool(compared), table(report), *_lines(left_out)]) + "\n")
     for path in written:
         sys.stdout.write(f"Wrote {path}\n")
     return 0
@@ -120,6 +130,7 @@ def _write(
     features: Tensor,
     groups: Sequence[str] | None,
     left_out: LeftOut,
+    compared: Sequence[str],
 ) -> list[Path]:
     """Write the requested files and return their paths."""
     texts: dict[str, str] = {}
@@ -127,13 +138,15 @@ def _write(
     if arguments.json:
         content = {"files": names, **{kind: dict(files) for kind, files in left_out._asdict().items()}}
         content["report"] = to_plain(report)
+        if compared:
+            content["compared"] = list(compared)
         texts["json"] = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
     if arguments.csv:
         texts["csv"] = to_csv(report)
     if arguments.html:
         figures = folder_figures(report, folder.paths, features, groups)
         title = printable(arguments.folder.resolve().name)
-        texts["html"] = html_page(title, report, names, figures, left_out.unreadable, left_out.passed_over)
+        texts["html"] = html_page(title, report, names, figures, left_out.unreadable, left_out.passed_over, compared)
     written = []
     for suffix, text in texts.items():
         path = arguments.output / f"{_FILE_NAME}.{suffix}"

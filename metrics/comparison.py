@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from .measures.measure import Measure
+from .measures.vendi_scores import equal_vendi
 from .report import DiversityReport
 from .summary import headline
 
@@ -45,6 +48,24 @@ def sentences(report: DiversityReport, before: DiversityReport | None = None) ->
     if before is None:
         return [headline(report)]
     return [compare(before, report), f"Before: {headline(before)}", f"After: {headline(report)}"]
+
+
+def compare_equally_many(before: Tensor, after: Tensor) -> str:
+    """Compare two sets of different sizes by their Vendi Scores among equally many images; "" where sizes are equal.
+
+    Args:
+        before: (n, d) unit rows, NaN for an image that could not be measured.
+        after: (m, d) unit rows.
+    """
+    before, after = (rows[rows.isfinite().all(1)] for rows in (before, after))
+    size = min(len(before), len(after))
+    if len(before) == len(after) or size < 2:
+        return ""
+    return (
+        f"There are {len(before)} images before and {len(after)} after: among {size} of each, chosen at random with "
+        f"seed 0, the effective number is {equal_vendi(before, size):.3g} before and {equal_vendi(after, size):.3g} "
+        "after."
+    )
 
 
 def _half_width(measure: Measure) -> float:

@@ -10,7 +10,9 @@ from html import escape
 
 from PIL import Image
 
+from .measures.groups import GroupReport
 from .measures.measure import Measure
+from .measures.vendi_scores import EQUAL
 from .report import DiversityReport
 from .summary import LABELS, basis_text, headline, value_text
 
@@ -64,6 +66,7 @@ def html_page(
     figures: Sequence[ReportFigure],
     unreadable: Sequence[tuple[str, str]] = (),
     passed_over: Sequence[tuple[str, str]] = (),
+    compared: Sequence[str] = (),
 ) -> str:
     """The page.
 
@@ -74,6 +77,7 @@ def html_page(
         figures: in order.
         unreadable: names of files that could not be read, and the reasons.
         passed_over: names of the folder's other entries, and the reasons why they were not measured.
+        compared: sentences on the images and those before; they take the place of the headline.
     """
     parts = [
         "<!DOCTYPE html>",
@@ -81,7 +85,7 @@ def html_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Diversity Report: {escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>Diversity Report: {escape(title)}</h1>",
-        f'<p class="headline">{escape(headline(report))}</p>',
+        f'<p class="headline">{"<br>".join(map(escape, compared or [headline(report)]))}</p>',
         f"<p>Measured in the feature space <code>{escape(report.space)}</code>. "
         "Compare these numbers only with numbers of the same space.</p>",
         '<div class="figures">',
@@ -133,11 +137,19 @@ def _groups(report: DiversityReport) -> list[str]:
         rows.append(
             f"{opening}<td>{escape(group.name)}{' (most alike)' if worst else ''}</td><td>{len(group.indices):,}</td>"
             f'<td class="number">{escape(value_text(group["mean_distance"]))}</td>'
-            f'<td class="number">{escape(value_text(group["vendi_1"]))}</td></tr>'
+            f'<td class="number">{escape(value_text(_comparable(group)))}</td></tr>'
         )
-    note = "<p>Effective numbers grow with the number of images; mean distances of groups of any size compare.</p>"
+    note = (
+        "<p>Effective numbers grow with the number of images, so all groups are compared among as many as the smallest "
+        "one has (random choices, seed 0). Mean distances of groups of any size compare.</p>"
+    )
     head = ("Group", "Images", "Mean distance", "Effective number")
     return ["<h2>Groups</h2>", note, _table(head, rows)]
+
+
+def _comparable(group: GroupReport) -> Measure:
+    """The effective number among as many images as in the other groups."""
+    return next((measure for measure in group.measures if measure.name == EQUAL), group["vendi_1"])
 
 
 def _duplicates(report: DiversityReport, names: Sequence[str]) -> list[str]:

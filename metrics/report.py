@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .measures.fidelity import fidelity_measures
-from .measures.groups import GroupReport, group_reports, worst_group
+from .measures.groups import GroupReport, conditional_measures, group_reports, worst_group
 from .measures.irs import retrieval_measures
 from .measures.measure import Measure, named
 from .measures.neighbours import Metric, ReferenceIndex
@@ -139,6 +139,7 @@ def measure(
         ),
     ]
     by_group = () if groups is None else group_reports(images, original, groups, space)
+    measures += conditional_measures(by_group, space)
     retrieval = real_retrieval = adjusted = None
     if references is not None:
         measures += fidelity_measures(images, reals, space, neighbours)

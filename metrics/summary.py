@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .measures.measure import Measure
+from .measures.vendi_scores import TRUNCATION
 from .report import DiversityReport
 
 LABELS = {
     "vendi_0.5": "Effective number of images, rare ones included (Vendi 0.5)",
     "vendi_1": "Effective number of images (Vendi)",
-    "vendi_2": "Effective number of images, common ones first (Vendi 2)",
+    "vendi_2": "Effective number of images, common ones first (Vendi 2, RKE)",
     "vendi_inf": "Effective number of images, the commonest alone (Vendi infinity)",
+    "vendi_1_truncated": f"Effective number up to {TRUNCATION}, settled with few images (truncated Vendi)",
+    "vendi_1_equal": "Effective number among equally many images (Vendi)",
+    "vendi_1_conditional": "Effective number within a group (conditional Vendi)",
+    "vendi_2_conditional": "Effective number within a group, common images first (conditional RKE)",
     "mean_distance": "Mean distance of two images",
     "smallest_distance": "Smallest distance of two images",
     "near_duplicate_pairs": "Pairs of near-duplicates",
@@ -34,6 +39,11 @@ COUNTS = frozenset({"near_duplicate_pairs", "different_images", "irs_rejection_t
 """Measures that are whole numbers."""
 
 
+def grows(measure: Measure) -> bool:
+    """Whether a score grows with the number of images, so that it means little without it."""
+    return measure.name.startswith("vendi_") and not measure.name.endswith("_conditional")
+
+
 def headline(report: DiversityReport) -> str:
     """One or two sentences for readers who do not know the metrics."""
     measured = report.images - len(report.unmeasured)
@@ -53,12 +63,14 @@ def headline(report: DiversityReport) -> str:
 
 
 def value_text(measure: Measure) -> str:
-    """The number with its interval: ``3.17 (2.25 to 4.08)``, or a dash."""
+    """The number with n, if it grows with n, and its interval: ``3.17 of 16 (2.25 to 4.08)``; or a dash."""
     if measure.value is None:
         return "–"
     if measure.name in COUNTS:
-        return f"{measure.value:,.0f}"
+        return f"{measure.value:,.0f}" + (f" of {measure.images:,}" if measure.name == "different_images" else "")
     text = f"{measure.value:.3g}"
+    if grows(measure):
+        text += f" of {measure.parameters.get('each', measure.images):,.0f}"
     if measure.lower is not None and measure.upper is not None:
         text += f" ({measure.lower:.3g} to {measure.upper:.3g})"
     return text

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..guidance.trace import image_headline
 from ..metrics.batch import Thumbnails
-from ..metrics.comparison import sentences
+from ..metrics.comparison import compare_equally_many, sentences
 from ..metrics.figures.batch_figures import (
     MeasuredBatch,
     batch_figures,
@@ -261,6 +261,8 @@ class DiversityReport(io.ComfyNode):
             shields += [] if anew is None else [anew]
         figures = progress.figures(batch_figures(after, former, names, run, shields), notes)
         told = sentences(after.report, former.report if former else None)
+        if former and (compared := compare_equally_many(former.features, after.features)):
+            told.append(compared)
         if run is not None:
             told.append(f"Guidance: {run.trace.summary()}")
         told += [sentence for shield in shields if shield.source != GUIDANCE for sentence in shield.sentences()]

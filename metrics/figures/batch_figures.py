@@ -30,6 +30,8 @@ BEFORE, AFTER = "before", "after"
 
 _TABLE = (
     "vendi_1",
+    "vendi_1_truncated",
+    "vendi_1_conditional",
     "mean_distance",
     "smallest_distance",
     "different_images",

@@ -339,3 +339,19 @@ def test_a_small_step_along_the_gradient_raises_the_score(seed: int, order: floa
 def test_bad_input_is_refused_with_a_sentence(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("order", [0.5, 1.0, 2.0])
+def test_truncated_score(order: float) -> None:
+    """2410.21719: the largest t eigenvalues, the rest of the trace spread evenly over them."""
+    kernel = torch.diag(torch.ones(6, dtype=torch.float64))
+    kernel[0, 1] = kernel[1, 0] = 0.8
+    spectrum = torch.tensor([1.8, 1, 1]) / 6
+    spectrum = spectrum + (1 - spectrum.sum()) / 3
+    expected = (
+        torch.exp(-(spectrum * spectrum.log()).sum()) if order == 1 else (spectrum**order).sum() ** (1 / (1 - order))
+    )
+    assert vendi_score(kernel, order, truncation=3) == pytest.approx(float(expected), rel=1e-6)
+    assert vendi_score(kernel, order, truncation=6) == vendi_score(kernel, order)
+    with pytest.raises(ValueError, match="at least 1 eigenvalue"):
+        vendi_score(kernel, order, truncation=0)

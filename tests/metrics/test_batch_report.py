@@ -14,8 +14,9 @@ from diversity_guidance.guidance.trace import (
     StepRecord,
     Trace,
 )
+from diversity_guidance.kernels.vendi import vendi_score_features
 from diversity_guidance.metrics.batch import THUMBNAIL_SIDE, Thumbnails, batch_features
-from diversity_guidance.metrics.comparison import compare, sentences
+from diversity_guidance.metrics.comparison import compare, compare_equally_many, sentences
 from diversity_guidance.metrics.figures.batch_figures import (
     GuidedRun,
     MeasuredBatch,
@@ -126,7 +127,7 @@ def test_the_numbers_of_both_batches_stand_side_by_side() -> None:
     after, before = measured(images(5)), measured(images(3))
     assert {len(row) for row in number_rows(after)} == {2}
     assert {len(row) for row in number_rows(after, before)} == {3}
-    assert ("Images without near-duplicates among them", "3", "5") in number_rows(after, before)
+    assert ("Images without near-duplicates among them", "3 of 3", "5 of 5") in number_rows(after, before)
 
 
 def run_of(count: int) -> GuidedRun:
@@ -174,3 +175,16 @@ def test_a_sheet_holds_every_figure_once_and_none_on_another() -> None:
 
 def test_a_long_word_does_not_hang_the_sheet() -> None:
     assert report_sheet(["w" * 500, ""], [], []).width == SHEET_WIDTH
+
+
+def test_batches_of_different_sizes_compare_among_equally_many() -> None:
+    few, many = unit_rows(6), unit_rows(18, seed=1)
+    told = compare_equally_many(few, torch.cat([many, torch.full((1, 16), torch.nan)]))
+    assert told.startswith("There are 6 images before and 18 after: among 6 of each, chosen at random with seed 0, the")
+    mean = sum(
+        vendi_score_features(many[torch.randperm(18, generator=generator)[:6]])
+        for generator in [torch.Generator().manual_seed(0)]
+        for _ in range(16)
+    )
+    assert told.endswith(f"is {vendi_score_features(few):.3g} before and {mean / 16:.3g} after.")
+    assert compare_equally_many(few, few) == ""

@@ -72,6 +72,18 @@ def test_against_references(images: Path, tmp_path: Path, capsys: pytest.Capture
     assert "Image Retrieval Score" in (tmp_path / "diversity-report.html").read_text(encoding="utf-8")
 
 
+def test_before_and_after(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, seed in enumerate((0, 0, 0, 1)):
+        draw(tmp_path / f"before/{number}.png", seed)
+    options = ["--space", "layout", "--before", str(tmp_path / "before"), "--html", "--json", "--output", str(tmp_path)]
+    assert main(["report", str(images), *options]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("The images differ more than before")
+    assert "There are 4 images before and 7 after: among 4 of each" in printed
+    assert "The images differ more than before" in (tmp_path / "diversity-report.html").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "diversity-report.json").read_text(encoding="utf-8"))["compared"]) == 4
+
+
 def test_one_image_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "one/1.png", 1)
     assert main(["report", str(tmp_path / "one"), "--html", "--output", str(tmp_path)]) == 0

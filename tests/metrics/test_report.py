@@ -9,12 +9,12 @@ import math
 
 import pytest
 import torch
-from diversity_guidance.kernels.vendi import vendi_score_features
+from diversity_guidance.kernels.vendi import vendi_score, vendi_score_features
 from diversity_guidance.metrics.measures import subsample as sampling
-from diversity_guidance.metrics.measures.vendi_scores import spectrum, vendi_measures
+from diversity_guidance.metrics.measures.vendi_scores import EQUAL, TRUNCATED, spectrum, vendi_measures
 from diversity_guidance.metrics.report import DiversityReport, measure
 from diversity_guidance.metrics.serialise import to_csv, to_json
-from diversity_guidance.metrics.summary import LABELS, headline, table
+from diversity_guidance.metrics.summary import LABELS, headline, table, value_text
 
 
 def unit_rows(count: int, seed: int = 0, dimension: int = 12) -> torch.Tensor:
@@ -35,7 +35,8 @@ def value(found: DiversityReport, name: str) -> float:
 @pytest.mark.parametrize("count", [5, 40])
 def test_vendi_agrees_with_the_kernel_in_both_forms(count: int) -> None:
     features = unit_rows(count)
-    for found in vendi_measures(features, "toy"):
+    *whole, _ = vendi_measures(features, "toy")
+    for found in whole:
         assert found.value == pytest.approx(vendi_score_features(features, found.parameters["order"]), rel=1e-5)
         assert found.lower is not None and found.upper is not None
         assert 1 <= found.lower <= found.value <= found.upper <= min(features.shape)  # type: ignore[operator]
@@ -128,6 +129,54 @@ def test_the_worst_group_is_the_one_of_the_most_alike_images() -> None:
     assert "'b'" in headline(found)
 
 
+def test_conditional_scores_are_those_of_the_joint_kernel() -> None:
+    """2411.02817: exp(H(X, T) - H(T)), with the product of both kernels as the joint one."""
+    features, groups = unit_rows(14), ["a"] * 3 + ["b"] * 9 + ["c"] * 2
+    found = report(features, groups=groups)
+    kernel = (features @ features.T).double()
+    same = torch.tensor([[float(one == other) for other in groups] for one in groups], dtype=torch.float64)
+    for order in (1.0, 2.0):
+        expected = vendi_score(kernel * same, order) / vendi_score(same, order)
+        assert value(found, f"vendi_{order:g}_conditional") == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_prompts_differ_by_is_not_conditional_diversity() -> None:
+    found = report(torch.eye(4).repeat_interleave(5, 0), groups=[name for name in "abcd" for _ in range(5)])
+    assert value(found, "vendi_1") == pytest.approx(4)
+    assert value(found, "vendi_1_conditional") == value(found, "vendi_2_conditional") == pytest.approx(1)
+
+
+def test_groups_of_different_sizes_compare_among_equally_many_images() -> None:
+    """A source of the same diversity must not look better for more images."""
+    found = report(unit_rows(50), groups=["few"] * 10 + ["many"] * 40)
+    few, many = found.groups
+    assert (many["vendi_1"].value or 0) > 1.2 * (few["vendi_1"].value or 0)
+    assert (many[EQUAL].value or 0) == pytest.approx(few[EQUAL].value or 0, rel=0.1)
+    assert many[EQUAL].parameters["each"] == few[EQUAL].parameters["each"] == 10
+    assert "random choices of 10 images with seed 0" in many[EQUAL].note and not few[EQUAL].note
+    assert value_text(many[EQUAL]).endswith(" of 10")
+    same = report(unit_rows(20), groups=["a", "b"] * 10)
+    assert EQUAL not in {entry.name for group in same.groups for entry in group.measures}
+
+
+def test_the_truncated_score_settles_with_few_images() -> None:
+    def scores(count: int, name: str) -> float:
+        return sum(value(report(unit_rows(count, seed, 128)), name) for seed in range(6)) / 6
+
+    assert scores(128, "vendi_1") > 2.5 * scores(24, "vendi_1")
+    assert scores(128, TRUNCATED) == pytest.approx(scores(24, TRUNCATED), rel=0.05)
+    few = report(unit_rows(24))[TRUNCATED]
+    assert few.parameters["bias"] < 0 and "too low (jackknife)" in few.note
+    assert "bias" not in report(unit_rows(6))[TRUNCATED].parameters
+
+
+def test_scores_that_grow_name_the_number_of_images() -> None:
+    found = report(unit_rows(12), references=unit_rows(20, 1))
+    for entry in found.measures:
+        grows = entry.name.startswith("vendi_") or entry.name == "different_images"
+        assert (" of 12" in value_text(entry)) == grows
+
+
 def test_very_many_images_are_sampled_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling.sample_rows, "__defaults__", (10,))
     found = report(unit_rows(25), references=unit_rows(30, 1))
@@ -151,8 +200,8 @@ def test_json_and_csv_hold_every_number() -> None:
 
 def test_every_measure_has_a_name_for_people() -> None:
     found = report(unit_rows(12), groups=["a", "b"] * 6, references=unit_rows(20, 1), held_out=unit_rows(9, 2))
-    assert {entry.name for entry in found.measures} == set(LABELS)
-    assert all(label in table(found) for label in LABELS.values())
+    assert {entry.name for entry in found.measures} == set(LABELS) - {EQUAL}
+    assert all(label in table(found) for name, label in LABELS.items() if name != EQUAL)
 
 
 def test_groups_must_fit_the_images() -> None:
