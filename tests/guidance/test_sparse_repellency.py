@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from diversity_guidance.guidance.limits import NormClip, SigmaInterval
-from diversity_guidance.guidance.references import ImageReferences
+from diversity_guidance.guidance.references import ImageReferences, References
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.shields import Radii, Shields
 from diversity_guidance.kernels.repellency import batch_repellency, repellency
 from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from torch import Tensor
@@ -250,6 +251,15 @@ MASKS = {
     "plane": torch.cat([torch.zeros(4, 8), torch.ones(4, 8)]),
     "half precision": torch.cat([torch.zeros(1, 1, 4, 8), torch.ones(1, 1, 4, 8)], dim=2).half(),
 }
+
+
+def test_depth_among_points_is_relative_to_the_radius_of_each_pair() -> None:
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]])
+    radii = Radii(torch.zeros(3), torch.tensor([[0.0, 2.0, 4.0], [2.0, 0.0, 5.0], [4.0, 5.0, 0.0]]))
+    shields = Shields(points, radii, References((), (), lambda chunk: chunk, torch.empty(0), 0.0))
+    assert shields.depth().tolist() == pytest.approx([1 - 1 / 2, 1 - 2 / 5, 1 - 2 / 5])
+    others = torch.tensor([True, False, True])
+    assert shields.depth(others).tolist() == pytest.approx([1 - 3 / 4, 1 - 2 / 5, 1 - 3 / 4])
 
 
 class TestMask:

@@ -146,6 +146,15 @@ class TestEquations:
         torch.testing.assert_close(delta, published_in_batch(x, radius), rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(delta.sum(0), torch.zeros(dimension, dtype=torch.float64), rtol=0, atol=1e-9)
 
+    def test_equation_8_with_a_radius_for_each_pair(self) -> None:
+        x, radii = normal(0, 4, 6), torch.triu(normal(1, 4, 4).abs() + 2, 1)
+        radii = radii + radii.T
+        differences = x[:, None] - x
+        weights = (radii / differences.norm(dim=2) - 1).fill_diagonal_(0).clamp_min(0)
+        assert 0 < int((weights > 0).sum()) < 12
+        expected = (weights[..., None] * differences).sum(1)
+        torch.testing.assert_close(batch_field(x, radii).delta, expected, rtol=1e-9, atol=1e-9)
+
     @given(shapes)
     def test_one_shield_is_left_exactly_to_its_surface(self, shape: tuple[int, int, int, int]) -> None:
         seed, batch, _, dimension = shape
