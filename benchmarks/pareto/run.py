@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, pstdev
 
+from torch import Tensor
+
 from ...embedded.judge import Coverage, Judge
 from ...embedded.transformer import to_model_space
-from ...guidance.repellency.target import count_different
+from ...guidance.references import References
+from ...guidance.repellency.shields import Radii, Shields
+from ...guidance.repellency.target import clear_distance, counted
 from ...stores.files import write_whole
 from ..prompts import HELD_OUT, read_prompts
 from ..summary import markdown_table, summarised
@@ -162,6 +166,13 @@ def measure(
         pstdev(different),
         mean(found >= row.target for found in different) if row.target else 0.0,
     )
+
+
+def count_different(latents: Tensor) -> int:
+    """How many of a batch of final latents (B, C, ...) in the model's space are clearly different."""
+    radii = Radii.for_batch(clear_distance(latents, 1.0, False), len(latents), None, relative=True, in_batch=True)
+    nothing = References((), (), lambda chunk: chunk, latents.new_empty(0), 0.0)
+    return int(counted(Shields.around(latents, radii, nothing)).sum())
 
 
 def read_points(path: Path | None) -> list[Point]:

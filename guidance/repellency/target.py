@@ -20,7 +20,6 @@ from torch import Tensor
 from ...kernels.scale import typical_distance
 from ...kernels.shields.field import batch_field, working_points
 from ..base import Need
-from ..references import References
 from .shields import Radii, Shields
 
 CLEARLY = 0.25
@@ -114,13 +113,6 @@ def counted(shields: Shields) -> Tensor:
     for row in range(1, len(counts)):
         counts[row] &= not bool((alike[row, :row] & counts[:row]).any())
     return counts
-
-
-def count_different(latents: Tensor) -> int:
-    """How many of a batch of final latents (B, C, ...) in the model's space are clearly different."""
-    radii = Radii.for_batch(clear_distance(latents, 1.0, False), len(latents), None, relative=True, in_batch=True)
-    nothing = References((), (), lambda chunk: chunk, latents.new_empty(0), 0.0)
-    return int(counted(Shields.around(latents, radii, nothing)).sum())
 
 
 def wider(radii: Radii, counts: Tensor, reach: float) -> Radii:

@@ -55,7 +55,6 @@ def project_outside(
     *,
     batch_radius: float | Tensor | None = None,
     mask: Tensor | None = None,
-    max_move: float | None = None,
     norms: Tensor | None = None,
     transform: Transform | None = None,
 ) -> ProjectionResult:
@@ -70,7 +69,6 @@ def project_outside(
         mask: 1 where an estimate may change and 0 elsewhere, shape (B, D); distances ignore the rest. A pair of
             estimates is compared where both may change. What may change nowhere counts as outside: guarantees must
             exclude it.
-        max_move: largest displacement of an estimate; what it prevents is reported as a violation.
         norms: squared norms of the references under transform and mask, if they are known.
         transform: maps a chunk of references to the space of the estimates.
 
@@ -119,7 +117,7 @@ def project_outside(
     if batch_radius is not None:
         points += 0.5 * batch_field(start, among * grown, mask).delta
     for margin in MARGINS:
-        stored = _limited(start, points, max_move).view(estimates.shape).to(estimates.dtype)
+        stored = points.view(estimates.shape).to(estimates.dtype)
         found = doubtful()
         stuck = sorted(set(found.rows.tolist()))
         if not stuck:
@@ -128,7 +126,7 @@ def project_outside(
             shields = _Shields(points, row, references, radii, among, mask, transform, 1 + margin)
             points[row] = _escape(points[row], shields)
     else:
-        stored = _limited(start, points, max_move).view(estimates.shape).to(estimates.dtype)
+        stored = points.view(estimates.shape).to(estimates.dtype)
         found = doubtful()
     return ProjectionResult(stored, inside(found), (working_points(stored) - start).norm(dim=1))
 
@@ -232,12 +230,3 @@ def _first_gap(along: np.ndarray, squares: np.ndarray, rates: np.ndarray, radii:
             break
         position = max(position, float(leave[index]))
     return position
-
-
-def _limited(start: Tensor, points: Tensor, max_move: float | None) -> Tensor:
-    """Limit the displacement of points to ``max_move``."""
-    if max_move is None:
-        return points
-    move = points - start
-    length = move.norm(dim=1, keepdim=True)
-    return start + move * torch.where(length > max_move, max_move / length, 1.0)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from diversity_guidance.benchmarks.pareto.run import count_different
 from diversity_guidance.guidance.base import Chain, SamplingRun
 from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
 from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
-from diversity_guidance.guidance.repellency.target import count_different
 from diversity_guidance.guidance.trace import MAX_HEADLINE
 from diversity_guidance.kernels.scale import typical_distance
 from torch import Tensor

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diversity_guidance.kernels.repellency import ProjectionResult, project_outside
+from diversity_guidance.kernels.shields import projection
 from diversity_guidance.kernels.shields.field import squared_norms, working_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +45,13 @@ def reported(result: ProjectionResult) -> dict[tuple[int, int], float]:
             found.rows.tolist(), found.references.tolist(), found.distances.tolist(), strict=True
         )
     }
+
+
+def pushed_once(*given: Any, **named: Any) -> ProjectionResult:
+    """The projection without rays: only the sum of pushes, which leaves some estimates inside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(projection, "_escape", lambda point, shields: point)
+        return project_outside(*given, **named)
 
 
 def check_move(before: Tensor, result: ProjectionResult) -> None:
@@ -165,7 +174,6 @@ class TestNothingToDo:
         x, z = normal(0, 4, 16, dtype=torch.float32), normal(1, 9, 16, dtype=torch.float32)
         x[1] = z[3]
         before = x.clone(), z.clone()
-        project_outside(x, z, 7.0, batch_radius=7.0, max_move=1.0)
         project_outside(x, z, 7.0, batch_radius=7.0)
         assert torch.equal(x, before[0]) and torch.equal(z, before[1])
 
@@ -182,18 +190,13 @@ class TestNotSatisfied:
     @given(
         seed=st.integers(0, 2**31),
         share=st.floats(0.3, 1.5),
-        max_move=st.floats(0, 2),
         dtype=st.sampled_from(DTYPES),
         in_batch=st.booleans(),
     )
-    def test_a_longest_move_is_kept_and_violations_are_exact(
-        self, seed: int, share: float, max_move: float, dtype: torch.dtype, in_batch: bool
-    ) -> None:
+    def test_violations_are_exact(self, seed: int, share: float, dtype: torch.dtype, in_batch: bool) -> None:
         x, z = normal(seed, 3, 12, dtype=dtype), normal(seed + 1, 6, 12, dtype=dtype)
         radius = share * math.sqrt(24)
-        result = project_outside(x, z, radius, batch_radius=radius if in_batch else None, max_move=max_move)
-        rounding = float(x.abs().max()) * math.sqrt(12) * torch.finfo(dtype).eps
-        assert float((result.estimates.double() - x.double()).norm(dim=1).max()) <= max_move * (1 + 1e-5) + rounding
+        result = pushed_once(x, z, radius, batch_radius=radius if in_batch else None)
         expected = pairs_inside(result.estimates, z, radius * (1 - 1e-6), in_batch)
         found = reported(result)
         assert expected.keys() <= found.keys()
@@ -220,11 +223,13 @@ class TestNotSatisfied:
         assert not pairs_inside(result.estimates[good], z, 7.0, in_batch=True)
 
     def test_each_pair_has_a_radius_of_its_own(self) -> None:
-        x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]], dtype=torch.float64)
-        pairs = torch.tensor([[0.0, 1.5, 2.0], [1.5, 0.0, 2.5], [2.0, 2.5, 0.0]], dtype=torch.float64)
-        result = project_outside(x, x[:1] - 9, 0.5, batch_radius=pairs, max_move=0.0)
-        # Members come after the one reference; images 0 and 2 are 3 apart.
-        assert reported(result) == {(0, 2): 1.0, (1, 1): 1.0, (1, 3): 2.0, (2, 2): 2.0}
+        x = torch.tensor([[0.5, -0.5], [1.0, 0.0], [1.0, -1.0], [2.0, 1.5]], dtype=torch.float64)
+        pairs = torch.tensor([[0.0, 2.0, 1.5, 3.0], [2.0, 0.0, 1.5, 3.0], [1.5, 1.5, 0.0, 1.5], [3.0, 3.0, 1.5, 0.0]])
+        result = pushed_once(x, x[:1] - 9, 0.5, batch_radius=pairs)
+        inside = (torch.cdist(result.estimates, result.estimates) < pairs).nonzero().tolist()
+        assert inside == [[0, 1], [1, 0], [1, 3], [3, 1]]
+        # Members come after the one reference.
+        assert set(reported(result)) == {(row, other + 1) for row, other in inside}
 
 
 class TestMask:
