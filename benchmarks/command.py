@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import (
-    digits,
-    modes,
-    noise,
-    repellency,
-)
+from . import digits, growth, modes, noise, repellency
 from .feature_diffusion import run as feature_diffusion
 from .features import run as features
 from .features import spread
@@ -26,11 +21,9 @@ from .vendi import run as vendi
 BENCHMARKS = {
     "attributes": (attributes, "whether gender, skin tone and vendor stay as the prompt says"),
     "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
-    "feature-diffusion": (
-        feature_diffusion,
-        "the trained method on digits: clusters, conditional samples, interpolation",
-    ),
+    "feature-diffusion": (feature_diffusion, "the trained method on digits: clusters, conditional samples, paths"),
     "features": (features, "groups that Feature Guidance steers to, and the path between two of them"),
+    "growth": (growth, "time of a step of Sparse Repellency as its Memory Bank grows"),
     "index": (index, "recall, time, memory and disk of the Protected Index, against Faiss"),
     "irs": (irs, "what the metrics report for models of known diversity"),
     "modes": (modes, "known modes reached on the embedded model, with quality and fidelity"),
