@@ -93,15 +93,7 @@ def repellency_preset(name: str, distilled: bool) -> Preset[RepellencySettings]:
 
 
 def vendi_preset(name: str, distilled: bool) -> Preset[VendiSettings]:
-    """The preset of Vendi Guidance with a name of ``PRESETS``, or "paper" for the published algorithm.
-
-    Args:
-        name: of the preset.
-        distilled: whether the run is without classifier-free guidance.
-
-    Raises:
-        ValueError: there is no such preset.
-    """
+    """The same for Vendi Guidance, with "paper" for the published algorithm."""
     return _row(_VENDI, name)[distilled]
 
 
