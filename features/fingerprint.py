@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
-from torch import Tensor
+from torch import Tensor, nn
 
 _SAMPLES = 4096
 _DECODER_PARTS = ("decoder", "post_quant")
+_DECODER_START = "conv2."
+"""Wan's name of the layer before its decoder, which diffusers calls post_quant_conv."""
+
+_known: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def network_fingerprint(network: nn.Module) -> str:
+    """The fingerprint of a loaded VAE's encoder; computed once.
+
+    Args:
+        network: the VAE, from any host.
+
+    Raises:
+        ValueError: it has no weights.
+    """
+    if network not in _known:
+        _known[network] = encoder_fingerprint(network.state_dict())
+    return _known[network]
 
 
 def encoder_fingerprint(weights: Mapping[str, Tensor]) -> str:
@@ -25,13 +44,17 @@ def encoder_fingerprint(weights: Mapping[str, Tensor]) -> str:
         ValueError: there are no weights.
     """
     floating = {name: weight for name, weight in weights.items() if weight.is_floating_point() and weight.numel()}
-    encoder = {name: weight for name, weight in floating.items() if not any(part in name for part in _DECODER_PARTS)}
+    encoder = {name: weight for name, weight in floating.items() if not _decodes(name)}
     if not floating:
         raise ValueError("This VAE has no weights, so its latents cannot be told from those of another.")
     digest = hashlib.sha256()
     for part in sorted(_described(weight) for weight in (encoder or floating).values()):
         digest.update(part)
     return digest.hexdigest()[:16]
+
+
+def _decodes(name: str) -> bool:
+    return name.startswith(_DECODER_START) or any(part in name for part in _DECODER_PARTS)
 
 
 def _described(weight: Tensor) -> bytes:

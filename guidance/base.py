@@ -1,7 +1,7 @@
 """The one contract between samplers and guidances.
 
-A host (ComfyUI through ``nodes/host/sampling.py``, the embedded model through ``embedded/model.py``) calls, for
-one sampling run,
+A host (ComfyUI through ``nodes/host/sampling.py``, diffusers through ``diffusers/steering.py``, the embedded model
+through ``embedded/model.py``) calls, for one sampling run,
 
 1. ``begin(run)`` once,
 2. ``guidance(denoised, step)`` for every evaluation of the model (some samplers evaluate more than once a step, at
@@ -51,6 +51,7 @@ class SamplingRun:
         latent_format: name of the host's latent format, such as "SD3"; banks never mix formats.
         seed: the sampler's seed.
         to_model_space: maps raw VAE latents (N, C, ...) to the model's space.
+        encoder: fingerprint of the VAE whose latents these are; "" where the host does not know it.
     """
 
     batch_size: int
@@ -60,6 +61,7 @@ class SamplingRun:
     latent_format: str
     seed: int
     to_model_space: Callable[[Tensor], Tensor] = identity
+    encoder: str = ""
 
     def generator(self, stream: str) -> torch.Generator:
         """A CPU generator that depends on the run's seed and the name of the stream alone."""

@@ -16,6 +16,7 @@ from ..kernels.scale import typical_distance
 from ..kernels.shields.distance_bounds import DIMENSIONS, DistanceBounds
 from ..kernels.shields.field import squared_norms
 from ..kernels.shields.reference_blocks import Elementwise, Transform
+from ..stores.encoders import check_encoder
 from .base import DenoiseMask, SamplingRun
 from .latent_map import LatentMap
 
@@ -251,6 +252,17 @@ def _transform(run: SamplingRun) -> Transform:
     return transform
 
 
+def view_for_run(source: ReferenceSource, run: SamplingRun) -> View:
+    """The references of a source that fit a run.
+
+    Raises:
+        ValueError: the source holds latents of another format or, as far as is known, of another VAE.
+    """
+    store = f"The bank '{name}'" if (name := getattr(source, "name", "")) else "A source of references"
+    check_encoder(store, getattr(source, "encoder", ""), run.encoder, "Use a bank of this model's own VAE.")
+    return source.matching(run.latent_format, run.latent_shape)
+
+
 def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequence[Tensor] = ()) -> RunReferences:
     """Collect the references that fit a run from every source.
 
@@ -260,9 +272,9 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
         further: raw latents (n, C, ...) that count for the typical distance only.
 
     Raises:
-        ValueError: a source holds latents of another format.
+        ValueError: a source holds latents of another format or VAE.
     """
-    views = [source.matching(run.latent_format, run.latent_shape) for source in sources]
+    views = [view_for_run(source, run) for source in sources]
     blocks = tuple(view.latents.to(run.device) for view in views if len(view.latents))
     left_out = sum(view.left_out for view in views)
     counted = "1 reference" if left_out == 1 else f"{left_out} references"

@@ -17,6 +17,7 @@ EXPORTS = {
         "FeatureGuidance",
         "Chain",
     ),
+    "diffusers": ("steer", "unsteer"),
     "stores": ("MemoryBank", "ExemplarSet", "ProtectedIndex"),
     "metrics": ("measure", "DiversityReport"),
     "features": ("FeatureSpace", "RandomNetwork"),

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ...kernels.shields.field import Contacts, shield_field, working_points
+from ...stores.encoders import check_encoder
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.search.neighbour_list import NeighbourList
-from ...stores.protected.spaces import latent_format_of, name_of
+from ...stores.protected.spaces import encoder_of, latent_format_of, name_of
 from ..base import DenoiseMask, SamplingRun, shape_text
 from ..latent_map import LatentMap
 from ..references import SCALE_SAMPLE, ConcatIds, ProtectedReferences, References
@@ -148,9 +149,12 @@ def check_latents(index: ProtectedIndex, run: SamplingRun) -> None:
     """Check that an index can protect a run; unlike for a bank, leaving it out would break a promise.
 
     Raises:
-        ValueError: it holds another space or image size.
+        ValueError: it holds another space, latents of another VAE, or another image size.
     """
     check_latent_space(index, run.latent_format)
+    check_encoder(
+        f"The protected index {index.folder.name}", encoder_of(index.space), run.encoder, "Build one with this VAE."
+    )
     if index.shape != run.latent_shape:
         raise ValueError(
             f"The protected index {index.folder.name} holds latents of {shape_text(index.shape)} and this run samples "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...stores.exemplar_set import ExemplarSet
 from ..base import SamplingRun
-from ..references import ReferenceSource, View, seed_notes
+from ..references import ReferenceSource, View, seed_notes, view_for_run
 from .directions import Embeddings
 from .latent_features import LatentFeatures
 from .prompts import EncodedPrompt, Prompts
@@ -86,13 +86,12 @@ def bank_embeddings(
     """Embeddings of a bank in a feature space: stored features where there are any, measured ones otherwise.
 
     Raises:
-        ValueError: the bank holds latents of another format, or features of this space with another length.
+        ValueError: the bank holds latents of another format or VAE, or features of this space with another length.
     """
     if bank is None:
         nothing = torch.zeros(0, features.space.dimension, device=run.device)
         return BankEmbeddings(Embeddings(nothing, _prompts(prompt, [], {}, run)), (), ())
-    # Raises for latents of another format.
-    view = bank.matching(run.latent_format, run.latent_shape)
+    view = view_for_run(bank, run)
     # Features of latents are fast to measure, and stored ones may be of latents in the VAE's own space.
     known = {} if features.decode is None else dict(zip(*bank.features(features.tag), strict=True))
     missing = [row for row, name in enumerate(view.ids) if name not in known]

@@ -18,9 +18,8 @@ from diversity_guidance.embedded.training.slim_autoencoder import (
     slim_encoder,
 )
 from safetensors.torch import save_file
+from support.in_comfyui import run_in_comfyui
 from torch import nn
-
-from .comfyui import run_in_comfyui
 
 COMFYUI_ROUND_TRIP = """
 import comfy.utils, comfy.sd

@@ -16,8 +16,7 @@ from diversity_guidance.embedded.transformer import (
     to_raw_latents,
 )
 from safetensors.torch import save_file
-
-from .comfyui import run_in_comfyui
+from support.in_comfyui import run_in_comfyui
 
 COMFYUI_FORWARD = """
 import torch

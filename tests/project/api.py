@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "api.md"
-DOORS = ("guidance", "stores", "features", "metrics")
+DOORS = ("guidance", "diffusers", "stores", "features", "metrics")
 WIDTH = 100
 """Columns of a signature; longer ones have a line for each parameter."""
 

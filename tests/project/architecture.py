@@ -21,7 +21,7 @@ FLOORS = (
     ("guidance",),
     ("metrics",),
     ("embedded",),
-    ("demo", "indexing"),
+    ("demo", "indexing", "diffusers"),
     ("nodes", "benchmarks"),
 )
 """The rooms of the house from the ground up; a room imports only from floors below its own."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from ....features.fingerprint import encoder_fingerprint
-
-_known: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+from ....features.fingerprint import network_fingerprint
 
 
 def vae_fingerprint(vae: Any) -> str:
@@ -24,9 +21,7 @@ def vae_fingerprint(vae: Any) -> str:
     network: Any = getattr(vae, "first_stage_model", None)
     if not isinstance(network, nn.Module):
         raise ValueError("This VAE has no weights to tell its latents by. Load the model's VAE with Load VAE.")
-    if network not in _known:
-        _known[network] = encoder_fingerprint(network.state_dict())
-    return _known[network]
+    return network_fingerprint(network)
 
 
 def known_fingerprint(vae: Any) -> str:

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from support.host_checkouts import checkout
 from torch import Tensor
+
+from .host_checkouts import checkout
 
 PREAMBLE = """
 import sys
