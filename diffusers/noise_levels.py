@@ -37,8 +37,8 @@ class NoiseLevel:
 
     @property
     def sigma(self) -> float:
-        """The level as guidances and ComfyUI count it."""
-        return self.noise if self.flow else self.noise / self.signal
+        """The level as guidances and ComfyUI count it, as precise as float32."""
+        return torch.tensor(self.noise if self.flow else self.noise / self.signal).item()
 
     def seen(self, sample: Tensor) -> Tensor:
         """A scheduler's sample as guidances see it, float32."""
