@@ -15,6 +15,9 @@ from torch import Tensor
 
 library("diffusers")
 
+# Of the library itself, with recent versions of numpy.
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+
 
 @pytest.fixture(scope="module", params=BUILDERS)
 def made(request: pytest.FixtureRequest) -> Tiny:

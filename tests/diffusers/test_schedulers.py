@@ -15,6 +15,9 @@ from torch import Tensor
 
 diffusers = library("diffusers")
 
+# Of the library itself, with recent versions of numpy.
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 DETERMINISTIC = (
     ("EulerDiscreteScheduler", {}),
@@ -23,7 +26,7 @@ DETERMINISTIC = (
     ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}),
     ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True, "solver_order": 3}),
     ("UniPCMultistepScheduler", {}),
-    ("UniPCMultistepScheduler", {"predict_x0": False}),
+    ("UniPCMultistepScheduler", {"predict_x0": False, "final_sigmas_type": "sigma_min"}),
     ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}),
     ("DDIMScheduler", {"clip_sample": False, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}),
     ("PNDMScheduler", {"skip_prk_steps": True, "steps_offset": 1}),
@@ -85,8 +88,8 @@ def test_models_of_noise(unet: Tiny, name: str, config: dict[str, Any], predicti
     """With a constant estimate c, the exact solution of the probability flow is c + sigma n (arXiv 2206.00364)."""
     if "rescale_betas_zero_snr" in config and prediction == "epsilon":
         return  # no estimate follows from the noise where there is no signal
-    if name == "PNDMScheduler" and prediction == "sample":
-        return  # it knows no such prediction
+    if name == "PNDMScheduler" and prediction != "epsilon":
+        return  # it averages predictions of several steps, which keeps to the solution for the noise alone
     recording, result = sampled(unet, name, {**BETAS, **config, "prediction_type": prediction})
     check_levels(recording)
     noises = [(step.noisy - 0.7) / step.sigma for step in recording.steps]
@@ -94,7 +97,6 @@ def test_models_of_noise(unet: Tiny, name: str, config: dict[str, Any], predicti
         assert torch.allclose(noise, noises[0], rtol=2e-3, atol=5e-3)
     final = float(recording.runs[0].sigmas[-1])
     assert torch.allclose(result, 0.7 + final * noises[0], atol=3e-3)
-    assert recording.steps[0].sigma > 10
 
 
 @pytest.mark.parametrize(("name", "config"), WITH_NOISE, ids=str)

@@ -113,15 +113,15 @@ def stable_diffusion(kind: str = "StableDiffusionPipeline", channels: int = 4) -
     return Tiny(pipe, given, "guidance_scale", "num_images_per_prompt", "SD15", (4, 4, 6))
 
 
-def stable_diffusion_xl() -> Tiny:
+def stable_diffusion_xl(kind: str = "StableDiffusionXLPipeline") -> Tiny:
     """Stable Diffusion XL."""
-    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+    import diffusers
 
     unet = _unet(addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=32)
-    pipe = StableDiffusionXLPipeline(
+    pipe = getattr(diffusers, kind)(
         vae=_vae(4, scaling_factor=0.13025),
         unet=unet,
-        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
+        scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
         **dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")),
     )
     given = _embedded("prompt_embeds", "negative_prompt_embeds", shape=(1, 3, 8))
