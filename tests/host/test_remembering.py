@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from diversity_guidance.stores.bank.bank import MemoryBank
 from diversity_guidance.stores.bank.entries import BankEntry
 from PIL import Image
 from support.graphs import SAMPLER, Drawing, Graph, Node, pictures_of
+from support.host_checkouts import PACK
 from support.host_client import HostClient, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
 from support.strangers import first_shard
+from support.workflows import to_api
 
 SEED = 2**64 - 1
+EXAMPLE = "Memory bank that grows with every queue"
 
 
 @pytest.fixture
@@ -108,6 +112,18 @@ def test_prompt_seed_and_preview_need_no_wire(client: HostClient, banks: Path, m
     (thumbnail,) = MemoryBank(banks, make.__name__).snapshot().thumbnails([entry.id]).values()
     (picture,) = pictures_of(client, heard.run, shown)
     assert np.abs(thumbnail.numpy().astype(int) - picture.astype(int)).max() <= 1
+
+
+def test_the_shipped_example_saves_all_of_it(client: HostClient, banks: Path) -> None:
+    workflow = json.loads((PACK / "example_workflows" / f"{EXAMPLE}.json").read_text(encoding="utf-8"))
+    prompt = to_api(workflow, client.object_info())
+    (node,) = [node for node in prompt.values() if node["class_type"] == "DiversityRemember"]
+    assert not {"images", "prompt", "seed", "vae"} & node["inputs"].keys()
+    node["inputs"]["name"] = "of the example"
+    client.run(prompt)
+    snapshot = MemoryBank(banks, "of the example").snapshot()
+    assert len(snapshot.thumbnails(entry.id for entry in snapshot.entries)) == len(snapshot) == 4
+    assert {(entry.prompt, entry.seed) for entry in snapshot.entries} == {("woman police officer", 1)}
 
 
 def test_wires_win_over_what_the_graph_tells(client: HostClient, banks: Path) -> None:

@@ -144,7 +144,7 @@ def growing_bank(object_info: Mapping[str, Any]) -> Example:
     drawn = sheet.put((740, 60, 300, 270), "KSampler", model=repelled, **common)
     remembered = sheet.put((740, 400, 300, 180), "DiversityRemember", samples=drawn, model=demo, name="first steps")
     saved = sheet.show((1100, 60, 560, 400), remembered, demo, "first steps")
-    sheet.places["note"] = (20, 580, 320, 330)
+    sheet.places["note"] = (20, 580, 320, 444)
 
     def draw(client: HostClient) -> list[Picture]:
         runs = [client.run(sheet.graph.prompt) for _ in range(queues)]

@@ -20,6 +20,9 @@ SLOT, WIDGET, TEXT, MARGIN = 25, 30, 100, 22
 STATUS = 64
 """Room for the lines that our nodes show after a run."""
 
+STRIP: Mapping[str, int] = {"DiversityMemoryBank": 220}
+"""Room for images below what a node shows else."""
+
 WIDTH, GAP, PADDING, HEADING = 320, 40, 20, 50
 WIDE: Mapping[str, tuple[int, int]] = {"SaveImage": (560, 560), "SaveAnimatedWEBP": (560, 560)}
 SHOW_NOTHING = ("DiversityDemoModel",)
@@ -34,7 +37,7 @@ def estimated_size(node: Node, info: Mapping[str, Any]) -> tuple[int, int]:
     sockets = sum(not is_widget(kind, options) for _, kind, options in inputs_of(info))
     height = SLOT * max(sockets, len(info["output"])) + WIDGET * (widgets - texts) + TEXT * texts + MARGIN
     status = STATUS if node["type"].startswith("Diversity") and node["type"] not in SHOW_NOTHING else 0
-    return WIDTH, height + status
+    return WIDTH, height + status + STRIP.get(node["type"], 0)
 
 
 def note_size(text: str) -> tuple[int, int]:

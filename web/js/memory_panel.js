@@ -116,6 +116,7 @@ export class MemoryPanel {
     this.message.textContent = text;
     this.message.hidden = !text;
     this.message.classList.toggle("dgm-wrong", wrong);
+    this.undoing.hidden = wrong;
   }
 
   show(entries, found) {
