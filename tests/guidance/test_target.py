@@ -14,6 +14,7 @@ from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
 from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.target import CLEARLY, HOLD
 from diversity_guidance.guidance.trace import MAX_HEADLINE
 from diversity_guidance.kernels.scale import typical_distance
 from torch import Tensor
@@ -59,7 +60,11 @@ def test_what_counts_barely_is_held_while_none_is_to_spare(driver: Driver) -> No
     first, third = noise(0, 1), noise(2, 1)
     apart = 0.3 * typical_distance(first) / float(noise(1, 1).norm())
     denoised = torch.cat([first, first + apart * noise(1, 1), third])
-    assert moved(started(driver, AIMED), denoised, driver, progress=1.0) == [0, 1]
+    guidance = started(driver, AIMED)
+    assert moved(guidance, denoised, driver, progress=1.0) == [0, 1]
+    # Both move by half of what is missing.
+    held = guidance(denoised, replace(driver.step(denoised), progress=1.0))
+    assert float((held[0] - held[1]).norm()) == pytest.approx(HOLD * CLEARLY * typical_distance(denoised), rel=1e-4)
     assert moved(started(driver, replace(AIMED, target=2)), denoised, driver, progress=1.0) == []
 
 
