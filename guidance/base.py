@@ -14,6 +14,7 @@ to it.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .seeding import seeded_generator
 from .trace import Trace
 
 
@@ -37,6 +37,12 @@ def no_estimate() -> None:
 def shape_text(shape: Sequence[int]) -> str:
     """A latent shape for a sentence: "16 x 64 x 64"."""
     return " x ".join(map(str, shape))
+
+
+def seeded_generator(seed: int, stream: str) -> torch.Generator:
+    """A CPU generator that depends on the seed and the stream's name alone, never on the global random state."""
+    digest = hashlib.sha256(f"{seed}:{stream}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..kernels.low_frequency import coefficients, cosine_basis, with_coefficients
 from ..kernels.quantization import quantize_gaussian, simplex_noise, stratified_chi_radii
-from .seeding import seeded_generator
+from .base import seeded_generator
 
 Mode = Literal["quantised", "simplex", "independent"]
 

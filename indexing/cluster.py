@@ -23,7 +23,7 @@ from .build import (
     passed_before,
     publish,
 )
-from .folder_encoding import FolderEncoding
+from .encoders import FolderEncoding
 from .sources import Passed, Progress
 
 LOCAL = "local"

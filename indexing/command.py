@@ -14,13 +14,7 @@ from ..stores.protected.manifest import NAME as MANIFEST
 from ..stores.protected.manifest import read_manifest
 from ..stores.protected.spaces import latent_space, name_of
 from .build import Outcome, build
-from .encoders import (
-    CHOICES,
-    FEATURE_SIZE,
-    LATENTS,
-    SIZE,
-)
-from .folder_encoding import FolderEncoding
+from .encoders import CHOICES, FEATURE_SIZE, LATENTS, SIZE, FolderEncoding
 from .latents import find_latents
 from .nearest import nearest_protected
 

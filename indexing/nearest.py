@@ -10,7 +10,7 @@ from ..features.image_files import ImageFileError, read_ahead
 from ..stores.protected.errors import IndexSpaceError
 from ..stores.protected.index import ProtectedIndex
 from ..stores.protected.spaces import name_of
-from .folder_encoding import FolderEncoding
+from .encoders import FolderEncoding
 
 
 @dataclass(frozen=True)

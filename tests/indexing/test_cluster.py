@@ -8,7 +8,7 @@ import pytest
 from diversity_guidance.cli import main
 from diversity_guidance.features.image_folder import find_images
 from diversity_guidance.indexing import cluster
-from diversity_guidance.indexing.folder_encoding import FolderEncoding
+from diversity_guidance.indexing.encoders import FolderEncoding
 from diversity_guidance.stores.protected.index import ProtectedIndex
 
 pytest.importorskip("ray", reason='pip install "diversity-guidance[distributed]" brings Ray')
