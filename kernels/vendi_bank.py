@@ -73,8 +73,8 @@ def bank_spectrum(bank: Tensor) -> BankSpectrum:
     return BankSpectrum(vectors, squares, len(rows))
 
 
-def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1.0) -> Tensor:
-    """Gradient of the log Vendi Score of bank and rows together with respect to the rows, cosine kernel.
+def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor) -> Tensor:
+    """Gradient of the log Vendi Score of order 1 of bank and rows together with respect to the rows, cosine kernel.
 
     Equals ``log_vendi_gradient`` of the whole set at its last rows to about 1e-9, and to 1e-6 of their lengths along
     directions that are treated as rounding.
@@ -82,13 +82,12 @@ def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1
     Args:
         bank: spectrum of the constant rows.
         rows: (r, d) rows of unit length that may move, r small.
-        order: 1 or 2; other orders need the spectrum of the whole set (``log_vendi_gradient``).
 
     Returns:
         (r, d) ambient gradient, in the rows' dtype and on their device.
 
     Raises:
-        ValueError: another order, or rows that are not of unit length, not finite or not of the bank's size.
+        ValueError: rows that are not of unit length, not finite or not of the bank's size.
     """
     rows = torch.as_tensor(rows)
     moving = unit_features(rows).to(bank.vectors.device)
@@ -99,14 +98,8 @@ def log_vendi_gradient_beside(bank: BankSpectrum, rows: Tensor, order: float = 1
     # The rows' part outside the bank's span enters only through its Gram matrix, which a rotation makes diagonal.
     outside, rotation = torch.linalg.eigh(moving @ moving.T - inside @ inside.T)
     outside, inside, moving = outside.clamp_min(_OUTSIDE_FLOOR), rotation.T @ inside, rotation.T @ moving
-    if order == 1:
-        within, beyond = _log_plus_one_action(bank.squares / n, inside, outside, n)
-        within, beyond = -within, -beyond
-    elif order == 2:
-        within, beyond = _square_action(bank.squares / n, inside, outside, n)
-    else:
-        raise ValueError(f"Beside a decomposed bank the order must be 1 or 2, got {order}.")
-    gradient = rotation @ ((within - beyond @ inside) @ bank.vectors.T + beyond @ moving) * (2 / n)
+    within, beyond = _log_plus_one_action(bank.squares / n, inside, outside, n)
+    gradient = rotation @ ((within - beyond @ inside) @ bank.vectors.T + beyond @ moving) * (-2 / n)
     return gradient.to(rows.device, rows.dtype)
 
 
@@ -155,10 +148,3 @@ def _quadrature(log_smallest: int) -> tuple[Tensor, Tensor]:
     weights[-2:] += tail.flip(0)
     t = log_t.exp()
     return t, weights * t * step
-
-
-def _square_action(diagonal: Tensor, inside: Tensor, outside: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Rows Z times -2 C / tr C^2, in the terms of ``_log_plus_one_action``."""
-    gram = (inside @ inside.T + torch.diag(outside)) / n
-    square = diagonal.square().sum() + 2 * (inside.square() @ diagonal).sum() / n + gram.square().sum()
-    return (inside * diagonal + gram @ inside) * (-2 / square), gram * (-2 / square)

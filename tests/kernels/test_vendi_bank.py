@@ -16,9 +16,9 @@ def rows(seed: int, n: int, d: int) -> torch.Tensor:
     return unit_rows(torch.as_tensor(np.random.default_rng(seed).standard_normal((n, d))))
 
 
-def joined_gradient(bank: torch.Tensor, moving: torch.Tensor, order: float) -> torch.Tensor:
+def joined_gradient(bank: torch.Tensor, moving: torch.Tensor) -> torch.Tensor:
     last = torch.arange(len(bank), len(bank) + len(moving))
-    return log_vendi_gradient(torch.cat([bank, moving]), order, last)
+    return log_vendi_gradient(torch.cat([bank, moving]), rows=last)
 
 
 @given(
@@ -26,24 +26,22 @@ def joined_gradient(bank: torch.Tensor, moving: torch.Tensor, order: float) -> t
     n=st.integers(0, 12),
     r=st.integers(1, 5),
     d=st.integers(1, 14),
-    order=st.sampled_from([1.0, 2.0]),
 )
-def test_beside_a_bank_the_gradient_is_that_of_the_joined_set(seed: int, n: int, r: int, d: int, order: float) -> None:
+def test_beside_a_bank_the_gradient_is_that_of_the_joined_set(seed: int, n: int, r: int, d: int) -> None:
     bank, moving = rows(seed, n, d), rows(seed + 1, r, d)
-    gradient = log_vendi_gradient_beside(bank_spectrum(bank), moving, order)
-    torch.testing.assert_close(gradient, joined_gradient(bank, moving, order), atol=1e-8, rtol=0)
+    gradient = log_vendi_gradient_beside(bank_spectrum(bank), moving)
+    torch.testing.assert_close(gradient, joined_gradient(bank, moving), atol=1e-8, rtol=0)
 
 
-@pytest.mark.parametrize("order", [1.0, 2.0])
 @pytest.mark.parametrize(("n", "d"), [(20, 6), (6, 20), (180, 64)])
-def test_copies_among_the_rows_and_of_the_bank(n: int, d: int, order: float) -> None:
+def test_copies_among_the_rows_and_of_the_bank(n: int, d: int) -> None:
     bank = rows(1, n, d)
     bank[1] = bank[0]
     moving = rows(2, 6, d)
     moving[1], moving[2], moving[3] = moving[0], bank[0], bank[2]
     moving[4] = unit_rows(moving[:1] + 1e-7 * moving[5])[0]
-    gradient = log_vendi_gradient_beside(bank_spectrum(bank), moving, order)
-    torch.testing.assert_close(gradient, joined_gradient(bank, moving, order), atol=1e-6, rtol=0)
+    gradient = log_vendi_gradient_beside(bank_spectrum(bank), moving)
+    torch.testing.assert_close(gradient, joined_gradient(bank, moving), atol=1e-6, rtol=0)
 
 
 def test_a_nearly_flat_bank_and_a_row_along_its_thin_direction() -> None:
@@ -51,7 +49,7 @@ def test_a_nearly_flat_bank_and_a_row_along_its_thin_direction() -> None:
     bank[1] = unit_rows(bank[:1] + 1e-5 * rows(4, 1, 8))[0]
     moving = unit_rows(torch.stack([bank[1] - bank[0], bank[1] - bank[0], bank[0]]))
     gradient = log_vendi_gradient_beside(bank_spectrum(bank), moving)
-    torch.testing.assert_close(gradient, joined_gradient(bank, moving, 1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(gradient, joined_gradient(bank, moving), atol=1e-6, rtol=0)
 
 
 def test_result_has_the_dtype_of_the_rows() -> None:
@@ -67,7 +65,6 @@ def test_result_has_the_dtype_of_the_rows() -> None:
         (lambda: bank_spectrum(2 * torch.eye(3)), "unit length"),
         (lambda: bank_spectrum(torch.full((2, 3), torch.nan)), "finite"),
         (lambda: log_vendi_gradient_beside(bank_spectrum(torch.eye(3)), torch.eye(4)), "3 features"),
-        (lambda: log_vendi_gradient_beside(bank_spectrum(torch.eye(3)), torch.eye(3), 3), "1 or 2"),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(call, message: str) -> None:
