@@ -64,4 +64,4 @@ def test_a_small_campaign_goes_on_where_it_stopped(
 @pytest.mark.parametrize("words", [["--count", "7"], ["--share", "0"], ["--share", "1"]])
 def test_a_campaign_of_nothing(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(["bench", "protection", *words]) == 2
-    assert "Draw at least 8 images" in capsys.readouterr().err
+    assert "Sample at least 8 images" in capsys.readouterr().err
