@@ -8,6 +8,18 @@ if __name__ == "diffusers":
 
     load_library(__name__)
 else:
+    from .image_report import report
+    from .images import encode_images, exemplars, protect_folder
+    from .initial_noise import initial_latents
     from .steering import Steering, steer, unsteer
 
-    __all__ = ["Steering", "steer", "unsteer"]
+    __all__ = [
+        "Steering",
+        "encode_images",
+        "exemplars",
+        "initial_latents",
+        "protect_folder",
+        "report",
+        "steer",
+        "unsteer",
+    ]

@@ -24,6 +24,8 @@ class Family:
         prompt: where the prompt's estimate is: in the "second" or "first" rows of an evaluation of both prompts, or in
             an evaluation of its own, the first of a step ("apart").
         negated: whether the pipeline negates the denoiser's output.
+        in_float32: whether latents are float32 whatever the denoiser is.
+        videos: whether the pipeline makes videos.
     """
 
     latent_format: str
@@ -32,6 +34,8 @@ class Family:
     layout: Layout = MAPS
     prompt: Literal["second", "first", "apart"] = "apart"
     negated: bool = False
+    in_float32: bool = False
+    videos: bool = False
 
     def output(self, evaluation: Any, sample: Tensor) -> Tensor:
         """The tensor in what the denoiser returned, in the sample's shape but for the number of rows.
@@ -83,8 +87,14 @@ FAMILIES = (
     Family("Flux", ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), layout=FLUX),
     Family("Flux2", ("Flux2Pipeline", "Flux2KleinPipeline"), layout=FLUX_2),
     Family("Wan21", ("QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"), layout=QWEN_IMAGE),
-    Family("Flux", ("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"), prompt="first", negated=True),
-    Family("Wan21", ("WanPipeline",), denoisers=("transformer", "transformer_2")),
+    Family(
+        "Flux",
+        ("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"),
+        prompt="first",
+        negated=True,
+        in_float32=True,
+    ),
+    Family("Wan21", ("WanPipeline",), denoisers=("transformer", "transformer_2"), in_float32=True, videos=True),
 )
 
 

@@ -21,7 +21,8 @@ FLOORS = (
     ("guidance",),
     ("metrics",),
     ("embedded",),
-    ("demo", "indexing", "diffusers"),
+    ("demo", "indexing"),
+    ("diffusers",),
     ("nodes", "benchmarks"),
 )
 """The rooms of the house from the ground up; a room imports only from floors below its own."""

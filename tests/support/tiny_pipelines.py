@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .missing import library
+
+diffusers = library("diffusers")
+
 SIZE = 32
 """Height and width in pixels; no square is used, so that the axes can be told apart."""
 WIDE = 48
@@ -46,9 +50,7 @@ class Tiny:
 
 
 def _vae(channels: int, **given: Any) -> Any:
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
+    return diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(8,) * 4,
@@ -59,9 +61,9 @@ def _vae(channels: int, **given: Any) -> Any:
 
 
 def _vae_of_flux_2() -> Any:
-    from diffusers import AutoencoderKLFlux2
-
-    vae = AutoencoderKLFlux2(block_out_channels=(8,) * 4, norm_num_groups=2, latent_channels=4, layers_per_block=1)
+    vae = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(8,) * 4, norm_num_groups=2, latent_channels=4, layers_per_block=1
+    )
     vae.bn.running_mean.normal_()
     vae.bn.running_var.uniform_(0.5, 2)
     return vae
@@ -75,9 +77,7 @@ def _wan_numbers(channels: int) -> dict[str, Any]:
 
 
 def _unet(**given: Any) -> Any:
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
+    return diffusers.UNet2DConditionModel(
         **{
             "sample_size": 4,
             "in_channels": 4,
@@ -100,8 +100,6 @@ def _embedded(*names: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
 
 def stable_diffusion(kind: str = "StableDiffusionPipeline", channels: int = 4) -> Tiny:
     """Stable Diffusion 1.5."""
-    import diffusers
-
     pipe = getattr(diffusers, kind)(
         vae=_vae(4),
         unet=_unet(in_channels=channels),
@@ -115,8 +113,6 @@ def stable_diffusion(kind: str = "StableDiffusionPipeline", channels: int = 4) -
 
 def stable_diffusion_xl(kind: str = "StableDiffusionXLPipeline") -> Tiny:
     """Stable Diffusion XL."""
-    import diffusers
-
     unet = _unet(addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=32)
     pipe = getattr(diffusers, kind)(
         vae=_vae(4, scaling_factor=0.13025),
@@ -131,8 +127,6 @@ def stable_diffusion_xl(kind: str = "StableDiffusionXLPipeline") -> Tiny:
 
 def stable_diffusion_3(kind: str = "StableDiffusion3Pipeline") -> Tiny:
     """Stable Diffusion 3."""
-    import diffusers
-
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=8,
         in_channels=16,
@@ -159,8 +153,6 @@ def stable_diffusion_3(kind: str = "StableDiffusion3Pipeline") -> Tiny:
 
 def flux(kind: str = "FluxPipeline") -> Tiny:
     """Flux.1, with guidance embedded in the model."""
-    import diffusers
-
     transformer = diffusers.FluxTransformer2DModel(
         in_channels=16,
         num_layers=1,
@@ -184,9 +176,7 @@ def flux(kind: str = "FluxPipeline") -> Tiny:
 
 
 def _transformer_of_flux_2(guidance: bool) -> Any:
-    from diffusers import Flux2Transformer2DModel
-
-    return Flux2Transformer2DModel(
+    return diffusers.Flux2Transformer2DModel(
         in_channels=16,
         num_layers=1,
         num_single_layers=1,
@@ -201,28 +191,22 @@ def _transformer_of_flux_2(guidance: bool) -> Any:
 
 def flux_2() -> Tiny:
     """Flux.2, with guidance embedded in the model and nothing else."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, Flux2Pipeline
-
-    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    pipe = Flux2Pipeline(scheduler, _vae_of_flux_2(), None, None, _transformer_of_flux_2(guidance=True))
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    pipe = diffusers.Flux2Pipeline(scheduler, _vae_of_flux_2(), None, None, _transformer_of_flux_2(guidance=True))
     given = _embedded("prompt_embeds", shape=(1, 3, 8))
     return Tiny(pipe, given, "", "num_images_per_prompt", "Flux2", (16, 2, 3))
 
 
 def flux_2_klein() -> Tiny:
     """Flux.2 klein, with classifier-free guidance."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
-
-    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    pipe = Flux2KleinPipeline(scheduler, _vae_of_flux_2(), None, None, _transformer_of_flux_2(guidance=False))
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    pipe = diffusers.Flux2KleinPipeline(scheduler, _vae_of_flux_2(), None, None, _transformer_of_flux_2(guidance=False))
     given = _embedded("prompt_embeds", "negative_prompt_embeds", shape=(1, 3, 8))
     return Tiny(pipe, given, "guidance_scale", "num_images_per_prompt", "Flux2", (16, 2, 3))
 
 
 def qwen_image(kind: str = "QwenImagePipeline") -> Tiny:
     """Qwen-Image."""
-    import diffusers
-
     transformer = diffusers.QwenImageTransformer2DModel(
         in_channels=16,
         out_channels=4,
@@ -246,8 +230,6 @@ def qwen_image(kind: str = "QwenImagePipeline") -> Tiny:
 
 def z_image(kind: str = "ZImagePipeline") -> Tiny:
     """Z-Image."""
-    import diffusers
-
     transformer = diffusers.ZImageTransformer2DModel(
         in_channels=4,
         dim=16,
@@ -272,10 +254,9 @@ def z_image(kind: str = "ZImagePipeline") -> Tiny:
 
 def wan() -> Tiny:
     """Wan, with an expert for high noise and one for low noise."""
-    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 
     def expert() -> Any:
-        return WanTransformer3DModel(
+        return diffusers.WanTransformer3DModel(
             num_attention_heads=2,
             attention_head_dim=12,
             in_channels=4,
@@ -287,11 +268,13 @@ def wan() -> Tiny:
             rope_max_seq_len=32,
         )
 
-    pipe = WanPipeline(
+    pipe = diffusers.WanPipeline(
         tokenizer=None,
         text_encoder=None,
-        vae=AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, **_wan_numbers(4)),
-        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+        vae=diffusers.AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, **_wan_numbers(4)),
+        scheduler=diffusers.UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
         transformer=expert(),
         transformer_2=expert(),
         boundary_ratio=0.8,
