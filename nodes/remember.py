@@ -216,6 +216,7 @@ def _saved_with(facts: Mapping[str, Any]) -> str:
     held = [name for fact, name in names.items() if facts[fact] is not None]
     lacking = [name for name in names.values() if name not in held]
     told = f" Saved with {_listed(held)}." if held else ""
+    told += " Undo is in the sidebar, under Memory."
     return told + (f" The graph does not tell {_listed(lacking)}: connect what is to be saved." if lacking else "")
 
 

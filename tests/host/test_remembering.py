@@ -178,6 +178,16 @@ def test_without_a_vae_that_decodes_previews_are_linear(
     assert [tuple(each.shape) for each in thumbnails.values()] == [(12, 8, 3)] * 2
 
 
+def test_texts_that_are_joined_without_end_are_not_followed(client: HostClient, banks: Path) -> None:
+    graph = Saving()
+    text = graph.add("PrimitiveString", value="")
+    for _ in range(60):
+        text = graph.add("StringConcatenate", string_a=text, string_b=text, delimiter="")
+    graph.save(graph.sample(batch=1, prompt=text), "joined")
+    client.run(graph.prompt)
+    assert [entry.prompt for entry in saved(banks, "joined")] == [None]
+
+
 def test_a_second_queue_adds_nothing(client: HostClient, banks: Path) -> None:
     graph = Saving()
     graph.save(plain(graph), "queued twice")

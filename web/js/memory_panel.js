@@ -50,7 +50,7 @@ export class MemoryPanel {
       if (!banks.some(({ name }) => name === this.bank)) this.bank = this.newest(banks);
       this.banks.replaceChildren(...banks.map(({ name }) => make("option", { value: name, text: name })));
       this.banks.value = this.bank;
-      this.tools.hidden = !banks.length;
+      this.tools.hidden = this.lastRun.root.hidden = !banks.length;
       await this.load();
     } catch (error) {
       this.tell(error.message, true);
@@ -103,7 +103,7 @@ export class MemoryPanel {
     const images = page.total === 1 ? say("1 image") : say("{count} images", { count: page.total.toLocaleString(locale()) });
     const counted = this.filter.value ? say("{found} of {images}", { found: page.found, images }) : images;
     this.size.textContent = known?.disk_bytes === undefined ? counted : `${counted} · ${megabytes(known.disk_bytes)}`;
-    this.size.title = known?.live_bytes === undefined ? "" : say("{disk} on disk, {live} of it for these images", { disk: megabytes(known.disk_bytes), live: megabytes(known.live_bytes) });
+    this.size.title = say("{disk} on disk, {live} of it for these images", { disk: megabytes(known?.disk_bytes ?? 0), live: megabytes(page.live_bytes) });
   }
 
   why(page) {
