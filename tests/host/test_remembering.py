@@ -265,6 +265,23 @@ def test_loading_shows_the_newest(client: HostClient, banks: Path) -> None:
     assert client.run(reading.prompt).outputs[other.id]["images"] == [file]
 
 
+def test_previews_that_come_later_are_shown(client: HostClient, banks: Path) -> None:
+    bank = MemoryBank(banks, "completed")
+    first, second = torch.randn(2, 1, 16, 8, 8)
+    thumbnails = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    bank.append(first, latent_format="SD3Emoji", thumbnails=thumbnails)
+    bank.append(second, latent_format="SD3Emoji")
+    reading = Graph()
+    node = reading.add("DiversityMemoryBank", name="completed", revision=-1)
+    reading.add("PreviewAny", source=node[1])
+    sizes = []
+    for _ in range(2):
+        (file,) = client.run(reading.prompt).outputs[node.id]["images"]
+        sizes.append(Image.open(io.BytesIO(client.get("/view", **file).content)).size)
+        bank.append(second, latent_format="SD3Emoji", thumbnails=thumbnails)
+    assert sizes == [(96, 96), (196, 96)]
+
+
 def test_a_bank_without_previews_or_with_damaged_ones_is_loaded(client: HostClient, banks: Path) -> None:
     bank = MemoryBank(banks, "no strip")
     bank.append(torch.randn(2, 16, 8, 8), latent_format="SD3Emoji")
