@@ -14,6 +14,7 @@ from .pareto import attributes
 from .pareto import run as pareto
 from .peers import run as peers
 from .protection import run as protection
+from .report import run as report
 from .vendi import cost as vendi_cost
 from .vendi import gradient as vendi_gradient
 from .vendi import run as vendi
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "peers": (peers, "the same for other methods: CADS, Particle Guidance, SPARKE, DiversityBoost and more"),
     "protection": (protection, "training images that are reproduced without and with a Protected Index of them"),
     "repellency": (repellency, "time and memory of Sparse Repellency's kernel"),
+    "report": (report, "what the report's numbers are worth: sets of known diversity, growth with n, speed and memory"),
     "spread": (spread, "known modes and quality when Feature Guidance spreads a batch"),
     "vendi": (vendi, "ablations of Vendi Guidance: exemplars, frequency, groups, bias and few steps"),
     "vendi-cost": (vendi_cost, "time of one step of Vendi Guidance by feature space and size of the bank"),

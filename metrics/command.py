@@ -16,6 +16,10 @@ from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
 from .comparison import compare_equally_many, sentences
 from .figures.folder_figures import folder_figures
 from .measured_folder import measure_folder
+from .measures.early_rejection import check_claim, outlook
+from .measures.irs import COVERAGE_CLAIM
+from .measures.neighbours import ReferenceIndex
+from .measures.retrieval import ERROR
 from .page import html_page
 from .progress import progress_line
 from .report import NEIGHBOURS, DiversityReport, check_settings, measure
@@ -59,6 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--duplicate-distance", type=float, help="of near-duplicates, 0 to 2 (default: the space's own)"
     )
     parser.add_argument("--metric", choices=("euclidean", "cosine"), default="euclidean", help="for retrieval")
+    early = parser.add_argument_group(
+        "while images are still being made", "These say only whether to stop. The exit code is 1 for stop."
+    )
+    early.add_argument(
+        "--reject",
+        action="store_true",
+        help="stop if the images, in the order of their names, cannot reach enough of the references",
+    )
+    early.add_argument("--planned", type=int, help="images to be made in all (default: as many as there are)")
+    early.add_argument(
+        "--claim", type=float, default=COVERAGE_CLAIM, help="share of the references to reach (default: %(default)s)"
+    )
+    early.add_argument(
+        "--certainty", type=float, default=1 - ERROR, help="with which stop is said (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help=f"write {_FILE_NAME}.json with everything")
     parser.add_argument("--csv", action="store_true", help=f"write {_FILE_NAME}.csv with the numbers")
     parser.add_argument("--html", action="store_true", help=f"write {_FILE_NAME}.html with figures, one file")
@@ -72,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: an option is out of range, or the output folder cannot be made; nothing was measured then.
     """
     check_settings(arguments.duplicate_distance, arguments.neighbours)
+    if arguments.reject:
+        return _reject(arguments)
     if arguments.json or arguments.csv or arguments.html:
         _make_folder(arguments.output)
     space = image_space(arguments.space)
@@ -114,6 +135,31 @@ def run(arguments: argparse.Namespace) -> int:
     for path in written:
         sys.stdout.write(f"Wrote {path}\n")
     return 0
+
+
+def _reject(arguments: argparse.Namespace) -> int:
+    """Say whether to stop, and return 1 for stop."""
+    check_claim(arguments.claim, 1 if arguments.planned is None else arguments.planned, 1 - arguments.certainty)
+    if arguments.reference is None:
+        raise ValueError("What is to be reached? Give real images with --reference.")
+    space = image_space(arguments.space)
+
+    def features(folder: Path) -> Tensor:
+        found = measure_folder(find_images(folder).paths, space, progress_line(printable(str(folder)))).features
+        return found[found.isfinite().all(1)]
+
+    index = ReferenceIndex(references := features(arguments.reference), arguments.metric)
+    retrieved = index.nearest(features(arguments.folder))
+    told = outlook(
+        retrieved,
+        len(references),
+        len(retrieved) if arguments.planned is None else arguments.planned,
+        arguments.claim,
+        1 - arguments.certainty,
+        None if arguments.held_out is None else index.nearest(features(arguments.held_out)),
+    )
+    sys.stdout.write(f"{told.sentence}\n")
+    return int(told.stop)
 
 
 def _make_folder(output: Path) -> None:

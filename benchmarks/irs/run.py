@@ -26,10 +26,10 @@ from ...metrics.figures.canvas import (
     chart,
     rendered,
 )
+from ...metrics.measures.early_rejection import EarlyRejection
 from ...metrics.measures.neighbours import ReferenceIndex
 from ...metrics.measures.retrieval import AdjustedScore, adjusted_score, measure_retrieval
 from .approximate import ApproximateIndex
-from .early_rejection import EarlyRejection
 from .toy import (
     TRAIN_SIZE,
     Loss,

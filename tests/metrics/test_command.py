@@ -84,6 +84,24 @@ def test_before_and_after(images: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert len(json.loads((tmp_path / "diversity-report.json").read_text(encoding="utf-8"))["compared"]) == 4
 
 
+def test_reject_while_images_are_still_being_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(40):
+        draw(tmp_path / f"real/{seed}.png", seed)
+    for number in range(60):
+        draw(tmp_path / f"collapsed/{number:02}.png", number % 3)
+        draw(tmp_path / f"diverse/{number:02}.png", number % 40)
+    options = ["--space", "layout", "--reference", str(tmp_path / "real"), "--reject"]
+    assert main(["report", str(tmp_path / "collapsed"), *options, "--planned", "100"]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("Stop: after ") and "cannot reach 80% of the references (32 of 40)" in told
+    assert main(["report", str(tmp_path / "diverse"), *options, "--planned", "100"]) == 0
+    assert capsys.readouterr().out.startswith("Go on: 60 of 100 images have 40 different references")
+    assert main(["report", str(tmp_path / "diverse"), *options, "--certainty", "1.5"]) == 2
+    assert "must lie between 0 and 1, got 1.5" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "diverse"), "--reject"]) == 2
+    assert "--reference" in capsys.readouterr().err
+
+
 def test_one_image_and_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "one/1.png", 1)
     assert main(["report", str(tmp_path / "one"), "--html", "--output", str(tmp_path)]) == 0

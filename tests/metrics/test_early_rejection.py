@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diversity_guidance.benchmarks.irs.early_rejection import EarlyRejection
 from diversity_guidance.kernels.retrieval import rejection_threshold
+from diversity_guidance.metrics.measures.early_rejection import EarlyRejection, outlook
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,3 +54,39 @@ def test_looks_share_the_error() -> None:
 def test_looks_outside_the_plan_are_refused() -> None:
     with pytest.raises(ValueError, match="between 1 and 60"):
         EarlyRejection(50, planned=60, looks=[0, 60])
+
+
+def test_samples_beyond_the_plan_are_left_out() -> None:
+    test = EarlyRejection(50, planned=60)
+    assert test.update(torch.arange(60)) is None
+    assert test.update(torch.zeros(500, dtype=torch.int64)) is None and test.draws == 60
+
+
+def test_an_outlook_says_stop_as_soon_as_that_is_certain() -> None:
+    found = outlook(torch.arange(60) % 30, 100, 200)
+    assert found.stop and found.headline == "Stop: cannot reach 80%"
+    assert "this cannot reach 80% of the references (80 of 100)" in found.sentence
+    assert "different ones; if so many were in reach" in found.sentence and "Certainty 95%" in found.sentence
+    going = outlook(torch.arange(40), 100, 200)
+    assert not going.stop and going.headline == "Go on: 40 of 200"
+    done = outlook(torch.arange(100), 100, 100)
+    assert not done.stop and done.headline == "80% not ruled out"
+    with pytest.raises(ValueError, match=r"above 0 and at most 1, got 1\.2"):
+        outlook(torch.arange(4), 100, 200, claim=1.2)
+
+
+def test_the_claim_is_relative_to_what_real_images_reach() -> None:
+    """Where even real images retrieve half of the references only, nobody is asked for more."""
+    retrieved = torch.arange(200) % 45
+    assert outlook(retrieved, 100, 200).stop
+    relative = outlook(retrieved, 100, 200, real=torch.arange(400) % 50)
+    assert not relative.stop and "80% of what real images reach (40 of 100)" in relative.sentence
+
+
+@pytest.mark.parametrize("share", [0.8, 1.0])
+def test_models_that_keep_the_promise_are_rarely_stopped(share: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    stopped = sum(
+        outlook(torch.randint(round(200 * share), (100,), generator=generator), 200, 100).stop for _ in range(100)
+    )
+    assert stopped <= 9

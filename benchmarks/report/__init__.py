@@ -1,0 +1,1 @@
+"""What the Diversity Report's numbers are worth, and how long they take."""
