@@ -20,6 +20,7 @@ from .pick import DiversityPick
 from .protected_index import DiversityProtectedIndex
 from .remember import DiversityRemember
 from .report.options import DiversityReportNumbers, DiversityReportOptions, DiversityReportProtectionOptions
+from .report.stop_early import DiversityStopEarly
 from .sparse_repellency import DiversitySparseRepellency, DiversitySparseRepellencyOptions
 from .vendi_guidance import DiversityVendiGuidance, DiversityVendiGuidanceOptions, DiversityVendiScoreOptions
 
@@ -49,6 +50,7 @@ class DiversityExtension(ComfyExtension):
             DiversityReportOptions,
             DiversityReportProtectionOptions,
             DiversityReportNumbers,
+            DiversityStopEarly,
             DiversityFeatureGuidance,
             DiversityFeatureProbe,
             DiversityFeatureCentroid,

@@ -18,7 +18,8 @@ from ...kernels.retrieval import irs_infinity, rejection_threshold
 from .irs import COVERAGE_CLAIM
 from .retrieval import ERROR, distinct_counts
 
-_FIRST_LOOK = 50
+# The first look is at half as many samples as references are claimed, within these limits.
+_FEWEST, _FIRST_LOOK = 4, 50
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,12 @@ class EarlyRejection:
             support: number s of references that the model is claimed to cover.
             planned: largest number n of samples.
             error: probability of rejecting a true claim, over all looks.
-            looks: numbers of samples of the tests; None for ``planned`` halved down to about fifty.
+            looks: numbers of samples of the tests; None for ``planned``, halved down to fifty or half the support.
 
         Raises:
             ValueError: no support, no samples, looks outside 1 to ``planned`` or an error outside (0, 1).
         """
-        looks = _halved(planned) if looks is None else sorted(set(looks))
+        looks = _halved(planned, support) if looks is None else sorted(set(looks))
         if not looks or looks[0] < 1 or looks[-1] > planned:
             raise ValueError(f"Expected looks at between 1 and {planned} samples, got {list(looks)}.")
         self.support = support
@@ -160,22 +161,21 @@ def outlook(
         return Outlook(
             True,
             f"Stop: cannot reach {claim:.0%}",
-            f"Stop: after {found.draws:,} images this cannot reach {aim}. Their nearest references are "
-            f"{found.learned:,} different ones; if so many were in reach, {found.look:,} images would find more than "
-            f"{found.threshold:,}. Certainty {1 - error:.0%}, for independent images and references that are equally "
-            "easy to find.",
+            f"Stop: after {found.draws:,} images this cannot reach {aim}. They reach {found.learned:,}; if so many "
+            f"were in reach, {found.look:,} images would reach more than {found.threshold:,}. Certainty "
+            f"{1 - error:.0%}, for independent images and references that are equally easy to reach.",
         )
     if test.draws == planned:
         return Outlook(
             False,
             f"{claim:.0%} not ruled out",
-            f"All {planned:,} images are there, with {test.learned:,} different references as their nearest: {aim} is "
-            "not ruled out.",
+            f"All {planned:,} images are there and reach {test.learned:,} of {references:,} references: {aim} is not "
+            "ruled out.",
         )
     return Outlook(
         False,
         f"Go on: {test.draws:,} of {planned:,}",
-        f"Go on: {test.draws:,} of {planned:,} images have {test.learned:,} different references as their nearest, and "
+        f"Go on: {test.draws:,} of {planned:,} images reach {test.learned:,} of {references:,} references so far, and "
         f"{aim} is not ruled out.",
     )
 
@@ -194,9 +194,10 @@ def check_claim(claim: float, planned: int, error: float) -> None:
         raise ValueError(f"The certainty must lie between 0 and 1, got {1 - error:g}. Usual is {1 - ERROR:g}.")
 
 
-def _halved(planned: int) -> list[int]:
+def _halved(planned: int, support: int) -> list[int]:
     """``planned``, its half, quarter ... as long as a test can reject."""
+    first = max(_FEWEST, min(_FIRST_LOOK, support // 2))
     looks = [planned]
-    while looks[-1] // 2 >= _FIRST_LOOK:
+    while looks[-1] // 2 >= first:
         looks.append(looks[-1] // 2)
     return looks[::-1]

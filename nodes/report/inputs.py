@@ -99,14 +99,17 @@ def guided_run(
     return GuidedRun(trace, Thumbnails(images[frames // 2 :: frames]), thumbnails)
 
 
-def remembered_features(bank: BankSnapshot, space: FeatureSpace, notes: list[str], tick: Callable[[], None]) -> Tensor:
-    """Features (m, d) of a bank's images: those stored for this space, or else those of its previews.
+def remembered_features(
+    bank: BankSnapshot, space: FeatureSpace, notes: list[str], tick: Callable[[], None], first: int | None = None
+) -> Tensor:
+    """Features (m, d) of a bank's images, oldest first: those stored for this space, or else those of its previews.
 
     Args:
         bank: the bank.
         space: of images.
         notes: gets a sentence where a file of the bank is damaged.
         tick: called after every preview.
+        first: so many of the oldest images; None for all, of previews the newest 2,000.
     """
     try:
         _, features = bank.features(space.tag)
@@ -114,9 +117,11 @@ def remembered_features(bank: BankSnapshot, space: FeatureSpace, notes: list[str
         notes.append(str(error))
         features = torch.zeros(0)
     if len(features):
-        return features.float()
-    ids = [entry.id for entry in bank.entries[-NEWEST_PREVIEWS:]]
-    return batch_features(list(_previews(bank, ids, notes).values()), space, tick)
+        return features[:first].float()
+    entries = bank.entries[-NEWEST_PREVIEWS:] if first is None else bank.entries[:first]
+    ids = [entry.id for entry in entries]
+    previews = _previews(bank, ids, notes)
+    return batch_features([previews[identity] for identity in ids if identity in previews], space, tick)
 
 
 def _previews(bank: BankSnapshot, ids: Sequence[str], notes: list[str]) -> dict[str, Tensor]:

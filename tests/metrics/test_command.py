@@ -95,7 +95,7 @@ def test_reject_while_images_are_still_being_made(tmp_path: Path, capsys: pytest
     told = capsys.readouterr().out
     assert told.startswith("Stop: after ") and "cannot reach 80% of the references (32 of 40)" in told
     assert main(["report", str(tmp_path / "diverse"), *options, "--planned", "100"]) == 0
-    assert capsys.readouterr().out.startswith("Go on: 60 of 100 images have 40 different references")
+    assert capsys.readouterr().out.startswith("Go on: 60 of 100 images reach 40 of 40 references so far")
     assert main(["report", str(tmp_path / "diverse"), *options, "--certainty", "1.5"]) == 2
     assert "must lie between 0 and 1, got 1.5" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "diverse"), "--reject"]) == 2

@@ -51,6 +51,13 @@ def test_looks_share_the_error() -> None:
     assert refused <= 18
 
 
+def test_few_references_are_looked_at_early() -> None:
+    test = EarlyRejection(13, planned=32)
+    assert test.looks == (8, 16, 32)
+    rejection = test.update([3] * 32)
+    assert rejection is not None and rejection.draws <= 8
+
+
 def test_looks_outside_the_plan_are_refused() -> None:
     with pytest.raises(ValueError, match="between 1 and 60"):
         EarlyRejection(50, planned=60, looks=[0, 60])
@@ -66,7 +73,7 @@ def test_an_outlook_says_stop_as_soon_as_that_is_certain() -> None:
     found = outlook(torch.arange(60) % 30, 100, 200)
     assert found.stop and found.headline == "Stop: cannot reach 80%"
     assert "this cannot reach 80% of the references (80 of 100)" in found.sentence
-    assert "different ones; if so many were in reach" in found.sentence and "Certainty 95%" in found.sentence
+    assert "; if so many were in reach, " in found.sentence and "Certainty 95%" in found.sentence
     going = outlook(torch.arange(40), 100, 200)
     assert not going.stop and going.headline == "Go on: 40 of 200"
     done = outlook(torch.arange(100), 100, 100)

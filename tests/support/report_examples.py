@@ -58,4 +58,66 @@ def compared(object_info: Mapping[str, Any]) -> Example:
     return Example("Diversity report of an unguided and a guided batch", sheet.graph, sheet.places, note, draw)
 
 
-REPORT_EXAMPLES = (compared,)
+def stopped(object_info: Mapping[str, Any]) -> Example:
+    """A prompt that reaches few of the references, sampled over several queues until that is certain."""
+    queues, name = 3, "is it in vain"
+    sheet = Sheet(object_info)
+    demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
+    bank = sheet.put((20, 260, 300, 130), "DiversityMemoryBank", name=name)
+    prompts = sheet.prompts(demo, "woman running")
+    latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", **EIGHT)
+    wide = sheet.put((20, 900, 300, 110), "CLIPTextEncode", clip=demo[1], text="person")
+    many = sheet.put((20, 1070, 300, 130), "EmptySD3LatentImage", **{**EIGHT, "batch_size": 16})
+    real = sheet.put(
+        (380, 900, 300, 340),
+        "KSamplerAdvanced",
+        model=demo,
+        positive=wide,
+        negative=prompts["negative"],
+        latent_image=many,
+        add_noise="enable",
+        return_with_leftover_noise="disable",
+        noise_seed=7,
+        steps=24,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+        start_at_step=0,
+        end_at_step=10_000,
+    )
+    references = sheet.put((740, 900, 210, 50), "VAEDecode", samples=real, vae=demo[2])
+    shown = sheet.put((1100, 900, 560, 400), "SaveImage", images=references, filename_prefix="references")
+    guard = sheet.put(
+        (740, 400, 330, 330), "DiversityStopEarly", bank=bank, model=demo, reference=references, planned=32
+    )
+    sampled = sheet.put(
+        (1100, 60, 300, 270), "KSampler", model=guard, **{**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
+    )
+    images = sheet.put((1460, 60, 210, 50), "VAEDecode", samples=sampled, vae=demo[2])
+    sheet.put((1460, 200, 300, 180), "DiversityRemember", samples=sampled, model=demo, name=name, images=images)
+    saved = sheet.put((1820, 60, 560, 400), "SaveImage", images=images, filename_prefix="in vain")
+    sheet.places["note"] = (20, 480, 320, 380)
+
+    def draw(client: HostClient) -> list[Picture]:
+        batches: list[Picture] = []
+        for number in range(queues):
+            sheet.graph.prompt[sampled.id]["inputs"]["seed"] = 1 + number
+            run = client.run(sheet.graph.prompt)
+            batches += pictures_of(client, run, saved)[:4] if saved.id in run.outputs else []
+        sheet.graph.prompt[sampled.id]["inputs"]["seed"] = 1
+        return [*pictures_of(client, run, shown)[: 16 - len(batches)], *batches]
+
+    note = (
+        "## Stop once it is in vain\n\n"
+        "Below are sixteen images to reach; with your own model, connect **Load Real Examples** instead. Queue this "
+        "again and again: every queue saves eight images to the bank, and **Stop Early** compares all of them with the "
+        "sixteen.\n\n"
+        "*Go on* means that 80 % of the sixteen may still be reached by the **planned** 32 images. *Stop* means that "
+        "this is ruled out with a certainty of 95 %: the sampler is then skipped, and so is every node after it.\n\n"
+        "Another **name** in both bank nodes begins anew."
+    )
+    title = "Stop once the references cannot be reached"
+    return Example(title, sheet.graph, sheet.places, note, draw, {"KSampler": "seed"})
+
+
+REPORT_EXAMPLES = (compared, stopped)
