@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .layouts import FLUX, FLUX_2, MAPS, QWEN_IMAGE, Layout
 
+TEXT, POOLED = "encoder_hidden_states", "pooled_projections"
+
 
 @dataclass(frozen=True)
 class Family:
@@ -26,6 +28,7 @@ class Family:
         negated: whether the pipeline negates the denoiser's output.
         in_float32: whether latents are float32 whatever the denoiser is.
         videos: whether the pipeline makes videos.
+        encoded: what its ``encode_prompt`` returns, by the names of the denoiser's arguments; "" for what is none.
     """
 
     latent_format: str
@@ -36,6 +39,7 @@ class Family:
     negated: bool = False
     in_float32: bool = False
     videos: bool = False
+    encoded: tuple[str, ...] = (TEXT,)
 
     def output(self, evaluation: Any, sample: Tensor) -> Tensor:
         """The tensor in what the denoiser returned, in the sample's shape but for the number of rows.
@@ -78,21 +82,34 @@ FAMILIES = (
         ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
         denoisers=("unet",),
         prompt="second",
+        encoded=(TEXT, "", "text_embeds"),
     ),
     Family(
         "SD3",
         ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
         prompt="second",
+        encoded=(TEXT, "", POOLED),
     ),
-    Family("Flux", ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), layout=FLUX),
-    Family("Flux2", ("Flux2Pipeline", "Flux2KleinPipeline"), layout=FLUX_2),
-    Family("Wan21", ("QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"), layout=QWEN_IMAGE),
+    Family(
+        "Flux",
+        ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"),
+        layout=FLUX,
+        encoded=(TEXT, POOLED, "txt_ids"),
+    ),
+    Family("Flux2", ("Flux2Pipeline", "Flux2KleinPipeline"), layout=FLUX_2, encoded=(TEXT, "txt_ids")),
+    Family(
+        "Wan21",
+        ("QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"),
+        layout=QWEN_IMAGE,
+        encoded=(TEXT, "encoder_hidden_states_mask"),
+    ),
     Family(
         "Flux",
         ("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"),
         prompt="first",
         negated=True,
         in_float32=True,
+        encoded=("cap_feats",),
     ),
     Family("Wan21", ("WanPipeline",), denoisers=("transformer", "transformer_2"), in_float32=True, videos=True),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class SteeredRun:
         schedule: of its scheduler.
         first: place of the run's first evaluation in the schedule.
         prepared: by the pipeline.
+        evaluate_empty: evaluates the denoiser as last time, but without the prompt; None where there is no such prompt.
 
     Raises:
         ValueError: the guidance's inputs do not fit the run.
@@ -62,6 +64,7 @@ class SteeredRun:
         schedule: NoiseSchedule,
         first: int,
         prepared: Prepared,
+        evaluate_empty: Callable[[], Any] | None = None,
     ) -> None:
         self._guidance, self._family, self._space = guidance, family, space
         self._levels, self._place = schedule, first
@@ -70,6 +73,8 @@ class SteeredRun:
         self._mask = None if prepared.mask is None else self._unpacked(prepared.mask[: len(latents)]).float()
         self._original = None if prepared.original is None else self._unpacked(prepared.original)
         self._evaluations: list[Any] = []
+        self._evaluate_empty = evaluate_empty
+        self._unguided = self._replaced = False
         self.finished: Tensor | None = None
         run = SamplingRun(
             batch_size=len(latents),
@@ -84,10 +89,11 @@ class SteeredRun:
         self._schedule = Schedule(tuple(run.sigmas.tolist()))
         guidance.begin(run)
 
-    @property
-    def sigma(self) -> float:
-        """Noise level of the next evaluation."""
-        return self._levels.levels[self._place].sigma
+    def replaces_prompt(self) -> bool:
+        """Whether the next evaluation is to be one without the prompt, in a run known to lack CFG; it is then one."""
+        sigma = self._levels.levels[self._place].sigma
+        self._replaced = self._unguided and self._evaluate_empty is not None and self._guidance.replaces_prompt(sigma)
+        return self._replaced
 
     def note_evaluation(self, output: Any) -> None:
         """Keep what the denoiser returned until the scheduler's step."""
@@ -129,6 +135,7 @@ class SteeredRun:
         prompted, empty = self._family.conditional(outputs, len(sample))
         denoised = estimate(output)
         conditional = denoised if prompted is None or empty is None else estimate(prompted)
+        self._unguided = conditional is denoised
         next_level, progress = self._schedule.place(level.sigma)
         step = SamplingStep(
             level.sigma,
@@ -139,12 +146,22 @@ class SteeredRun:
             self._mask,
             no_estimate if empty is None else lambda: estimate(empty),
         )
+        if self._unguided and self._evaluate_empty is not None:
+            step = replace(step, unconditional=self._without_prompt(denoised, sample, estimate, self._evaluate_empty))
         steered = self._guidance(denoised, step)
         if steered is denoised:
             return output
         change = self._family.layout.packed((steered - denoised) * level.output_change(prediction))
         # Only the difference is added, so that what was not moved stays bit for bit.
         return output + change.to(output)
+
+    def _without_prompt(
+        self, denoised: Tensor, sample: Tensor, estimate: Callable[[Tensor], Tensor], evaluate: Callable[[], Any]
+    ) -> Callable[[], Tensor]:
+        """Gives the estimate without the prompt: the very same where it was evaluated, or by one more evaluation."""
+        if self._replaced:
+            return lambda: denoised
+        return cache(lambda: estimate(self._family.output(evaluate(), sample)))
 
     def _final(self, sample: Tensor) -> Tensor:
         """The run's result, as the guidance leaves it."""

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from ..guidance.activations.guidance import FeatureGuidance
 from ..guidance.base import Chain, Guidance
+from ..guidance.prompt_easing import PromptEasing
 from ..stores.bank.append import AppendResult
 from ..stores.bank.bank import MemoryBank
 from .denoiser_hooks import watch
+from .empty_prompt import Call, EmptyPrompt
 from .families import family_of
 from .latent_space import LatentSpace, latent_space
 from .noise_levels import check_scheduler, noise_schedule
@@ -36,7 +38,7 @@ _in_use: WeakKeyDictionary[Guidance | nn.Module, Any] = WeakKeyDictionary()
 """The pipeline that each guidance and denoiser is in use by, as a weak reference."""
 
 
-def steer(pipe: Any, *guidance: Guidance) -> Steering:
+def steer(pipe: Any, *guidance: Guidance, negative_prompt: str = "") -> Steering:
     """Steer every run of a pipeline of diffusers from now on.
 
     To be used as ``with steer(pipe, guidance): ...``, or until ``unsteer(pipe)``.
@@ -44,6 +46,7 @@ def steer(pipe: Any, *guidance: Guidance) -> Steering:
     Args:
         pipe: the pipeline, offloaded or compiled or not.
         guidance: one or several, which act in this order.
+        negative_prompt: what prompt easing follows in the first steps of runs without classifier-free guidance.
 
     Returns:
         What is known of the last run.
@@ -52,7 +55,7 @@ def steer(pipe: Any, *guidance: Guidance) -> Steering:
         ValueError: the pipeline or its scheduler cannot be steered, it is steered already, or a guidance is in use by
             another pipeline.
     """
-    return Steering(pipe, guidance)
+    return Steering(pipe, guidance, negative_prompt)
 
 
 def unsteer(pipe: Any) -> None:
@@ -65,7 +68,7 @@ def unsteer(pipe: Any) -> None:
 class Steering:
     """A steered pipeline, and a context that ends it; made by ``steer``."""
 
-    def __init__(self, pipe: Any, guidances: Sequence[Guidance]) -> None:
+    def __init__(self, pipe: Any, guidances: Sequence[Guidance], negative_prompt: str = "") -> None:
         self._family = family_of(pipe)
         check_scheduler(pipe.scheduler)
         if getattr(pipe, STEERING, None) is not None:
@@ -73,7 +76,8 @@ class Steering:
                 "This pipeline is steered already. Call unsteer(pipe) first, or give all guidances at once."
             )
         denoisers = [each for name in self._family.denoisers if (each := getattr(pipe, name, None)) is not None]
-        self._claimed = (*_single(guidances), *denoisers)
+        single = _single(guidances)
+        self._claimed = (*single, *denoisers)
         _check_free(self._claimed, pipe)
         self.guidance = Chain(guidances)
         self.pipe = pipe
@@ -83,6 +87,12 @@ class Steering:
         self._run: SteeredRun | None = None
         self._time: Any = None
         self._unstepped = 0
+        self._last_call: tuple[nn.Module, Call] | None = None
+        self._muted = False
+        # Encoded now, as an offloaded pipeline has its text encoder at hand before a run only.
+        eases = any(isinstance(each, PromptEasing) for each in single)
+        can_encode = getattr(pipe, "text_encoder", None) is not None
+        self._empty = EmptyPrompt(pipe, self._family, negative_prompt) if eases and can_encode else None
         self._undo = ExitStack()
         with ExitStack() as undo:
             self._patch(undo, denoisers)
@@ -108,7 +118,7 @@ class Steering:
         self._undo.close()
         if self._run is not None and not failed:
             self._run.abandon()
-        self._run = self._prepared = None
+        self._run = self._prepared = self._last_call = None
         if self._unstepped and self.guidance.protects and not failed:
             raise ValueError(
                 "Nothing was protected: the pipeline's scheduler was replaced while it was steered. Replace it before."
@@ -152,7 +162,7 @@ class Steering:
         undo.callback(delattr, pipe, STEERING)
         undo.callback(watch_scheduler(pipe, self._seen, self._stepped))
         for denoiser in denoisers:
-            undo.callback(watch(denoiser, self._before, self._after))
+            undo.callback(watch(denoiser, partial(self._before, denoiser), self._after))
         undo.callback(replace_method(pipe, "prepare_latents", self._prepare))
         if hasattr(pipe, "prepare_mask_latents"):
             undo.callback(replace_method(pipe, "prepare_mask_latents", self._prepare_mask))
@@ -180,15 +190,29 @@ class Steering:
     def _seen(self, time: Any) -> None:
         self._time = time
 
-    def _before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Begin a run with its first evaluation."""
+    def _before(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """Begin a run with its first evaluation, and leave out the prompt where it is replaced."""
         if self._prepared is not None:
             prepared, self._prepared = self._prepared, None
             self.latents = None
-            schedule = noise_schedule(self.pipe.scheduler)
-            first = self._first_place()
-            self._run = SteeredRun(self.guidance, self._family, self.space, schedule, first, prepared)
-        return args, kwargs
+            evaluate = None if self._empty is None else partial(self._evaluate, self._empty)
+            schedule, first = noise_schedule(self.pipe.scheduler), self._first_place()
+            self._run = SteeredRun(self.guidance, self._family, self.space, schedule, first, prepared, evaluate)
+        if self._run is None or self._empty is None or self._muted:
+            return args, kwargs
+        self._last_call = denoiser, (args, kwargs)
+        return self._empty.instead((args, kwargs)) if self._run.replaces_prompt() else (args, kwargs)
+
+    def _evaluate(self, empty: EmptyPrompt) -> Any:
+        """Evaluate the denoiser as last time, but without the prompt."""
+        assert self._last_call is not None
+        denoiser, call = self._last_call
+        args, kwargs = empty.instead(call)
+        self._muted = True
+        try:
+            return denoiser(*args, **kwargs)
+        finally:
+            self._muted = False
 
     def _first_place(self) -> int:
         """Where in the schedule a run begins: image to image leaves out the first steps."""
@@ -201,7 +225,7 @@ class Steering:
         return int((scheduler.timesteps == self._time).nonzero()[0])
 
     def _after(self, output: Any) -> None:
-        if self._run is not None:
+        if self._run is not None and not self._muted:
             self._run.note_evaluation(output)
             self._unstepped += 1
 
