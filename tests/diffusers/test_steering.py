@@ -253,6 +253,21 @@ def test_a_compiled_denoiser(pipe: Any, way: str) -> None:
         plain.__dict__.pop("_compiled_call_impl", None)
 
 
+def test_an_offloaded_denoiser(pipe: Any) -> None:
+    """As `enable_model_cpu_offload` does it: the module's forward is replaced."""
+    accelerate = library("accelerate")
+    expected, found = Recording(), Recording()
+    with steer(pipe, expected):
+        sampled(pipe, guidance_scale=4.0)
+    _, hook = accelerate.cpu_offload_with_hook(pipe.transformer, "cpu")
+    try:
+        with steer(pipe, found):
+            sampled(pipe, guidance_scale=4.0)
+        assert torch.equal(found.steps[-1].conditional, expected.steps[-1].conditional)
+    finally:
+        hook.remove()
+
+
 def test_unsteer_ends_it_too(pipe: Any) -> None:
     guidance = Recording()
     steer(pipe, guidance)
