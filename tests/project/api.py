@@ -52,9 +52,15 @@ def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def _body(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements of a module, those under a condition too."""
+    for node in tree.body:
+        yield from [*node.body, *node.orelse] if isinstance(node, ast.If) else [node]
+
+
 def _exported(tree: ast.Module) -> list[str]:
     """The names in ``__all__``, or else of all public functions."""
-    for node in tree.body:
+    for node in _body(tree):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return list(ast.literal_eval(node.value))
     return [node.name for node in tree.body if isinstance(node, Function) and not node.name.startswith("_")]
@@ -62,7 +68,7 @@ def _exported(tree: ast.Module) -> list[str]:
 
 def _definition(path: Path, name: str) -> Definition:
     """The function or class that a module defines, or imports from the package, under a name."""
-    for node in _parsed(path).body:
+    for node in _body(_parsed(path)):
         if isinstance(node, Definition) and node.name == name:
             return node
         if isinstance(node, ast.ImportFrom) and node.level and any(alias.name == name for alias in node.names):
