@@ -26,7 +26,7 @@ Images = Sequence[Image.Image | Path | str]
 
 
 def encode_images(pipe: Any, images: Tensor) -> Tensor:
-    """Raw latents of images, as ComfyUI's VAE Encode gives them for the same model.
+    """Raw VAE latents of images, in the layout that ComfyUI has.
 
     Args:
         pipe: the pipeline.

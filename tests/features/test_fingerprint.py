@@ -6,7 +6,7 @@ import pytest
 import torch
 from diversity_guidance.embedded.assets_path import asset
 from diversity_guidance.embedded.latent_space import autoencoder_fingerprint
-from diversity_guidance.features.fingerprint import encoder_fingerprint
+from diversity_guidance.features.fingerprint import encoder_fingerprint, network_fingerprint
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -47,3 +47,21 @@ def test_the_decoder_has_no_part_in_it(weights: dict[str, Tensor]) -> None:
 def test_no_weights() -> None:
     with pytest.raises(ValueError, match="no weights"):
         encoder_fingerprint({})
+
+
+def test_the_layer_before_wans_decoder_counts_for_nothing_under_either_name() -> None:
+    """ComfyUI calls it conv2, diffusers post_quant_conv; within an encoder conv2 is a layer like any other."""
+    encoder = {"encoder.conv1.weight": torch.randn(4, 3), "encoder.block.conv2.weight": torch.randn(4, 4)}
+    names = [{**encoder, name: torch.randn(4, 4)} for name in ("conv2.weight", "post_quant_conv.weight")]
+    assert encoder_fingerprint(names[0]) == encoder_fingerprint(names[1]) == encoder_fingerprint(encoder)
+    changed = {**encoder, "encoder.block.conv2.weight": torch.randn(4, 4)}
+    assert encoder_fingerprint(changed) != encoder_fingerprint(encoder)
+
+
+def test_a_loaded_network_is_read_once() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    before = network_fingerprint(network)
+    assert before == encoder_fingerprint(network.state_dict())
+    with torch.no_grad():
+        network[0].weight.neg_()
+    assert network_fingerprint(network) == before
