@@ -46,7 +46,12 @@ def latent_space(vae: Any, name: str) -> LatentSpace:
     Args:
         vae: of the pipeline.
         name: of the latent format that its family has.
+
+    Raises:
+        ValueError: there is no VAE.
     """
+    if vae is None:
+        raise ValueError("This pipeline has no VAE, so its latents are not known. Load it with its VAE.")
     try:
         encoder = network_fingerprint(vae)
     except (ValueError, NotImplementedError):

@@ -108,7 +108,7 @@ def check_scheduler(scheduler: Any) -> None:
     """Check that a scheduler's estimate of x0 is known.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not, or the scheduler has options that do not fit together.
     """
     name, config = type(scheduler).__name__, scheduler.config
     if name not in _KINDS:
@@ -119,7 +119,9 @@ def check_scheduler(scheduler: Any) -> None:
         )
     if name == "PNDMScheduler" and not config.skip_prk_steps:
         raise ValueError("PNDMScheduler can be steered with skip_prk_steps=True only.")
-    if config.get("stochastic_sampling", False) or _prediction(scheduler) not in PREDICTIONS:
+    flow = _prediction(scheduler) == FLOW
+    mixed = _KINDS[name] is _multistep and flow != config.get("use_flow_sigmas", False)
+    if mixed or config.get("stochastic_sampling", False) or _prediction(scheduler) not in PREDICTIONS:
         raise ValueError(f"{name} cannot be steered with the prediction or the sampling that its config asks for.")
 
 

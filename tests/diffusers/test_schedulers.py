@@ -165,6 +165,8 @@ def test_several_steps_of_one_schedule_only(unet: Tiny) -> None:
         ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}),
         ("DDIMScheduler", {"prediction_type": "unknown"}),
         ("KDPM2DiscreteScheduler", {}),
+        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction"}),
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True}),
     ],
 )
 def test_schedulers_without_a_known_estimate(unet: Tiny, name: str, config: dict[str, Any]) -> None:

@@ -302,6 +302,12 @@ def test_what_cannot_be_steered(pipe: Any) -> None:
         steer(Unknown(), Recording())
     with pytest.raises(ValueError, match="Give a guidance"):
         steer(pipe)
+    vae, pipe.vae = pipe.vae, None
+    try:
+        with pytest.raises(ValueError, match="has no VAE"):
+            steer(pipe, Recording())
+    finally:
+        pipe.vae = vae
     original, pipe.scheduler = pipe.scheduler, EDMEulerScheduler()
     try:
         with pytest.raises(ValueError, match=r"EDMEulerScheduler cannot be steered.*works: EulerDiscreteScheduler"):
