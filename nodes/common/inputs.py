@@ -1,7 +1,7 @@
-"""What comes into a node is what its inputs say; where it is not, a sentence says what to wire instead.
+"""Validation of node inputs: an error says what an input needs, and what to wire instead.
 
-The host compares the types of two sockets, and lets everything through where one of them is ``*``; it hands on numbers
-that are not finite, and what an API prompt gives in place of a wire.
+The host compares the types of two sockets only, and accepts everything if one of them is ``*``. It passes on numbers
+that are not finite, and values that an API prompt gives in place of a wire.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .traces import RunTraces
 
 NodeClass = TypeVar("NodeClass", bound=type[io.ComfyNode])
 SHOWN = 40
-"""Characters of a wrong value that a sentence quotes."""
+"""Characters of a wrong value that an error quotes."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Kind:
     """One type of socket.
 
     Attributes:
-        needs: what a sentence calls its values.
-        fits: whether a value is one.
+        needs: name of its values in errors.
+        fits: whether a value has the type.
         remedy: what to wire.
     """
 
@@ -57,7 +57,7 @@ def _is_latent(value: Any) -> bool:
 
 
 def _is_batch(samples: Tensor) -> bool:
-    """Latents (B, C, ...); several in one, which only newer hosts have in a class of their own, are told elsewhere."""
+    """Whether these are latents (B, C, ...), packed ones of older hosts included, which are refused elsewhere."""
     is_filled = samples.is_nested or (samples.ndim > 2 and samples.numel() > 0)
     return is_filled and samples.is_floating_point()
 
@@ -81,12 +81,12 @@ def _is_noise_options(value: Any) -> bool:
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
-    """Whether a value has these methods: other packs have classes of their own for what the host calls by a name."""
+    """Whether a value has these methods, as other packs have their own classes for the host's types."""
     return lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names)
 
 
 def _replaces(defaults: Any, **others: type) -> Callable[[Any], bool]:
-    """Whether a value is fields of these settings or others by name, each of the type that it has there."""
+    """Whether a value maps names of these settings, or others, to values of their types."""
     known = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)} | others
 
     def fits(value: Any) -> bool:
@@ -136,15 +136,14 @@ KINDS = {
     "DIVERSITY_CENTROID": Kind("a centroid", _is(FeatureCentroid), "Connect what Learn From Examples gives."),
     "BOOLEAN": Kind("true or false", _is(bool), "Connect a boolean, or set the widget."),
 }
-"""By the type's name; numbers, texts and choices have limits of their own."""
+"""By type name; numbers, texts and choices are checked against the schema."""
 
 
 def checked(node: NodeClass) -> NodeClass:
-    """The same node, which looks at its inputs before it validates or executes them.
+    """The same node, which checks its inputs against its schema before it validates or executes.
 
-    A sentence names node and input where one of them is not what the schema says: the host shows it before anything
-    runs where the value stands in the prompt, and ``execute`` raises it as ValueError where it comes along a wire. An
-    optional input that gets nothing along its wire is as if it were not wired.
+    The error names node and input. For values in the prompt the host shows it before anything runs; for values from a
+    wire ``execute`` raises it as ValueError. An optional input whose wire brings nothing counts as not wired.
     """
     # The host calls copies of the class that cannot be written to, as GET_SCHEMA does; choices may change with folders.
     execute = node.execute.__func__  # pyright: ignore[reportFunctionMemberAccess]
@@ -174,19 +173,16 @@ def checked(node: NodeClass) -> NodeClass:
 
 
 def _is_nothing(value: Any) -> bool:
-    """Whether a wire brings nothing, or the value is not known yet; nodes that take lists get it in one."""
+    """Whether a wire brings nothing, or its value is not known yet; list inputs wrap it in a list."""
     return value is None or (isinstance(value, (list, tuple)) and len(value) == 1 and value[0] is None)
 
 
 def first_misfit(schema: io.Schema, given: Mapping[str, Any]) -> str:
-    """What is wrong with the inputs of a node.
+    """The error of the first input that does not fit its schema; "" if all fit.
 
     Args:
-        schema: the node's.
-        given: values by input; lists of them where the node takes lists.
-
-    Returns:
-        The sentence on the first input that is not what the schema says; empty where all are.
+        schema: of the node.
+        given: values by input; lists of values for a node that takes lists.
     """
     for socket in schema.inputs:
         if socket.id in given:
@@ -197,7 +193,7 @@ def first_misfit(schema: io.Schema, given: Mapping[str, Any]) -> str:
 
 
 def _wrong(socket: Any, value: Any) -> str:
-    """What a value that does not fit an input lacks, and the remedy; empty where it fits."""
+    """What an input needs instead of a value, and the remedy; "" if the value fits."""
     kind = socket.io_type
     if kind in ("INT", "FLOAT"):
         needs, fits, remedy = _number(kind, socket.min, socket.max)
@@ -229,7 +225,7 @@ def _number(kind: str, low: float | None, high: float | None) -> tuple[str, Call
 
 
 def _is_text(value: Any) -> bool:
-    """A text that can be written to a file: JSON spells half characters, too."""
+    """Whether this is text without NUL that UTF-8 can encode, unlike lone surrogates in JSON."""
     try:
         return isinstance(value, str) and "\0" not in value and value.encode() is not None
     except UnicodeEncodeError:
@@ -237,7 +233,7 @@ def _is_text(value: Any) -> bool:
 
 
 def spelled(value: Any) -> str:
-    """A value as a sentence quotes it, however long it is."""
+    """A value as an error quotes it, shortened."""
     if value is None:
         return "nothing"
     if isinstance(value, Tensor):

@@ -11,23 +11,23 @@ from ...guidance.limits import NormClip
 from .steering import UNLIMITED, check_numbers, unlimited
 
 AS_PRESET = -1.0
-"""What a number says that leaves the preset's in place."""
+"""Number that keeps the preset's value."""
 
 PRESET = "preset"
-"""What a choice says that leaves the preset's in place."""
+"""Choice that keeps the preset's value."""
 
 Options = Mapping[str, Any]
-"""Values by the name of the setting that they replace."""
+"""Values by the name of the replaced setting."""
 
 
 def number(name: str, most: float, step: float, tooltip: str) -> io.Input:
-    """A widget for a number from 0 on, or the preset's."""
+    """A widget for a number of at least 0, or the preset's."""
     words = f"{tooltip} {AS_PRESET:g} keeps the preset's value."
     return io.Float.Input(name, default=AS_PRESET, min=AS_PRESET, max=most, step=step, tooltip=words, optional=True)
 
 
 def count(name: str, most: int, tooltip: str) -> io.Input:
-    """A widget for a whole number from 1 on, or the preset's."""
+    """A widget for a whole number of at least 1, or the preset's."""
     words = f"{tooltip} {AS_PRESET:g} keeps the preset's value."
     return io.Int.Input(name, default=int(AS_PRESET), min=int(AS_PRESET), max=most, tooltip=words, optional=True)
 
@@ -50,7 +50,7 @@ def norm_clip() -> io.Input:
 
 
 def replacing(**values: Any) -> Options:
-    """Those of the values that are to replace a preset's."""
+    """The values that replace a preset's."""
     given = {name: value for name, value in values.items() if value not in (AS_PRESET, PRESET)}
     if "norm_clip" in given:
         given["norm_clip"] = NormClip(unlimited(given["norm_clip"]), unlimited(given["norm_clip"]))
@@ -58,15 +58,7 @@ def replacing(**values: Any) -> Options:
 
 
 def check_replacing(defaults: Any, **values: float | None) -> bool | str:
-    """Say what is wrong with values before anything runs; what comes along a wire is None here.
-
-    Args:
-        defaults: settings that check themselves when made.
-        values: of an options node.
-
-    Returns:
-        True, or the sentence for the user.
-    """
+    """Validate the values of an options node, as ``check_numbers`` does."""
     try:
         given = replacing(**{name: value for name, value in values.items() if value is not None})
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the nodes that steer a MODEL have in common: widgets, checks and the record of what they did."""
+"""Widgets, checks and traces of the nodes that steer a MODEL."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 UNLIMITED = 100.0
-"""Largest value of a widget whose largest value means infinity, such as that of a norm clip."""
+"""Largest value of widgets whose largest value means infinity, such as a norm clip."""
 
 BATCH_AND_BANK, BANK_ONLY = "batch and bank", "bank only"
-"""What is kept apart."""
+"""Choices of the widget ``keep_apart``."""
 
 
 Presets = tuple[Preset[Any], Preset[Any]]
@@ -36,7 +36,7 @@ Presets = tuple[Preset[Any], Preset[Any]]
 
 
 def unlimited(value: float) -> float:
-    """What a widget's largest value means: infinity."""
+    """A widget's value, with the largest as infinity."""
     return math.inf if value >= UNLIMITED else value
 
 
@@ -108,14 +108,14 @@ def steered_outputs() -> list[io.Output]:
 
 
 def check_numbers(defaults: DataclassInstance, **numbers: float | None) -> bool | str:
-    """Say what is wrong with numbers before anything runs.
+    """Validate numbers before anything runs.
 
     Args:
-        defaults: settings that check themselves when made.
-        numbers: fields of the settings; None for what comes along a wire and is not known yet.
+        defaults: settings that validate themselves.
+        numbers: fields of the settings; None if the value comes from a wire and is not known yet.
 
     Returns:
-        True, or the sentence for the user.
+        True, or the error for the user.
     """
     try:
         replace(defaults, **{name: value for name, value in numbers.items() if value is not None})
@@ -136,18 +136,18 @@ def steered(
     presets: Presets | None = None,
     alone: bool = False,
 ) -> tuple[Any, RunTraces]:
-    """Guide a MODEL, and tell on the node and in the log what every run did.
+    """Guide a MODEL, and report every run on the node and in the log.
 
     Args:
-        model: the MODEL; it stays as it is.
-        make: makes the guidance of one run from the noise levels at which it acts with CFG, and without.
-        start_percent: share of the model's schedule at which it begins.
-        end_percent: share at which it ends.
+        model: the MODEL, which is not changed.
+        make: makes the guidance of a run from the noise levels at which it acts with CFG, and without.
+        start_percent: fraction of the model's schedule at which it begins.
+        end_percent: fraction at which it ends.
         name: of the method, for the log.
         node_id: the node to write on.
         protects: whether a run that cannot be steered is an error.
         presets: how the prompt is eased, and when the method ends at the latest, in runs with CFG and in runs without.
-        alone: whether the prompt is eased for a batch of one, too, as beside remembered images.
+        alone: whether the prompt is also eased for a batch of one, as beside remembered images.
 
     Returns:
         The guided MODEL and the record of its runs.
@@ -180,12 +180,12 @@ def steered(
 
 
 def steered_output(model: Any, traces: RunTraces) -> io.NodeOutput:
-    """What a guidance node returns: the guided MODEL, its record, and what the node shows of it."""
+    """The output of a guidance node: the guided MODEL, its traces, and the text on the node."""
     return io.NodeOutput(model, traces, ui={VERDICT: [traces.shown]})
 
 
 def left_alone(model: Any, why: str, node_id: str | None) -> io.NodeOutput:
-    """The very model that came in, and why.
+    """The unchanged model as output, and why.
 
     Args:
         model: the MODEL.

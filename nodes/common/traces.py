@@ -1,4 +1,4 @@
-"""What the runs of a guided MODEL did, to be looked up by what they drew."""
+"""Traces of the runs of a guided MODEL, found by the latents that they made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunTraces:
     """The records of the last runs of one guided MODEL; goes along a wire beside it.
 
     The host hands the same object to every consumer and runs a node again only when its inputs change. So a record is
-    found by the latents that the run made, whatever was drawn with the same MODEL before or since: what a consumer
+    found by the latents that the run made, whatever was sampled with the same MODEL before or since: what a consumer
     reads depends on its inputs alone.
     """
 
