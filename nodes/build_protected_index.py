@@ -105,14 +105,11 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, folder: str | None = None, name: str | None = None) -> bool | str:
+    def validate_inputs(cls, folder: str | None = None, name: str | None = None) -> bool:
         """Refuse folders and names before anything runs; what comes along a wire is None here."""
-        try:
-            index_path(DEFAULT_INDEX if name is None else name)
-            if folder:
-                _found(folder)
-        except ValueError as error:
-            return str(error)
+        index_path(DEFAULT_INDEX if name is None else name)
+        if folder:
+            _found(folder)
         return True
 
     @classmethod

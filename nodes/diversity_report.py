@@ -199,10 +199,7 @@ class DiversityReport(io.ComfyNode):
             return WITHOUT_CLIP_VISION
         if trace is not None and samples is None:
             return "A trace is found by the samples of its run. Connect samples as well."
-        try:
-            check_prefix(prefix or "report")
-        except ValueError as error:
-            return str(error)
+        check_prefix(prefix or "report")
         return True
 
     @classmethod

@@ -67,15 +67,12 @@ class DiversityExemplarSet(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, folder: str | None = None, pinned_of: str | None = None) -> bool | str:
+    def validate_inputs(cls, folder: str | None = None, pinned_of: str | None = None) -> bool:
         """Refuse folders that cannot be read before anything runs; what comes along a wire is None here."""
-        try:
-            if folder:
-                _found(folder)
-            if pinned_of:
-                validate_name(pinned_of, "bank")
-        except ValueError as error:
-            return str(error)
+        if folder:
+            _found(folder)
+        if pinned_of:
+            validate_name(pinned_of, "bank")
         return True
 
     @classmethod

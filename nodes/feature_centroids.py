@@ -50,13 +50,10 @@ class DiversityFeatureCentroid(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name: str | None = None) -> bool | str:
+    def validate_inputs(cls, name: str | None = None) -> bool:
         """Refuse names that could be paths; one that comes along a wire is None here."""
-        try:
-            if name is not None:
-                centroid_path(name)
-        except ValueError as error:
-            return str(error)
+        if name is not None:
+            centroid_path(name)
         return True
 
     @classmethod

@@ -106,8 +106,8 @@ class DiversityFeatureGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, strength: float | None = None) -> bool | str:
-        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+    def validate_inputs(cls, strength: float | None = None) -> bool:
+        """Refuse numbers out of their range before anything runs; what comes along a wire is None here."""
         return check_numbers(DEFAULTS, strength=strength)
 
     @classmethod

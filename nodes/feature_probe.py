@@ -96,13 +96,10 @@ class DiversityFeatureProbe(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, save_as: str | None = None) -> bool | str:
+    def validate_inputs(cls, save_as: str | None = None) -> bool:
         """Refuse names that could be paths; one that comes along a wire is None here."""
-        try:
-            if save_as:
-                centroid_path(save_as)
-        except ValueError as error:
-            return str(error)
+        if save_as:
+            centroid_path(save_as)
         return True
 
     @classmethod

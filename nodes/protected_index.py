@@ -56,12 +56,9 @@ class DiversityProtectedIndex(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name: str | None = None) -> bool | str:
+    def validate_inputs(cls, name: str | None = None) -> bool:
         """Refuse names that could be paths; one that comes along a wire is None here."""
-        try:
-            index_path(DEFAULT_INDEX if name is None else name)
-        except ValueError as error:
-            return str(error)
+        index_path(DEFAULT_INDEX if name is None else name)
         return True
 
     @classmethod

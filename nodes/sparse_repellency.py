@@ -121,8 +121,8 @@ class DiversitySparseRepellency(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, strength: float | None = None, target: int | None = None) -> bool | str:
-        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+    def validate_inputs(cls, strength: float | None = None, target: int | None = None) -> bool:
+        """Refuse numbers out of their range before anything runs; what comes along a wire is None here."""
         return check_numbers(DEFAULTS, strength=strength, target=target)
 
     @classmethod
@@ -254,8 +254,8 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
         absolute_radius: float | None = None,
         cfg_easing: float | None = None,
         norm_clip: float | None = None,
-    ) -> bool | str:
-        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+    ) -> bool:
+        """Refuse numbers out of their range before anything runs; what comes along a wire is None here."""
         return check_replacing(
             DEFAULTS, radius=radius, absolute_radius=absolute_radius, cfg_easing=cfg_easing, norm_clip=norm_clip
         )

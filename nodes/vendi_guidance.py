@@ -126,8 +126,8 @@ class DiversityVendiGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, strength: float | None = None) -> bool | str:
-        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+    def validate_inputs(cls, strength: float | None = None) -> bool:
+        """Refuse numbers out of their range before anything runs; what comes along a wire is None here."""
         return check_numbers(DEFAULTS, strength=strength)
 
     @classmethod
@@ -252,8 +252,8 @@ class DiversityVendiGuidanceOptions(io.ComfyNode):
         cfg_easing: float | None = None,
         frequency: int | None = None,
         norm_clip: float | None = None,
-    ) -> bool | str:
-        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+    ) -> bool:
+        """Refuse numbers out of their range before anything runs; what comes along a wire is None here."""
         return check_replacing(
             DEFAULTS, alpha=alpha, beta=beta, cfg_easing=cfg_easing, frequency=frequency, norm_clip=norm_clip
         )
@@ -333,8 +333,8 @@ class DiversityVendiScoreOptions(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, bandwidth: float | None = None, order: float | None = None, neighbours: int | None = None
-    ) -> bool | str:
-        """Say what is wrong with numbers before anything runs; what comes along a wire is None here."""
+    ) -> bool:
+        """Refuse numbers out of their range before anything runs; what comes along a wire is None here."""
         return check_replacing(DEFAULTS, bandwidth=bandwidth, order=order, neighbours=neighbours)
 
     @classmethod

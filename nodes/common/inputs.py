@@ -143,7 +143,8 @@ def checked(node: NodeClass) -> NodeClass:
     """The same node, which checks its inputs against its schema before it validates or executes.
 
     The error names node and input. For values in the prompt the host shows it before anything runs; for values from a
-    wire ``execute`` raises it as ValueError. An optional input whose wire brings nothing counts as not wired.
+    wire ``execute`` raises it as ValueError. An optional input whose wire brings nothing counts as not wired. A
+    ValueError that ``validate_inputs`` raises is shown, too.
     """
     # The host calls copies of the class that cannot be written to, as GET_SCHEMA does; choices may change with folders.
     execute = node.execute.__func__  # pyright: ignore[reportFunctionMemberAccess]
@@ -164,7 +165,10 @@ def checked(node: NodeClass) -> NodeClass:
         @functools.wraps(validate)
         def validate_checked(cls: type[io.ComfyNode], **given: Any) -> bool | str:
             told = {name: value for name, value in given.items() if not _is_nothing(value)}
-            return first_misfit(node.GET_SCHEMA(), told) or validate(cls, **given)
+            try:
+                return first_misfit(node.GET_SCHEMA(), told) or validate(cls, **given)
+            except ValueError as error:
+                return str(error)
 
         # The host reads in its arguments what it need not look at itself, and does not look through a wrapper.
         setattr(validate_checked, "__signature__", inspect.signature(validate))  # noqa: B010

@@ -57,10 +57,6 @@ def replacing(**values: Any) -> Options:
     return given
 
 
-def check_replacing(defaults: Any, **values: float | None) -> bool | str:
+def check_replacing(defaults: Any, **values: float | None) -> bool:
     """Validate the values of an options node, as ``check_numbers`` does."""
-    try:
-        given = replacing(**{name: value for name, value in values.items() if value is not None})
-    except ValueError as error:
-        return str(error)
-    return check_numbers(defaults, **given)
+    return check_numbers(defaults, **replacing(**{name: value for name, value in values.items() if value is not None}))

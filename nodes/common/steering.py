@@ -107,20 +107,17 @@ def steered_outputs() -> list[io.Output]:
     ]
 
 
-def check_numbers(defaults: DataclassInstance, **numbers: float | None) -> bool | str:
+def check_numbers(defaults: DataclassInstance, **numbers: float | None) -> bool:
     """Validate numbers before anything runs.
 
     Args:
         defaults: settings that validate themselves.
         numbers: fields of the settings; None if the value comes from a wire and is not known yet.
 
-    Returns:
-        True, or the error for the user.
+    Raises:
+        ValueError: a number is out of its range.
     """
-    try:
-        replace(defaults, **{name: value for name, value in numbers.items() if value is not None})
-    except ValueError as error:
-        return str(error)
+    replace(defaults, **{name: value for name, value in numbers.items() if value is not None})
     return True
 
 

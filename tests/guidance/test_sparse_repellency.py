@@ -190,7 +190,8 @@ class TestPush:
     def test_the_norm_clip_bites_and_says_so(self, driver: Driver, norm_clip: NormClip) -> None:
         denoised = noise(0, 3)
         far = torch.cat([denoised[:2] + 0.1, denoised[2:] + 100])
-        guidance = started(driver, replace(PLAIN, norm_clip=norm_clip), ImageReferences(far))
+        # The strength does not get past the clip.
+        guidance = started(driver, replace(PLAIN, norm_clip=norm_clip, strength=2.0), ImageReferences(far))
         step = driver.step(denoised)
         moved = (guidance(denoised, step) - denoised).flatten(1).norm(dim=1)
         update, estimate = (step.noisy - denoised).flatten(1).norm(dim=1), denoised.flatten(1).norm(dim=1)
