@@ -67,3 +67,12 @@ def test_an_evaluation_inside_is_guided_in_full_and_no_other_at_all(
         whole, found = always(sigma, following), limited(sigma, following)
         assert whole.any()
         torch.testing.assert_close(found, whole if inside else torch.zeros_like(whole))
+
+
+def test_levels_rounded_to_half_precision_stay_inside() -> None:
+    rounded = {level: float(torch.tensor(level, dtype=torch.float16)) for level in (0.9, 0.7)}
+    assert rounded[0.9] < 0.9 and rounded[0.7] > 0.7
+    assert rounded[0.9] in SigmaInterval(low=0.9)
+    assert rounded[0.7] in SigmaInterval(high=0.7)
+    assert 0.9 * (1 - 1e-3) not in SigmaInterval(low=0.9)
+    assert 0.7 * (1 + 1e-3) not in SigmaInterval(high=0.7)

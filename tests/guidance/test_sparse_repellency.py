@@ -185,7 +185,12 @@ class TestPush:
         assert float(nearest(moved, images).min()) >= 15 * (1 - 1e-5)
 
     @pytest.mark.parametrize(
-        "norm_clip", [NormClip(update=0.01, estimate=math.inf), NormClip(update=math.inf, estimate=0.05)]
+        "norm_clip",
+        [
+            NormClip(update=0.01, estimate=math.inf),
+            NormClip(update=math.inf, estimate=0.05),
+            NormClip(update=0.01, estimate=1.0),
+        ],
     )
     def test_the_norm_clip_bites_and_says_so(self, driver: Driver, norm_clip: NormClip) -> None:
         denoised = noise(0, 3)
