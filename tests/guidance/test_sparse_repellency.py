@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diversity_guidance.guidance.base import DenoiseMask
 from diversity_guidance.guidance.limits import NormClip, SigmaInterval
 from diversity_guidance.guidance.references import ImageReferences, References
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
@@ -266,6 +267,15 @@ def test_depth_among_points_is_relative_to_the_radius_of_each_pair() -> None:
     assert shields.depth().tolist() == pytest.approx([1 - 1 / 2, 1 - 2 / 5, 1 - 2 / 5])
     others = torch.tensor([True, False, True])
     assert shields.depth(others).tolist() == pytest.approx([1 - 3 / 4, 1 - 2 / 5, 1 - 3 / 4])
+
+
+def test_the_radius_of_a_pair_follows_what_both_may_change() -> None:
+    mask = DenoiseMask(torch.tensor([[1.0, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]]), uniform=False)
+    radii = Radii.for_batch(8.0, 3, mask, relative=True, in_batch=True)
+    common = torch.tensor([[2, 1, 2], [1, 2, 2], [2, 2, 4]]) / 4
+    assert radii.pairs is not None
+    torch.testing.assert_close(radii.pairs, 8 * common.sqrt())
+    torch.testing.assert_close(radii.fixed, 8 * common.diag().sqrt())
 
 
 class TestMask:
