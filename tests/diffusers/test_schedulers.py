@@ -35,6 +35,7 @@ WITH_NOISE = (
     ("EulerAncestralDiscreteScheduler", {}),
     ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     ("LCMScheduler", {}),
+    ("LCMScheduler", {"set_alpha_to_one": False}),
 )
 FLOWS = (
     ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
@@ -104,6 +105,7 @@ def test_samplers_that_add_noise(unet: Tiny, name: str, config: dict[str, Any]) 
     recording, result = sampled(unet, name, {**BETAS, **config})
     check_levels(recording)
     assert torch.allclose(result, torch.full_like(result, 0.7), atol=2e-2)
+    assert recording.runs[0].sigmas[-1] == 0
     for step in recording.steps:
         assert float(((step.noisy - 0.7) / step.sigma).std()) == pytest.approx(1, abs=0.3)
 
