@@ -57,7 +57,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     modules = {
         f"diversity_guidance/{path.relative_to(ROOT).as_posix()}"
         for path in project_files()
-        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests"
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] not in ("tests", "examples")
     }
     assert {name for name in found if name.endswith(".py")} == modules
     assert "diversity_guidance/py.typed" in found

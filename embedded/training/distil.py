@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..assets_path import asset
 from ..lora import BASE, TURBO_LORA, Lora, digest_of
-from ..pipeline import EmbeddedModel
+from ..model import EmbeddedModel
 from ..reals import RealImages
 from ..transformer import load_transformer, to_model_space
 from .captions import CaptionSampler
