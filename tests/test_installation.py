@@ -72,6 +72,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         ".safetensors",
         ".avif",
         ".js",
+        ".css",
         "",
     }
 
