@@ -12,6 +12,7 @@ from torch import Tensor
 from .entries import NewEntry, check_feature_shape
 from .shards import Shard, StoredRow, grouped_by_size, write_shard
 from .snapshot import now
+from .space import free_by_eviction
 from .transaction import BankTransaction
 
 
@@ -26,7 +27,7 @@ class AppendResult:
         beyond_capacity: latents not added because later ones of the same batch and pinned entries fill the bank.
         revision: the bank's revision afterwards; unchanged if nothing was new.
         ids: of the batch's latents, in order.
-        forgotten: evicted entries deleted from disk; as many as a full bank holds are kept for older revisions.
+        forgotten: removed entries deleted from disk to free space, with the revisions that needed them.
     """
 
     added: int
@@ -81,7 +82,7 @@ def append_entries(
             transaction.add_part(living[identity], row, revision)
     described = [[new.id, new.prompt, new.seed] for new in fresh]
     transaction.publish(revision, created, ["append", described, evicted, [shard.digest for shard in written]])
-    forgotten = transaction.forget_beyond(capacity) if evicted else 0
+    forgotten = free_by_eviction(transaction) if evicted else 0
     return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids, forgotten)
 
 

@@ -30,6 +30,7 @@ from .maintenance import (
     compact,
     drop_damage,
     find_damage,
+    free_unused,
     own_files,
     sweep,
     vacuum,
@@ -50,7 +51,8 @@ class BankInfo:
     Attributes:
         name: its name.
         revision: its newest revision.
-        oldest_revision: the oldest that can be reproduced.
+        oldest_revision: the oldest from which on all can be reproduced.
+        pinned_revisions: those that stay until they are let go; earlier ones of them can be reproduced, too.
         entries: number of images.
         latent_format: their format; None for an empty bank.
         shapes: number of images by latent shape.
@@ -65,6 +67,7 @@ class BankInfo:
     name: str
     revision: int
     oldest_revision: int
+    pinned_revisions: tuple[int, ...]
     entries: int
     latent_format: str | None
     shapes: Mapping[tuple[int, ...], int]
@@ -74,6 +77,21 @@ class BankInfo:
     live_bytes: int
     history_bytes: int
     disk_bytes: int
+
+
+@dataclass(frozen=True)
+class RevisionNeeds:
+    """What an earlier revision needs on disk.
+
+    Attributes:
+        entries: number of its images that the newest revision does not hold.
+        size: of these, in bytes.
+        pinned: whether it stays until it is let go.
+    """
+
+    entries: int
+    size: int
+    pinned: bool
 
 
 @dataclass(frozen=True)
@@ -95,8 +113,8 @@ class MemoryBank:
     """A named bank; the first append creates its folder.
 
     A full bank evicts its oldest entries first, but never an entry of the batch being appended, so that appending a
-    batch twice changes nothing. Up to ``capacity`` evicted entries stay on disk for older revisions; earlier ones are
-    deleted, and ``vacuum`` deletes all.
+    batch twice changes nothing. Pinned entries are never evicted. Eviction frees disk, see ``space``: the earliest
+    revisions can then no longer be reproduced, except pinned ones.
 
     Args:
         root: folder of all banks.
@@ -213,6 +231,8 @@ class MemoryBank:
         with suppress(BankError, OSError):
             if result.forgotten:
                 sweep(self._database, own_files(self._database.shard_folder))
+            if result.evicted:
+                free_unused(self._database)
             if small // MERGED_AT > (small - len(written)) // MERGED_AT:
                 compact(self._database)
         return result
@@ -273,6 +293,32 @@ class MemoryBank:
         if ids:
             pin_entries(self._database, ids, pinned)
 
+    def pin_revision(self, revision: int, pinned: bool = True) -> None:
+        """Pin a revision, so that neither eviction nor ``vacuum`` deletes what it needs, or let it go again.
+
+        Raises:
+            RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
+            BankWriteError: the bank could not be written; it is unchanged.
+        """
+        with self._database.reading() as transaction:
+            transaction.positions_at(revision)
+            if not transaction.newest()[0]:
+                return
+        with self._database.writing() as transaction:
+            transaction.pin_revision(revision, pinned)
+
+    def needs(self, revision: int) -> RevisionNeeds:
+        """What a revision needs that the newest does not.
+
+        Raises:
+            RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
+        """
+        with self._database.reading() as transaction:
+            contents, living = transaction.entries_at(revision), set(transaction.living().values())
+            pinned = revision in transaction.pinned_revisions()
+        gone = [parts for position, parts in contents.parts.items() if position not in living]
+        return RevisionNeeds(len(gone), _bytes_of(gone), pinned)
+
     def rename(self, new_name: str) -> MemoryBank:
         """Give the bank another name, and return it under that name; this object then stands for an empty bank.
 
@@ -310,6 +356,7 @@ class MemoryBank:
         """Summary of the bank. Reads no tensors."""
         with self._database.reading() as transaction:
             newest, oldest = transaction.newest()[0], transaction.oldest()
+            revisions = tuple(transaction.pinned_revisions())
             contents, stored = transaction.entries_at(newest), transaction.all_entries()
         entries = list(contents.entries.values())
         names = Counter(name for parts in contents.parts.values() for name in parts)
@@ -317,6 +364,7 @@ class MemoryBank:
             name=self.name,
             revision=newest,
             oldest_revision=oldest,
+            pinned_revisions=revisions,
             entries=len(entries),
             latent_format=entries[0].latent_format if entries else None,
             shapes=Counter(entry.shape for entry in entries),

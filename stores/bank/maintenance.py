@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,8 @@ from .shards import (
     write_shard,
 )
 from .snapshot import now
-from .transaction import Listing
+from .space import wasteful_shards
+from .transaction import BankTransaction, Listing
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,15 @@ def vacuum(database: BankDatabase, keep_from: int | None) -> VacuumResult:
     return VacuumResult(entries, files, freed, oldest)
 
 
+def free_unused(database: BankDatabase) -> int:
+    """Write shards anew until what is unused in them is little, and return how many.
+
+    Raises:
+        as ``compact``.
+    """
+    return _rewrite(database, lambda transaction, _: wasteful_shards(transaction))
+
+
 def compact(database: BankDatabase) -> int:
     """Merge shards that are small or half unused, and return how many. Revisions and content stay the same.
 
@@ -155,13 +165,17 @@ def compact(database: BankDatabase) -> int:
         BankWriteError: the database could not be changed; the bank is unchanged.
         BankDamagedError: a shard is damaged: repair the bank first.
     """
+    return _rewrite(database, lambda _, listing: _small_shards(listing))
+
+
+def _rewrite(database: BankDatabase, choose: Callable[[BankTransaction, Listing], Set[Shard]]) -> int:
     written: list[Shard] = []
     try:
         with database.writing() as transaction:
             listing = transaction.all_entries()
-            small = _small_shards(listing)
-            for group in _alike(listing, small):
-                names = [name for name, row in listing.parts[group[0]].items() if row.shard in small]
+            chosen = choose(transaction, listing)
+            for group in _alike(listing, chosen):
+                names = [name for name, row in listing.parts[group[0]].items() if row.shard in chosen]
                 columns = {name: [listing.parts[position][name] for position in group] for name in names}
                 tensors = {name: _sound(gather(rows), rows) for name, rows in columns.items()}
                 shard = write_shard(database.shard_folder, tensors)
@@ -174,8 +188,8 @@ def compact(database: BankDatabase) -> int:
         with suppress(BankError):
             sweep(database, [shard.path for shard in written])
         raise
-    sweep(database, [shard.path for shard in small])
-    return len(small)
+    sweep(database, [shard.path for shard in chosen])
+    return len(chosen)
 
 
 def _small_shards(listing: Listing) -> Set[Shard]:

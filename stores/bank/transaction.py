@@ -22,6 +22,11 @@ from .records import Flaw, FlawError, part_bytes, part_flaw, read_entry, read_pa
 from .shards import DTYPES, Shard, StoredRow
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+PINNED = (
+    "EXISTS (SELECT 1 FROM revisions AS r WHERE r.pinned AND r.revision >= entries.added "
+    "AND (entries.removed IS NULL OR r.revision < entries.removed))"
+)
+"""Entries that a pinned revision needs."""
 ALIVE = "entries.added <= :revision AND (entries.removed IS NULL OR entries.removed > :revision)"
 
 
@@ -57,8 +62,23 @@ class BankTransaction:
         return row
 
     def oldest(self) -> int:
-        """The oldest revision that can be reproduced."""
-        return self._one("SELECT MIN(revision) FROM revisions")[0]
+        """The oldest revision from which on all can be reproduced; of the pinned ones, earlier ones can too."""
+        found = self._one("SELECT MIN(revision) FROM revisions WHERE NOT pinned")[0]
+        return self.newest()[0] if found is None else found
+
+    def pinned_revisions(self) -> list[int]:
+        """Revisions that stay until they are let go."""
+        query = "SELECT revision FROM revisions WHERE pinned ORDER BY revision"
+        return [revision for (revision,) in self.connection.execute(query)]
+
+    def pin_revision(self, revision: int, pinned: bool) -> None:
+        """Pin a revision, so that eviction and vacuum leave what it needs, or let it go again.
+
+        Raises:
+            RevisionError: as ``entries_at``.
+        """
+        self._require(revision)
+        self.connection.execute("UPDATE revisions SET pinned = ? WHERE revision = ?", (int(pinned), revision))
 
     def living(self) -> dict[str, int]:
         """Positions of the newest revision's entries by id, oldest first."""
@@ -108,10 +128,11 @@ class BankTransaction:
                 f"Revision {revision} was asked for, but the bank is at revision {newest}. Ask for one from "
                 f"{oldest} to {newest}."
             )
-        if 0 < revision < oldest:
+        if 0 < revision < oldest and revision not in (pinned := self.pinned_revisions()):
+            further = f" Pinned are also {', '.join(map(str, pinned))}." if pinned else ""
             raise RevisionError(
-                f"Revision {revision} was vacuumed away; the oldest that is left is {oldest}. Ask for one from "
-                f"{oldest} to {newest}, or restore a backup of the bank."
+                f"Revision {revision} was vacuumed away or evicted; the oldest that is left is {oldest}.{further} Ask "
+                f"for one from {oldest} to {newest}, or restore a backup of the bank."
             )
         lost = self._one(f"SELECT COUNT(*) FROM entries WHERE lost AND {ALIVE}", {"revision": revision})[0]
         if lost:
@@ -278,18 +299,12 @@ class BankTransaction:
         """Drop shards that hold no part."""
         self.connection.execute("DELETE FROM shards WHERE digest NOT IN (SELECT shard FROM parts)")
 
-    def forget_beyond(self, count: int) -> int:
-        """Keep at most ``count`` evicted entries for older revisions, and return how many were deleted."""
-        query = "SELECT removed FROM entries WHERE removed IS NOT NULL ORDER BY removed DESC LIMIT 1 OFFSET ?"
-        row = self.connection.execute(query, (count,)).fetchone()
-        return self.forget_before(row[0]) if row else 0
-
     def forget_before(self, revision: int) -> int:
-        """Make ``revision`` the oldest that can be reproduced, and return how many entries were deleted."""
-        gone = self.connection.execute("DELETE FROM entries WHERE removed <= ?", (revision,)).rowcount
+        """Delete what only unpinned revisions before this one need, and return how many entries."""
+        gone = self.connection.execute(f"DELETE FROM entries WHERE removed <= ? AND NOT {PINNED}", (revision,)).rowcount
         self.connection.execute("DELETE FROM parts WHERE position NOT IN (SELECT position FROM entries)")
         self.drop_unused_shards()
-        self.connection.execute("DELETE FROM revisions WHERE revision < ?", (revision,))
+        self.connection.execute("DELETE FROM revisions WHERE revision < ? AND NOT pinned", (revision,))
         return gone
 
     def _one(self, query: str, values: dict[str, int] | Sequence[int] | None = None) -> Any:

@@ -152,7 +152,7 @@ def test_vacuum_frees_what_no_kept_revision_needs(tmp_path: Path, latents: Laten
     kept = bank.vacuum(keep_from=5)
     assert (kept.entries, kept.files, kept.oldest_revision) == (2, 2, 5) and kept.freed > 0
     assert torch.equal(bank.snapshot(5).matching("SD3", (4, 3, 2)).latents[:1], latents(1, seed=2).half())
-    with pytest.raises(RevisionError, match="Revision 4 was vacuumed away; the oldest that is left is 5"):
+    with pytest.raises(RevisionError, match="Revision 4 was vacuumed away or evicted; the oldest that is left is 5"):
         bank.snapshot(4)
     everything = bank.vacuum()
     assert (everything.entries, everything.files, everything.oldest_revision) == (1, 1, 6)
