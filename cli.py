@@ -19,7 +19,7 @@ COMMANDS = {
     "demo": ("demo.run", "sample one prompt without and with guidance, on the embedded model"),
     "bench": ("benchmarks.command", "measure speed, memory and the gain in diversity"),
     "index": ("indexing.command", "build, change and look into Protected Indexes"),
-    "bank": ("stores.bank.command", "look into Memory Banks, check, repair, shrink, export and delete them"),
+    "bank": ("indexing.bank.command", "look into Memory Banks, change, clean, move and share them"),
     "report": ("metrics.command", "measure the diversity of a folder of images"),
 }
 

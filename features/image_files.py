@@ -62,6 +62,19 @@ def read_image(path: Path, shorter_side: int | None = None) -> Image.Image:
         raise ImageFileError(_reason(path, error)) from error
 
 
+def read_texts(path: Path) -> dict[str, str]:
+    """The texts in an image file, by keyword, such as the workflow that ComfyUI writes into a PNG.
+
+    Raises:
+        ImageFileError: as ``read_image``.
+    """
+    try:
+        with _opened(path) as file:
+            return {str(name): text for name, text in file.info.items() if isinstance(text, str)}
+    except Exception as error:
+        raise ImageFileError(_reason(path, error)) from error
+
+
 def as_tensor(image: Image.Image) -> Tensor:
     """Convert an RGB image to values in 0..1, shape (3, H, W)."""
     channels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

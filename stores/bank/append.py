@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,40 @@ def append_entries(
     transaction.publish(revision, created, ["append", described, evicted, [shard.digest for shard in written]])
     forgotten = free_by_eviction(transaction) if evicted else 0
     return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids, forgotten)
+
+
+def import_entries(
+    transaction: BankTransaction, batches: Iterable[Sequence[NewEntry]], origin: str, written: list[Shard]
+) -> AppendResult:
+    """Add all entries of another bank in one revision, evicting none.
+
+    Args:
+        transaction: of the database, not yet committed.
+        batches: entries of one latent format; those of a batch have the same parts and shapes.
+        origin: what is imported, for the revision's digest.
+        written: as in ``append_entries``.
+
+    Raises:
+        as ``append_entries``.
+    """
+    living = transaction.living()
+    revision, created = transaction.newest()[0] + 1, now()
+    added, ids, changed = 0, list[str](), False
+    for batch in batches:
+        _check_features(transaction, batch[0])
+        for new in batch:
+            ids.append(new.id)
+            if new.id not in living:
+                living[new.id] = transaction.add_entry(new, created, revision)
+                added += 1
+        lacking = {new.id: parts for new in batch if (parts := _lacking_parts(transaction, new, living))}
+        for identity, row in _write_parts(transaction.shard_folder, lacking, written):
+            transaction.add_part(living[identity], row, revision)
+        changed = changed or bool(lacking)
+    if not changed:
+        return AppendResult(0, len(ids), 0, 0, revision - 1, tuple(ids))
+    transaction.publish(revision, created, ["import", origin])
+    return AppendResult(added, len(ids) - added, 0, 0, revision, tuple(ids))
 
 
 def _check_features(transaction: BankTransaction, new: NewEntry) -> None:

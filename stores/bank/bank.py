@@ -8,8 +8,8 @@ refers to: readers ignore them, and ``vacuum`` deletes them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ..encoders import check_encoder
 from ..files import validate_name
-from .append import AppendResult, append_entries
+from .append import AppendResult, append_entries, import_entries
 from .changes import clear_entries, pin_entries, remove_entries, restore, undo
 from .database import DATABASE, SHARDS, BankDatabase
 from .directory import bank_bytes, bank_names, copy_bank, delete_bank, rename_bank
-from .entries import FEATURES, LATENTS, THUMBNAILS, prepare_entries
+from .entries import FEATURES, LATENTS, THUMBNAILS, NewEntry, prepare_entries
 from .errors import BankError, ShardMissingError, translate_write_errors
 from .maintenance import (
     Damage,
@@ -38,6 +38,9 @@ from .maintenance import (
 from .records import part_bytes
 from .shards import SHARD_BYTES, Shard, StoredRow, check_sizes
 from .snapshot import BankSnapshot, check_latent_format
+from .transaction import BankTransaction
+
+Progress = Callable[[int, int], None]
 
 DEFAULT_CAPACITY = 10_000
 MERGED_AT = 64
@@ -210,23 +213,9 @@ class MemoryBank:
         )
         if not batch:
             return AppendResult(0, 0, 0, 0, self.revision, ())
-        written: list[Shard] = []
-        try:
-            with translate_write_errors(self._database.path):
-                self._database.shard_folder.mkdir(parents=True, exist_ok=True)
-            with self._database.writing() as transaction:
-                check_latent_format(self.name, transaction.latent_format(), latent_format, remembering=True)
-                check_encoder(
-                    f"The bank '{self.name}'", transaction.encoder(), encoder, "Use another bank for this one."
-                )
-                result = append_entries(transaction, batch, self.capacity, written)
-                small = sum(shard.size < SHARD_BYTES // 2 for shard in transaction.shards().values())
-        except BaseException:
-            # Readers ignore what cannot be deleted now; the next vacuum deletes it.
-            if written:
-                with suppress(BankError):
-                    sweep(self._database, [shard.path for shard in written])
-            raise
+        with self._storing(latent_format, encoder) as (transaction, written):
+            result = append_entries(transaction, batch, self.capacity, written)
+            small = sum(shard.size < SHARD_BYTES // 2 for shard in transaction.shards().values())
         # The batch is stored; cleaning up can wait.
         with suppress(BankError, OSError):
             if result.forgotten:
@@ -236,6 +225,43 @@ class MemoryBank:
             if small // MERGED_AT > (small - len(written)) // MERGED_AT:
                 compact(self._database)
         return result
+
+    def take_in(
+        self, batches: Iterable[Sequence[NewEntry]], latent_format: str, encoder: str, origin: str
+    ) -> AppendResult:
+        """Add the images of another bank in one revision, whatever the capacity: only later appends evict.
+
+        Args:
+            batches: entries; those of a batch have the same parts and shapes.
+            latent_format: of all.
+            encoder: fingerprint of their VAE; "" where unknown.
+            origin: digest of what is taken in.
+
+        Raises:
+            as ``append``.
+        """
+        with self._storing(latent_format, encoder) as (transaction, written):
+            return import_entries(transaction, batches, origin, written)
+
+    @contextmanager
+    def _storing(self, latent_format: str, encoder: str) -> Iterator[tuple[BankTransaction, list[Shard]]]:
+        """A transaction for entries of a format and a VAE, and a list for the shards that a failure is to delete."""
+        written: list[Shard] = []
+        try:
+            with translate_write_errors(self._database.path):
+                self._database.shard_folder.mkdir(parents=True, exist_ok=True)
+            with self._database.writing() as transaction:
+                check_latent_format(self.name, transaction.latent_format(), latent_format, remembering=True)
+                check_encoder(
+                    f"The bank '{self.name}'", transaction.encoder(), encoder, "Use another bank for this one."
+                )
+                yield transaction, written
+        except BaseException:
+            # Readers ignore what cannot be deleted now; the next vacuum deletes it.
+            if written:
+                with suppress(BankError):
+                    sweep(self._database, [shard.path for shard in written])
+            raise
 
     def remove(self, ids: Sequence[str]) -> int:
         """Remove the images of these ids in a new revision, which is returned; earlier revisions keep them.
@@ -331,8 +357,12 @@ class MemoryBank:
         rename_bank(self._database, renamed.folder)
         return renamed
 
-    def copy_to(self, new_name: str) -> MemoryBank:
+    def copy_to(self, new_name: str, progress: Progress = lambda done, total: None) -> MemoryBank:
         """Copy the bank with all its revisions, and return the copy.
+
+        Args:
+            new_name: of the copy.
+            progress: told (files copied, files in all).
 
         Raises:
             BankError: there is no such bank, or the name is taken.
@@ -341,7 +371,7 @@ class MemoryBank:
             ValueError: the name is invalid.
         """
         copied = MemoryBank(self.folder.parent, new_name, capacity=self.capacity)
-        copy_bank(self._database, copied.folder)
+        copy_bank(self._database, copied.folder, progress)
         return copied
 
     def delete(self) -> list[Path]:
@@ -376,9 +406,9 @@ class MemoryBank:
             disk_bytes=bank_bytes(self.folder),
         )
 
-    def verify(self) -> tuple[Damage, ...]:
+    def verify(self, progress: Progress = lambda done, total: None) -> tuple[Damage, ...]:
         """Read everything and return what is damaged; see ``maintenance.find_damage``."""
-        return find_damage(self._database)
+        return find_damage(self._database, progress)
 
     def repair(self) -> RepairResult:
         """Drop what is damaged and keep the rest; see ``maintenance.drop_damage``."""

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import time
@@ -62,7 +62,7 @@ def rename_bank(database: BankDatabase, target: Path) -> None:
         sync_folder(target.parent)
 
 
-def copy_bank(database: BankDatabase, target: Path) -> None:
+def copy_bank(database: BankDatabase, target: Path, progress: Callable[[int, int], None]) -> None:
     """Copy a bank with all its revisions. Others may change it meanwhile: the copy is of one moment.
 
     Raises:
@@ -75,7 +75,7 @@ def copy_bank(database: BankDatabase, target: Path) -> None:
         require_room(folder, bank_bytes(database.path.parent))
         for attempt in range(1, COPY_TRIES + 1):
             try:
-                _copy_files(database, folder)
+                _copy_files(database, folder, progress)
             except ShardMissingError:
                 # Another process merged or evicted it after the database was copied.
                 if attempt == COPY_TRIES:
@@ -141,7 +141,7 @@ def require_room(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free")
 
 
-def _copy_files(database: BankDatabase, folder: Path) -> None:
+def _copy_files(database: BankDatabase, folder: Path, progress: Callable[[int, int], None]) -> None:
     (folder / SHARDS).mkdir(exist_ok=True)
     with database.reading() as transaction:
         shards = transaction.shards()
@@ -149,10 +149,11 @@ def _copy_files(database: BankDatabase, folder: Path) -> None:
             transaction.connection.backup(copy)
     for name in {path.name for path in own_files(folder / SHARDS)} - {shard.path.name for shard in shards.values()}:
         remove_own(folder / SHARDS / name)
-    for shard in shards.values():
+    for done, shard in enumerate(shards.values(), start=1):
         into = Shard(folder / SHARDS, shard.digest, shard.size)
         if not into.path.exists():
             write_whole(into.path, read_bytes(shard))
+        progress(done, len(shards))
 
 
 def _files_of(folder: Path) -> list[Path]:

@@ -47,7 +47,10 @@ class BankEntry:
 
 @dataclass(frozen=True, eq=False)
 class NewEntry:
-    """An image to store: its tensors by part name (latents, thumbnails, features/<space>), on the CPU."""
+    """An image to store: its tensors by part name (latents, thumbnails, features/<space>), on the CPU.
+
+    An imported one says when it was saved first, and whether it was pinned.
+    """
 
     id: str
     latent_format: str
@@ -55,6 +58,8 @@ class NewEntry:
     seed: int | None
     parts: dict[str, Tensor]
     encoder: str = ""
+    created: str = ""
+    pinned: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -80,8 +80,14 @@ class VacuumResult:
     oldest_revision: int
 
 
-def find_damage(database: BankDatabase) -> tuple[Damage, ...]:
+def find_damage(
+    database: BankDatabase, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[Damage, ...]:
     """Read all files, including those of evicted entries, and compare them with the database.
+
+    Args:
+        database: of the bank.
+        progress: told (files read, files in all).
 
     Raises:
         BankError: the database itself cannot be read.
@@ -93,8 +99,9 @@ def find_damage(database: BankDatabase) -> tuple[Damage, ...]:
     for position, parts in listing.parts.items():
         for row in parts.values():
             users[row.shard].append((position, row))
-    for shard, rows in users.items():
+    for done, (shard, rows) in enumerate(users.items(), start=1):
         damages += _damages_of(shard, rows, listing)
+        progress(done, len(users))
     return tuple(damages)
 
 

@@ -199,9 +199,12 @@ class BankTransaction:
         shape = shape_text(new.shape)
         position = self._one("SELECT COALESCE(MAX(position), 0) + 1 FROM entries WHERE typeof(position) = 'integer'")[0]
         self.connection.execute(
-            "INSERT INTO entries (position, id, latent_format, shape, prompt, seed, created, added, encoder) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (position, new.id, new.latent_format, shape, new.prompt, seed, created, revision, new.encoder),
+            "INSERT INTO entries (position, id, latent_format, shape, prompt, seed, created, added, encoder, pinned) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(position, new.id, new.latent_format, shape, new.prompt, seed, new.created or created, revision),
+                *(new.encoder, int(new.pinned)),
+            ),
         )
         return position
 

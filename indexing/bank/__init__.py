@@ -1,0 +1,1 @@
+"""``diversity-guidance bank``: Memory Banks on the command line."""

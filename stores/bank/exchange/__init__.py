@@ -1,0 +1,1 @@
+"""A Memory Bank as one file, to be copied, kept or given to others."""
