@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class View(Protocol):
 
     @property
     def unreadable(self) -> str:
-        """A sentence on references that cannot be read; "" where all can."""
+        """A sentence on references that cannot be read, or that do not count; "" where all are taken."""
         ...
 
     @property
@@ -72,6 +72,39 @@ class ReferenceSource(Protocol):
         Raises:
             ValueError: the source holds another latent format.
         """
+        ...
+
+
+class BankEntry(Protocol):
+    """A remembered image's id and prompt."""
+
+    @property
+    def id(self) -> str:
+        """Its identity."""
+        ...
+
+    @property
+    def prompt(self) -> str | None:
+        """Its prompt; None if it is not known."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of its latents, (C, ...)."""
+        ...
+
+
+@runtime_checkable
+class FeatureBank(ReferenceSource, Protocol):
+    """Remembered images with features by space, such as a bank's snapshot."""
+
+    @property
+    def entries(self) -> Sequence[BankEntry]:
+        """All entries, oldest first."""
+        ...
+
+    def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
+        """Ids and features (N, d) of the entries that have features of this space."""
         ...
 
 

@@ -11,6 +11,7 @@ from ..guidance.limits import SigmaInterval
 from ..guidance.presets import BALANCED, PRESETS, Preset, repellency_preset
 from ..guidance.references import ImageReferences, ReferenceSource
 from ..guidance.repellency.guidance import RECOMMENDED_END, RepellencySettings, SparseRepellency
+from ..guidance.similar_prompts import RunPrompt
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.protected.index import ProtectedIndex
 from .common.belonging import check_bank_fits, check_index_fits
@@ -28,13 +29,17 @@ from .common.steering import (
     steered_outputs,
     strength_input,
 )
+from .host.conditioning import encoded_prompt
 from .host.latents import plain_latents
-from .host.schema import schema_extras
+from .host.schema import advanced, schema_extras
 
 DEFAULTS = RepellencySettings()
 
-START = "start_percent"
-"""Among the options, the one that is no setting."""
+START, PROMPT, ENCODED = "start_percent", "prompt", "encoded"
+"""Among the options, those that are no settings."""
+
+SIMILAR = 0.5
+"""Similarity of prompts from which on images count, once a prompt is connected: half the words are the same."""
 
 
 class DiversitySparseRepellency(io.ComfyNode):
@@ -148,6 +153,7 @@ class DiversitySparseRepellency(io.ComfyNode):
         in_batch = keep_apart == BATCH_AND_BANK
         values = dict(options or {})
         start_percent = values.pop(START, 0.0)
+        run_prompt = RunPrompt(values.pop(PROMPT, None), values.pop(ENCODED, None))
 
         def chosen(distilled: bool) -> Preset[RepellencySettings]:
             named = repellency_preset(preset, distilled).changed(**values)
@@ -172,7 +178,7 @@ class DiversitySparseRepellency(io.ComfyNode):
             settings, distilled = (
                 replace(kind, interval=interval) for kind, interval in zip(kinds, intervals, strict=True)
             )
-            return SparseRepellency(settings, sources, indexes, distilled)
+            return SparseRepellency(settings, sources, indexes, distilled, run_prompt)
 
         return steered_output(
             *steered(
@@ -240,6 +246,29 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                 ),
                 norm_clip(),
                 start_input(as_socket=True),
+                io.String.Input(
+                    PROMPT,
+                    optional=True,
+                    force_input=True,
+                    tooltip="The prompt. When connected, only images of the bank with similar prompts count, so that "
+                    "one bank serves all prompts. They must have been saved with their prompts.",
+                ),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="Like prompt, but compares what the text encoder makes of prompts instead of their words, "
+                    "for images that were saved with their conditioning.",
+                ),
+                advanced(
+                    io.Float.Input,
+                    "prompt_similarity",
+                    default=SIMILAR,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How similar prompts are at least whose images count, once prompt or conditioning is "
+                    "connected: 1 for the same prompt only. Off at 0: all images count.",
+                ),
             ],
             outputs=[
                 RepellencyOptionsSocket.Output("options", tooltip="For the options input of Keep Images Apart."),
@@ -254,10 +283,16 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
         absolute_radius: float | None = None,
         cfg_easing: float | None = None,
         norm_clip: float | None = None,
+        prompt_similarity: float | None = None,
     ) -> bool:
         """Refuse numbers out of their range before anything runs; what comes along a wire is None here."""
         return check_replacing(
-            DEFAULTS, radius=radius, absolute_radius=absolute_radius, cfg_easing=cfg_easing, norm_clip=norm_clip
+            DEFAULTS,
+            radius=radius,
+            absolute_radius=absolute_radius,
+            cfg_easing=cfg_easing,
+            norm_clip=norm_clip,
+            prompt_similarity=prompt_similarity,
         )
 
     @classmethod
@@ -270,6 +305,9 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
         overlap: str = PRESET,
         norm_clip: float = AS_PRESET,
         start_percent: float = 0.0,
+        prompt: str | None = None,
+        conditioning: Any = None,
+        prompt_similarity: float = SIMILAR,
     ) -> io.NodeOutput:
         """Those that are set.
 
@@ -284,8 +322,15 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
             overlap=overlap,
             norm_clip=norm_clip,
         )
+        if prompt is not None or conditioning is not None:
+            options = {**options, "prompt_similarity": prompt_similarity}
         replace(DEFAULTS, **options)
-        return io.NodeOutput({**options, START: start_percent} if start_percent else options)
+        others = {
+            START: start_percent or None,
+            PROMPT: prompt,
+            ENCODED: None if conditioning is None else encoded_prompt(conditioning),
+        }
+        return io.NodeOutput({**options, **{name: value for name, value in others.items() if value is not None}})
 
 
 def _sources(model: Any, bank: BankSnapshot | None, avoid: dict[str, Any] | None) -> list[ReferenceSource]:

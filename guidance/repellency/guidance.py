@@ -21,6 +21,7 @@ from ...kernels.shields.field import working_points
 from ...stores.protected.index import ProtectedIndex
 from ..base import DenoiseMask, Guidance, Need, SamplingRun, SamplingStep
 from ..references import References, ReferenceSource, RunReferences, gather, why_none
+from ..similar_prompts import RunPrompt, of_similar_prompts
 from ..trace import StepRecord, Trace
 from .protection import Protection
 from .records import mask_notes, sample_records, violations, why_uncompared
@@ -41,6 +42,7 @@ class SparseRepellency(Guidance):
         sources: of references: bank snapshots, ``ImageReferences``.
         protected: indexes of images that are too many to read in every step.
         distilled: settings for runs without classifier-free guidance; None for the same.
+        prompt: of the run, for the setting ``prompt_similarity``; without one, all images of a bank count.
     """
 
     name = "Sparse Repellency"
@@ -51,11 +53,13 @@ class SparseRepellency(Guidance):
         sources: Sequence[ReferenceSource] = (),
         protected: Sequence[ProtectedIndex] = (),
         distilled: RepellencySettings | None = None,
+        prompt: RunPrompt | None = None,
     ) -> None:
         self.settings = settings or RepellencySettings()
         self._kinds = self.settings, distilled or self.settings
         self._kind_known = self._distilled = False
         self.sources = tuple(sources)
+        self.prompt = prompt
         self.protected = tuple(protected)
         self._trace = Trace()
         self._run: SamplingRun | None = None
@@ -103,7 +107,8 @@ class SparseRepellency(Guidance):
         self._references, self._protection, self._final_radii = NOTHING, None, None
         if not settings.is_off:
             self._protection = Protection.for_run(self.protected, run)
-            self._references = gather(self.sources, run, self._protection.sample() if self._protection else ())
+            sources = of_similar_prompts(self.sources, self.prompt, settings.prompt_similarity)
+            self._references = gather(sources, run, self._protection.sample() if self._protection else ())
         notes = list(self._references.notes)
         nothing = "" if self._references.ids or self._protection else why_none(run.batch_size, settings.in_batch, notes)
         self._target = Target(settings.target, run.batch_size, self._need) if settings.target else None

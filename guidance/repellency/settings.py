@@ -33,6 +33,8 @@ class RepellencySettings:
         norm_clip: largest push relative to the model's own update and estimate.
         target: how many images of a batch should be clearly different (see ``target``); it replaces the radius, which
             is then found in the run. 0 for none.
+        prompt_similarity: least similarity of the prompts of a bank's images that count to the run's, 0 to 1, as
+            ``prompts`` measures it. 0 counts all images.
     """
 
     radius: float = 0.2
@@ -46,12 +48,17 @@ class RepellencySettings:
     absolute_radius: float = 0.0
     norm_clip: NormClip = field(default_factory=NormClip)
     target: int = 0
+    prompt_similarity: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("radius", "strength", "cfg_easing", "absolute_radius"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Sparse Repellency's {name} must be a number of at least 0, not {value}.")
+        if not 0 <= self.prompt_similarity <= 1:
+            raise ValueError(
+                f"Sparse Repellency's prompt_similarity must be a number from 0 to 1, not {self.prompt_similarity}."
+            )
         if self.target < 0:
             raise ValueError(f"Sparse Repellency's target must be a number of images from 0 on, not {self.target}.")
         if self.measure not in ("conditional", "guided") or self.overlap not in ("sum", "outside"):

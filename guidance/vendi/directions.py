@@ -18,7 +18,7 @@ from torch import Tensor
 from ...kernels.similarity import median_bandwidth, squared_distances
 from ...kernels.vendi import log_vendi_gradient, log_vendi_gradient_gaussian, order_two_force, vendi_score
 from ...kernels.vendi_bank import BankSpectrum, bank_spectrum, log_vendi_gradient_beside
-from .prompts import Prompts
+from ..prompts import Prompts
 from .settings import VendiSettings
 
 UNRELATED = math.sqrt(2)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...stores.exemplar_set import ExemplarSet
 from ..base import SamplingRun
-from ..references import ReferenceSource, View, seed_notes, view_for_run
+from ..prompts import EncodedPrompt, Prompts
+from ..references import FeatureBank, View, seed_notes, view_for_run
 from .directions import Embeddings
 from .latent_features import LatentFeatures
-from .prompts import EncodedPrompt, Prompts
 
 CHUNK = 256
 """Remembered latents measured at once."""
@@ -24,38 +24,6 @@ MAX_DECODED = 256
 
 BatchPrompt = str | Sequence[str] | EncodedPrompt | None
 """The prompts of a batch: one text for all or one for each, their encoding, or None if prompts do not count."""
-
-
-class BankEntry(Protocol):
-    """A remembered image's id and prompt."""
-
-    @property
-    def id(self) -> str:
-        """Its identity."""
-        ...
-
-    @property
-    def prompt(self) -> str | None:
-        """Its prompt; None if it is not known."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of its latents, (C, ...)."""
-        ...
-
-
-class FeatureBank(ReferenceSource, Protocol):
-    """Remembered images with features by space, such as a bank's snapshot."""
-
-    @property
-    def entries(self) -> Sequence[BankEntry]:
-        """All entries, oldest first."""
-        ...
-
-    def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
-        """Ids and features (N, d) of the entries that have features of this space."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ...kernels.shields.field import working_points
 from ..base import DenoiseMask, SamplingRun, SamplingStep
+from ..prompts import Prompts
 from ..schedule import ROUNDING
 from .directions import Embeddings
 from .latent_features import LatentFeatures
-from .prompts import Prompts
 from .references import BankEmbeddings
 
 

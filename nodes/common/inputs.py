@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from comfy_api.latest import io
 from torch import Tensor
 
+from ...guidance.prompts import EncodedPrompt
 from ...guidance.repellency.settings import RepellencySettings
 from ...guidance.vendi.settings import VendiSettings
 from ...stores.bank.snapshot import BankSnapshot
@@ -120,7 +121,7 @@ KINDS = {
     ),
     "DIVERSITY_REPELLENCY_OPTIONS": Kind(
         "options of Sparse Repellency",
-        _replaces(RepellencySettings(), start_percent=float),
+        _replaces(RepellencySettings(), start_percent=float, prompt=str, encoded=EncodedPrompt),
         "Connect what its options node gives.",
     ),
     "DIVERSITY_VENDI_OPTIONS": Kind(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...guidance.vendi.prompts import EncodedPrompt
+from ...guidance.prompts import EncodedPrompt
 
 
 def encoded_prompt(conditioning: Any) -> EncodedPrompt:

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from diversity_guidance.guidance.prompts import Prompts, prompt_vectors
 from diversity_guidance.guidance.vendi.directions import (
     UNRELATED,
     Embeddings,
     diversity_gradient,
     exemplar_gradient,
 )
-from diversity_guidance.guidance.vendi.prompts import Prompts, prompt_vectors
 from diversity_guidance.guidance.vendi.settings import VendiSettings
 from diversity_guidance.kernels.similarity import gaussian_kernel, unit_rows
 from diversity_guidance.kernels.vendi import (

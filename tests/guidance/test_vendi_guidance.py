@@ -9,10 +9,10 @@ import torch
 from diversity_guidance.features.encoder import Encoder
 from diversity_guidance.guidance.base import Chain, SamplingRun
 from diversity_guidance.guidance.limits import NormClip, SigmaInterval
+from diversity_guidance.guidance.prompts import EncodedPrompt
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
 from diversity_guidance.guidance.vendi.guidance import VendiGuidance
 from diversity_guidance.guidance.vendi.latent_features import LatentFeatures, latent_layout
-from diversity_guidance.guidance.vendi.prompts import EncodedPrompt
 from diversity_guidance.guidance.vendi.settings import VendiSettings
 from diversity_guidance.stores.bank.snapshot import BankSnapshot
 from diversity_guidance.stores.exemplar_set import ExemplarSet

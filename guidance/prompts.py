@@ -15,7 +15,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from ...kernels.similarity import gaussian_kernel, unit_rows
+from ..kernels.similarity import gaussian_kernel, unit_rows
 
 BUCKETS = 1024
 """Words are counted in this many hash buckets."""
