@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..stores.bank.errors import RevisionError
+from ..stores.bank.exchange.recipient import load_named
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.encoders import check_encoder
 from ..stores.files import validate_name
@@ -55,8 +55,8 @@ class DiversityMemoryBank(io.ComfyNode):
                     "digest",
                     default="",
                     tooltip="Hash of the revision's content, filled in when an image is saved. If revision is 0 or "
-                    "more, it is compared, so that another bank of the same name is not mistaken for this one. Empty: "
-                    "not compared.",
+                    "more, another bank of the same name is refused; if it is -1, the node says so. Empty: not "
+                    "compared.",
                 ),
                 io.Vae.Input(
                     "vae",
@@ -101,9 +101,7 @@ class DiversityMemoryBank(io.ComfyNode):
             ValueError: the name is not fit, there is no such revision, it is another bank's or another VAE's, or the
                 bank is damaged.
         """
-        snapshot = open_bank(name).snapshot(None if revision == NEWEST else revision)
-        if revision != NEWEST:
-            check_digest(snapshot, digest)
+        snapshot, told = load_named(open_bank(name), None if revision == NEWEST else revision, digest)
         check_encoder(
             f"The bank '{name}'",
             snapshot.encoder,
@@ -115,32 +113,11 @@ class DiversityMemoryBank(io.ComfyNode):
             # Prompts that are sent without the editor have none; the prompt itself is saved with images, too.
             metadata = noted_with(cls.hidden.prompt, cls.hidden.unique_id)
         _describe(snapshot, metadata)
-        sentences = [f"{len(snapshot)} images at revision {snapshot.revision}."]
+        sentences = [f"{len(snapshot)} images at revision {snapshot.revision}.", *told]
         if snapshot.passed_over:
             sentences.append(f"{len(snapshot.passed_over)} are skipped, such as: {snapshot.passed_over[0]}")
         show(cls.hidden.unique_id, " ".join(sentences))
         return io.NodeOutput(snapshot, len(snapshot), snapshot.revision, ui=strip_of(snapshot) or None)
-
-
-def check_digest(snapshot: BankSnapshot, digest: str) -> None:
-    """Refuse a revision whose content is not that which a workflow was saved with.
-
-    Args:
-        snapshot: of this machine's bank.
-        digest: as it was saved; "" for none.
-
-    Raises:
-        RevisionError: it is another one.
-    """
-    if not isinstance(digest, str):
-        raise RevisionError("A bank's digest must be the 64 digits that were saved with an image, or empty.")
-    if digest.strip() not in ("", snapshot.digest):
-        raise RevisionError(
-            f"Revision {snapshot.revision} of the bank '{snapshot.name}' on this machine differs from the one that "
-            f"this workflow was saved with ({snapshot.digest[:12]} instead of {digest.strip()[:12]}): it is another "
-            "bank of the same name, or another revision. Get the bank from where the workflow comes from, or empty "
-            "`digest` to use this one."
-        )
 
 
 def _describe(snapshot: BankSnapshot, metadata: dict[str, object] | None) -> None:
