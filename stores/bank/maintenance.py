@@ -181,15 +181,17 @@ def _rewrite(database: BankDatabase, choose: Callable[[BankTransaction, Listing]
         with database.writing() as transaction:
             listing = transaction.all_entries()
             chosen = choose(transaction, listing)
-            for group in _alike(listing, chosen):
+            twins = _twins(listing, chosen)
+            for group in _alike(listing, chosen, twins):
                 names = [name for name, row in listing.parts[group[0]].items() if row.shard in chosen]
                 columns = {name: [listing.parts[position][name] for position in group] for name in names}
                 tensors = {name: _sound(gather(rows), rows) for name, rows in columns.items()}
                 shard = write_shard(database.shard_folder, tensors)
                 written.append(shard)
                 for rows in columns.values():
-                    for place, (position, row) in enumerate(zip(group, rows, strict=True)):
-                        transaction.move_part(position, replace(row, shard=shard, row=place))
+                    for place, (first, row) in enumerate(zip(group, rows, strict=True)):
+                        for position in twins[first]:
+                            transaction.move_part(position, replace(row, shard=shard, row=place))
             transaction.drop_unused_shards()
     except BaseException:
         with suppress(BankError):
@@ -208,14 +210,22 @@ def _small_shards(listing: Listing) -> Set[Shard]:
     return small if len(small) > 1 else set()
 
 
-def _alike(listing: Listing, small: Set[Shard]) -> Iterator[list[int]]:
+def _twins(listing: Listing, small: Set[Shard]) -> dict[int, list[int]]:
+    """Positions whose parts in small shards are the very same rows, by the first of them."""
+    found: dict[object, list[int]] = {}
+    for position, parts in listing.parts.items():
+        if moved := frozenset((name, row) for name, row in parts.items() if row.shard in small):
+            found.setdefault(moved, []).append(position)
+    return {positions[0]: positions for positions in found.values()}
+
+
+def _alike(listing: Listing, small: Set[Shard], positions: Iterable[int]) -> Iterator[list[int]]:
     """Group entries whose parts in small shards have the same names, shapes and types; a group fills a shard."""
     kinds: dict[object, list[tuple[int, int]]] = {}
-    for position, parts in listing.parts.items():
-        moved = {name: row for name, row in parts.items() if row.shard in small}
-        if moved:
-            kind = tuple(sorted((name, row.shape, str(row.dtype)) for name, row in moved.items()))
-            kinds.setdefault(kind, []).append((position, sum(map(part_bytes, moved.values()))))
+    for position in positions:
+        moved = {name: row for name, row in listing.parts[position].items() if row.shard in small}
+        kind = tuple(sorted((name, row.shape, str(row.dtype)) for name, row in moved.items()))
+        kinds.setdefault(kind, []).append((position, sum(map(part_bytes, moved.values()))))
     for members in kinds.values():
         for places in grouped_by_size([size for _, size in members]):
             yield [members[place][0] for place in places]

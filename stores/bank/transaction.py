@@ -169,6 +169,7 @@ class BankTransaction:
                 flaws.append(Flaw(position, LATENTS, f"Entry {position}: {error}."))
         shards = self.shards()
         claimed = dict.fromkeys(shards, 0)
+        owners: dict[object, str] = {}
         # In the order in which they were stored, by the unary plus: what claims more than its file holds came last.
         query = (
             "SELECT position, name, shard, row, shape, dtype FROM parts "
@@ -180,7 +181,10 @@ class BankTransaction:
                 continue
             try:
                 stored = read_part(name, row, shape, dtype, shards.get(digest))
-                claimed[digest] += part_bytes(stored)
+                # An image that was removed and saved again, in an equal batch, lies where it lay.
+                owner, owners[digest, name, row] = owners.get((digest, name, row)), entries[position].id
+                if values or owner != entries[position].id:
+                    claimed[digest] += part_bytes(stored)
                 if claimed[digest] > stored.shard.size:
                     raise FlawError(f"its {name} overlap those of others in the file")
                 parts[position][name] = stored

@@ -181,3 +181,19 @@ def test_a_change_that_cannot_be_stored_leaves_the_bank(
         with pytest.raises(BankError, match="free some space"):
             {"remove": lambda: bank.remove(ids[:1]), "undo": bank.undo, "clear": bank.clear}[deed]()
     assert bank.fingerprint() == fingerprint and held(bank) == ids and len(bank.snapshot().thumbnails(ids)) == 6
+
+
+def test_an_equal_batch_after_a_removal_is_no_damage(bank: MemoryBank, latents: Latents) -> None:
+    """Its file is named by its content, and so is the one that is there already."""
+    for _ in range(3):
+        bank.append(latents(2), latent_format="SD3", prompts="a cat")
+        bank.append(latents(2, seed=1), latent_format="SD3")
+        bank.clear()
+    assert len(list((bank.folder / "shards").iterdir())) == 2 and bank.verify() == ()
+    assert bank.repair().dropped == () and len(bank.snapshot(2)) == len(bank.snapshot(8)) == 4
+    assert bank.compact() == 2 and bank.verify() == () and len(list((bank.folder / "shards").iterdir())) == 1
+    for revision in (1, 2, 8):
+        expected = torch.cat([latents(2), latents(2, seed=1)]).half()[: len(bank.snapshot(revision))]
+        assert torch.equal(bank.snapshot(revision).matching("SD3", SHAPE).latents, expected)
+    bank.vacuum()
+    assert list((bank.folder / "shards").iterdir()) == []
