@@ -17,8 +17,6 @@ from torch import Tensor
 from ...features.fingerprint import encoder_fingerprint
 from ...features.image_files import ImageFileError, read_ahead
 from ...features.image_folder import FoundFiles, find_images, printable, summary
-from ...features.image_origin import BankState, ImageOrigin, image_origin
-from ...features.thumbnails import thumbnails
 from ...metrics.progress import progress_line
 from ...stores.bank.bank import MemoryBank
 from ...stores.bank.errors import BankError
@@ -26,6 +24,8 @@ from ...stores.files import validate_name
 from ..encoders import LATENTS, SIZE, image_encoder
 from ..latent_formats import latents_shape
 from ..sources import Encode, Fitted
+from .origin import BankState, ImageOrigin, image_origin
+from .previews import thumbnails
 
 LARGE_SIZE = 1024
 LARGEST = 8192

@@ -56,11 +56,11 @@ def append_entries(
     """
     _check_features(transaction, batch[0])
     ids = tuple(new.id for new in batch)
-    living, pinned = transaction.living(), transaction.pinned()
+    living, pinned = transaction.living_among(ids), transaction.pinned_among(ids)
     distinct = {new.id: new for new in reversed(batch)}  # of equal latents, the first stays
     newcomers = [new for new in batch if distinct.pop(new.id, None) is new]
     others = [new for new in newcomers if new.id not in pinned]
-    surplus = others[: max(len(others) - max(capacity - len(pinned), 0), 0)]
+    surplus = others[: max(len(others) - max(capacity - transaction.count_living(pinned=True), 0), 0)]
     kept = [new for new in newcomers if new not in surplus]
     fresh = [new for new in kept if new.id not in living]
     lacking = {new.id: _lacking_parts(transaction, new, living) for new in kept}
@@ -71,9 +71,10 @@ def append_entries(
 
     revision, created = transaction.newest()[0] + 1, now()
     # The batch itself is never evicted: repeating an append to a full bank changes nothing.
-    overflow = max(len(living) + len(fresh) - capacity, 0) if fresh else 0
-    evicted = [identity for identity in living if identity not in lacking and identity not in pinned][:overflow]
-    transaction.remove([living[identity] for identity in evicted], revision)
+    overflow = max(transaction.count_living() + len(fresh) - capacity, 0) if fresh else 0
+    leaving = transaction.oldest_evictable(overflow, lacking)
+    evicted = list(leaving)
+    transaction.remove(list(leaving.values()), revision)
     for new in fresh:
         living[new.id] = transaction.add_entry(new, created, revision)
     for group in grouped_by_size([sum(part.nbytes for part in lacking[new.id].values()) for new in kept]):

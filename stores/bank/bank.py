@@ -38,6 +38,7 @@ from .maintenance import (
 from .records import part_bytes
 from .shards import SHARD_BYTES, Shard, StoredRow, check_sizes
 from .snapshot import BankSnapshot, check_latent_format
+from .space import is_crowded
 from .transaction import BankTransaction
 
 Progress = Callable[[int, int], None]
@@ -215,12 +216,13 @@ class MemoryBank:
             return AppendResult(0, 0, 0, 0, self.revision, ())
         with self._storing(latent_format, encoder) as (transaction, written):
             result = append_entries(transaction, batch, self.capacity, written)
+            crowded = bool(result.forgotten or (result.evicted and is_crowded(transaction)))
             small = sum(shard.size < SHARD_BYTES // 2 for shard in transaction.shards().values())
         # The batch is stored; cleaning up can wait.
         with suppress(BankError, OSError):
             if result.forgotten:
                 sweep(self._database, own_files(self._database.shard_folder))
-            if result.evicted:
+            if crowded:
                 free_unused(self._database)
             if small // MERGED_AT > (small - len(written)) // MERGED_AT:
                 compact(self._database)
@@ -252,9 +254,8 @@ class MemoryBank:
                 self._database.shard_folder.mkdir(parents=True, exist_ok=True)
             with self._database.writing() as transaction:
                 check_latent_format(self.name, transaction.latent_format(), latent_format, remembering=True)
-                check_encoder(
-                    f"The bank '{self.name}'", transaction.encoder(), encoder, "Use another bank for this one."
-                )
+                held = transaction.encoder() if encoder else ""
+                check_encoder(f"The bank '{self.name}'", held, encoder, "Use another bank for this one.")
                 yield transaction, written
         except BaseException:
             # Readers ignore what cannot be deleted now; the next vacuum deletes it.
@@ -422,7 +423,10 @@ class MemoryBank:
         """Delete revisions before ``keep_from`` (default: all but the newest) and free their space."""
         if not self._database.path.exists():
             return VacuumResult(0, 0, 0, 0)
-        return vacuum(self._database, keep_from)
+        result = vacuum(self._database, keep_from)
+        with suppress(BankError):
+            free_unused(self._database)
+        return result
 
 
 def list_banks(root: Path) -> tuple[ListedBank, ...]:

@@ -160,7 +160,7 @@ def free_unused(database: BankDatabase) -> int:
     Raises:
         as ``compact``.
     """
-    return _rewrite(database, lambda transaction, _: wasteful_shards(transaction))
+    return _rewrite(database, wasteful_shards)
 
 
 def compact(database: BankDatabase) -> int:
@@ -172,15 +172,17 @@ def compact(database: BankDatabase) -> int:
         BankWriteError: the database could not be changed; the bank is unchanged.
         BankDamagedError: a shard is damaged: repair the bank first.
     """
-    return _rewrite(database, lambda _, listing: _small_shards(listing))
+    return _rewrite(database, lambda transaction: _small_shards(transaction.all_entries()))
 
 
-def _rewrite(database: BankDatabase, choose: Callable[[BankTransaction, Listing], Set[Shard]]) -> int:
+def _rewrite(database: BankDatabase, choose: Callable[[BankTransaction], Set[Shard]]) -> int:
     written: list[Shard] = []
     try:
         with database.writing() as transaction:
+            chosen = choose(transaction)
+            if not chosen:
+                return 0
             listing = transaction.all_entries()
-            chosen = choose(transaction, listing)
             twins = _twins(listing, chosen)
             for group in _alike(listing, chosen, twins):
                 names = [name for name, row in listing.parts[group[0]].items() if row.shard in chosen]

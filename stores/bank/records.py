@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -68,19 +69,27 @@ def read_part(name: Any, row: Any, shape: Any, dtype: Any, shard: Shard | None) 
     Raises:
         FlawError: the columns are invalid.
     """
-    known = isinstance(name, str) and (name in (LATENTS, THUMBNAILS) or name.startswith(FEATURES))
-    _require(known, "one of its parts has an unknown name")
-    _require(shard is not None, f"its {name} are in a file that is not the bank's own")
+    read, kind = _read_kind(name, shape, dtype)
+    if shard is None:
+        raise FlawError(f"its {name} are in a file that is not the bank's own")
     _require(isinstance(row, int) and row >= 0, f"its {name} have no row")
-    _require(isinstance(dtype, str) and dtype in DTYPES, f"its {name} are of an unknown type")
-    assert shard is not None
-    stored = StoredRow(shard, name, row, read_shape(shape), DTYPES[dtype])
-    fits = {LATENTS: (torch.float16,), THUMBNAILS: (torch.uint8,)}.get(name, (torch.float16, torch.float32))
-    _require(stored.dtype in fits, f"its {name} are of a type that the bank never writes")
-    _require(part_bytes(stored) <= stored.shard.size, f"its {name} are larger than their file")
+    stored = StoredRow(shard, name, row, read, kind)
+    _require(part_bytes(stored) <= shard.size, f"its {name} are larger than their file")
     return stored
 
 
+@lru_cache(maxsize=1024)
+def _read_kind(name: Any, shape: Any, dtype: Any) -> tuple[tuple[int, ...], torch.dtype]:
+    """Shape and type of a part; few differ in a bank."""
+    known = isinstance(name, str) and (name in (LATENTS, THUMBNAILS) or name.startswith(FEATURES))
+    _require(known, "one of its parts has an unknown name")
+    _require(isinstance(dtype, str) and dtype in DTYPES, f"its {name} are of an unknown type")
+    fits = {LATENTS: (torch.float16,), THUMBNAILS: (torch.uint8,)}.get(name, (torch.float16, torch.float32))
+    _require(DTYPES[dtype] in fits, f"its {name} are of a type that the bank never writes")
+    return read_shape(shape), DTYPES[dtype]
+
+
+@lru_cache(maxsize=1024)
 def read_shape(text: Any) -> tuple[int, ...]:
     """Parse a shape: numbers separated by commas.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("diversity_guidance")
 
 Parts = Mapping[str, "StoredRow | Tensor"]
+
+_VIEWS: WeakValueDictionary[tuple[str, tuple[int, ...]], BankView] = WeakValueDictionary()
+"""The last view of each bank and shape, as long as anybody holds it: the next one copies what it needs of it."""
 
 ENTRY_BYTES = 1000  # of an entry's Python objects without extras; 920 were measured
 
@@ -94,6 +98,13 @@ class BankSnapshot:
     lost: tuple[str, ...] = field(default=(), repr=False, compare=False)
     database: BankDatabase | None = field(default=None, repr=False, compare=False)
     _views: dict[tuple[int, ...], BankView] = field(default_factory=dict, repr=False, compare=False, init=False)
+    _before: list[BankView] = field(default_factory=list, repr=False, compare=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.database is not None:
+            # Held from here on, as a host drops the snapshot before this one once it has this one.
+            views = list(_VIEWS.items())
+            self._before.extend(view for (path, _), view in views if path == str(self.database.path))
 
     @classmethod
     def empty(cls, name: str = "") -> BankSnapshot:
@@ -105,7 +116,7 @@ class BankSnapshot:
 
     def __getstate__(self) -> dict[str, Any]:
         # Views can be made again: a cache of snapshots need not store them.
-        return {**self.__dict__, "_views": {}}
+        return {**self.__dict__, "_views": {}, "_before": []}
 
     @property
     def latent_format(self) -> str | None:
@@ -136,13 +147,21 @@ class BankSnapshot:
         view = self._views.get(shape)
         if view is None:
             places = [place for place, entry in enumerate(self.entries) if entry.shape == shape]
-            latents, kept, flaws = self._read(places, LATENTS, shape)
+            latents, kept, flaws = self._read(places, LATENTS, shape, self._known(shape))
+            self._before.clear()
             entries = tuple(self.entries[place] for place in kept)
             left_out = len(self.entries) - len(places)
             view = BankView(latents, entries, left_out, self.passed_over + flaws, self.lost + flaws, self.name)
             self._views.clear()
             self._views[shape] = view
+            if self.database is not None:
+                _VIEWS[str(self.database.path), shape] = view
         return view
+
+    def _known(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """Latents by id that are in memory already; an id is the hash of its latents."""
+        views = [view for view in self._before if len(view) and tuple(view.latents.shape[1:]) == shape]
+        return {entry.id: row for view in views for entry, row in zip(view.entries, view.latents, strict=True)}
 
     def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
         """Ids and features (N, ...) of the entries with finite features of this space.
@@ -173,13 +192,14 @@ class BankSnapshot:
         return thumbnails
 
     def _read(
-        self, places: Sequence[int], name: str, shape: tuple[int, ...]
+        self, places: Sequence[int], name: str, shape: tuple[int, ...], known: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, list[int], tuple[str, ...]]:
         """One part of the entries at these places: sound values (N, ...), their places, a sentence for each other."""
         if not places:
             with torch.inference_mode(False):
                 return torch.empty((0, *shape), dtype=torch.float16), [], ()
-        sources = [self.parts[place][name] for place in places]
+        known = known or {}
+        sources = [known.get(self.entries[place].id, self.parts[place][name]) for place in places]
         try:
             rows = gather(sources)
         except ShardMissingError:

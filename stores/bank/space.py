@@ -1,8 +1,8 @@
 """What a Memory Bank takes on disk: at most a fifth more than its images, once it evicts.
 
 Beside its images, files hold what only earlier revisions need, and rows of entries that are gone. An append that evicts
-drops the earliest revisions until these need a tenth, or at most a fifth for its own change, so that it can be undone;
-then files that are partly unused are written anew. What pinned revisions need stays, and is not counted.
+drops the earliest revisions until these need a twentieth, or at most a fifth for its own change, so that it can be
+undone; then files that are partly unused are written anew. What pinned revisions need stays, and is not counted.
 """
 
 from __future__ import annotations
@@ -17,28 +17,41 @@ from .transaction import PINNED, BankTransaction
 SPARE = 0.2
 """Of the images' size: files may take so much more."""
 
-SPARE_AFTER = 0.1
+SPARE_UNUSED = 0.1
+"""Of the images' size: unused rows in files may take so much."""
+
+CROWDED = 0.09
+"""Of the files: earlier revisions that need more are looked at closely."""
+
+SPARE_AFTER = 0.05
 """To which earlier revisions and unused rows are cut once there is too much."""
 
 SPARE_BYTES = 2**16
 """So much more is never worth the work: headers of many small files."""
 
-LIVING = "position IN (SELECT position FROM entries WHERE removed IS NULL)"
-_SIZES = "SELECT shape, dtype, COUNT(*) FROM parts WHERE {} GROUP BY shape, dtype"
+BACK = "EXISTS (SELECT 1 FROM entries AS e WHERE e.position = entries.position AND e.removed IS NULL)"
+"""Entries that were brought back."""
 
 
 def needed_bytes(transaction: BankTransaction) -> int:
     """Size of what the newest revision and the pinned ones hold."""
-    pinned = f"position IN (SELECT position FROM entries WHERE {PINNED})"
-    return _total(transaction.connection.execute(_SIZES.format(f"{LIVING} OR {pinned}")))
+    every = _total(transaction.connection.execute("SELECT shape, dtype, COUNT(*) FROM parts GROUP BY shape, dtype"))
+    return every - sum(size for _, size in _history(transaction))
+
+
+def is_crowded(transaction: BankTransaction) -> bool:
+    """Whether earlier revisions may need too much; reads only what they need, whatever the bank's size."""
+    history = sum(size for _, size in _history(transaction))
+    return history > CROWDED * (_on_disk(transaction) - history)
 
 
 def free_by_eviction(transaction: BankTransaction) -> int:
-    """Drop the earliest revisions if the files take too much, and return how many entries went with them."""
-    needed = needed_bytes(transaction)
+    """Drop the earliest revisions if they need too much, and return how many entries went with them."""
+    if not is_crowded(transaction):
+        return 0
+    needed, kept = needed_bytes(transaction), 0
     if _fits(_on_disk(transaction), needed):
         return 0
-    kept = 0
     for place, (revision, size) in enumerate(_history(transaction)):
         kept += size
         if kept > needed * (SPARE_AFTER if place else SPARE):
@@ -49,7 +62,8 @@ def free_by_eviction(transaction: BankTransaction) -> int:
 def wasteful_shards(transaction: BankTransaction) -> set[Shard]:
     """Files to write anew, those first of which most is unused, so that all fit."""
     needed, total = needed_bytes(transaction), _on_disk(transaction)
-    if _fits(total, needed):
+    history = sum(size for _, size in _history(transaction))
+    if _fits(total, needed) and total - history <= needed * (1 + SPARE_UNUSED) + SPARE_BYTES:
         return set()
     query = "SELECT shard, shape, dtype, COUNT(*) FROM parts GROUP BY shard, shape, dtype"
     used: dict[str, int] = {}
@@ -58,7 +72,7 @@ def wasteful_shards(transaction: BankTransaction) -> set[Shard]:
     unused = {shard: shard.size - used.get(digest, 0) for digest, shard in transaction.shards().items()}
     chosen: set[Shard] = set()
     for shard, size in sorted(unused.items(), key=lambda item: item[1] / item[0].size, reverse=True):
-        if total <= needed * (1 + SPARE_AFTER) or size <= 0:
+        if total - history <= needed * (1 + SPARE_AFTER) or size <= 0:
             break
         chosen.add(shard)
         total -= size
@@ -69,7 +83,7 @@ def _history(transaction: BankTransaction) -> Iterable[tuple[int, int]]:
     """Size of what each revision removed and no pinned one needs, newest first."""
     query = (
         "SELECT removed, parts.shape, dtype, COUNT(*) FROM entries JOIN parts USING (position) "
-        f"WHERE removed IS NOT NULL AND NOT {PINNED} AND NOT {LIVING} GROUP BY removed, parts.shape, dtype"
+        f"WHERE removed IS NOT NULL AND NOT {PINNED} AND NOT {BACK} GROUP BY removed, parts.shape, dtype"
     )
     sizes: dict[int, int] = {}
     for revision, *row in transaction.connection.execute(query):

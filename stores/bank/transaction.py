@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +85,21 @@ class BankTransaction:
         """Positions of the newest revision's entries by id, oldest first."""
         query = "SELECT id, position FROM entries WHERE removed IS NULL ORDER BY position"
         return dict(self.connection.execute(query))
+
+    def living_among(self, ids: Iterable[str]) -> dict[str, int]:
+        """Positions of those of the newest revision's entries that have one of these ids, by id."""
+        query = "SELECT position FROM entries WHERE id = ? AND removed IS NULL"
+        found = ((identity, self._one(query, (identity,))) for identity in ids)
+        return {identity: row[0] for identity, row in found if row is not None}
+
+    def count_living(self, *, pinned: bool = False) -> int:
+        """Number of the newest revision's entries, or of the pinned ones among them."""
+        return self._one("SELECT COUNT(*) FROM entries WHERE removed IS NULL" + " AND pinned" * pinned)[0]
+
+    def oldest_evictable(self, count: int, kept: Container[str]) -> dict[str, int]:
+        """Positions by id of so many of the oldest entries that are not pinned, leaving out those to be kept."""
+        query = "SELECT id, position FROM entries WHERE removed IS NULL AND NOT pinned ORDER BY position"
+        return dict(islice((row for row in self.connection.execute(query) if row[0] not in kept), count))
 
     def latent_format(self) -> str | None:
         """The latent format of the newest revision; None for an empty bank."""
@@ -240,10 +256,10 @@ class BankTransaction:
         update = "UPDATE entries SET pinned = ? WHERE id = ? AND removed IS NULL"
         self.connection.executemany(update, [(int(pinned), identity) for identity in ids])
 
-    def pinned(self) -> set[str]:
-        """Ids of the pinned entries of the newest revision."""
-        query = "SELECT id FROM entries WHERE removed IS NULL AND pinned"
-        return {identity for (identity,) in self.connection.execute(query)}
+    def pinned_among(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids whose entries are pinned in the newest revision."""
+        query = "SELECT pinned FROM entries WHERE id = ? AND removed IS NULL"
+        return {identity for identity in ids if (self._one(query, (identity,)) or (0,))[0]}
 
     def positions_at(self, revision: int) -> set[int]:
         """Positions of a revision's entries; revision 0 is always empty.
@@ -314,7 +330,7 @@ class BankTransaction:
         self.connection.execute("DELETE FROM revisions WHERE revision < ? AND NOT pinned", (revision,))
         return gone
 
-    def _one(self, query: str, values: dict[str, int] | Sequence[int] | None = None) -> Any:
+    def _one(self, query: str, values: dict[str, int] | Sequence[int | str] | None = None) -> Any:
         return self.connection.execute(query, values or ()).fetchone()
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.cli import main
-from diversity_guidance.features.image_origin import image_origin
-from diversity_guidance.features.thumbnails import thumbnails
+from diversity_guidance.indexing.bank.origin import image_origin
+from diversity_guidance.indexing.bank.previews import thumbnails
 from diversity_guidance.stores.bank.bank import MemoryBank
 from PIL import Image, PngImagePlugin
 from support.random_latents import random_latents

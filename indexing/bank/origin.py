@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .image_files import ImageFileError, read_texts
+from ...features.image_files import ImageFileError, read_texts
 
 BANKS = "diversity_banks"
 """Under this name, images note the banks that they were sampled beside."""
