@@ -58,6 +58,16 @@ class SimilarPrompts:
     prompt: RunPrompt
     least: float
 
+    @property
+    def name(self) -> str:
+        """The bank's name."""
+        return getattr(self.bank, "name", "")
+
+    @property
+    def encoder(self) -> str:
+        """Fingerprint of the bank's VAE; "" where unknown."""
+        return getattr(self.bank, "encoder", "")
+
     def matching(self, latent_format: str, latent_shape: tuple[int, ...]) -> View:
         """The images that count.
 

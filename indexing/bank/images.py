@@ -193,11 +193,7 @@ def _embedded() -> _Vae:
 
 
 def _diffusers(folder: Path, latent_format: str) -> _Vae:
-    """A VAE in the folder of a diffusers model, read from safetensors alone.
-
-    Raises:
-        ValueError: it is none that is known here, or the format was not named.
-    """
+    """A VAE in the folder of a diffusers model, read from safetensors alone."""
     if not latent_format:
         raise ValueError("Name the model's latent format with --latent-format, such as SDXL or Flux.")
     try:

@@ -79,6 +79,16 @@ def test_only_banks_are_restricted_and_only_when_asked() -> None:
     )
 
 
+def test_the_vae_of_the_bank_is_still_checked() -> None:
+    known = BankSnapshot.empty("cats").extended(
+        random_latents(1), latent_format="SD3", prompts="a red cat", encoder="ab12"
+    )
+    guidance = SparseRepellency(RepellencySettings(prompt_similarity=0.5), [known], prompt=CAT)
+    run = SamplingRun(1, SHAPE, torch.tensor([1.0, 0.0]), torch.device("cpu"), "SD3", 99, encoder="cd34")
+    with pytest.raises(ValueError, match="The bank 'cats' holds latents made by another VAE"):
+        guidance.begin(run)
+
+
 def begun(prompt: RunPrompt | None, least: float, count: int = 1) -> SparseRepellency:
     guidance = SparseRepellency(RepellencySettings(prompt_similarity=least, radius=5.0), [bank()], prompt=prompt)
     guidance.begin(SamplingRun(count, SHAPE, torch.tensor([1.0, 0.5, 0.0]), torch.device("cpu"), "SD3", 99))

@@ -34,7 +34,7 @@ from .layout import (
 )
 
 READ_AT_ONCE = 2**20
-MOST_AT_ONCE = 64
+MAX_AT_ONCE = 64
 """Images of a batch."""
 
 Progress = Callable[[int, int], None]
@@ -96,7 +96,7 @@ class Archive:
         for image in self.images:
             found = {name: self.shapes[tensor][1:] for name, (tensor, _) in image.parts.items()}
             size = sum(prod(shape) for shape in found.values()) * 4
-            full = len(group) == MOST_AT_ONCE or (len(group) + 1) * size > SHARD_BYTES
+            full = len(group) == MAX_AT_ONCE or (len(group) + 1) * size > SHARD_BYTES
             key = found, image.entry.prompt is None
             if group and (full or key != kind):
                 yield group
