@@ -198,6 +198,8 @@ class DiversityRemember(io.ComfyNode):
             )
             if result.evicted:
                 told += f" The oldest {result.evicted} were dropped to make room."
+            if result.beyond_capacity:
+                told += f" {result.beyond_capacity} were not saved: pinned and later ones fill the bank of {capacity}."
             if result.added:
                 told += _saved_with(facts)
             extended = stored.snapshot() if extended is None else extended

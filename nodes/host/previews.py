@@ -9,17 +9,15 @@ import comfy.sd
 import comfy.utils
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ...embedded.assets_path import asset
 from ...embedded.latent_space import LATENT_FORMAT
 from ...features.latent_preview import linear_preview
+from ...indexing.bank.previews import thumbnails
 from ..common.images import rgb_images
 from .active_run import INTERRUPTS
 from .messages import logger
 from .networks.embedded_model import format_of
-
-THUMBNAIL_SIDE = 128
 
 
 def thumbnails_of(images: Tensor, count: int) -> Tensor:
@@ -30,7 +28,7 @@ def thumbnails_of(images: Tensor, count: int) -> Tensor:
     """
     if len(images) % count:
         raise ValueError(f"There are {len(images)} images for {count} latents. Connect the decoded samples.")
-    return _small(rgb_images(images)[:: len(images) // count].float())
+    return thumbnails(rgb_images(images)[:: len(images) // count].float())
 
 
 def thumbnails_of_latents(latents: Tensor, model: Any, vae: Any = None) -> Tensor | None:
@@ -48,7 +46,7 @@ def thumbnails_of_latents(latents: Tensor, model: Any, vae: Any = None) -> Tenso
         vae = embedded_vae()
     if vae is not None and getattr(vae, "latent_channels", latents.shape[1]) == latents.shape[1]:
         try:
-            return torch.cat([_small(first_frame(vae, latent[None])) for latent in latents])
+            return torch.cat([thumbnails(first_frame(vae, latent[None])) for latent in latents])
         except INTERRUPTS:
             raise
         except Exception as error:
@@ -56,7 +54,7 @@ def thumbnails_of_latents(latents: Tensor, model: Any, vae: Any = None) -> Tenso
             logger.warning("The VAE could not decode the previews for the Memory Bank: %s", error)
     first = latents[:, :, :1] if latents.ndim == 5 else latents
     preview = _linear(first, model.model.latent_format)
-    return None if preview is None else _small(preview)
+    return None if preview is None else thumbnails(preview)
 
 
 @cache
@@ -87,11 +85,3 @@ def _linear(latents: Tensor, latent_format: Any) -> Tensor | None:
         return None
     bias = getattr(latent_format, "latent_rgb_factors_bias", None)
     return linear_preview(values, torch.tensor(factors), torch.zeros(3) if bias is None else torch.tensor(bias))
-
-
-def _small(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in 0..1 at most ``THUMBNAIL_SIDE`` wide and high, as (B, h, w, 3), uint8."""
-    scale = min(THUMBNAIL_SIDE / max(images.shape[-2:]), 1.0)
-    size = [max(round(side * scale), 1) for side in images.shape[-2:]]
-    small = interpolate(images, size=size, mode="bilinear", antialias=True) if scale < 1 else images
-    return (small.clamp(0, 1) * 255).round().to("cpu", torch.uint8).movedim(1, -1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
+from diversity_guidance.stores.bank import database
 from diversity_guidance.stores.bank.bank import MemoryBank
-from diversity_guidance.stores.bank.errors import BankError, RevisionError
+from diversity_guidance.stores.bank.errors import BankError, BankWriteError, RevisionError
 from diversity_guidance.stores.bank.transaction import BankTransaction
 from torch import Tensor
 
@@ -166,6 +169,29 @@ def test_a_bank_of_pinned_images_takes_no_more(tmp_path: Path, latents: Latents)
     gained = bank.append(latents(2), latent_format="SD3", features={"clip": latents(2, shape=(5,))})
     assert gained.revision == 2 and len(bank.snapshot().features("clip")[0]) == 2
     assert MemoryBank(tmp_path, "small", capacity=1).append(latents(1, seed=4), latent_format="SD3").added == 0
+
+
+def test_a_bank_that_another_program_holds_is_read_and_not_changed(
+    bank: MemoryBank, ids: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, latents: Latents
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    deeds: dict[str, Callable[[], object]] = {
+        "append": lambda: bank.append(latents(1, seed=9), latent_format="SD3"),
+        "import": lambda: bank.take_in([], "SD3", "", ""),
+        "remove": lambda: bank.remove(ids[:1]),
+        "pin": lambda: bank.pin(ids[:1]),
+        "pin revision": lambda: bank.pin_revision(1),
+        "restore": lambda: bank.restore(1),
+        "rename": lambda: bank.rename("another"),
+        **{deed.__name__: deed for deed in (bank.clear, bank.undo, bank.vacuum, bank.compact, bank.delete)},
+    }
+    with closing(sqlite3.connect(bank.folder / "index.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for deed in deeds.values():
+            with pytest.raises(BankWriteError, match="Another program holds it"):
+                deed()
+        assert held(bank) == ids and bank.verify() == () and bank.copy_to("copy").verify() == ()
+    assert bank.remove(ids[:1]) == 4
 
 
 @pytest.mark.parametrize("deed", ["remove", "undo", "clear"])

@@ -154,3 +154,26 @@ def test_what_is_made_inside_inference_mode_takes_gradients_outside(bank: Memory
     estimate = torch.zeros(1, *SHAPE, requires_grad=True)
     (view.latents.float() * estimate).sum().backward()
     assert estimate.grad is not None
+
+
+def test_latents_in_memory_are_not_read_again(
+    bank: MemoryBank, latents: Latents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue adds a few images to many: the next one reads these few, as long as the host holds the last snapshot."""
+    read, reads = shards.read_shard, []
+    monkeypatch.setattr(shards, "read_shard", lambda shard: reads.append(shard) or read(shard))
+    expected = torch.cat([latents(2, seed=seed) for seed in range(4)]).half()
+    for seed in range(3):
+        bank.append(latents(2, seed=seed), latent_format="SD3")
+    held = bank.snapshot()
+    held.matching("SD3", SHAPE)
+    bank.append(latents(2, seed=3), latent_format="SD3")
+    bank.remove([held.entries[1].id])
+    reads.clear()
+    held = bank.snapshot()
+    view = held.matching("SD3", SHAPE)
+    assert torch.equal(view.latents, torch.cat([expected[:1], expected[2:]])) and len(reads) == 1
+    assert pickle.loads(pickle.dumps(held)).digest == held.digest
+    del held, view
+    reads.clear()
+    assert torch.equal(bank.snapshot().matching("SD3", (4, 3, 2)).latents[0], expected[0]) and len(reads) == 4
