@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diversity_guidance.stores.bank.bank import MemoryBank
-from support.graphs import Drawing, Graph, Node, latents_of, pictures_of
+from support.graphs import REPELLENCY, Drawing, Graph, Node, latents_of, pictures_of
 from support.host_client import HostClient, Run, RunFailed
 from support.host_listener import listen
 from support.host_server import HostServer
@@ -240,3 +240,26 @@ def test_a_revision_of_another_bank_of_the_same_name_is_refused(client: HostClie
                 client.run(again.prompt)
         else:
             client.run(again.prompt)
+
+
+def test_one_bank_serves_two_prompts(client: HostClient) -> None:
+    """Only the images of the prompt count; the node says how many."""
+    for prompt, seed in (("cat", 1), ("doctor", 2)):
+        graph = Drawing()
+        samples = graph.sample(batch=2, seed=seed)
+        graph.add("DiversityRemember", samples=samples, model=graph.demo, name="two prompts", prompt=prompt)
+        client.run(graph.prompt)
+    told = {}
+    for prompt, similarity in (("cat", 0.5), ("doctor", 0.5), ("horse", 0.5), ("horse", 0.0)):
+        graph = Drawing()
+        options = graph.add("DiversitySparseRepellencyOptions", prompt=prompt, prompt_similarity=similarity)
+        bank = graph.add("DiversityMemoryBank", name="two prompts", revision=-1)
+        settings = {**REPELLENCY, "model": graph.demo[0], "bank": bank, "options": options}
+        guided = graph.add("DiversitySparseRepellency", **settings)
+        graph.latents(graph.sample(guided, batch=1, seed=3))
+        texts = listen(client, graph.prompt).texts
+        told[prompt, similarity] = " ".join(text for shown, text in texts if shown == guided.id)
+    assert "2 of 4 images of the bank count, as their prompts are similar." in told["cat", 0.5]
+    assert "2 of 4 images of the bank count, as their prompts are similar." in told["doctor", 0.5]
+    assert "0 of 4 images of the bank count" in told["horse", 0.5]
+    assert "images of the bank count" not in told["horse", 0.0]
