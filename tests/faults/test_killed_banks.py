@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from diversity_guidance.stores.bank.bank import MemoryBank
 from diversity_guidance.stores.bank.entries import content_id
 from diversity_guidance.stores.bank.exchange.reader import open_archive
@@ -76,5 +75,5 @@ def test_a_kill_leaves_the_bank_whole(tmp_path: Path, operation: str, kills: int
     assert bank.append(random_latents(3, seed=-1), latent_format="SD3").added == 3
     bank.vacuum()
     used = {source.shard.path for parts in bank.snapshot().parts for source in parts.values()}
-    assert used >= set((bank.folder / "shards").iterdir()) and torch.isfinite(view.latents).all()
+    assert used == set((bank.folder / "shards").iterdir())
     sys.stdout.write(f"{operation}: {kills} kills, {midway} within a step, damaged: 0\n")  # pytest -rP shows it

@@ -45,7 +45,7 @@ def test_eviction_frees_disk(tmp_path: Path, latents: Latents, appends: int) -> 
             assert taken(bank) <= 1.2 * info.live_bytes + SPARE_BYTES
             most = max(most, taken(bank) / info.live_bytes)
     assert len(bank.snapshot()) == 40 and bank.verify() == ()
-    assert info.disk_bytes == taken(bank) + (bank.folder / "index.sqlite").stat().st_size
+    assert bank.info().disk_bytes == taken(bank) + (bank.folder / "index.sqlite").stat().st_size
     sys.stdout.write(f"{appends} appends: files of at most {most:.2f} times the images\n")  # pytest -rP shows it
 
 
