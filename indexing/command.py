@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from math import isnan
 from pathlib import Path
 
 from ..features.image_folder import printable
@@ -37,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name == "nearest":
             action.add_argument("images", type=Path, help="folder of images to check")
             _add_encoder(action)
+            action.add_argument(
+                "--within",
+                type=float,
+                help="distance below which an image is called NEAR (default: that of near-duplicates, or of shields)",
+            )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -121,9 +127,18 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _nearest(arguments: argparse.Namespace) -> int:
+    within = arguments.within
+    if within is not None and not within >= 0:
+        raise ValueError(f"The distance of --within must not be negative, got {within:g}.")
     encoding = _encoding(arguments.images, arguments)
-    for checked in nearest_protected(ProtectedIndex.open(arguments.index), encoding):
-        _say(f"{checked.distance:.4f}\t{checked.image}\t{checked.protected}")
+    found = nearest_protected(ProtectedIndex.open(arguments.index), encoding, within)
+    _say(f"# Distances between {found.space}: 0 for the same image, about {found.unrelated:.3g} for unrelated ones.")
+    _say(f"# Nearest first. NEAR is below {found.limit:.3g} ({found.reason}).")
+    _say("# distance\timage\tnearest protected image\t")
+    for checked in found.images:
+        near = "\tNEAR" if checked.distance < found.limit else ""
+        _say(f"{checked.distance:.4f}\t{checked.image}\t{checked.protected}{near}")
+    _say(f"# {found.near:,} of {sum(not isnan(each.distance) for each in found.images):,} images are NEAR.")
     return 0
 
 

@@ -131,7 +131,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         written = _write(arguments, report, folders[0], images.features, groups, left_out, compared)
     finally:
-        sys.stdout.write("\n".join([*compared, *[""] * bool(compared), table(report), *_lines(left_out)]) + "\n")
+        sys.stdout.write(
+            "\n".join([*compared, *[""] * bool(compared), table(report, folders[0].names()), *_lines(left_out)]) + "\n"
+        )
     for path in written:
         sys.stdout.write(f"Wrote {path}\n")
     return 0
@@ -190,9 +192,11 @@ def _write(
     if arguments.csv:
         texts["csv"] = to_csv(report)
     if arguments.html:
-        figures = folder_figures(report, folder.paths, features, groups)
+        figures, thumbnails = folder_figures(report, folder.paths, features, groups)
         title = printable(arguments.folder.resolve().name)
-        texts["html"] = html_page(title, report, names, figures, left_out.unreadable, left_out.passed_over, compared)
+        texts["html"] = html_page(
+            title, report, names, figures, thumbnails, left_out.unreadable, left_out.passed_over, compared
+        )
     written = []
     for suffix, text in texts.items():
         path = arguments.output / f"{_FILE_NAME}.{suffix}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -17,6 +17,8 @@ from .report import DiversityReport
 from .summary import LABELS, basis_text, headline, value_text
 
 _LISTED = 200
+# Pixels of an image beside one that repeats it.
+_TILE = 192
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -25,7 +27,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
 h1 { font-size: 1.6rem; margin-bottom: .2rem; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; border-bottom: 2px solid #0072b2; }
 .headline { font-size: 1.15rem; background: #eef5fa; border-left: 6px solid #0072b2; padding: .7rem 1rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1.5rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1.5rem; }
 figure { margin: 0; }
 figure.wide { grid-column: 1 / -1; max-width: 48rem; }
 img { width: 100%; height: auto; }
@@ -36,7 +38,19 @@ td.number { white-space: nowrap; font-variant-numeric: tabular-nums; font-weight
 td.basis { color: #555; font-size: .85rem; }
 tr.worst td { background: #fdf3e1; }
 .tables { overflow-x: auto; }
-code { overflow-wrap: anywhere; }
+code, td, figcaption, .headline { overflow-wrap: anywhere; }
+.repeats { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .6rem; padding: .6rem 0;
+  border-bottom: 1px solid #ddd; }
+.repeats figure { width: 8rem; }
+.repeats p { margin: 2.5rem 0 0; color: #444; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; }
+  .repeats figure { width: 6.5rem; }
+  table, tbody, tr, td { display: block; }
+  th { display: none; }
+  tr { border-bottom: 1px solid #ddd; padding: .5rem 0; }
+  td, td.number { border: 0; padding: .1rem 0; white-space: normal; }
+}
 """
 
 
@@ -64,6 +78,7 @@ def html_page(
     report: DiversityReport,
     names: Sequence[str],
     figures: Sequence[ReportFigure],
+    thumbnails: Mapping[int, Image.Image],
     unreadable: Sequence[tuple[str, str]] = (),
     passed_over: Sequence[tuple[str, str]] = (),
     compared: Sequence[str] = (),
@@ -75,6 +90,7 @@ def html_page(
         report: on the images.
         names: of the images, in the order of the report.
         figures: in order.
+        thumbnails: of images by their index, for those that repeat one another; the others are named only.
         unreadable: names of files that could not be read, and the reasons.
         passed_over: names of the folder's other entries, and the reasons why they were not measured.
         compared: sentences on the images and those before; they take the place of the headline.
@@ -85,16 +101,16 @@ def html_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Diversity Report: {escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>Diversity Report: {escape(title)}</h1>",
-        f'<p class="headline">{"<br>".join(map(escape, compared or [headline(report)]))}</p>',
+        f'<p class="headline">{"<br>".join(map(escape, compared or [headline(report, names)]))}</p>',
         f"<p>Measured in the feature space <code>{escape(report.space)}</code>. "
         "Compare these numbers only with numbers of the same space.</p>",
+        *_duplicates(report, names, thumbnails),
         '<div class="figures">',
         *(_figure(figure) for figure in figures),
         "</div>",
         "<h2>Numbers</h2>",
         _measures_table(report.measures),
         *_groups(report),
-        *_duplicates(report, names),
         *_pairs(report, names),
         *_files("unreadable files", unreadable),
         *_files("entries passed over", passed_over),
@@ -104,18 +120,19 @@ def html_page(
 
 
 def _figure(figure: ReportFigure) -> str:
-    stream = io.BytesIO()
-    if figure.photographic:
-        figure.image.save(stream, "JPEG", quality=88, optimize=True)
-    else:
-        figure.image.save(stream, "PNG", optimize=True)
-    kind = "jpeg" if figure.photographic else "png"
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    data = _data(figure.image, "JPEG" if figure.photographic else "PNG")
     opening = '<figure class="wide">' if figure.wide else "<figure>"
     return (
-        f'{opening}<img alt="{escape(figure.title)}" src="data:image/{kind};base64,{data}">'
+        f'{opening}<img alt="{escape(figure.title)}" src="{data}">'
         f"<figcaption><strong>{escape(figure.title)}.</strong> {escape(figure.caption)}</figcaption></figure>"
     )
+
+
+def _data(image: Image.Image, kind: str) -> str:
+    """An image as the address of itself."""
+    stream = io.BytesIO()
+    image.save(stream, kind, quality=88, optimize=True)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 def _measures_table(measures: Sequence[Measure]) -> str:
@@ -152,16 +169,32 @@ def _comparable(group: GroupReport) -> Measure:
     return next((measure for measure in group.measures if measure.name == EQUAL), group["vendi_1"])
 
 
-def _duplicates(report: DiversityReport, names: Sequence[str]) -> list[str]:
+def _duplicates(report: DiversityReport, names: Sequence[str], thumbnails: Mapping[int, Image.Image]) -> list[str]:
+    """Which images repeat which, side by side."""
     duplicates = report.duplicates
     if not duplicates.rejected:
         return []
-    rows = [
-        f"<tr><td>{escape(names[image])}</td><td>{escape(names[original])}</td></tr>"
-        for image, original in list(zip(duplicates.rejected, duplicates.duplicate_of, strict=True))[:_LISTED]
-    ]
-    heading = f"<h2>Near-duplicates: {len(duplicates.rejected):,} images repeat another one</h2>"
-    return [heading, _table(("Image", "Repeats"), rows), _left_out(len(duplicates.rejected))]
+    parts = ["<h2>Which images repeat which</h2>"]
+    rest: list[tuple[int, int]] = []
+    for original, *repeats in duplicates.clusters:
+        shown = [index for index in repeats if index in thumbnails]
+        rest += [(index, original) for index in repeats if index not in thumbnails or original not in thumbnails]
+        if shown and original in thumbnails:
+            tiles = "".join(_tile(thumbnails[index], names[index]) for index in shown)
+            kept = _tile(thumbnails[original], names[original])
+            parts.append(f'<div class="repeats">{kept}<p>is repeated by</p>{tiles}</div>')
+    if rest:
+        rows = [
+            f"<tr><td>{escape(names[index])}</td><td>{escape(names[original])}</td></tr>"
+            for index, original in rest[:_LISTED]
+        ]
+        parts += [_table(("Image", "Repeats"), rows), _left_out(len(rest))]
+    return parts
+
+
+def _tile(image: Image.Image, name: str) -> str:
+    small = image.resize((_TILE, _TILE))
+    return f'<figure><img alt="" src="{_data(small, "JPEG")}"><figcaption>{escape(name)}</figcaption></figure>'
 
 
 def _pairs(report: DiversityReport, names: Sequence[str]) -> list[str]:

@@ -35,6 +35,8 @@ LABELS = {
 }
 """Names of the measures for readers."""
 
+_PAIRS_NAMED = 5
+
 COUNTS = frozenset({"near_duplicate_pairs", "different_images", "irs_rejection_threshold"})
 """Measures that are whole numbers."""
 
@@ -44,8 +46,13 @@ def grows(measure: Measure) -> bool:
     return measure.name.startswith("vendi_") and not measure.name.endswith("_conditional")
 
 
-def headline(report: DiversityReport) -> str:
-    """One or two sentences for readers who do not know the metrics."""
+def headline(report: DiversityReport, names: Sequence[str] | None = None) -> str:
+    """One or two sentences for readers who do not know the metrics.
+
+    Args:
+        report: the report.
+        names: of its images; None to number them from 0.
+    """
     measured = report.images - len(report.unmeasured)
     if measured < 2:
         return " ".join(report.notes)
@@ -53,13 +60,24 @@ def headline(report: DiversityReport) -> str:
     sentences = [f"{measured} images, as different as {effective:.1f} that have nothing in common."]
     rejected = len(report.duplicates.rejected)
     sentences.append(
-        f"{rejected} of them repeat{'s' * (rejected == 1)} another one almost exactly."
+        f"{rejected} of them repeat{'s' * (rejected == 1)} another one almost exactly: {repeats_text(report, names)}."
         if rejected
         else "No two of them are near-duplicates."
     )
     if report.worst_group is not None:
         sentences.append(f"Most alike are the images of {report.worst_group!r}.")
     return " ".join([*sentences, *report.notes])
+
+
+def repeats_text(report: DiversityReport, names: Sequence[str] | None = None) -> str:
+    """Which images repeat which: ``image 4 repeats image 1, image 7 repeats image 3``."""
+    duplicates = report.duplicates
+    pairs = list(zip(duplicates.rejected, duplicates.duplicate_of, strict=True))
+    called = [
+        tuple(f"image {index}" if names is None else names[index] for index in pair) for pair in pairs[:_PAIRS_NAMED]
+    ]
+    told = ", ".join(f"{image} repeats {original}" for image, original in called)
+    return told + (f", and {len(pairs) - _PAIRS_NAMED:,} more" if len(pairs) > _PAIRS_NAMED else "")
 
 
 def value_text(measure: Measure) -> str:
@@ -87,9 +105,14 @@ def basis_text(measure: Measure) -> str:
     return ", ".join(parts)
 
 
-def table(report: DiversityReport) -> str:
-    """The whole report as text: headline, feature space, all measures with what they were computed on, and groups."""
-    lines = [headline(report), f"Feature space: {report.space}.", "", *_aligned(report.measures)]
+def table(report: DiversityReport, names: Sequence[str] | None = None) -> str:
+    """The whole report as text: headline, feature space, all measures with what they were computed on, and groups.
+
+    Args:
+        report: the report.
+        names: of its images; None to number them from 0.
+    """
+    lines = [headline(report, names), f"Feature space: {report.space}.", "", *_aligned(report.measures)]
     for group in report.groups:
         worst = "  <- most alike" if group.name == report.worst_group else ""
         lines += ["", f"{group.name}: {len(group.indices)} images{worst}", *_aligned(group.measures)]

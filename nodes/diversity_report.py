@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import comfy.model_management
@@ -20,15 +19,16 @@ from ..metrics.figures.batch_figures import (
     batch_figures,
     first_figure,
     number_rows,
+    repeats_figure,
 )
 from ..metrics.figures.canvas import NODE_WIDTH
-from ..metrics.figures.report_sheet import full_width, report_sheet
+from ..metrics.figures.report_sheet import full_width, report_sheet, verdict_card
 from ..metrics.measures.bank_duplicates import bank_duplicates
 from ..metrics.measures.protected import GUIDANCE, ProtectedReport
 from ..metrics.report import DiversityReport as Report
 from ..metrics.report import measure
 from ..metrics.serialise import to_csv, to_plain
-from ..metrics.summary import table
+from ..metrics.summary import repeats_text, table
 from ..stores.bank.snapshot import BankSnapshot
 from .common.images import to_host
 from .common.sockets import BankSocket, NumbersSocket, ReportOptionsSocket, TraceSocket
@@ -73,7 +73,10 @@ WITHOUT_CLIP_VISION = (
     'The features "clip vision" need a CLIP vision model. Connect clip_vision to Report Options, or choose others.'
 )
 
-FIGURES = 8
+REPEATED = 3
+"""Repeated images on the node."""
+
+FIGURES = 9
 """Figures of a report at most, for the progress bar."""
 
 Value = TypeVar("Value")
@@ -284,10 +287,13 @@ class DiversityReport(io.ComfyNode):
             filter(None, ["\n".join(told), table(after.report), *(shield.table() for shield in shields), written])
         )
         logger.info("Diversity Report (node %s): %s", cls.hidden.unique_id, " ".join(told))
-        verdict = {"text": _verdict(after.report, former and former.report, shields), "details": "\n".join(told)}
+        decided = _verdict(after.report, former and former.report, shields)
+        verdict = {"text": decided, "details": "\n".join(told)}
         show(cls.hidden.unique_id, face(verdict))
-        opening = first_figure(after, former, full_width(NODE_WIDTH))
-        card = report_sheet(told[:1], [], [replace(opening, wide=True)], NODE_WIDTH)
+        inner = full_width(NODE_WIDTH)
+        shown = None if former else repeats_figure(after, inner, REPEATED)
+        said = f"{repeats_text(after.report).capitalize()}." if shown else told[0]
+        card = verdict_card(decided, said, (shown or first_figure(after, former, inner)).image, NODE_WIDTH)
         return io.NodeOutput(
             to_host(report_sheet(told, number_rows(after, former), figures)),
             _batches(pictures, kept),

@@ -16,7 +16,7 @@ from ..page import ReportFigure
 from ..report import DiversityReport
 from ..summary import LABELS, value_text
 from .comparison import side_by_side
-from .grid import SHOWN, image_grid
+from .grid import SHOWN, draw_repeats, image_grid
 from .image_map import far_apart, image_map
 from .irs_chart import irs_chart
 from .protected_chart import protected_chart
@@ -27,6 +27,9 @@ from .spectrum_chart import spectrum_chart
 from .trace_chart import trace_chart
 
 BEFORE, AFTER = "before", "after"
+
+# Repeated images on the sheet.
+_REPEATED = 6
 
 _TABLE = (
     "vendi_1",
@@ -105,6 +108,22 @@ def first_figure(after: MeasuredBatch, before: MeasuredBatch | None, width: int)
     return ReportFigure(image, "Before and after", caption, photographic=True, wide=True)
 
 
+def repeats_figure(batch: MeasuredBatch, width: int, rows: int) -> ReportFigure | None:
+    """Which images repeat which, side by side; None if none does.
+
+    Args:
+        batch: the batch.
+        width: in pixels.
+        rows: images that are repeated, at most.
+    """
+    duplicates = batch.report.duplicates
+    if not duplicates.rejected:
+        return None
+    drawn = draw_repeats(batch.images, duplicates, width, rows)
+    caption = "Left, the image that is kept; right, those that would be rejected."
+    return ReportFigure(drawn, "Which images repeat which", caption, photographic=True)
+
+
 def batch_figures(
     after: MeasuredBatch,
     before: MeasuredBatch | None = None,
@@ -125,6 +144,8 @@ def batch_figures(
         ValueError: matplotlib is not installed.
     """
     yield first_figure(after, before, column_width() if before is None else full_width())
+    if repeated := repeats_figure(after, column_width(), _REPEATED):
+        yield repeated
     if run is not None:
         yield from _run_figures(run)
     for near in protected:

@@ -27,8 +27,8 @@ _MAPPED = 2000
 
 def folder_figures(
     report: DiversityReport, paths: Sequence[Path], features: Tensor, groups: Sequence[str] | None
-) -> list[ReportFigure]:
-    """Draw all figures.
+) -> tuple[list[ReportFigure], dict[int, Image.Image]]:
+    """Draw all figures, and give the images that the first one shows by their index; repeated ones come first.
 
     Args:
         report: on the folder.
@@ -39,7 +39,7 @@ def folder_figures(
     unmeasured = set(report.unmeasured)
     readable = [index for index in range(len(paths)) if index not in unmeasured]
     if not readable:
-        return []
+        return [], {}
     rows = [readable[place] for place in sample_rows(len(readable), _MAPPED).tolist()]
     shown = [index for index in shown_in_grid(len(paths), report.duplicates) if index not in unmeasured]
     chosen = features[rows]
@@ -80,7 +80,7 @@ def folder_figures(
                 "stay below the ideal line: compare with theirs.",
             )
         )
-    return figures
+    return figures, {index: thumbnails[paths[index]] for index in shown}
 
 
 def _thumbnails(paths: Sequence[Path]) -> dict[Path, Image.Image]:

@@ -14,6 +14,10 @@ SHOWN = 64
 """Largest number of images in a grid; of larger sets, those with near-duplicates are shown first."""
 
 
+# Images that repeat one, in its row.
+_REPEATS = 3
+
+
 def image_grid(
     images: Sequence[Image.Image], duplicates: NearDuplicates, width: int = NODE_WIDTH, caption: bool = True
 ) -> Image.Image:
@@ -81,6 +85,44 @@ def draw_grid(
         label(draw, (left, top), name, font, colour)
     if total is not None:
         draw.text((gap, page.height - 2 * line), _footer(len(images), total, duplicates), font=footer, fill=INK)
+    return page
+
+
+def draw_repeats(images: Sequence[Image.Image], duplicates: NearDuplicates, width: int, rows: int) -> Image.Image:
+    """Draw which images repeat which, side by side.
+
+    Args:
+        images: all images, in the order of the report.
+        duplicates: near-duplicates among them, at least one.
+        width: in pixels.
+        rows: at most so many.
+
+    Returns:
+        A row for each image that is repeated: left the image, right of it up to three that repeat it.
+    """
+    clusters = duplicates.clusters
+    shown = clusters[:rows]
+    most = min(_REPEATS, max(len(cluster) for cluster in shown) - 1)
+    gap = max(4, width // 40)
+    words = width // 5
+    side = min((width - words - (most + 2) * gap) // (most + 1), width // 3)
+    font, small = letters(width, 13), letters(width, 11)
+    line = round(18 * width / NODE_WIDTH)
+    page, draw = sheet(width, len(shown) * (side + gap) + gap + (line if len(clusters) > rows else 0))
+    for row, (original, *repeats) in enumerate(shown):
+        top = gap + row * (side + gap)
+        page.paste(tile(images[original], side), (gap, top))
+        label(draw, (gap, top), str(original), font, PALETTE[row % len(PALETTE)])
+        draw.text((2 * gap + side, top + side // 2 - line), "is repeated by", font=small, fill=INK)
+        for place, image in enumerate(repeats[:most]):
+            left = gap + side + words + gap + place * (side + gap)
+            page.paste(tile(images[image], side), (left, top))
+            label(draw, (left, top), str(image), font, PALETTE[row % len(PALETTE)])
+        if len(repeats) > most:
+            more = f"and {len(repeats) - most} more"
+            draw.text((2 * gap + side, top + side // 2 + line // 4), more, font=small, fill=INK)
+    if len(clusters) > rows:
+        draw.text((gap, page.height - line), f"{len(clusters) - rows} more images are repeated.", font=small, fill=INK)
     return page
 
 

@@ -50,6 +50,25 @@ def report_sheet(
         strips += [*_columns(narrow, width), _figure(figure, inner)]
         narrow = []
     strips += _columns(narrow, width)
+    return _stacked(strips, width)
+
+
+def verdict_card(title: str, sentence: str, picture: Image.Image, width: int) -> Image.Image:
+    """One thing at the size of a node: a verdict in large letters, the sentence behind it, and what shows it.
+
+    Args:
+        title: the verdict in a few words.
+        sentence: one sentence.
+        picture: ``full_width`` wide.
+        width: in pixels.
+    """
+    inner = full_width(width)
+    strips = [_text(title, inner, 26, PALETTE[0]), _text(sentence, inner, 14, INK), picture]
+    return _stacked(strips, width)
+
+
+def _stacked(strips: Sequence[Image.Image], width: int) -> Image.Image:
+    """Strips of ``full_width``, one below the other."""
     gap = _gap(width)
     page, _ = sheet(width, sum(strip.height + gap for strip in strips) + gap)
     top = gap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from diversity_guidance.cli import main
 from diversity_guidance.embedded.latent_space import LATENT_FORMAT, autoencoder_fingerprint
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.spaces import latent_space
+from PIL import Image, ImageEnhance
 from safetensors.torch import save_file
 
 from .conftest import draw
@@ -60,13 +62,26 @@ def test_add_and_remove(index: Path, pictures: Path, capsys: pytest.CaptureFixtu
 
 
 def test_nearest(index: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw(tmp_path / "drawn/like 4.png", 4, (30, 25))
+    draw(tmp_path / "drawn/a little like 4.png", 4, (30, 25))
+    with Image.open(tmp_path / "drawn/a little like 4.png") as image:
+        ImageEnhance.Brightness(image).enhance(0.7).save(tmp_path / "drawn/a little like 4.png")
+    shutil.copy(pictures / "cats/1.png", tmp_path / "drawn/copy.png")
     (tmp_path / "drawn/broken.png").write_bytes(b"x")
     assert main(["index", "nearest", str(index), str(tmp_path / "drawn"), "--space", "layout"]) == 0
-    broken, alike = capsys.readouterr().out.splitlines()
+    *head, copy, alike, broken, last = capsys.readouterr().out.splitlines()
+    assert head[0] == (
+        "# Distances between features of colour-layout-v1:8: 0 for the same image, about 1.41 for unrelated ones."
+    )
+    assert head[1] == "# Nearest first. NEAR is below 0.06 (near-duplicates)."
+    assert copy.split("\t")[1:] == ["copy.png", "cats/1.png", "NEAR"] and float(copy.split("\t")[0]) < 0.01
+    assert alike.split("\t")[1:3] == ["a little like 4.png", "dogs/4.png"]
     assert broken.startswith("nan\tbroken.png\tcannot identify")
-    assert alike.split("\t")[1:] == ["like 4.png", "dogs/4.png"]
-    assert float(alike.split("\t")[0]) < 0.2
+    assert last == "# 1 of 2 images are NEAR."
+    within = ["--space", "layout", "--within"]
+    assert main(["index", "nearest", str(index), str(tmp_path / "drawn"), *within, "0.9"]) == 0
+    assert capsys.readouterr().out.endswith("# 2 of 2 images are NEAR.\n")
+    assert main(["index", "nearest", str(index), str(tmp_path / "drawn"), *within, "-1"]) == 2
+    assert "must not be negative" in capsys.readouterr().err
     assert main(["index", "nearest", str(index), str(tmp_path / "drawn"), "--space", "random"]) == 2
     assert "choose the space and size with which it was built" in capsys.readouterr().err
 

@@ -22,12 +22,14 @@ from diversity_guidance.metrics.figures.batch_figures import (
     MeasuredBatch,
     batch_figures,
     number_rows,
+    repeats_figure,
 )
 from diversity_guidance.metrics.figures.report_sheet import (
     SHEET_WIDTH,
     column_width,
     full_width,
     report_sheet,
+    verdict_card,
 )
 from diversity_guidance.metrics.measures.bank_duplicates import bank_duplicates
 from diversity_guidance.metrics.page import ReportFigure
@@ -188,3 +190,20 @@ def test_batches_of_different_sizes_compare_among_equally_many() -> None:
     )
     assert told.endswith(f"is {vendi_score_features(few):.3g} before and {mean / 16:.3g} after.")
     assert compare_equally_many(few, few) == ""
+
+
+def test_which_images_repeat_which_is_shown_side_by_side() -> None:
+    one, two, three = images(3)
+    batch = measured([one, two, one, three, two, one])
+    drawn = repeats_figure(batch, 400, rows=5)
+    assert drawn is not None and drawn.image.width == 400
+    shorter = repeats_figure(batch, 400, rows=1)
+    assert shorter is not None and shorter.image.height < drawn.image.height
+    assert "Which images repeat which" in [figure.title for figure in batch_figures(batch)]
+    assert repeats_figure(measured([one, two]), 400, rows=5) is None
+
+
+def test_a_card_is_as_wide_as_a_node() -> None:
+    plain = Image.new("RGB", (full_width(512), 90))
+    card = verdict_card("3 of 4 differ", "Image 2 repeats image 0.", plain, 512)
+    assert card.width == 512 and card.height > plain.height + 60

@@ -56,7 +56,9 @@ def test_report_of_a_folder(images: Path, tmp_path: Path, capsys: pytest.Capture
     page = (out / "diversity-report.html").read_text(encoding="utf-8")
     assert "images &lt;b&gt;" in page and "<b>" not in page
     assert "cats/copy of 1.PNG" in page and "cats/cut.png" in page
-    assert page.count("data:image/") == 4
+    assert page.count("data:image/") == 4 + 2, "figures, and an image beside the one that repeats it"
+    assert "<figcaption>cats/1.png</figcaption></figure><p>is repeated by</p>" in page
+    assert "1 of them repeats another one almost exactly: cats/copy of 1.PNG repeats cats/1.png." in printed.out
     assert not re.search(r'(src|href)="(?!data:)', page) and "<script" not in page and "@import" not in page
 
 

@@ -58,7 +58,12 @@ def test_four_unrelated_images_and_their_copies() -> None:
     assert value(found, "near_duplicate_pairs") == found.near_pairs == 4
     assert found.duplicates.kept == (0, 1, 2, 3)
     assert value(found, "smallest_distance") == 0
-    assert "3 of them repeat another" in headline(found)
+    assert "3 of them repeat another one almost exactly: image 4 repeats image 0, image 5" in headline(found)
+    assert "exactly: e repeats a, f repeats b, g repeats a." in headline(found, names="abcdefg")
+
+
+def test_of_many_pairs_the_first_are_named() -> None:
+    assert headline(report(torch.eye(2)[[0] * 9])).endswith("image 5 repeats image 0, and 3 more.")
 
 
 def test_images_without_features_are_left_out_and_keep_the_others_numbers() -> None:

@@ -99,13 +99,14 @@ def stopped(object_info: Mapping[str, Any]) -> Example:
     sheet.places["note"] = (20, 480, 320, 380)
 
     def draw(client: HostClient) -> list[Picture]:
-        batches: list[Picture] = []
-        for number in range(queues):
-            sheet.graph.prompt[sampled.id]["inputs"]["seed"] = 1 + number
-            run = client.run(sheet.graph.prompt)
-            batches += pictures_of(client, run, saved)[:4] if saved.id in run.outputs else []
-        sheet.graph.prompt[sampled.id]["inputs"]["seed"] = 1
-        return [*pictures_of(client, run, shown)[: 16 - len(batches)], *batches]
+        sampler = sheet.graph.prompt[sampled.id]["inputs"]
+        runs = [
+            client.run({**sheet.graph.prompt, sampled.id: {**sheet.graph.prompt[sampled.id], "inputs": inputs}})
+            for inputs in ({**sampler, "seed": 1 + number} for number in range(queues))
+        ]
+        batches = [run for run in runs if saved.id in run.outputs]
+        found = [picture for run in batches for picture in pictures_of(client, run, saved)[:4]]
+        return [*pictures_of(client, runs[0], shown)[: 16 - len(found)], *found]
 
     note = (
         "## Stop once it is in vain\n\n"
