@@ -27,7 +27,7 @@ class Speed(NamedTuple):
         images: number of images.
         seconds: of reading and measuring all, without the start of the process.
         comparing: of these, seconds of comparing all pairs and computing the scores.
-        reading: processor time of reading and measuring all, over all cores, in seconds: other processes do not slow it.
+        reading: seconds of processor time of reading and measuring all, over all cores, whatever else runs.
         peak: most memory held, in bytes.
     """
 

@@ -53,17 +53,17 @@ def report_sheet(
     return _stacked(strips, width)
 
 
-def verdict_card(title: str, sentence: str, picture: Image.Image, width: int) -> Image.Image:
+def verdict_card(title: str, sentence: str, shown: Image.Image, width: int) -> Image.Image:
     """One thing at the size of a node: a verdict in large letters, the sentence behind it, and what shows it.
 
     Args:
         title: the verdict in a few words.
         sentence: one sentence.
-        picture: ``full_width`` wide.
+        shown: an image, ``full_width`` wide.
         width: in pixels.
     """
     inner = full_width(width)
-    strips = [_text(title, inner, 26, PALETTE[0]), _text(sentence, inner, 14, INK), picture]
+    strips = [_text(title, inner, 26, PALETTE[0]), _text(sentence, inner, 14, INK), shown]
     return _stacked(strips, width)
 
 

@@ -10,6 +10,7 @@ from diversity_guidance.benchmarks.report.golden import ATTRIBUTES, golden_sets
 from diversity_guidance.benchmarks.report.growth import SCORES, growth
 from diversity_guidance.benchmarks.report.speed import make_folder, measured_speed
 from diversity_guidance.embedded.reals import Label
+from diversity_guidance.metrics.report import measure
 from PIL import Image
 
 LABELS = [
@@ -48,9 +49,16 @@ def test_everything_else_is_equal_in_sets_of_one_attribute() -> None:
 def test_scores_by_the_number_of_images() -> None:
     rows = torch.randn(40, 64, generator=torch.Generator().manual_seed(0))
     found = growth(rows / rows.norm(dim=1, keepdim=True), repeats=2)
-    assert list(found) == [8, 16, 32, 40]
+    assert list(found) == [8, 16, 32]
     assert all(set(scores) == set(SCORES) for scores in found.values())
-    assert found[8]["vendi_1"] < found[40]["vendi_1"]
+    assert found[8]["vendi_1"] < found[32]["vendi_1"]
+
+
+def test_scores_are_those_of_the_report() -> None:
+    rows = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    whole = measure(rows, "toy", duplicate_distance=0)
+    assert growth(rows, repeats=1)[16] == pytest.approx({name: whole[name].value for name in SCORES}, rel=1e-5)
 
 
 def test_folders_are_made_and_measured(tmp_path: Path) -> None:
