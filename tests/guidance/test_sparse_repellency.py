@@ -451,6 +451,15 @@ class TestEnsureOutside:
         final = guidance.finish(samples)
         assert min(float(nearest(final, images).min()), spread(final)) >= 4
 
+    def test_the_last_estimates_have_the_shields_of_the_final_images(self, driver: Driver) -> None:
+        samples, estimates = noise(0, 3), 3 * noise(5, 3)
+        # Farther apart than the radius of the final images, nearer than one measured from these estimates.
+        estimates[1] = estimates[0] + 0.5 * noise(6, 1)[0]
+        guidance = started(driver, RepellencySettings(radius=0.3, ensure_outside=True))
+        guidance(samples, driver.step(samples))
+        guidance.finish(samples)
+        assert guidance.corrected(estimates) is estimates
+
     def test_without_the_promise_only_distances_are_told(self, driver: Driver) -> None:
         samples, images = noise(0, 3), noise(1, 4)
         guidance = started(driver, PLAIN, ImageReferences(images))
