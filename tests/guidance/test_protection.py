@@ -207,6 +207,16 @@ class TestGuarantee:
         assert "Every other image is outside every shield" in told
         assert "Nothing is guaranteed for image 1, where a mask lets nothing change." in told
 
+    def test_the_nearest_approach_of_the_whole_run_is_kept(self, driver: Driver, index_of: MakeIndex) -> None:
+        images = noise(0, 3).half()
+        guidance = guarded(driver, PLAIN, index_of(images))
+        for distance in (0.1, 0.5):
+            estimates = images.float() + distance
+            guidance(estimates, driver.step(estimates))
+        guidance.finish(images.float() + 100)
+        (record,) = guidance.trace.records
+        assert [image.before.distance for image in record.images] == pytest.approx([0.1 * 16] * 3, rel=1e-3)
+
 
 class TestNothingToDo:
     """The very same tensor returns where no protected image is near, or protection is off."""

@@ -12,9 +12,10 @@ from diversity_guidance.benchmarks.pareto.run import count_different
 from diversity_guidance.guidance.base import Chain, SamplingRun
 from diversity_guidance.guidance.limits import SigmaInterval
 from diversity_guidance.guidance.prompt_easing import EasingSettings, PromptEasing
-from diversity_guidance.guidance.references import ImageReferences
+from diversity_guidance.guidance.references import ImageReferences, References
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
-from diversity_guidance.guidance.repellency.target import CLEARLY, HOLD
+from diversity_guidance.guidance.repellency.shields import Radii, Shields
+from diversity_guidance.guidance.repellency.target import CLEARLY, HOLD, counted, movers, push
 from diversity_guidance.guidance.trace import MAX_HEADLINE
 from diversity_guidance.kernels.scale import typical_distance
 from torch import Tensor
@@ -66,6 +67,27 @@ def test_what_counts_barely_is_held_while_none_is_to_spare(driver: Driver) -> No
     held = guidance(denoised, replace(driver.step(denoised), progress=1.0))
     assert float((held[0] - held[1]).norm()) == pytest.approx(HOLD * CLEARLY * typical_distance(denoised), rel=1e-4)
     assert moved(started(driver, replace(AIMED, target=2)), denoised, driver, progress=1.0) == []
+
+
+def on_a_line(*places: float) -> Shields:
+    """Points with shields of radius 1 around one another, and no references."""
+    count = len(places)
+    points = torch.tensor(places)[:, None] * torch.tensor([[1.0, 0.0]])
+    nothing = References((), (), lambda chunk: chunk, torch.empty(0), 0.0)
+    return Shields(points, Radii(torch.ones(count), torch.ones(count, count)), nothing)
+
+
+def test_an_image_beside_one_that_does_not_count_counts() -> None:
+    assert counted(on_a_line(0.0, 0.75, 1.5)).tolist() == [True, False, True]
+
+
+def test_the_nearest_to_counting_is_moved_first_and_all_the_way() -> None:
+    """Images that do not count are no measure of it."""
+    shields = on_a_line(0.0, 0.5, 0.75)
+    counts = torch.tensor([True, False, False])
+    chosen = movers(shields, counts, 1)
+    assert chosen.tolist() == [False, False, True]
+    torch.testing.assert_close(push(shields, chosen, counts), torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.25, 0.0]]))
 
 
 def test_nothing_is_pushed_where_no_step_follows(driver: Driver) -> None:
