@@ -24,7 +24,7 @@ from ..stores.protected.spaces import latent_space
 from .common.images import encoded, rgb_images
 from .common.sockets import IndexSocket
 from .host.folders import DEFAULT_INDEX, index_path, open_index
-from .host.messages import logger, show
+from .host.messages import lasting, logger
 from .host.networks.embedded_model import check_encoder_fits
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name
@@ -164,8 +164,8 @@ class DiversityBuildProtectedIndex(io.ComfyNode):
         told = Outcome(added, len(index), repeated, unreadable, passed_over).sentence()
         reasons = [f"{file}: {reason}" for file, reason in (*unreadable, *passed_over)]
         logger.info("Build Protected Index (node %s): %s", cls.hidden.unique_id, " ".join([told, *reasons]))
-        show(cls.hidden.unique_id, "\n".join([told, *reasons[:LISTED], *["..."] * (len(reasons) > LISTED)]))
-        return io.NodeOutput(index, len(index))
+        text = "\n".join([told, *reasons[:LISTED], *["..."] * (len(reasons) > LISTED)])
+        return io.NodeOutput(index, len(index), ui=lasting(cls.hidden.unique_id, text))
 
 
 def _build(folder: Path, space: str, source: Source) -> Outcome:

@@ -20,7 +20,7 @@ from ..stores.files import validate_name
 from .common.images import encoded, rgb_images
 from .common.sockets import ExemplarSocket
 from .host.folders import open_bank
-from .host.messages import show
+from .host.messages import lasting
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.previews import first_frame
 from .host.schema import advanced, schema_extras
@@ -107,8 +107,8 @@ class DiversityExemplarSet(io.ComfyNode):
         if vae is not None:
             latents = [encoded(vae, image[None].float() / 255)[0] for image in found_images]
             exemplars = exemplars.with_latents(latents)
-        show(cls.hidden.unique_id, f"{len(exemplars)} exemplars. {told}".rstrip())
-        return io.NodeOutput(exemplars, len(exemplars))
+        text = f"{len(exemplars)} exemplars. {told}".rstrip()
+        return io.NodeOutput(exemplars, len(exemplars), ui=lasting(cls.hidden.unique_id, text))
 
 
 def pinned(snapshot: BankSnapshot) -> BankSnapshot:

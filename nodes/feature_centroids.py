@@ -15,7 +15,7 @@ from ..stores.files import digest_of_own
 from .common.images import to_host
 from .common.sockets import CentroidSocket
 from .host.folders import centroid_path
-from .host.messages import show
+from .host.messages import lasting
 from .host.schema import schema_extras
 
 PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
@@ -72,8 +72,8 @@ class DiversityFeatureCentroid(io.ComfyNode):
             ValueError: there is none, or it is damaged.
         """
         centroid = FeatureCentroid.load(centroid_path(name)).renamed(name)
-        show(cls.hidden.unique_id, f"{centroid.images} images, {len(centroid.means)} layers.")
-        return io.NodeOutput(centroid)
+        text = f"{centroid.images} images, {len(centroid.means)} layers."
+        return io.NodeOutput(centroid, ui=lasting(cls.hidden.unique_id, text))
 
 
 class DiversityFeatureBlend(io.ComfyNode):

@@ -25,7 +25,7 @@ from .common.sockets import CentroidSocket
 from .host.folders import centroid_path
 from .host.latents import check_finished, plain_latents
 from .host.layers import on_one_device, readable_network
-from .host.messages import logger, show
+from .host.messages import lasting, logger
 from .host.networks.embedded_model import check_encoder_fits
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.sampling import latent_channels, latent_format_name, unguided
@@ -146,8 +146,7 @@ class DiversityFeatureProbe(io.ComfyNode):
             centroid.save(path)
         told = f"Recorded {len(exemplars)} examples at {levels} noise levels in {len(wanted)} layers."
         logger.info("Feature Probe (node %s): %s", cls.hidden.unique_id, told)
-        show(cls.hidden.unique_id, told)
-        return io.NodeOutput(centroid)
+        return io.NodeOutput(centroid, ui=lasting(cls.hidden.unique_id, told))
 
 
 class _Look(comfy.samplers.Sampler):

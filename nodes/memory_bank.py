@@ -14,7 +14,7 @@ from .common.prompt_graph import noted_with
 from .common.sockets import BankSocket
 from .common.strip import strip_of
 from .host.folders import fingerprint_of_banks, open_bank
-from .host.messages import show
+from .host.messages import lasting
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.schema import advanced, schema_extras
 
@@ -116,8 +116,8 @@ class DiversityMemoryBank(io.ComfyNode):
         sentences = [f"{len(snapshot)} images at revision {snapshot.revision}.", *told]
         if snapshot.passed_over:
             sentences.append(f"{len(snapshot.passed_over)} are skipped, such as: {snapshot.passed_over[0]}")
-        show(cls.hidden.unique_id, " ".join(sentences))
-        return io.NodeOutput(snapshot, len(snapshot), snapshot.revision, ui=strip_of(snapshot) or None)
+        told = lasting(cls.hidden.unique_id, " ".join(sentences))
+        return io.NodeOutput(snapshot, len(snapshot), snapshot.revision, ui={**told, **strip_of(snapshot)})
 
 
 def _describe(snapshot: BankSnapshot, metadata: dict[str, object] | None) -> None:

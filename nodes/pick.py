@@ -13,7 +13,7 @@ from ..kernels.representatives import choose_representatives
 from ..kernels.similarity import squared_distances
 from .common.images import rgb_images
 from .host.latents import plain_latents
-from .host.messages import show
+from .host.messages import lasting
 from .host.schema import schema_extras
 
 
@@ -72,11 +72,12 @@ class DiversityPick(io.ComfyNode):
         assert features is not None
         places = choose_representatives(squared_distances(features, features).sqrt(), count)
         indices = ", ".join(str(place) for place in places)
-        show(cls.hidden.unique_id, f"Picked of {len(features)}: {indices}")
+        text = f"Picked of {len(features)}: {indices}"
         return io.NodeOutput(
             _unwired("latents") if samples is None else chosen_latents(samples, places),
             _unwired("images") if images is None else images[places],
             indices,
+            ui=lasting(cls.hidden.unique_id, text),
         )
 
 

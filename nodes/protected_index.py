@@ -11,7 +11,7 @@ from ..stores.encoders import check_encoder
 from ..stores.protected.spaces import encoder_of, latent_format_of, name_of
 from .common.sockets import IndexSocket
 from .host.folders import DEFAULT_INDEX, fingerprint_of_indexes, index_fingerprint, index_path, open_index
-from .host.messages import show
+from .host.messages import lasting
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.schema import schema_extras
 
@@ -86,5 +86,4 @@ class DiversityProtectedIndex(io.ComfyNode):
         if latent_format_of(index.space) and not (held and given):
             unknown = "connect the model's VAE" if held else "the index does not say which one it was built with"
             sentences.append(f"The VAE was not checked: {unknown}.")
-        show(cls.hidden.unique_id, " ".join(sentences))
-        return io.NodeOutput(index, len(index))
+        return io.NodeOutput(index, len(index), ui=lasting(cls.hidden.unique_id, " ".join(sentences)))

@@ -18,7 +18,7 @@ from .host.conditioning import encoded_prompt
 from .host.encoders import image_features, image_spaces
 from .host.folders import open_bank
 from .host.latents import check_finished, neighbour_correlation, plain_latents
-from .host.messages import logger, show
+from .host.messages import lasting, logger
 from .host.networks.embedded_model import check_encoder_fits
 from .host.networks.vae_fingerprint import known_fingerprint
 from .host.previews import thumbnails_of, thumbnails_of_latents
@@ -208,8 +208,7 @@ class DiversityRemember(io.ComfyNode):
         if neighbour_correlation(latents) < MIN_CORRELATION:
             told += f" Some of them {NOISE_LIKE}. {UNFINISHED}"
         logger.info("Save to Memory Bank (node %s): %s", node_id, told)
-        show(node_id, told)
-        return io.NodeOutput(samples, extended)
+        return io.NodeOutput(samples, extended, ui=lasting(node_id, told))
 
 
 def _saved_with(facts: Mapping[str, Any]) -> str:
@@ -218,7 +217,6 @@ def _saved_with(facts: Mapping[str, Any]) -> str:
     held = [name for fact, name in names.items() if facts[fact] is not None]
     lacking = [name for name in names.values() if name not in held]
     told = f" Saved with {_listed(held)}." if held else ""
-    told += " Undo is in the sidebar, under Memory."
     return told + (f" The graph does not tell {_listed(lacking)}: connect what is to be saved." if lacking else "")
 
 

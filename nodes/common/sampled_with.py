@@ -11,7 +11,6 @@ LATENT_INPUTS = ("samples", "latent", "latents", "latent_image")
 SEEDS = ("seed", "noise_seed")
 CONDITIONINGS = ("positive", "conditioning", "cond1")
 TEXTS = ("text", "prompt", "text_g", "text_l", "clip_g", "clip_l", "t5xxl", "llama", "tags")
-MAX_JOINED = 6
 CONSTANTS = ("value", "string", "text", *SEEDS)
 
 
@@ -41,11 +40,8 @@ def sampled_seed(graph: Graph, node_id: str | None, name: str) -> int | None:
     return seed if seed is not None and 0 <= seed < 2**64 else None
 
 
-def constant(graph: Graph, value: Any, kind: type, depth: int = MAX_JOINED) -> Any:
-    """A value of an input, or the one value of the node that it is wired to; None for what is computed.
-
-    Texts that are joined are followed through at most ``depth`` nodes.
-    """
+def constant(graph: Graph, value: Any, kind: type) -> Any:
+    """A value of an input, or the one value of the node that it is wired to; None for what is computed."""
     if isinstance(value, kind) and not isinstance(value, bool):
         return value
     found = linked(graph, value)
@@ -53,9 +49,7 @@ def constant(graph: Graph, value: Any, kind: type, depth: int = MAX_JOINED) -> A
         return None
     inputs = found.node.get("inputs", {})
     if found.kind == "StringConcatenate" and kind is str:
-        if not depth:
-            return None
-        parts = [constant(graph, inputs.get(each), str, depth - 1) for each in ("string_a", "delimiter", "string_b")]
+        parts = [constant(graph, inputs.get(each), str) for each in ("string_a", "delimiter", "string_b")]
         return None if None in parts else parts[0] + parts[1] + parts[2]
     known = [inputs[each] for each in CONSTANTS if each in inputs]
     is_constant = len(inputs) == 1 or found.kind.startswith("Primitive")

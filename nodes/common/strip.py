@@ -9,7 +9,6 @@ from typing import Any
 import folder_paths
 from PIL import Image
 
-from ...stores.bank.entries import THUMBNAILS
 from ...stores.bank.snapshot import BankSnapshot
 from ..host.messages import logger
 
@@ -21,16 +20,15 @@ def strip_of(snapshot: BankSnapshot) -> dict[str, Any]:
 
     A state of a bank has one file, however often it is shown.
     """
-    newest = list(zip(snapshot.entries, snapshot.parts, strict=True))[: -SHOWN - 1 : -1]
-    ids = [entry.id for entry, parts in newest if THUMBNAILS in parts]
-    if not ids:
-        return {}
+    ids = [entry.id for entry in reversed(snapshot.entries[-SHOWN:])]
     name = f"diversity_memory_{hashlib.sha256(chr(10).join(ids).encode()).hexdigest()[:16]}.png"
     path = Path(folder_paths.get_temp_directory()) / name
     try:
         if not path.exists():
             known = snapshot.thumbnails(ids)
             tiles = [Image.fromarray(known[each].numpy()) for each in ids if each in known]
+            if not tiles:
+                return {}
             path.parent.mkdir(parents=True, exist_ok=True)
             _joined(tiles).save(path)
     except (ValueError, TypeError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
@@ -18,6 +19,12 @@ def show(node_id: str | None, text: str) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         server.send_progress_text(text, node_id)
+
+
+def lasting(node_id: str | None, text: str) -> dict[str, Any]:
+    """Show a text on a node, and give the ``ui`` by which it stays there after a reload and in cached runs."""
+    show(node_id, text)
+    return {VERDICT: [{"text": "", "details": text}]}
 
 
 def face(verdict: dict[str, str]) -> str:

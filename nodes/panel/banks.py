@@ -6,9 +6,9 @@ import io
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from PIL import Image
@@ -16,11 +16,8 @@ from torch import Tensor
 
 from ...stores.bank.bank import MemoryBank
 from ...stores.bank.database import DATABASE
-from ...stores.bank.directory import bank_bytes
 from ...stores.bank.entries import THUMBNAILS, BankEntry
 from ...stores.bank.errors import BankDamagedError
-from ...stores.bank.records import part_bytes
-from ...stores.bank.shards import StoredRow
 from ...stores.bank.snapshot import BankSnapshot
 from ..common.traces import last_run
 from ..host.folders import bank_names, open_bank
@@ -41,37 +38,40 @@ MAX_SIDE = 4096
 """Of a thumbnail that is shown."""
 
 SNAPSHOTS_KEPT = 4
+INFOS_KEPT = 256
 IMAGES_KEPT = 512
 
 ID = re.compile("[0-9a-f]{64}")
+
+_T = TypeVar("_T")
 
 
 class NotFoundError(ValueError):
     """There is no such bank, image or thumbnail."""
 
 
-class _Snapshots:
-    """The last banks as they were last read, until their databases change."""
+class _Recent(Generic[_T]):
+    """What was last read of the last banks, until their database changes."""
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
-        self._known: OrderedDict[str, tuple[object, BankSnapshot]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[object, _T]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, bank: MemoryBank) -> BankSnapshot:
+    def get(self, bank: MemoryBank, read: Callable[[MemoryBank], _T]) -> _T:
         # Pins do not change the fingerprint, and a file system may count time in coarse steps.
         state = bank.fingerprint(), (bank.folder / DATABASE).stat().st_mtime_ns
         with self._lock:
             known = self._known.get(bank.name)
         if known is not None and known[0] == state:
             return known[1]
-        snapshot = bank.snapshot()
+        value = read(bank)
         with self._lock:
-            self._known[bank.name] = state, snapshot
+            self._known[bank.name] = state, value
             self._known.move_to_end(bank.name)
             while len(self._known) > self._kept:
                 self._known.popitem(last=False)
-        return snapshot
+        return value
 
     def drop(self, bank: MemoryBank) -> None:
         with self._lock:
@@ -79,12 +79,13 @@ class _Snapshots:
 
 
 _lock = threading.Lock()
-_snapshots = _Snapshots(SNAPSHOTS_KEPT)
+_snapshots: _Recent[BankSnapshot] = _Recent(SNAPSHOTS_KEPT)
+_infos: _Recent[dict[str, Any]] = _Recent(INFOS_KEPT)
 _images: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
 
 def all_banks() -> dict[str, Any]:
-    """Every bank, when it was changed, and its size on disk; none is opened."""
+    """Every bank with its size, or why it cannot be read."""
     return {"banks": [_summary(name) for name in bank_names()]}
 
 
@@ -100,7 +101,7 @@ def page(name: str, text: str = "", start: int = 0, count: int = 60) -> dict[str
     Raises:
         ValueError: there is no such bank, or it is damaged.
     """
-    snapshot = _snapshots.of(_bank(name))
+    snapshot = _snapshots.get(_bank(name), MemoryBank.snapshot)
     wanted = text.casefold()
     found = [
         place
@@ -114,7 +115,6 @@ def page(name: str, text: str = "", start: int = 0, count: int = 60) -> dict[str
         "total": len(snapshot),
         "found": len(found),
         "unreadable": len(snapshot.lost),
-        "live_bytes": sum(_part_bytes(part) for parts in snapshot.parts for part in parts.values()),
         "entries": [_entry(snapshot.entries[place], THUMBNAILS in snapshot.parts[place]) for place in shown],
     }
 
@@ -131,7 +131,7 @@ def thumbnail(name: str, identity: str) -> bytes:
         known = _images.get((bank.name, identity))
     if known is not None:
         return known
-    snapshot = _snapshots.of(bank)
+    snapshot = _snapshots.get(bank, MemoryBank.snapshot)
     places = [place for place, entry in enumerate(snapshot.entries) if entry.id == identity]
     if not places:
         raise NotFoundError(f"The bank '{bank.name}' has no such image.")
@@ -160,7 +160,7 @@ def pushes(name: str) -> dict[str, Any]:
     run = last_run()
     if run is None:
         return {"images": []}
-    held = {entry.id for entry in _snapshots.of(_bank(name)).entries}
+    held = {entry.id for entry in _snapshots.get(_bank(name), MemoryBank.snapshot).entries}
     return {
         "told": run.told,
         "images": [
@@ -208,6 +208,7 @@ def pin(name: str, ids: Sequence[str], pinned: bool) -> dict[str, Any]:
     bank = _bank(name)
     bank.pin(ids, pinned)
     _snapshots.drop(bank)
+    _infos.drop(bank)
     return {"pinned": len(set(ids))}
 
 
@@ -219,12 +220,24 @@ def _bank(name: str) -> MemoryBank:
 
 
 def _summary(name: str) -> dict[str, Any]:
-    folder = open_bank(name).folder
     try:
-        changed = datetime.fromtimestamp((folder / DATABASE).stat().st_mtime, timezone.utc).isoformat()
-    except OSError:
-        changed = ""
-    return {"name": name, "changed": changed, "disk_bytes": bank_bytes(folder)}
+        bank = _bank(name)
+        return _infos.get(bank, _info)
+    except ValueError as error:
+        return {"name": name, "error": str(error)}
+
+
+def _info(bank: MemoryBank) -> dict[str, Any]:
+    info = bank.info()
+    changed = datetime.fromtimestamp((bank.folder / DATABASE).stat().st_mtime, timezone.utc)
+    return {
+        "name": info.name,
+        "images": info.entries,
+        "pinned": info.pinned,
+        "live_bytes": info.live_bytes,
+        "disk_bytes": info.disk_bytes,
+        "changed": changed.isoformat(timespec="seconds"),
+    }
 
 
 def _entry(entry: BankEntry, has_thumbnail: bool) -> dict[str, Any]:
@@ -239,10 +252,6 @@ def _entry(entry: BankEntry, has_thumbnail: bool) -> dict[str, Any]:
         "pinned": entry.pinned,
         "thumbnail": has_thumbnail,
     }
-
-
-def _part_bytes(part: StoredRow | Tensor) -> int:
-    return part_bytes(part) if isinstance(part, StoredRow) else part.nbytes
 
 
 def _webp(pixels: Tensor) -> bytes:

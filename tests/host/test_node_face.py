@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.graphs import Drawing
+from support.host_client import HostClient
 from support.host_server import PACK, HostServer
 from support.node_ids import node_classes
 from support.workflows import inputs_of, widget_names
@@ -112,3 +114,14 @@ def test_nodes_are_found_by_plain_words() -> None:
         if isinstance(constant, ast.Constant)
     }
     assert aliases >= WORDS
+
+
+def test_what_a_node_said_comes_again_in_a_cached_run(client: HostClient) -> None:
+    graph = Drawing()
+    pick = graph.add("DiversityPick", samples=graph.sample(steps=2), count=1)
+    graph.latents(pick)
+    first, again = client.run(graph.prompt), client.run(graph.prompt)
+    assert pick.id in again.cached
+    (said,) = again.outputs[pick.id]["verdict"]
+    assert said["details"].startswith("Picked of 2: ")
+    assert first.outputs[pick.id]["verdict"] == [said]

@@ -39,8 +39,8 @@ function show(node) {
 
 function keep(node, output) {
   const verdict = output?.verdict?.[0];
-  if (!node || !verdict?.text) return;
-  verdicts.set(node, `${verdict.text}.\n${verdict.details}`);
+  if (!node || !verdict) return;
+  verdicts.set(node, [verdict.text && `${verdict.text}.`, verdict.details].filter(Boolean).join("\n"));
   show(node);
 }
 
