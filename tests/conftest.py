@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.host_checkouts import checkout
@@ -16,6 +17,7 @@ MOVED_BANKS = "moved:\n  base_path: {base}\n  diversity_banks: elsewhere\n"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--campaign", action="store_true", help="also run long measurements")
     parser.addoption("--write-definitions", action="store_true", help="write the snapshot of the nodes' definitions")
+    parser.addoption("--screenshots", type=Path, help="a folder that keeps what the graph editor shows in its tests")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

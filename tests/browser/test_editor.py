@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.editor import VIEW, Editor
 from support.host_server import HostServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
@@ -62,3 +63,13 @@ def test_a_template_from_the_browser_to_pictures(
     assert [text for text in complaints[at_start:] if not re.search("404|huggingface", text)] == []
     assert not [text for text in complaints if "diversity" in text.lower()]
     page.close()
+
+
+def test_templates_are_listed_by_name(server: HostServer, browser: Any) -> None:
+    """The host lists files as its file system does; those of other packs stay as they are."""
+    editor = Editor(browser.new_page(viewport=VIEW), server)
+    told = {"diversity-guidance": ["02 b", "01 a"], "another": ["d", "c"]}
+    editor.page.route("**/workflow_templates", lambda route: route.fulfill(json=told))
+    listed = editor.page.evaluate("window.comfyAPI.api.api.getWorkflowTemplates()")
+    assert listed == {"diversity-guidance": ["01 a", "02 b"], "another": ["d", "c"]}
+    editor.page.close()
