@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from project import release
 from project.tree import ROOT, project_files, project_texts, pyproject
 from support.node_ids import node_classes
@@ -223,6 +224,18 @@ def test_nothing_reaches_the_network() -> None:
                 names = [name for name in names if name.split(".")[0] in NETWORK]
                 found += [f"{path.relative_to(ROOT).as_posix()} imports {name}" for name in names]
     assert sorted(found) == ["indexing/cluster.py imports socket", "nodes/panel/routes.py imports aiohttp"]
+
+
+@pytest.mark.parametrize(("key", "shape"), [("Icon", (1, 1)), ("Banner", (21, 9))])
+def test_the_registry_finds_an_image_of_the_shape_that_it_asks_for(key: str, shape: tuple[int, int]) -> None:
+    address = pyproject()["tool"]["comfy"][key]
+    repository = pyproject()["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    beginning = f"https://raw.githubusercontent.com/{repository}/main/"
+    assert address.startswith(beginning)
+    with Image.open(ROOT / address.removeprefix(beginning)) as image:
+        width, height = image.size
+    assert width * shape[1] == height * shape[0]
+    assert key == "Banner" or width <= 400
 
 
 def test_the_registry_leaves_out_what_exists() -> None:
