@@ -38,7 +38,7 @@ def test_no_node_covers_another(path: Path) -> None:
         assert overlapping(graph["nodes"]) == [], name
 
 
-@pytest.mark.parametrize("path", OF_MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_few_nodes_at_first_sight_each_in_a_group(path: Path) -> None:
     workflow = json.loads(path.read_text(encoding="utf-8"))
     assert len(workflow["nodes"]) <= MOST_NODES
@@ -46,8 +46,21 @@ def test_few_nodes_at_first_sight_each_in_a_group(path: Path) -> None:
     assert all(group["title"] and group["color"] for group in workflow["groups"])
     for node in workflow["nodes"]:
         left, top, right, bottom = box(node)
-        within = [x < left and y < top and right < x + width and bottom < y + height for x, y, width, height in frames]
-        assert sum(within) == (node["type"] not in NOTES), node["type"]
+        around = [x < left and y < top and right < x + width and bottom < y + height for x, y, width, height in frames]
+        assert sum(around) == (node["type"] not in NOTES), node["type"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_note_names_nodes_and_widgets_in_bold(path: Path) -> None:
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    (note,) = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES]
+    assert note.startswith("## ") and "**" in note and "`" not in note
+
+
+def test_the_examples_are_numbered_from_the_easiest_on() -> None:
+    """The editor shows them by name, and those that need a download after those that need none."""
+    numbers = [path.stem[:3] for path in FILES if path not in OF_MODELS]
+    assert numbers == [f"{place:02d} " for place in range(1, len(numbers) + 1)]
 
 
 @pytest.mark.parametrize("path", OF_MODELS, ids=lambda path: path.stem)
@@ -70,4 +83,3 @@ def test_the_note_tells_what_was_not_measured_and_asks_for_reports(path: Path) -
     assert "Starting point: derived, not measured" in note
     assert f"The preset is **{preset}**" in note
     assert "**How it works on my model**" in note
-    assert "`" not in note

@@ -1,69 +1,92 @@
-"""Every example and blueprint in the real graph editor: all nodes known, all wires there, no node on another."""
+"""Every example and blueprint in the real graph editor: all nodes known, all wires there, no node on another.
+
+``--screenshots FOLDER`` keeps what the editor shows before and after each run; ``--campaign`` runs every example.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.editor import RENDERINGS, VIEW, Editor
 from support.host_server import PACK, HostServer
-from support.layout import overlapping
+from support.layout import box, overlapping, within
+from support.model_examples import PREFIX
+from support.workflows import NOTES
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
 FILES = sorted([*(PACK / "example_workflows").glob("*.json"), *(PACK / "subgraphs").glob("*.json")])
-MOST_DIFFERENT = (
-    "One memory for two prompts",
-    "Your model - Flux.2 dev",
-    "Your model - Wan 2.2",
-    "Away from my portfolio",
-)
-"""Those that Nodes 2.0 opens, which takes it long."""
+RUNNABLE = [path for path in FILES if path.parent.name == "example_workflows" and not path.stem.startswith(PREFIX)]
+MOST_DIFFERENT = ("08", "Your model - Flux.2 dev", "Your model - Wan 2.2", "Away from my portfolio")
+"""Those that Nodes 2.0 opens, which takes it long; beginnings of titles."""
+
+SOON = ("02", "05")
+"""Those that are run in every test run: both guidance nodes, folded samplers, a report, and a guarantee."""
 
 LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "VAELoader", "LoraLoaderModelOnly"}
 
-OPEN = """async workflow => {
-    const {app} = window;
-    await app.loadGraphData(workflow);
-    await new Promise(done => setTimeout(done, 300));
-    const shown = Object.fromEntries([...document.querySelectorAll('[data-node-id]')].map(element => {
-        const {width, height} = element.getBoundingClientRect();
-        return [element.dataset.nodeId, [width / app.canvas.ds.scale - 2, height / app.canvas.ds.scale - 32]];
-    }));
-    const inner = node => node.subgraph ? node.subgraph.nodes.map(one => one.type) : [node.type];
-    return {
-        nodes: app.graph.nodes.map(node => ({
-            type: node.title, pos: [...node.pos], size: shown[node.id] ?? [...node.size],
-            known: inner(node).every(type => type in LiteGraph.registered_node_types),
-            red: !!node.has_errors, inner: inner(node),
-        })),
-        links: app.graph.nodes.flatMap(node => node.inputs ?? []).filter(socket => socket.link != null).length,
-    };
-}"""
-"""Opens a workflow and tells what is there; in Nodes 2.0 sizes are those on the page, without title bar and border."""
+
+def opened(server: HostServer, browser: Any, rendering: str) -> Editor:
+    return Editor(browser.new_page(viewport=VIEW), server, rendering)
 
 
-@pytest.mark.parametrize("rendering", ["classic", "Nodes 2.0"])
-def test_every_example_opens_whole_and_without_overlap(server: HostServer, browser: Any, rendering: str) -> None:
-    server.client.set("Comfy.TutorialCompleted", True)
-    server.client.set("Comfy.VueNodes.Enabled", rendering == "Nodes 2.0")
-    page = browser.new_page(viewport={"width": 1900, "height": 1000})
-    page.set_default_timeout(200_000)
-    crashes: list[str] = []
-    page.on("pageerror", lambda error: crashes.append(str(error)))
-    page.goto(server.client.address)
-    page.get_by_text("Templates", exact=True).first.wait_for()
-    for path in FILES:
-        if rendering == "Nodes 2.0" and path.stem not in MOST_DIFFERENT:
-            continue
-        workflow = json.loads(path.read_text(encoding="utf-8"))
-        seen = page.evaluate(OPEN, workflow)
-        assert len(seen["nodes"]) == len(workflow["nodes"]), path.stem
-        assert [node["type"] for node in seen["nodes"] if not node["known"]] == [], path.stem
-        assert seen["links"] == len(workflow["links"]), path.stem
-        assert overlapping(seen["nodes"]) == [], path.stem
+def check(editor: Editor, name: str, workflow: dict[str, Any]) -> None:
+    """All there, nothing red, no node on another or beside its frame."""
+    seen = editor.measured()
+    assert len(seen["nodes"]) == len(workflow["nodes"]), name
+    assert [node["title"] for node in seen["nodes"] if not node["known"]] == [], name
+    assert seen["links"] == len(workflow["links"]), name
+    assert overlapping(seen["nodes"]) == [], name
+    for node in seen["nodes"]:
         # Weights that are not here are the only thing that the editor may complain of.
-        for node in seen["nodes"]:
-            assert not node["red"] or LOADERS & set(node["inner"]), (path.stem, node["type"])
-    assert crashes == []
-    page.close()
+        assert not node["red"] or LOADERS & set(node["inner"]), (name, node["title"])
+        if seen["frames"] and node["type"] not in NOTES:
+            assert sum(within(box(node), frame) for frame in seen["frames"]) == 1, (name, node["title"])
+
+
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_every_example_opens_whole_and_without_overlap(server: HostServer, browser: Any, rendering: str) -> None:
+    editor = opened(server, browser, rendering)
+    for path in FILES:
+        if rendering == RENDERINGS[0] or path.stem.startswith(MOST_DIFFERENT):
+            workflow = json.loads(path.read_text(encoding="utf-8"))
+            editor.load(workflow)
+            check(editor, path.stem, workflow)
+    assert editor.crashes == []
+    editor.page.close()
+
+
+def run_and_check(editor: Editor, paths: Sequence[Path], folder: Path, rendering: str) -> None:
+    for path in paths:
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+        editor.load(workflow)
+        check(editor, f"{path.stem} before its run", workflow)
+        editor.shoot(folder / f"{path.stem}, {rendering}, before.png")
+        editor.run()
+        check(editor, f"{path.stem} after its run", workflow)
+        editor.shoot(folder / f"{path.stem}, {rendering}, after.png")
+        assert editor.verdicts()["half"] == [], path.stem
+    assert editor.crashes == []
+    editor.page.close()
+
+
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_examples_stay_whole_when_they_have_run(
+    server: HostServer, browser: Any, rendering: str, screenshots: Path
+) -> None:
+    """Nodes grow when they show images and what was done."""
+    editor = opened(server, browser, rendering)
+    run_and_check(editor, [path for path in RUNNABLE if path.stem.startswith(SOON)], screenshots, rendering)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_every_example_stays_whole_when_it_has_run(
+    server: HostServer, browser: Any, rendering: str, screenshots: Path
+) -> None:
+    editor = opened(server, browser, rendering)
+    run_and_check(editor, RUNNABLE, screenshots, rendering)

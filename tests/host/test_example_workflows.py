@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from diversity_guidance import __version__
+from diversity_guidance.embedded.judge import Judge
 from PIL import Image
-from support.example_prompts import quick, savers
+from support.example_prompts import as_sampled, quick, savers
 from support.graphs import pictures_of
 from support.host_client import HostClient
 from support.host_server import PACK, HostServer
 from support.model_examples import PREFIX
+from support.subgraphs import unfold
 from support.workflows import NOTES, to_api, widget_names
 
 EVERY_FILE = sorted((PACK / "example_workflows").glob("*.json"))
@@ -24,6 +26,7 @@ FILES = [path for path in EVERY_FILE if not path.stem.startswith(PREFIX)]
 """Those of the embedded model, which run on every host; the others are in test_model_workflows.py."""
 
 ALIKE = "Same prompt, eight alike and eight different"
+TURBO = "Turbo model, three times eight images"
 GROWING = "Memory bank that grows with every queue"
 
 
@@ -32,7 +35,7 @@ def workflow_in(path: Path) -> dict[str, Any]:
 
 
 def test_the_examples_are_there() -> None:
-    assert {path.stem for path in FILES} >= {ALIKE, GROWING}
+    assert {path.stem[3:] for path in FILES} >= {ALIKE, GROWING}
 
 
 @pytest.mark.parametrize("path", EVERY_FILE, ids=lambda path: path.stem)
@@ -44,7 +47,9 @@ def test_the_file_is_what_the_editor_reads(path: Path) -> None:
     assert len(nodes) == len(workflow["nodes"])
     assert workflow["last_node_id"] == max(nodes)
     assert workflow["last_link_id"] == max(link[0] for link in workflow["links"])
-    for node in nodes.values():
+    folded = {made["id"]: made["nodes"] for made in workflow.get("definitions", {}).get("subgraphs", [])}
+    inside = [node for made in folded.values() for node in made]
+    for node in [*(node for node in nodes.values() if node["type"] not in folded), *inside]:
         assert node.keys() >= {"id", "type", "pos", "size", "flags", "order", "mode", "properties"}
         origin = node["properties"]["cnr_id"], node["properties"]["ver"]
         ours = node["type"].startswith("Diversity")
@@ -71,7 +76,7 @@ def test_the_nodes_are_those_of_every_other_host(other_server: HostServer) -> No
 
 
 def check_nodes(workflow: dict[str, Any], object_info: dict[str, Any]) -> None:
-    for node in workflow["nodes"]:
+    for node in unfold(workflow)["nodes"]:
         if node["type"] not in NOTES:
             info = object_info[node["type"]]
             known = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
@@ -98,17 +103,18 @@ def test_the_host_offers_them_as_templates(client: HostClient) -> None:
     assert set(templates["diversity-guidance"]) == {path.stem for path in EVERY_FILE}
 
 
-def spread(pictures: list[Any]) -> float:
-    """Mean difference of two pictures, in grey levels."""
-    return float(np.mean([np.abs(a.astype(float) - b).mean() for a, b in combinations(pictures, 2)]))
-
-
-def test_eight_alike_and_eight_different(client: HostClient) -> None:
-    prompt = quick(client, ALIKE)
+@pytest.mark.parametrize(("title", "subject", "steps"), [(ALIKE, "doctor", 24), (TURBO, "firefighter", 8)])
+def test_eight_alike_and_eight_different(client: HostClient, title: str, subject: str, steps: int) -> None:
+    """More modes, and all of them what the prompt says."""
+    prompt = quick(client, title, steps)
     run = client.run(prompt)
-    alike, different = (pictures_of(client, run, node) for node in savers(prompt))
-    assert len(alike) == len(different) == 8
-    assert spread(different) > 1.5 * spread(alike)
+    judge = Judge.load()
+    batches = [as_sampled(pictures_of(client, run, node)) for node in savers(prompt)]
+    before, *after = (judge.coverage(judge.judge(images, subject), subject) for images in batches)
+    assert all(len(images) == 8 for images in batches)
+    for guided in after:
+        assert guided.reached_well >= before.reached_well + 2
+        assert guided.fidelity >= before.fidelity - 1 / 8
 
 
 def test_a_bank_that_grows(server: HostServer, client: HostClient) -> None:

@@ -178,16 +178,6 @@ def test_without_a_vae_that_decodes_previews_are_linear(
     assert [tuple(each.shape) for each in thumbnails.values()] == [(12, 8, 3)] * 2
 
 
-def test_texts_that_are_joined_without_end_are_not_followed(client: HostClient, banks: Path) -> None:
-    graph = Saving()
-    text = graph.add("PrimitiveString", value="")
-    for _ in range(60):
-        text = graph.add("StringConcatenate", string_a=text, string_b=text, delimiter="")
-    graph.save(graph.sample(batch=1, prompt=text), "joined")
-    client.run(graph.prompt)
-    assert [entry.prompt for entry in saved(banks, "joined")] == [None]
-
-
 def test_a_second_queue_adds_nothing(client: HostClient, banks: Path) -> None:
     graph = Saving()
     graph.save(plain(graph), "queued twice")
@@ -263,23 +253,6 @@ def test_loading_shows_the_newest(client: HostClient, banks: Path) -> None:
     other = reading.add("DiversityMemoryBank", name="shown", revision=1)
     reading.add("PreviewAny", source=other[1])
     assert client.run(reading.prompt).outputs[other.id]["images"] == [file]
-
-
-def test_previews_that_come_later_are_shown(client: HostClient, banks: Path) -> None:
-    bank = MemoryBank(banks, "completed")
-    first, second = torch.randn(2, 1, 16, 8, 8)
-    thumbnails = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
-    bank.append(first, latent_format="SD3Emoji", thumbnails=thumbnails)
-    bank.append(second, latent_format="SD3Emoji")
-    reading = Graph()
-    node = reading.add("DiversityMemoryBank", name="completed", revision=-1)
-    reading.add("PreviewAny", source=node[1])
-    sizes = []
-    for _ in range(2):
-        (file,) = client.run(reading.prompt).outputs[node.id]["images"]
-        sizes.append(Image.open(io.BytesIO(client.get("/view", **file).content)).size)
-        bank.append(second, latent_format="SD3Emoji", thumbnails=thumbnails)
-    assert sizes == [(96, 96), (196, 96)]
 
 
 def test_a_bank_without_previews_or_with_damaged_ones_is_loaded(client: HostClient, banks: Path) -> None:

@@ -366,10 +366,10 @@ def test_the_example_workflow(server: HostServer, client: HostClient) -> None:
         run.outputs[identity]["text"][0] for identity, node in prompt.items() if node["class_type"] == "DiversityReport"
     )
     assert comparing.startswith("The images differ more than before")
-    assert "Guidance: Moved 8 of 8 images" in comparing
+    assert re.search("Guidance: Moved [5-8] of 8 images", comparing)
     assert sorting.startswith("8 images, as different as ")
     files = {path.stem.rstrip("0123456789_") for path in (server.base / "output" / "diversity").iterdir()}
-    assert files >= {"unguided and guided", "report", "kept"}
+    assert files >= {"unguided and guided", "kept", "rejected"}
 
 
 def test_other_hosts(other_server: HostServer) -> None:

@@ -6,10 +6,10 @@ import sys
 from typing import Any
 
 import pytest
-from support.examples import Sheet
 from support.graphs import SAMPLER
 from support.host_server import HostServer
 from support.open_clip_files import BASE, write_open_clip
+from support.sheet import Sheet
 
 ANYWHERE = (0, 0, 0, 0)
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.embedded.judge import Coverage, Judge
-from diversity_guidance.embedded.reals import TILE
-from support.example_prompts import quick, savers
+from support.example_prompts import as_sampled, quick, savers
 from support.graphs import pictures_of
 from support.host_client import HostClient
 from torch import Tensor
@@ -26,12 +25,6 @@ def sampled(client: HostClient, title: str, steps: int) -> list[list[Any]]:
     prompt = quick(client, title, steps)
     run = client.run(prompt)
     return [pictures_of(client, run, saver) for saver in savers(prompt)]
-
-
-def as_sampled(images: list[Any]) -> Tensor:
-    """Images (N, 3, 64, 64) in 0..1, without their enlargement."""
-    scale = images[0].shape[0] // TILE
-    return torch.stack([torch.from_numpy(image[::scale, ::scale].copy()) for image in images]).movedim(-1, 1) / 255
 
 
 def to_nearest(images: Tensor, exemplars: Tensor) -> float:

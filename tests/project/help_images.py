@@ -91,7 +91,7 @@ def noise(model: EmbeddedModel) -> list[Row]:
     prompt, rows = "woman police officer", []
     for mode in ("independent", "quantised", "simplex"):
         design = NoiseDesign(SEED, mode, set_size=COUNT)
-        rows.append(Row(mode, sampled(model, prompt, noise=design.draw(range(COUNT), (LATENT_CHANNELS, 8, 8)))))
+        rows.append(Row(mode, sampled(model, prompt, noise=design.sample(range(COUNT), (LATENT_CHANNELS, 8, 8)))))
     return rows
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from .host_checkouts import PACK
 from .host_server import first_host
-from .model_examples import APART, SAMPLE, Plan, place_inside
+from .layout import folded_size
+from .model_examples import APART, SAMPLE, VERSION
 from .model_families import settings
+from .plan import Plan, place_inside
 from .subgraphs import fold
 from .workflows import Workflow
 
@@ -23,7 +25,7 @@ CATEGORY = "diversity"
 
 def different(object_info: Mapping[str, Any]) -> Workflow:
     """A sampler that keeps away from all that it made before."""
-    plan = Plan(object_info)
+    plan = Plan(object_info, VERSION)
     bank = plan.put(APART, "DiversityMemoryBank", name="different every time")
     apart = plan.put(APART, "DiversitySparseRepellency", bank=bank)
     samples = plan.put(SAMPLE, "KSampler", model=apart, seed=1, **settings(20, 5.0))
@@ -48,7 +50,7 @@ def different(object_info: Mapping[str, Any]) -> Workflow:
 
 def portfolio(object_info: Mapping[str, Any]) -> Workflow:
     """A model that makes nothing that is too close to the images of a folder."""
-    plan = Plan(object_info)
+    plan = Plan(object_info, VERSION)
     index = plan.put(APART, "DiversityBuildProtectedIndex", folder="portfolio", name="portfolio")
     apart = plan.put(
         SAMPLE,
@@ -93,8 +95,7 @@ def _blueprint(
         description=description,
         category=CATEGORY,
     )
-    sockets = max(len(outer["inputs"]), len(outer["outputs"]))
-    outer["size"] = [320, 25 * sockets + 30 * len(widgets) + 22]
+    outer["size"] = list(folded_size(outer))
     return {"revision": 0, **workflow}
 
 

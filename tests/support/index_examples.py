@@ -5,74 +5,73 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .examples import SAMPLER, Example, Sheet
+from .report_examples import REPORT
+from .sheet import BLUE, GREEN, GREY, MODEL, PURPLE, SAMPLER, Example, Sheet, drawing, enlarged, sampled
 
 
 def never_again(object_info: Mapping[str, Any]) -> Example:
     """Pictures are drawn and protected; the same prompt and seed then draw others, whatever the sampler does."""
+    protect, again, proof = "2. Images to protect", "3. Never again", "4. How near is it?"
     sheet = Sheet(object_info)
-    demo = sheet.put((20, 60, 300, 90), "DiversityDemoModel")
-    prompts = sheet.prompts(demo, "woman astronaut")
-    latent = sheet.put((380, 380, 300, 130), "EmptySD3LatentImage", width=64, height=64, batch_size=8)
-    common = {**prompts, **SAMPLER, "latent_image": latent, "seed": 1}
-    drawn = sheet.put((740, 60, 300, 270), "KSampler", model=demo, **common)
-    first = sheet.show((1100, 60, 560, 400), drawn, demo, "protected")
-    decoded = sheet.graph.prompt[first.id]["inputs"]["images"][0]
-    images = sheet.graph.prompt[decoded]["inputs"]["image"]
+    common = {**sheet.prompts("doctor"), **SAMPLER, "latent_image": sheet.empty(8), "seed": 1}
+    drawn = sheet.put(protect, "KSampler", model=sheet.demo, **common)
+    first = sheet.show(protect, drawn, "protected")
     built = sheet.put(
-        (380, 580, 300, 230),
+        protect,
         "DiversityBuildProtectedIndex",
-        images=images,
-        vae=demo[2],
-        model=demo,
+        images=first.decoded,
+        vae=sheet.demo[2],
+        model=sheet.demo,
         name="example",
         width=64,
         height=64,
     )
     repelled = sheet.put(
-        (380, 880, 300, 330),
+        again,
         "DiversitySparseRepellency",
-        model=demo,
+        model=sheet.demo,
         protected=built,
         ensure_outside=True,
         keep_apart="bank only",
     )
-    kept_away = sheet.put((740, 580, 300, 270), "KSampler", model=repelled, **common)
-    second = sheet.show((1100, 580, 560, 400), kept_away, demo, "never again")
-    decoded_away = sheet.graph.prompt[sheet.graph.prompt[second.id]["inputs"]["images"][0]]["inputs"]["image"]
+    kept_away = sheet.put(again, "KSampler", stack=1, model=repelled, **common)
+    second = sheet.show(again, kept_away, "never again", stack=1)
     compared_with = sheet.put(
-        (1740, 1060, 400, 180),
+        proof,
         "DiversityReportProtectionOptions",
         protected=built,
-        model=demo,
+        model=sheet.demo,
         before_samples=drawn,
     )
-    report = sheet.put(
-        (1740, 60, 400, 940),
+    sheet.put(
+        proof,
         "DiversityReport",
-        images=decoded_away,
-        before=images,
+        size=REPORT,
+        images=second.decoded,
+        before=first.decoded,
         trace=repelled[1],
         samples=kept_away,
         options=compared_with,
         filename_prefix="diversity/never again",
     )
-    sheet.put((2190, 60, 700, 940), "SaveImage", images=report, filename_prefix="diversity/never again")
-    sheet.places["note"] = (20, 580, 320, 370)
-
     note = (
         "## Never the same image again\n\n"
-        "Above, eight images are generated, and **Build Protected Index** adds them to an index on disk. Below, the "
-        "same prompt and seed run again, and **Keep Images Apart** keeps away from everything in the index.\n\n"
+        "In frame 2 eight images are generated, and **Build Protected Index** adds them to an index on disk. In frame "
+        "3 the same prompt and seed run again, and **Keep Images Apart** keeps away from everything in the index.\n\n"
         "With **ensure_outside** no finished image is within the radius of a protected one. The node says so, and "
         "which protected image was nearest.\n\n"
-        "On the right, **Measure Variety** compares both batches with the index: how near each image is to a "
-        "protected one, and which ones are inside a shield.\n\n"
+        "In frame 4 **Measure Variety** compares both batches with the index: how near each image is to a protected "
+        "one, and which ones are inside a shield. Connect **Save Image** to its output **report** for all of it.\n\n"
         "For your own images, give a **folder** of ComfyUI's input directory instead. Later workflows only need "
         "**Load Protected Index** with the name."
     )
     return Example(
-        "Images that are never generated again", sheet.graph, sheet.places, note, sheet.drawing(first, second)
+        "Images that are never generated again",
+        sheet,
+        {MODEL: BLUE, protect: GREY, again: PURPLE, proof: GREEN},
+        note,
+        drawing(sheet, first.saved, second.saved),
+        [sampled("Sample the images to protect", drawn, first), enlarged(second)],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from .workflows import NOTES, inputs_of, is_widget, widget_names
+from .workflows import inputs_of, is_widget, widget_names
 
 Node = dict[str, Any]
 Box = tuple[float, float, float, float]
@@ -52,6 +52,12 @@ def box(node: Node) -> Box:
     return x, y - TITLE, x + width, y + height
 
 
+def within(inner: Box, frame: Sequence[float]) -> bool:
+    """Whether a frame (left, top, width, height) holds a box."""
+    left, top, width, height = frame
+    return left <= inner[0] and top <= inner[1] and inner[2] <= left + width and inner[3] <= top + height
+
+
 def overlapping(nodes: Sequence[Node]) -> list[tuple[str, str]]:
     """Types of the nodes whose boxes overlap, in pairs."""
     return [
@@ -65,45 +71,51 @@ def _common(first: Box, second: Box) -> bool:
     return across > 0 and down > 0
 
 
-def in_columns(columns: Mapping[str, Sequence[Node]], colours: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Place nodes below one another, column by column, and give the frame of every column that has a colour."""
-    groups: list[dict[str, Any]] = []
+def folded_size(node: Node, texts: int = 0) -> tuple[int, int]:
+    """Width and height that hold a subgraph's node with its sockets and widgets, of which so many are for texts."""
+    widgets = len(node["properties"]["proxyWidgets"]) - texts
+    sockets = sum("widget" not in socket for socket in node["inputs"])
+    return WIDTH, SLOT * max(sockets, len(node["outputs"])) + WIDGET * widgets + TEXT * texts + MARGIN
+
+
+def in_frames(
+    bands: Sequence[Mapping[str, Sequence[Sequence[Node]]]], colours: Mapping[str, str], level: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Place the nodes of each stack below one another, stack by stack, and give the frames that have a colour.
+
+    Args:
+        bands: from the left; each of frames below one another, which are stacks of nodes by the frame's title.
+        colours: of frames that are shown.
+        level: frames whose last nodes stand beside one another.
+    """
     left = 0
-    for title, nodes in columns.items():
-        top = TITLE
-        for node in nodes:
-            node["pos"] = [left, top]
-            top += node["size"][1] + TITLE + GAP
-        width = max(node["size"][0] for node in nodes)
-        if title in colours:
-            frame = [left - PADDING, -HEADING, width + 2 * PADDING, top - TITLE - GAP + HEADING + PADDING]
-            groups.append(
-                {
-                    "id": len(groups) + 1,
-                    "title": title,
-                    "bounding": frame,
-                    "color": colours[title],
-                    "font_size": 24,
-                    "flags": {},
-                }
-            )
-        left += width + GAP + 2 * PADDING
-    return groups
+    for band in bands:
+        ceiling, edge = TITLE, left
+        for stacks in band.values():
+            start, floor = left, ceiling
+            for stack in stacks:
+                top = ceiling
+                for node in stack:
+                    node["pos"] = [start, top]
+                    top += node["size"][1] + TITLE + GAP
+                start += max(node["size"][0] for node in stack) + GAP
+                floor = max(floor, top)
+            ceiling, edge = floor + HEADING + PADDING, max(edge, start)
+        left = edge + 2 * PADDING
+    frames = {title: stacks for band in bands for title, stacks in band.items()}
+    last = [frames[title][-1][-1] for title in level]
+    for node in last:
+        node["pos"][1] = max(other["pos"][1] for other in last)
+    shown = {
+        title: [node for stack in stacks for node in stack] for title, stacks in frames.items() if title in colours
+    }
+    return [_frame(number, title, shown[title], colours[title]) for number, title in enumerate(shown, start=1)]
 
 
-def separate(nodes: Sequence[Node]) -> None:
-    """Move nodes down, the uppermost first, until none overlaps another."""
-    placed: list[Node] = []
-    for node in sorted(nodes, key=lambda node: (node["pos"][1], node["pos"][0])):
-        while above := [other for other in placed if _common(box(node), box(other))]:
-            node["pos"][1] = max(int(box(other)[3]) for other in above) + TITLE + GAP // 2
-        placed.append(node)
-
-
-def enlarge(nodes: Sequence[Node], object_info: Mapping[str, Any]) -> None:
-    """Give every node at least the height that holds it."""
-    for node in nodes:
-        if node["type"] in NOTES:
-            node["size"][1] = max(node["size"][1], note_size(node["widgets_values"][0])[1])
-        elif node["type"] in object_info and node["type"] not in WIDE:
-            node["size"][1] = max(node["size"][1], estimated_size(node, object_info[node["type"]])[1])
+def _frame(number: int, title: str, nodes: Sequence[Node], colour: str) -> dict[str, Any]:
+    left = min(node["pos"][0] for node in nodes) - PADDING
+    top = min(node["pos"][1] for node in nodes) - TITLE - HEADING
+    right = max(node["pos"][0] + node["size"][0] for node in nodes) + PADDING
+    bottom = max(node["pos"][1] + node["size"][1] for node in nodes) + PADDING
+    bounding = [left, top, right - left, bottom - top]
+    return {"id": number, "title": title, "bounding": bounding, "color": colour, "font_size": 24, "flags": {}}

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .graphs import Graph, Node
+from .graphs import Node
 from .host_checkouts import PACK
 from .host_server import first_host
-from .layout import TITLE, estimated_size, in_columns, note_size
+from .layout import TITLE
 from .model_families import (
     FAMILIES,
     FLUX_2_FAMILIES,
@@ -27,10 +26,9 @@ from .model_families import (
     WAN_STEPS,
     WAN_VAE,
     Family,
-    File,
 )
-from .subgraphs import fold
-from .workflows import Workflow, inputs_of, to_workflow
+from .plan import READ, Fold, Plan
+from .workflows import Workflow
 
 FOLDER = PACK / "example_workflows"
 PREFIX = "Your model - "
@@ -40,8 +38,7 @@ VERSION = "0.33.0"
 PROMPT = "portrait photo of a baker in front of the bakery, morning light"
 VIDEO_PROMPT = "a street musician plays in the rain, the camera moves slowly closer"
 
-READ, MODELS, WORDS, APART, SAMPLE, RESULT = (
-    "Read me",
+MODELS, WORDS, APART, SAMPLE, RESULT = (
     "1. Models",
     "2. Prompt and size",
     "3. Keep images apart",
@@ -51,60 +48,7 @@ READ, MODELS, WORDS, APART, SAMPLE, RESULT = (
 COLOURS = {MODELS: "#3f789e", WORDS: "#3f789e", APART: "#8a4f9e", SAMPLE: "#88724a", RESULT: "#4a8858"}
 
 
-@dataclass
-class Plan:
-    """A graph whose nodes know their column and the files that they load."""
-
-    object_info: Mapping[str, Any]
-    graph: Graph = field(default_factory=Graph)
-    columns: dict[str, list[int]] = field(default_factory=dict)
-    files: dict[str, list[File]] = field(default_factory=dict)
-    titles: dict[str, str] = field(default_factory=dict)
-
-    def put(self, column: str, kind: str, files: Sequence[File] = (), called: str = "", **inputs: Any) -> Node:
-        """Add a node with the host's defaults for the inputs that are not given."""
-        known = inputs_of(self.object_info[kind])
-        defaults = {name: options["default"] for name, _, options in known if "default" in options}
-        node = self.graph.add(kind, **{**defaults, **inputs})
-        self.columns.setdefault(column, []).append(int(node.id))
-        self.files[node.id] = list(files)
-        self.titles[node.id] = called
-        return node
-
-    def workflow(self, note: str) -> Workflow:
-        """The graph as a file, with sizes but without places."""
-        nowhere = dict.fromkeys([*self.graph.prompt, "note"], (0, 0, 0, 0))
-        made = to_workflow(self.graph.prompt, self.object_info, nowhere, note)
-        for node in made["nodes"]:
-            if node["type"] == "MarkdownNote":
-                node["size"] = list(note_size(note))
-                self.columns = {READ: [node["id"]], **self.columns}
-                node["properties"]["ver"] = VERSION
-                continue
-            identity = str(node["id"])
-            node["size"] = list(estimated_size(node, self.object_info[node["type"]]))
-            if node["properties"]["cnr_id"] == "comfy-core":
-                node["properties"]["ver"] = VERSION
-            if self.files[identity]:
-                node["properties"]["models"] = [file.entry for file in self.files[identity]]
-            if self.titles[identity]:
-                node["title"] = self.titles[identity]
-        made["extra"] = {"workflowRendererVersion": "LG"}
-        return made
-
-    def arrange(self, workflow: Workflow, folded: Mapping[str, Mapping[str, Any]]) -> None:
-        """Place what is left after folding; a folded node stands where its column says."""
-        nodes = {node["id"]: node for node in workflow["nodes"]}
-        columns = {
-            title: [
-                *(nodes[node["id"]] for column, node in folded.items() if column == title),
-                *(nodes[identity] for identity in ids if identity in nodes),
-            ]
-            for title, ids in self.columns.items()
-        }
-        order = [READ, MODELS, WORDS, APART, SAMPLE, RESULT]
-        columns = {title: columns[title] for title in order if columns.get(title)}
-        workflow["groups"] = in_columns(columns, COLOURS)
+BANDS = ((READ,), (MODELS,), (WORDS,), (APART,), (SAMPLE,), (RESULT,))
 
 
 def loaded(plan: Plan, family: Family) -> tuple[Any, Any, Any]:
@@ -154,7 +98,7 @@ def finished(plan: Plan, samples: Any, model: Any, decoder: Any, bank: str) -> N
 
 def image_workflow(family: Family, object_info: Mapping[str, Any]) -> Workflow:
     """A family that KSampler samples."""
-    plan = Plan(object_info)
+    plan = Plan(object_info, VERSION)
     bank = family.title
     model, clip, decoder = loaded(plan, family)
     positive, negative = prompts(plan, family, clip)
@@ -171,19 +115,10 @@ def image_workflow(family: Family, object_info: Mapping[str, Any]) -> Workflow:
         **family.sampler,
     )
     finished(plan, samples, model, decoder, bank)
-    workflow = plan.workflow(note(family))
-    folded = {}
-    if len(workflow["nodes"]) > MOST_NODES:
-        place_inside(workflow, plan.columns[MODELS])
-        folded[MODELS] = fold(
-            workflow,
-            plan.columns[MODELS],
-            f"Load {family.title}",
-            _loader_widgets(workflow, plan.columns[MODELS]),
-        )
-        folded[MODELS]["size"] = [320, 25 * 3 + 30 * 4 + 22]
-    plan.arrange(workflow, folded)
-    return workflow
+    models = [Node(str(identity)) for identity in plan.stacks[MODELS, 0]]
+    is_full = len(plan.graph.prompt) + 1 > MOST_NODES
+    folds = [Fold(f"Load {family.title}", models, _loader_widgets(plan, models))] if is_full else []
+    return plan.arranged(note(family), folds, COLOURS, BANDS)
 
 
 MOST_NODES = 14
@@ -192,17 +127,14 @@ LOADERS = {"UNETLoader": "unet_name", "CLIPLoader": "clip_name", "VAELoader": "v
 }
 
 
-def _loader_widgets(workflow: Workflow, ids: Sequence[int]) -> list[tuple[int, str]]:
-    return [
-        (node["id"], LOADERS[node["type"]])
-        for node in workflow["nodes"]
-        if node["id"] in ids and node["type"] in LOADERS
-    ]
+def _loader_widgets(plan: Plan, nodes: Sequence[Node]) -> list[tuple[Node, str]]:
+    kinds = {node: plan.graph.prompt[node.id]["class_type"] for node in nodes}
+    return [(node, LOADERS[kind]) for node, kind in kinds.items() if kind in LOADERS]
 
 
 def flux_2_workflow(family: Family, object_info: Mapping[str, Any]) -> Workflow:
     """A family that is sampled with the schedule of Flux.2; the sampler's nodes are folded into one."""
-    plan = Plan(object_info)
+    plan = Plan(object_info, VERSION)
     bank, side = family.title, family.side
     model, clip, decoder = loaded(plan, family)
     positive, negative = prompts(plan, family, clip)
@@ -221,32 +153,19 @@ def flux_2_workflow(family: Family, object_info: Mapping[str, Any]) -> Workflow:
         sigmas=sigmas,
         latent_image=latent,
     )
-    inside = [int(node.id) for node in (latent, noise, sampler, sigmas, guider, samples)]
     finished(plan, samples, model, decoder, bank)
-    workflow = plan.workflow(note(family))
-    sizes = {name: [(int(latent.id), name), (int(sigmas.id), name)] for name in ("width", "height")}
-    place_inside(workflow, inside)
-    folded = fold(
-        workflow,
-        inside,
+    sample = Fold(
         "Sample with Flux.2",
-        [
-            (int(latent.id), "batch_size"),
-            (int(noise.id), "noise_seed"),
-            (int(sigmas.id), "steps"),
-            (int(guider.id), "cfg"),
-            (int(sampler.id), "sampler_name"),
-        ],
-        shared=sizes,
+        (latent, noise, sampler, sigmas, guider, samples),
+        [(latent, "batch_size"), (noise, "noise_seed"), (sigmas, "steps"), (guider, "cfg"), (sampler, "sampler_name")],
+        shared={name: [(latent, name), (sigmas, name)] for name in ("width", "height")},
     )
-    folded["size"] = [320, 25 * 5 + 30 * 7 + 22]
-    plan.arrange(workflow, {SAMPLE: folded})
-    return workflow
+    return plan.arranged(note(family), [sample], COLOURS, BANDS)
 
 
 def wan_workflow(object_info: Mapping[str, Any]) -> Workflow:
     """Wan 2.2: the expert of high noise is steered, that of low noise finishes what it left."""
-    plan = Plan(object_info)
+    plan = Plan(object_info, VERSION)
     bank = "Wan 2.2"
     experts = [
         plan.put(MODELS, "UNETLoader", [file], unet_name=file.name, weight_dtype="default")
@@ -291,21 +210,10 @@ def wan_workflow(object_info: Mapping[str, Any]) -> Workflow:
     remembered = plan.put(RESULT, "DiversityRemember", samples=second, model=low, name=bank)
     images = plan.put(RESULT, "VAEDecode", samples=remembered, vae=decoder)
     plan.put(RESULT, "SaveAnimatedWEBP", images=images, filename_prefix=bank, fps=16.0, method="default")
-    workflow = plan.workflow(WAN_NOTE)
-    names = {(int(high.id), "MODEL"): "high noise", (int(low.id), "MODEL"): "low noise"}
-    inside = [int(node.id) for node in (*experts, high, low, clip, decoder)]
-    place_inside(workflow, inside)
-    folded = fold(workflow, inside, "Load Wan 2.2", _loader_widgets(workflow, inside), names)
-    folded["size"] = [320, 25 * 4 + 30 * 4 + 22]
-    plan.arrange(workflow, {MODELS: folded})
-    return workflow
-
-
-def place_inside(workflow: Workflow, ids: Sequence[int]) -> None:
-    """One below another in two columns, those without inputs of the first on the left."""
-    inner = [node for node in workflow["nodes"] if node["id"] in ids]
-    left = [node for node in inner if all(socket["link"] is None for socket in node["inputs"])]
-    in_columns({"left": left, "right": [node for node in inner if node not in left]}, {})
+    inside = (*experts, high, low, clip, decoder)
+    names = {(high, "MODEL"): "high noise", (low, "MODEL"): "low noise"}
+    load = Fold("Load Wan 2.2", inside, _loader_widgets(plan, inside), names)
+    return plan.arranged(WAN_NOTE, [load], COLOURS, BANDS)
 
 
 HEAD = (

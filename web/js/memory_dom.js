@@ -6,8 +6,7 @@ export function make(tag, options = {}, ...children) {
   if (names) element.className = names;
   if (text !== undefined) element.textContent = text;
   for (const [name, value] of Object.entries(attributes))
-    if (value !== undefined && value !== null && value !== false)
-      element.setAttribute(name, value === true ? "" : value);
+    if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
   for (const [event, listener] of Object.entries(on)) element.addEventListener(event, listener);
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
@@ -18,12 +17,7 @@ export const icon = (name) => make("i", { class: `pi pi-${name}`, "aria-hidden":
 export function button(name, title, listener, options = {}) {
   const { text, ...rest } = options;
   const label = text === undefined ? [] : [make("span", { text })];
-  return make(
-    "button",
-    { type: "button", title, "aria-label": title, on: { click: listener }, ...rest },
-    icon(name),
-    ...label,
-  );
+  return make("button", { type: "button", title, "aria-label": title, on: { click: listener }, ...rest }, icon(name), ...label);
 }
 
 export function megabytes(bytes) {

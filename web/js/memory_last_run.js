@@ -8,13 +8,7 @@ export class LastRun {
     this.ask = ask;
     this.told = make("div", { class: "dgm-muted" });
     this.list = make("ul", { class: "dgm-pushes" });
-    this.root = make(
-      "details",
-      { class: "dgm-last-run", on: { toggle: () => this.show(this.bank) } },
-      make("summary", { text: say("What pushed the last run") }),
-      this.told,
-      this.list,
-    );
+    this.root = make("details", { class: "dgm-last-run", on: { toggle: () => this.show(this.bank) } }, make("summary", { text: say("What pushed the last run") }), this.told, this.list);
   }
 
   async show(bank) {
@@ -38,25 +32,13 @@ export class LastRun {
       const id = held ? reference : images[other]?.id;
       return this.picture(bank, id, name, say("{name}, at distance {distance}", { name, distance }));
     });
-    if (!others.length)
-      return make("li", {}, own, make("span", { class: "dgm-muted", text: say("was not pushed") }));
-    return make(
-      "li",
-      {},
-      own,
-      make("span", { class: "dgm-muted", title: say("was pushed away from") }, icon("arrow-left")),
-      ...others,
-    );
+    if (!others.length) return make("li", {}, own, make("span", { class: "dgm-muted", text: say("was not pushed") }));
+    return make("li", {}, own, make("span", { class: "dgm-muted", title: say("was pushed away from") }, icon("arrow-left")), ...others);
   }
 
   picture(bank, id, name, title = name) {
     const label = make("span", { class: "dgm-label", text: name, title });
     if (!id) return label;
-    return make("img", {
-      src: thumbnailAddress(bank, id),
-      alt: name,
-      title,
-      on: { error: ({ target }) => target.replaceWith(label) },
-    });
+    return make("img", { src: thumbnailAddress(bank, id), alt: name, title, on: { error: ({ target }) => target.replaceWith(label) } });
   }
 }

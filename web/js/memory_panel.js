@@ -15,19 +15,8 @@ export class MemoryPanel {
     this.found = 0;
     this.chosen = new Set();
     this.asked = 0;
-    this.banks = make("select", {
-      class: "dgm-field",
-      "aria-label": say("Memory Bank"),
-      on: { change: () => this.choose(this.banks.value) },
-    });
-    this.filter = make("input", {
-      class: "dgm-field",
-      type: "search",
-      placeholder: say("Filter by prompt"),
-      "aria-label": say("Filter by prompt"),
-      maxlength: 1000,
-      on: { input: () => this.later() },
-    });
+    this.banks = make("select", { class: "dgm-field", "aria-label": say("Memory Bank"), on: { change: () => this.choose(this.banks.value) } });
+    this.filter = make("input", { class: "dgm-field", type: "search", placeholder: say("Filter by prompt"), "aria-label": say("Filter by prompt"), maxlength: 1000, on: { input: () => this.later() } });
     this.size = make("span", { class: "dgm-muted dgm-grow", role: "status" });
     this.undoing = button("undo", say("Undo the last change"), () => this.undo(), { text: say("Undo") });
     this.grid = make("div", {
@@ -38,29 +27,15 @@ export class MemoryPanel {
       on: { click: (event) => this.click(event), keydown: (event) => this.key(event) },
     });
     this.message = make("div", { class: "dgm-message", role: "alert", hidden: true });
-    this.more = button("chevron-down", say("Show more"), () => this.load(true), {
-      text: say("Show more"),
-      class: "dgm-more",
-    });
+    this.more = button("chevron-down", say("Show more"), () => this.load(true), { text: say("Show more"), class: "dgm-more" });
     this.actions = make("div", { class: "dgm-actions", hidden: true });
     this.lastRun = new LastRun((bank) => ask("pushes", { bank }));
-    this.tools = make(
-      "div",
-      { class: "dgm-tools" },
-      this.banks,
-      make("div", { class: "dgm-search" }, icon("search"), this.filter),
-      make("div", { class: "dgm-row" }, this.size, this.undoing),
-    );
+    this.tools = make("div", { class: "dgm-tools" }, this.banks, make("div", { class: "dgm-search" }, icon("search"), this.filter), make("div", { class: "dgm-row" }, this.size, this.undoing));
     const refresh = button("refresh", say("Refresh"), () => this.refresh());
     this.root = make(
       "div",
       { class: "dgm", "data-testid": "diversity-memory" },
-      make(
-        "header",
-        { class: "dgm-header" },
-        make("span", { class: "dgm-title", text: say("Memory") }),
-        refresh,
-      ),
+      make("header", { class: "dgm-header" }, make("span", { class: "dgm-title", text: say("Memory") }), refresh),
       this.tools,
       make("div", { class: "dgm-body" }, this.message, this.grid, this.more),
       this.lastRun.root,
@@ -75,7 +50,7 @@ export class MemoryPanel {
       if (!banks.some(({ name }) => name === this.bank)) this.bank = this.newest(banks);
       this.banks.replaceChildren(...banks.map(({ name }) => make("option", { value: name, text: name })));
       this.banks.value = this.bank;
-      this.tools.hidden = this.lastRun.root.hidden = !banks.length;
+      this.tools.hidden = !banks.length;
       await this.load();
     } catch (error) {
       this.tell(error.message, true);
@@ -125,28 +100,16 @@ export class MemoryPanel {
   }
 
   measure(page, known) {
-    const images =
-      page.total === 1
-        ? say("1 image")
-        : say("{count} images", { count: page.total.toLocaleString(locale()) });
+    const images = page.total === 1 ? say("1 image") : say("{count} images", { count: page.total.toLocaleString(locale()) });
     const counted = this.filter.value ? say("{found} of {images}", { found: page.found, images }) : images;
-    this.size.textContent =
-      known?.disk_bytes === undefined ? counted : `${counted} · ${megabytes(known.disk_bytes)}`;
-    this.size.title = say("{disk} on disk, {live} of it for these images", {
-      disk: megabytes(known?.disk_bytes ?? 0),
-      live: megabytes(page.live_bytes),
-    });
+    this.size.textContent = known?.disk_bytes === undefined ? counted : `${counted} · ${megabytes(known.disk_bytes)}`;
+    this.size.title = known?.live_bytes === undefined ? "" : say("{disk} on disk, {live} of it for these images", { disk: megabytes(known.disk_bytes), live: megabytes(known.live_bytes) });
   }
 
   why(page) {
     if (!page.total) return say("This bank is empty.");
     if (!page.found) return say("No prompt holds this text.");
-    return page.unreadable
-      ? say(
-          "Images that cannot be read: {count}. Repair the bank with the command diversity-guidance bank repair.",
-          { count: page.unreadable },
-        )
-      : "";
+    return page.unreadable ? say("Images that cannot be read: {count}. Repair the bank with the command diversity-guidance bank repair.", { count: page.unreadable }) : "";
   }
 
   tell(text, wrong = false) {
@@ -157,9 +120,7 @@ export class MemoryPanel {
   }
 
   show(entries, found) {
-    const focused = this.root.contains(document.activeElement)
-      ? document.activeElement.dataset?.id
-      : undefined;
+    const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset?.id : undefined;
     this.entries = entries;
     this.found = found;
     const ids = new Set(entries.map(({ id }) => id));
@@ -174,43 +135,18 @@ export class MemoryPanel {
 
   card(entry) {
     const date = new Date(entry.created);
-    const when = Number.isNaN(date.getTime())
-      ? entry.created
-      : date.toLocaleString(locale(), { dateStyle: "short", timeStyle: "short" });
+    const when = Number.isNaN(date.getTime()) ? entry.created : date.toLocaleString(locale(), { dateStyle: "short", timeStyle: "short" });
     const prompt = entry.prompt || say("No prompt was saved");
     const seed = entry.seed === null ? "" : say("seed {seed}", { seed: entry.seed });
     const image = entry.thumbnail
-      ? make("img", {
-          src: thumbnailAddress(this.bank, entry.id),
-          alt: "",
-          loading: "lazy",
-          draggable: "false",
-          on: { error: ({ target }) => target.replaceWith(blank()) },
-        })
+      ? make("img", { src: thumbnailAddress(this.bank, entry.id), alt: "", loading: "lazy", draggable: "false", on: { error: ({ target }) => target.replaceWith(blank()) } })
       : blank();
     return make(
       "div",
-      {
-        class: "dgm-card",
-        role: "option",
-        tabindex: -1,
-        "data-id": entry.id,
-        title: [prompt, seed, when].filter(Boolean).join("\n"),
-        "aria-label": [prompt, seed, when, entry.pinned && say("pinned")].filter(Boolean).join(", "),
-      },
-      make(
-        "div",
-        { class: "dgm-image" },
-        image,
-        entry.pinned ? make("span", { class: "dgm-pinned", title: say("Pinned") }, icon("thumbtack")) : null,
-      ),
+      { class: "dgm-card", role: "option", tabindex: -1, "data-id": entry.id, title: [prompt, seed, when].filter(Boolean).join("\n"), "aria-label": [prompt, seed, when, entry.pinned && say("pinned")].filter(Boolean).join(", ") },
+      make("div", { class: "dgm-image" }, image, entry.pinned ? make("span", { class: "dgm-pinned", title: say("Pinned") }, icon("thumbtack")) : null),
       make("div", { class: `dgm-prompt${entry.prompt ? "" : " dgm-muted"}`, text: prompt }),
-      make(
-        "div",
-        { class: "dgm-muted dgm-facts" },
-        make("span", { text: when }),
-        seed && make("span", { text: seed }),
-      ),
+      make("div", { class: "dgm-muted dgm-facts" }, make("span", { text: when }), seed && make("span", { text: seed })),
     );
   }
 
@@ -242,14 +178,7 @@ export class MemoryPanel {
     const cards = [...this.grid.children];
     const place = cards.indexOf(card);
     const columns = cards.filter((each) => each.offsetTop === cards[0].offsetTop).length;
-    const steps = {
-      ArrowLeft: -1,
-      ArrowRight: 1,
-      ArrowUp: -columns,
-      ArrowDown: columns,
-      Home: -place,
-      End: cards.length - 1 - place,
-    };
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -place, End: cards.length - 1 - place };
     if (event.key in steps) {
       const next = cards[place + steps[event.key]];
       if (next) this.focus(next);
@@ -273,8 +202,7 @@ export class MemoryPanel {
   }
 
   mark() {
-    for (const card of this.grid.children)
-      card.setAttribute("aria-selected", String(this.chosen.has(card.dataset.id)));
+    for (const card of this.grid.children) card.setAttribute("aria-selected", String(this.chosen.has(card.dataset.id)));
     const count = this.chosen.size;
     this.actions.hidden = !count;
     if (!count) return;
@@ -282,34 +210,16 @@ export class MemoryPanel {
     const pin = !chosen.every(({ pinned }) => pinned);
     this.actions.replaceChildren(
       make("span", { class: "dgm-grow", text: say("{count} selected", { count }) }),
-      button(
-        "thumbtack",
-        pin
-          ? say("Pin: never dropped to make room, and an example for Load Real Examples")
-          : say("Unpin: dropped again when the bank is full"),
-        () => this.pin(pin),
-        { text: pin ? say("Pin") : say("Unpin") },
-      ),
-      button("trash", say("Remove from the bank"), () => this.remove(), {
-        text: say("Remove"),
-        class: "dgm-danger",
-      }),
+      button("thumbtack", pin ? say("Pin: never dropped to make room, and an example for Load Real Examples") : say("Unpin: dropped again when the bank is full"), () => this.pin(pin), { text: pin ? say("Pin") : say("Unpin") }),
+      button("trash", say("Remove from the bank"), () => this.remove(), { text: say("Remove"), class: "dgm-danger" }),
       button("times", say("Clear the selection"), () => this.clear()),
     );
   }
 
   async remove() {
     const ids = [...this.chosen];
-    const question =
-      ids.length === 1
-        ? say("Remove this image from the bank?")
-        : say("Remove these {count} images from the bank?", { count: ids.length });
-    if (
-      await confirmed(
-        say("Remove from the bank"),
-        `${question} ${say("Undo brings back what was removed last.")}`,
-      )
-    )
+    const question = ids.length === 1 ? say("Remove this image from the bank?") : say("Remove these {count} images from the bank?", { count: ids.length });
+    if (await confirmed(say("Remove from the bank"), `${question} ${say("Undo brings back what was removed last.")}`))
       await this.change("remove", { ids }, ({ removed }) => say("Removed: {count}", { count: removed }));
   }
 

@@ -9,11 +9,7 @@ export const thumbnailAddress = (bank, id) =>
 
 export async function ask(path, values, body) {
   const query = values ? `?${new URLSearchParams(values)}` : "";
-  const post = {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  };
+  const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   let answer;
   try {
     answer = await api.fetchApi(`${ROOT}/${path}${query}`, body ? post : undefined);
@@ -21,7 +17,6 @@ export async function ask(path, values, body) {
     throw new Error(say("ComfyUI does not answer. Is it still running?"));
   }
   const told = await answer.json().catch(() => null);
-  if (!answer.ok || !told)
-    throw new Error(told?.error ?? say("ComfyUI answered with error {status}.", { status: answer.status }));
+  if (!answer.ok || !told) throw new Error(told?.error ?? say("ComfyUI answered with error {status}.", { status: answer.status }));
   return told;
 }
