@@ -7,6 +7,7 @@ import re
 
 from project.tree import ROOT, pyproject
 from support.node_ids import node_classes
+from support.subgraphs import unfold
 
 PROJECT = pyproject()
 NOT_PACKAGES = {"tests", "build", "dist"}
@@ -63,7 +64,8 @@ def test_every_node_is_in_an_example_workflow() -> None:
     used = set()
     for path in (ROOT / "example_workflows").glob("*.json"):
         assert path.with_suffix(".jpg").is_file(), f"{path.name} has no thumbnail"
-        used |= {node["type"] for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]}
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+        used |= {node["type"] for node in unfold(workflow)["nodes"]}
     for_experts = {node for node in node_classes() if node.endswith(("Options", "Numbers"))}
     assert set(node_classes()) - NEEDS_A_FILE - for_experts <= used
 
