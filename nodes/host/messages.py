@@ -22,7 +22,7 @@ def show(node_id: str | None, text: str) -> None:
 
 
 def lasting(node_id: str | None, text: str) -> dict[str, Any]:
-    """Show a text on a node, and give the ``ui`` by which it stays there after a reload and in cached runs."""
+    """Show a text on a node, and give the ``ui`` by which it stays there after a reload."""
     show(node_id, text)
     return {VERDICT: [{"text": "", "details": text}]}
 
