@@ -2,10 +2,20 @@
 
 from .clip import Clip
 from .colour_layout import ColourLayout
+from .content.network import ContentNetwork
 from .encoder import Encoder
 from .latent_preview import LatentPreview
 from .pooled_latents import PooledLatents
 from .random_network import RandomNetwork
 from .space import FeatureSpace
 
-__all__ = ["Clip", "ColourLayout", "Encoder", "FeatureSpace", "LatentPreview", "PooledLatents", "RandomNetwork"]
+__all__ = [
+    "Clip",
+    "ColourLayout",
+    "ContentNetwork",
+    "Encoder",
+    "FeatureSpace",
+    "LatentPreview",
+    "PooledLatents",
+    "RandomNetwork",
+]

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from .clip import Clip
 from .colour_layout import ColourLayout
+from .content.network import ContentNetwork
 from .random_network import RandomNetwork
 from .space import FeatureSpace
 
 CLIP_PREFIX = "clip:"
 """Followed by the folder of an open_clip model."""
 
-SPACE_NAMES = ("random", "layout")
-"""Spaces that need no weights file; the first is the default."""
+SPACE_NAMES = ("random", "layout", "content")
+"""Spaces that come with the package; the first is the default."""
 
 
 def image_space(name: str) -> FeatureSpace:
-    """The space of a name: ``random``, ``layout`` or ``clip:<folder>``.
+    """The space of a name: ``random``, ``layout``, ``content`` or ``clip:<folder>``.
 
     Raises:
         ValueError: an unknown name, or a folder without a model.
@@ -28,4 +29,6 @@ def image_space(name: str) -> FeatureSpace:
         return RandomNetwork()
     if name == "layout":
         return ColourLayout()
+    if name == "content":
+        return ContentNetwork()
     raise ValueError(f"{name!r} is no feature space: choose one of {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER.")

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ...features.colour_layout import ColourLayout
+from ...features.content.network import ContentNetwork
 from ...features.encoder import Encoder
 from ...features.latent_preview import LatentPreview
 from ...features.network_copy import network_copy
@@ -30,13 +31,15 @@ from .networks.open_clip import OPEN_CLIP, check_open_clip, open_clip_space, ope
 
 LATENTS, PREVIEW = "latents", "preview"
 CLIP_VISION = "clip vision"
-IMAGE_SPACES = ("random network", "colour layout", CLIP_VISION)
+CONTENT = "content network"
+IMAGE_SPACES = ("random network", "colour layout", CONTENT, CLIP_VISION)
 
 SPACES_TOOLTIP = (
     "What images are compared by. latents: colours and layout, as coarse as a thumbnail, at no cost. preview: a random "
     "network on the linear preview of the latents. random network: colours, layout and texture, needs vae (a TAESD is "
-    "fast). colour layout: a coarse grid of colours, needs vae. clip vision: what an image shows, needs clip_vision, "
-    "and vae or the linear preview. open clip: the same, by a model in a folder below models/clip_vision."
+    "fast). colour layout: a coarse grid of colours, needs vae. content network: what an image shows, needs vae or the "
+    "linear preview. clip vision: the same, needs clip_vision, and vae or the linear preview. open clip: the same, by "
+    "a model in a folder below models/clip_vision."
 )
 
 DECODED_LATENTS = 64 * 64
@@ -89,10 +92,10 @@ def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatur
     latent_format, name = model.model.latent_format, format_of(model)
     if kind == LATENTS:
         return latent_layout()
-    shows_content = kind == CLIP_VISION or kind.startswith(OPEN_CLIP)
+    shows_content = kind in (CLIP_VISION, CONTENT) or kind.startswith(OPEN_CLIP)
     if kind == CLIP_VISION:
         _check_clip_vision(networks.clip_vision)
-    elif shows_content:
+    elif kind.startswith(OPEN_CLIP):
         check_open_clip(kind)
     if kind == PREVIEW or (shows_content and networks.vae is None):
         _check_preview(latent_format)
@@ -130,6 +133,8 @@ def image_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureSpa
             return RandomNetwork()
         if kind == "colour layout":
             return ColourLayout()
+        if kind == CONTENT:
+            return ContentNetwork(device)
         if kind.startswith(OPEN_CLIP):
             return open_clip_space(kind, device)
         _check_clip_vision(clip_vision)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diversity_guidance.embedded.reals import RealImages
 from diversity_guidance.features.colour_layout import ColourLayout
+from diversity_guidance.features.content.network import ContentNetwork
 from diversity_guidance.features.encoder import Encoder
 from diversity_guidance.features.latent_preview import LatentPreview
 from diversity_guidance.features.named import image_space
@@ -21,6 +23,7 @@ def channel_means(images: torch.Tensor) -> torch.Tensor:
 IMAGE_SPACES = [
     RandomNetwork(),
     ColourLayout(),
+    ContentNetwork(),
     Encoder(channel_means, "means", 3, differentiable=True),
 ]
 LATENT_SPACES = [
@@ -160,7 +163,8 @@ def test_an_encoder_that_returns_something_else_is_named() -> None:
 def test_spaces_have_names() -> None:
     assert image_space("random").tag == RandomNetwork().tag
     assert image_space("layout").tag == ColourLayout().tag
-    with pytest.raises(ValueError, match="choose one of random, layout or clip:FOLDER"):
+    assert image_space("content").tag == ContentNetwork.tag
+    with pytest.raises(ValueError, match="choose one of random, layout, content or clip:FOLDER"):
         image_space("inception")
     with pytest.raises(ValueError, match="holds no open_clip model"):
         image_space("clip:/nowhere")
@@ -170,3 +174,27 @@ def test_spaces_have_names() -> None:
 def test_empty_grids_are_refused(build: object) -> None:
     with pytest.raises(ValueError, match="at least one"):
         build()  # type: ignore[operator]
+
+
+def test_the_content_network_finds_what_another_vendor_drew() -> None:
+    """Of 120 real emoji, the share whose nearest one by another vendor shows the same concept."""
+    reals = RealImages.load()
+    concepts = {label.concept for label in reals.labels if label.skin == "" and label.gender == ""}
+    chosen = sorted(concepts)[:60]
+    rows = [row for row, label in enumerate(reals.labels) if label.concept in chosen][:120]
+    pixels, labels = reals.pixels[rows].float() / 255, [reals.labels[row] for row in rows]
+
+    def found(space: FeatureSpace) -> float:
+        vectors = space(pixels)
+        similar = vectors @ vectors.T
+        hits = []
+        for row, label in enumerate(labels):
+            others = [other for other, each in enumerate(labels) if each.vendor != label.vendor]
+            if any(labels[other].concept == label.concept for other in others):
+                nearest = max(others, key=lambda other: float(similar[row, other]))
+                hits.append(labels[nearest].concept == label.concept)
+        return sum(hits) / len(hits)
+
+    content, layout = found(ContentNetwork()), found(ColourLayout())
+    assert content > 0.5
+    assert content > layout > found(RandomNetwork())

@@ -1,0 +1,1 @@
+"""What an image shows, by a network that comes with the package."""
