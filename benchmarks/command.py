@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from . import bank, digits, growth, modes, noise, repellency
+from .copies import run as copies
 from .feature_diffusion import run as feature_diffusion
 from .features import run as features
 from .features import spread
@@ -22,6 +23,7 @@ from .vendi import run as vendi
 BENCHMARKS = {
     "attributes": (attributes, "whether gender, skin tone and vendor stay as the prompt says"),
     "bank": (bank, "time, memory and disk of a Memory Bank as it grows"),
+    "copies": (copies, "different images that are called near-duplicates, and copies that are not"),
     "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
     "feature-diffusion": (feature_diffusion, "the trained method on digits: clusters, conditional samples, paths"),
     "features": (features, "groups that Feature Guidance steers to, and the path between two of them"),

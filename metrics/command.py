@@ -15,7 +15,7 @@ from ..features.image_folder import FoundFiles, find_images, printable
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
 from .comparison import compare_equally_many, sentences
 from .figures.folder_figures import folder_figures
-from .measured_folder import measure_folder
+from .measured_folder import FolderFeatures, measure_folder
 from .measures.early_rejection import check_claim, outlook
 from .measures.irs import COVERAGE_CLAIM
 from .measures.neighbours import ReferenceIndex
@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--neighbours", type=int, default=NEIGHBOURS, help="for precision and recall (default: %(default)s)"
     )
     parser.add_argument(
-        "--duplicate-distance", type=float, help="of near-duplicates, 0 to 2 (default: the space's own)"
+        "--duplicate-distance",
+        type=float,
+        help="tell near-duplicates by this distance in the feature space, 0 to 2 (default: by the images themselves)",
     )
     parser.add_argument("--metric", choices=("euclidean", "cosine"), default="euclidean", help="for retrieval")
     early = parser.add_argument_group(
@@ -98,19 +100,24 @@ def run(arguments: argparse.Namespace) -> int:
     space = image_space(arguments.space)
     given = (arguments.folder, arguments.reference, arguments.held_out, arguments.before)
     folders = [None if folder is None else find_images(folder) for folder in given]
+    distance = arguments.duplicate_distance
     images, reference, held_out, earlier = (
-        None if folder is None else measure_folder(folder.paths, space, progress_line(printable(str(folder.root))))
-        for folder in folders
+        None
+        if folder is None
+        else measure_folder(
+            folder.paths, space, progress_line(printable(str(folder.root))), thumbnails=distance is None and shown
+        )
+        for folder, shown in zip(folders, (True, False, False, True), strict=True)
     )
     assert images is not None and folders[0] is not None
     groups = _groups(folders[0].names())
-    distance = arguments.duplicate_distance
 
-    def measured_features(features: Tensor, groups: Sequence[str] | None) -> DiversityReport:
+    def measured(folder: FolderFeatures, groups: Sequence[str] | None) -> DiversityReport:
         return measure(
-            features,
+            folder.features,
             space.tag,
             duplicate_distance=space.duplicate_distance if distance is None else distance,
+            thumbnails=folder.thumbnails,
             groups=groups,
             references=None if reference is None else reference.features,
             held_out=None if held_out is None else held_out.features,
@@ -118,13 +125,13 @@ def run(arguments: argparse.Namespace) -> int:
             metric=arguments.metric,
         )
 
-    report = measured_features(images.features, groups)
+    report = measured(images, groups)
     compared: list[str] = []
     if earlier is not None:
-        compared = sentences(report, measured_features(earlier.features, None))
+        compared = sentences(report, measured(earlier, None))
         compared += filter(None, [compare_equally_many(earlier.features, images.features)])
-    measured = [each for each in (images, reference, held_out, earlier) if each is not None]
-    unreadable = [(printable(path.as_posix()), reason) for each in measured for path, reason in each.unreadable]
+    read = [each for each in (images, reference, held_out, earlier) if each is not None]
+    unreadable = [(printable(path.as_posix()), reason) for each in read for path, reason in each.unreadable]
     passed_over = [entry for folder in folders if folder is not None for entry in folder.passed_over_below()]
     left_out = LeftOut(unreadable, passed_over)
     # Files first: a console that cannot print a name must not lose a measurement.

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .copies.search import LIMIT, copies
+from .copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
+from .copies.thumbnails import CopyThumbnails
 from .measures.fidelity import fidelity_measures
 from .measures.groups import GroupReport, conditional_measures, group_reports, worst_group
 from .measures.irs import retrieval_measures
 from .measures.measure import Measure, named
 from .measures.neighbours import Metric, ReferenceIndex
 from .measures.pairs import NearDuplicates, Pair, near_duplicates, scan_pairs
-from .measures.pairwise_distance import distance_measures
+from .measures.pairwise_distance import distance_measures, duplicate_measures
 from .measures.retrieval import AdjustedScore, Retrieval, adjusted_score, measure_retrieval
 from .measures.subsample import sample_note, sample_rows
 from .measures.vendi_scores import spectrum, vendi_measures
@@ -75,6 +78,8 @@ def measure(
     space: str,
     *,
     duplicate_distance: float,
+    thumbnails: CopyThumbnails | None = None,
+    copy_limit: float = LIMIT,
     groups: Sequence[str] | None = None,
     references: Tensor | None = None,
     held_out: Tensor | None = None,
@@ -87,7 +92,10 @@ def measure(
         features: (n, d) unit rows, one for each image, in the order in which they were sampled; not finite for an image
             that could not be measured.
         space: tag of the feature space.
-        duplicate_distance: distance below which two images are near-duplicates, 0 to 2.
+        duplicate_distance: distance of features below which two images are near-duplicates, 0 to 2; for sets without
+            thumbnails.
+        thumbnails: of the images, by which near-duplicates are told whatever the feature space; None without.
+        copy_limit: residual below which one image is a copy of another, with thumbnails.
         groups: name of each image's group; None for no breakdown.
         references: (m, d) unit rows of real images, such as a training set.
         held_out: (l, d) unit rows of further real images, none of them a reference, in random order.
@@ -126,7 +134,15 @@ def measure(
     rows = sample_rows(len(images))
     chosen, chosen_original = images[rows], original[rows]
     scan = scan_pairs(chosen, duplicate_distance)
-    duplicates = near_duplicates(chosen, duplicate_distance)
+    near, near_count = {"distance": duplicate_distance}, scan.near_count
+    if thumbnails is None:
+        duplicates = near_duplicates(chosen, duplicate_distance)
+    else:
+        pairs = pairs_to_compare(chosen)
+        notes += [] if pairs is None else [NEAREST_ONLY]
+        found = copies(thumbnails.take(chosen_original), copy_limit, pairs)
+        duplicates = without_copies(len(chosen), found, copy_limit)
+        near, near_count = {"residual": copy_limit}, len(found)
     note = sample_note(len(rows), len(images))
     closest = tuple(
         Pair(int(chosen_original[pair.first]), int(chosen_original[pair.second]), pair.distance)
@@ -134,9 +150,8 @@ def measure(
     )
     measures = [
         *vendi_measures(images, space),
-        *distance_measures(
-            scan, next(iter(closest), None), len(duplicates.kept), duplicate_distance, space, len(rows), note
-        ),
+        *distance_measures(scan, next(iter(closest), None), space, len(rows), note),
+        *duplicate_measures(near_count, len(duplicates.kept), near, space, len(rows), note),
     ]
     by_group = () if groups is None else group_reports(images, original, groups, space)
     measures += conditional_measures(by_group, space)
@@ -166,7 +181,7 @@ def measure(
         groups=by_group,
         worst_group=worst_group(by_group),
         closest=closest,
-        near_pairs=scan.near_count,
+        near_pairs=near_count,
         duplicates=_renumbered(duplicates, chosen_original),
         spectrum=tuple(spectrum(images)[:_SPECTRUM_KEPT].tolist()) if len(images) else (),
         retrieval=retrieval,

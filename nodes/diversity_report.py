@@ -14,6 +14,8 @@ from torch import Tensor
 from ..guidance.trace import image_headline
 from ..metrics.batch import Thumbnails
 from ..metrics.comparison import compare_equally_many, sentences
+from ..metrics.copies.search import LIMIT
+from ..metrics.copies.thumbnails import CopyThumbnails
 from ..metrics.figures.batch_figures import (
     MeasuredBatch,
     batch_figures,
@@ -101,7 +103,8 @@ class DiversityReport(io.ComfyNode):
                     options=image_spaces(),
                     default=IMAGE_SPACES[0],
                     tooltip="What images are compared by. random network: colours, layout and texture. colour layout: "
-                    "colours and where they are. clip vision: what an image shows, needs clip_vision. Only numbers of "
+                    "colours and where they are. content network: what an image shows. clip vision: the same, needs "
+                    "clip_vision. Only numbers of "
                     "the same features can be compared.",
                 ),
                 io.Float.Input(
@@ -110,8 +113,9 @@ class DiversityReport(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="How similar images must be to count as near-duplicates. At 1 they are what most people "
-                    "call the same image; larger values reject more. Off at 0: nothing is rejected.",
+                    tooltip="How similar images must be to count as near-duplicates. At 1 they are one image encoded "
+                    "anew, resized, cropped, mirrored or in other colours; larger values reject more. Off at 0: "
+                    "nothing is rejected.",
                 ),
                 io.String.Input(
                     "filename_prefix",
@@ -240,6 +244,7 @@ class DiversityReport(io.ComfyNode):
         distance = min(tolerance[0] * space.duplicate_distance, 2.0)
         shared = {
             "duplicate_distance": distance,
+            "copy_limit": tolerance[0] * LIMIT,
             "references": progress.features(real, space) if more.reference or more.exemplars else None,
             "held_out": progress.features(others, space) if more.held_out else None,
             "neighbours": more.neighbours,
@@ -247,7 +252,8 @@ class DiversityReport(io.ComfyNode):
 
         def measured(batch: list[Tensor], groups: list[str] | None = None) -> MeasuredBatch:
             found = progress.features(batch, space)
-            return MeasuredBatch(Thumbnails(batch), found, measure(found, space.tag, groups=groups, **shared))
+            report = measure(found, space.tag, thumbnails=CopyThumbnails.of(batch), groups=groups, **shared)
+            return MeasuredBatch(Thumbnails(batch), found, report)
 
         after, former = measured(pictures, names), measured(earlier) if before else None
         memory, run = _first(bank), None

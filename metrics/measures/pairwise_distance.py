@@ -1,37 +1,47 @@
-"""Pairwise distances as measures."""
+"""Pairwise distances and near-duplicates as measures."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from .measure import Measure
 from .pairs import Pair, PairScan
 
 
-def distance_measures(
-    scan: PairScan, closest: Pair | None, kept: int, distance: float, space: str, count: int, note: str
-) -> list[Measure]:
-    """Mean and smallest distance, and the numbers of near-duplicate pairs and of images without near-duplicates.
+def distance_measures(scan: PairScan, closest: Pair | None, space: str, count: int, note: str) -> list[Measure]:
+    """Mean and smallest distance.
 
     Args:
         scan: of all pairs.
         closest: the closest pair.
-        kept: number of images without near-duplicates among them.
-        distance: below which two images are near-duplicates.
         space: tag of the feature space.
         count: number of images compared.
         note: for every measure.
     """
-    near = {"distance": distance}
     if closest is None:
         smallest = Measure("smallest_distance", None, space, count, note="Two images are needed for a distance.")
     else:
         smallest = Measure("smallest_distance", closest.distance, space, count, note=note)
+    return [mean_measure(scan, space, count, note), smallest]
+
+
+def duplicate_measures(
+    pairs: int, kept: int, limit: Mapping[str, float], space: str, count: int, note: str
+) -> list[Measure]:
+    """Numbers of near-duplicate pairs and of images without near-duplicates among them.
+
+    Args:
+        pairs: number of pairs of near-duplicates.
+        kept: number of images without near-duplicates among them.
+        limit: what a near-duplicate is: the name of a number, and its limit.
+        space: tag of the feature space.
+        count: number of images compared.
+        note: for every measure.
+    """
     return [
-        mean_measure(scan, space, count, note),
-        smallest,
-        Measure("near_duplicate_pairs", scan.near_count, space, count, parameters=near, note=note),
-        Measure("different_images", kept, space, count, parameters=near, note=note),
+        Measure("near_duplicate_pairs", pairs, space, count, parameters=limit, note=note),
+        Measure("different_images", kept, space, count, parameters=limit, note=note),
     ]
 
 

@@ -1,0 +1,1 @@
+"""Error rates of the rule that tells near-duplicates."""

@@ -1,0 +1,80 @@
+"""``diversity-guidance bench copies``: how often different images are called near-duplicates, and copies are not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...metrics.copies.search import LIMIT, copies
+from ...metrics.copies.thumbnails import CopyThumbnails
+from ..summary import markdown_table
+from .alterations import ALTERATIONS
+from .drawings import kinds
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What the rule says of one kind of image.
+
+    Attributes:
+        pairs: number of pairs of different images.
+        called: how many of them are called near-duplicates.
+        altered: number of copies.
+        missed: how many of them are not called near-duplicates, by what was done to them.
+    """
+
+    pairs: int
+    called: int
+    altered: int
+    missed: dict[str, int]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    parser.add_argument("--count", type=int, default=32, help="images of every kind (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the drawings (default: %(default)s)")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="residual of a copy (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure every kind and print the table.
+
+    Raises:
+        ValueError: there are fewer than two images of a kind.
+    """
+    if arguments.count < 2:
+        raise ValueError("Two images of every kind are needed.")
+    lines = []
+    for name, images in kinds(arguments.count, arguments.seed).items():
+        found = errors(images, arguments.limit)
+        missed = sum(found.missed.values())
+        worst = "; ".join(f"{what} {count}" for what, count in found.missed.items() if count)
+        lines.append((name, f"{found.called} of {found.pairs:,}", f"{missed} of {found.altered:,}", worst or "none"))
+        sys.stderr.write(f"{name}\n")
+    sys.stdout.write(markdown_table(("kind", "different, called copies", "copies, missed", "which"), lines) + "\n")
+    return 0
+
+
+def errors(images: Sequence[Image.Image], limit: float = LIMIT) -> Errors:
+    """Compare all images with one another, and each with its altered copies."""
+    count = len(images)
+    originals = [as_tensor(image) for image in images]
+    called = len(copies(CopyThumbnails.of(originals), limit))
+    missed = {}
+    for name, alter in ALTERATIONS.items():
+        both = CopyThumbnails.of([*originals, *(as_tensor(alter(image)) for image in images)])
+        pairs = torch.stack([torch.arange(count), torch.arange(count) + count], 1)
+        missed[name] = count - len(copies(both, limit, pairs))
+    return Errors(count * (count - 1) // 2, called, count * len(ALTERATIONS), missed)
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """An image as (3, H, W) in 0 to 1."""
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).float() / 255

@@ -1,0 +1,1 @@
+"""Near-duplicates: images of which one is the other, encoded anew, resized, cropped, mirrored or with other colours."""

@@ -1,0 +1,109 @@
+"""Where one image lies in another: which window of it, mirrored or not, looks most like the other."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, grid_sample, interpolate, pad
+
+VIEW = 16
+"""Side of the small views from which windows are chosen, in pixels."""
+
+# Side of a window as a share of the image, and how many places it takes in each direction.
+_WINDOWS = ((1.0, 1), (0.93, 3), (0.86, 5), (0.78, 5), (0.7, 7))
+_SMALLEST, _LARGEST, _FARTHEST = 0.55, 1.15, 0.5
+_LONGEST_STEP = 0.05
+# Blur of each step in pixels: far off first, then close.
+_COARSE, _FINE = (2.0, 2.0, 1.5, 1.5, 1.0, 1.0), (1.5, 1.0, 1.0, 1.0)
+
+
+def windows() -> Tensor:
+    """All windows: width and height as shares of the image, and the centre's offset, -1 to 1; shape (W, 4)."""
+    found = []
+    for share, places in _WINDOWS:
+        offsets = [0.0] if places == 1 else [(1 - share) * (2 * place / (places - 1) - 1) for place in range(places)]
+        found += [(share, share, x, y) for x, y in product(offsets, offsets)]
+    return torch.tensor(found)
+
+
+def cut(images: Tensor, places: Tensor, side: int) -> Tensor:
+    """One window of each image, scaled to a square.
+
+    Args:
+        images: (P, C, H, W).
+        places: of the windows, (P, 4).
+        side: of the result in pixels.
+    """
+    steps = (torch.arange(side) + 0.5) / side * 2 - 1
+    x = places[:, :1] * steps + places[:, 2:3]
+    y = places[:, 1:2] * steps + places[:, 3:]
+    grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], -1)
+    return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur of (B, C, H, W), sigma in pixels."""
+    reach = int(3 * sigma) + 1
+    places = torch.arange(-reach, reach + 1, dtype=images.dtype)
+    kernel = (-0.5 * (places / sigma) ** 2).exp()
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
+    padded = pad(images, (reach,) * 4, mode="replicate")
+    rows = conv2d(padded, kernel[:, :, None, :], groups=images.shape[1])
+    return conv2d(rows, kernel[:, :, :, None], groups=images.shape[1])
+
+
+def views(luma: Tensor) -> Tensor:
+    """Every window of each image as a unit row without its mean, (B, W, VIEW^2); the first is the whole image.
+
+    Args:
+        luma: (B, 1, S, S).
+    """
+    places = windows()
+    smooth = blur(luma, luma.shape[-1] / VIEW / 2)
+    found = [cut(image.expand(len(places), -1, -1, -1), places, VIEW).flatten(1) for image in smooth[:, None]]
+    rows = torch.stack(found)
+    rows = rows - rows.mean(2, keepdim=True)
+    return rows / rows.norm(dim=2, keepdim=True).clamp_min(1e-4)
+
+
+def refined(source: Tensor, target: Tensor, places: Tensor) -> Tensor:
+    """Move and stretch windows until they fit their targets best: Gauss-Newton with gain and offset free.
+
+    Args:
+        source: luma that the windows are cut from, (P, 1, S, S).
+        target: luma, (P, 1, S, S).
+        places: of the windows, (P, 4).
+    """
+    half = source.shape[-1] // 2
+    small = [interpolate(each, (half, half), mode="bilinear", antialias=True) for each in (source, target)]
+    for sigma in _COARSE:
+        places = _step(blur(small[0], sigma), blur(small[1], sigma), places)
+    for sigma in _FINE:
+        places = _step(blur(source, sigma), blur(target, sigma), places)
+    return places
+
+
+def _step(source: Tensor, target: Tensor, places: Tensor) -> Tensor:
+    side = source.shape[-1]
+    steps = (torch.arange(side) + 0.5) / side * 2 - 1
+    x, y = steps.expand(side, side).flatten(), steps[:, None].expand(side, side).flatten()
+
+    def shifted(column: int, by: float) -> Tensor:
+        moved = places.clone()
+        moved[:, column] += by
+        return cut(source, moved, side).flatten(1)
+
+    eps = 1 / side
+    along_x, along_y = ((shifted(column, eps) - shifted(column, -eps)) / (2 * eps) for column in (2, 3))
+    seen = cut(source, places, side).flatten(1)
+    jacobian = torch.stack([seen, torch.ones_like(seen), along_x * x, along_y * y, along_x, along_y], 2)
+    normal = jacobian.transpose(1, 2) @ jacobian
+    damping = torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * 1e-3 + 1e-6)
+    found = torch.linalg.solve(normal + damping, jacobian.transpose(1, 2) @ target.flatten(1)[:, :, None])[:, :, 0]
+    gain = found[:, :1]
+    gain = torch.where(gain.abs() < 0.1, torch.full_like(gain, 0.1).copysign(gain), gain)
+    moved = places + (found[:, 2:] / gain).clamp(-_LONGEST_STEP, _LONGEST_STEP)
+    sizes, centres = moved[:, :2].clamp(_SMALLEST, _LARGEST), moved[:, 2:].clamp(-_FARTHEST, _FARTHEST)
+    return torch.cat([sizes, centres], 1)

@@ -1,0 +1,90 @@
+"""Near-duplicates by the images themselves: what is a copy, and what only shares its background."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from diversity_guidance.benchmarks.copies.alterations import ALTERATIONS
+from diversity_guidance.benchmarks.copies.drawings import kinds
+from diversity_guidance.benchmarks.copies.run import as_tensor, errors
+from diversity_guidance.metrics.copies import selection
+from diversity_guidance.metrics.copies.search import copies
+from diversity_guidance.metrics.copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
+from diversity_guidance.metrics.copies.thumbnails import CopyThumbnails
+from diversity_guidance.metrics.measures.pairs import Pair
+from diversity_guidance.metrics.report import measure
+from PIL import Image
+
+KINDS = ("strokes, sepia", "outlines, white on dark", "word, ink on white", "titles", "flats", "logos")
+
+
+@cache
+def drawn(count: int) -> dict[str, list[Image.Image]]:
+    return kinds(count)
+
+
+@pytest.mark.parametrize("name", [*KINDS, "emoji, by skin tone", "noise"])
+def test_different_images_on_one_background_are_different(name: str) -> None:
+    images = drawn(8)[name]
+    assert copies(CopyThumbnails.of([as_tensor(image) for image in images])) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_altered_copies_are_copies(name: str) -> None:
+    assert sum(errors(drawn(3)[name]).missed.values()) == 0
+
+
+@pytest.mark.parametrize("space_distance", [0.0, 2.0])
+def test_the_report_rejects_copies_whatever_the_feature_space(space_distance: float) -> None:
+    first, second = drawn(8)["word, ink on white"][:2]
+    images = [first, second, ALTERATIONS["JPEG 50 at half size"](first), ALTERATIONS["mirrored"](second)]
+    features = torch.nn.functional.normalize(torch.ones(4, 3) + 0.01 * torch.eye(4, 3), dim=1)
+    thumbnails = CopyThumbnails.of([as_tensor(image) for image in images])
+    found = measure(features, "toy", duplicate_distance=space_distance, thumbnails=thumbnails)
+    assert found.duplicates.kept == (0, 1)
+    assert found.duplicates.rejected == (2, 3) and found.duplicates.duplicate_of == (0, 1)
+    assert found.near_pairs == 2
+    assert found["different_images"].parameters == {"residual": 0.7}
+    spared = measure(features, "toy", duplicate_distance=space_distance, thumbnails=thumbnails, copy_limit=0.0)
+    assert spared.duplicates.kept == (0, 1, 2, 3)
+
+
+def test_an_image_that_is_not_finite_is_in_no_pair() -> None:
+    image = as_tensor(drawn(8)["flats"][0])
+    broken = image.clone()
+    broken[0, 0, 0] = torch.nan
+    assert [(pair.first, pair.second) for pair in copies(CopyThumbnails.of([image, broken, image]))] == [(0, 2)]
+
+
+def test_blank_images_are_copies_if_their_colours_are_alike() -> None:
+    blanks = [torch.full((3, 9, 9), level) for level in (0.5, 0.52, 0.9)]
+    thumbnails = CopyThumbnails.of([*blanks, as_tensor(drawn(8)["flats"][0])])
+    assert [(pair.first, pair.second) for pair in copies(thumbnails)] == [(0, 1)]
+
+
+def test_a_larger_limit_finds_more() -> None:
+    thumbnails = CopyThumbnails.of([as_tensor(image) for image in drawn(8)["strokes, sepia"][:3]])
+    assert copies(thumbnails) == []
+    assert len(copies(thumbnails, 7.0)) == 3
+
+
+def test_the_first_of_several_copies_is_kept() -> None:
+    found = [Pair(0, 1, 0.3), Pair(1, 2, 0.1), Pair(0, 4, 0.5), Pair(3, 4, 0.2)]
+    chosen = without_copies(5, found, 0.7)
+    assert chosen.kept == (0, 2, 3)
+    assert chosen.rejected == (1, 4) and chosen.duplicate_of == (0, 3)
+
+
+def test_large_sets_are_compared_among_nearest_images_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "ALL_PAIRS", 5)
+    features = torch.nn.functional.normalize(torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert pairs_to_compare(features[:5]) is None
+    pairs = pairs_to_compare(features)
+    assert pairs is not None
+    nearest = (features @ features.T).fill_diagonal_(-2).topk(4).indices
+    wanted = {(min(i, j), max(i, j)) for i, found in enumerate(nearest.tolist()) for j in found}
+    assert {(i, j) for i, j in pairs.tolist()} == wanted
+    thumbnails = CopyThumbnails.of([torch.rand(3, 8, 8) for _ in range(9)])
+    assert NEAREST_ONLY in measure(features, "toy", duplicate_distance=0.1, thumbnails=thumbnails).notes
