@@ -72,11 +72,7 @@ def _blank(thumbnails: CopyThumbnails, pairs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs (P, 2) whose best windows correlate at least so much, and their best starts (P, STARTS).
-
-    A start counts the windows of the first image on the second, then on the second mirrored, then those of the second
-    on the first, and on the first mirrored.
-    """
+    """Pairs (P, 2) whose best windows correlate at least so much, and their best starts (P, STARTS)."""
     if not len(pairs):
         return
     images, places = pairs.unique(return_inverse=True)
@@ -85,6 +81,7 @@ def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[
     side = round(whole.shape[1] ** 0.5)
     mirrored = whole.view(-1, side, side).flip(2).flatten(1)
     for part, at in zip(pairs.split(_PAIRS), places.split(_PAIRS), strict=True):
+        # Windows of the first image on the second, and on it mirrored; then those of the second on the first.
         scores = torch.cat(
             [
                 (seen[at[:, source]] @ target[at[:, 1 - source], :, None])[:, :, 0]
