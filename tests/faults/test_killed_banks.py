@@ -73,6 +73,8 @@ def test_a_kill_leaves_the_bank_whole(tmp_path: Path, operation: str, kills: int
             MemoryBank(tmp_path, copy.name).delete()
     # It goes on as if nothing had happened, and a vacuum leaves no file that is not used.
     assert bank.append(random_latents(3, seed=-1), latent_format="SD3").added == 3
+    for revision in bank.info().pinned_revisions:
+        bank.pin_revision(revision, pinned=False)
     bank.vacuum()
     used = {source.shard.path for parts in bank.snapshot().parts for source in parts.values()}
     assert used == set((bank.folder / "shards").iterdir())
