@@ -22,7 +22,7 @@ from support.strangers import first_shard
 from support.workflows import to_api
 
 SEED = 2**64 - 1
-EXAMPLE = "Memory bank that grows with every queue"
+EXAMPLE = "03 Memory bank that grows with every queue"
 
 
 @pytest.fixture
