@@ -31,7 +31,7 @@ from .common.steering import (
 )
 from .host.conditioning import encoded_prompt
 from .host.latents import plain_latents
-from .host.schema import advanced, schema_extras
+from .host.schema import schema_extras
 
 DEFAULTS = RepellencySettings()
 
@@ -259,15 +259,16 @@ class DiversitySparseRepellencyOptions(io.ComfyNode):
                     tooltip="Like prompt, but compares what the text encoder makes of prompts instead of their words, "
                     "for images that were saved with their conditioning.",
                 ),
-                advanced(
-                    io.Float.Input,
+                io.Float.Input(
                     "prompt_similarity",
                     default=SIMILAR,
                     min=0.0,
                     max=1.0,
                     step=0.01,
+                    optional=True,
+                    force_input=True,
                     tooltip="How similar prompts are at least whose images count, once prompt or conditioning is "
-                    "connected: 1 for the same prompt only. Off at 0: all images count.",
+                    f"connected: 1 for the same prompt only. Off at 0: all images count. {SIMILAR:g} if not connected.",
                 ),
             ],
             outputs=[
