@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -16,18 +15,25 @@ if TYPE_CHECKING:
     from .run import Point
 
 WIDTH = 1400
+WORST = 0.1
+"""Loss of fidelity beyond which rows lie outside the first panel."""
+
 MARKS = "osD^vP*X<>"
 
 
 def plot(points: Sequence[Point]) -> Image.Image:
     """A figure of two panels: modes against fidelity, and against seconds per image."""
     figure, panels = chart(WIDTH, aspect=1.5, rows=2, shared=False)
+    methods = dict.fromkeys(_method(point) for point in points)
     for panel, along, label in zip(panels, ("fidelity", "seconds"), ("fidelity", "seconds an image"), strict=True):
-        for number, (method, found) in enumerate(groupby(points, key=_method)):
-            _line(panel, method, list(found), along, number)
+        for number, method in enumerate(methods):
+            _line(panel, method, [point for point in points if _method(point) == method], along, number)
         panel.set_xlabel(label)
         panel.set_ylabel("known modes reached")
-    panels[0].legend(fontsize=5, ncols=3, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    best = max(point.fidelity for point in points)
+    if min(point.fidelity for point in points) < best - WORST:
+        panels[0].set_xlim(best - WORST, best + WORST / 20)
+    panels[0].legend(fontsize=4.6, ncols=3, frameon=False, loc="lower left", bbox_to_anchor=(-0.1, 1))
     return rendered(figure)
 
 

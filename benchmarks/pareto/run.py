@@ -50,7 +50,7 @@ class Point:
         fidelity: fraction of images that show what the prompt says.
         rmse: distance to the nearest real image of the prompt, pixels in 0..1.
         sharpness: relative to that image.
-        seconds: per image, without decoding.
+        seconds: of processor time per image, without decoding, so that other programs do not count.
         images: number of images.
         different: clearly different images of a batch, as the setting ``target`` counts them.
         different_spread: standard deviation over the batches.
@@ -140,9 +140,9 @@ def measure(
     for number in range(seeds):
         by_seed.append([])
         for place, prompt in enumerate(prompts):
-            start = time.perf_counter()
+            start = time.process_time()
             latents = row.sample(setting, prompt, FIRST_SEED + 400 * number + place, count)
-            seconds += time.perf_counter() - start
+            seconds += time.process_time() - start
             different.append(count_different(to_model_space(latents)))
             verdicts = judge.judge(setting.model.decode(latents), prompt)
             by_seed[-1].append(judge.coverage(verdicts, prompt))
