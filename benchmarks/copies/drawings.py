@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +113,10 @@ def emoji(count: int, families: bool) -> list[Image.Image]:
 
 def photographs() -> list[Image.Image]:
     """The middle square of each photograph; none where scikit-image is not installed."""
-    try:
-        import skimage.data as data
-    except ImportError:
+    found = find_spec("skimage")
+    if found is None or found.origin is None:
         return []
-    folder = Path(data.__file__).parent
+    folder = Path(found.origin).with_name("data")
     files = [path for name in PHOTOGRAPHS for path in folder.glob(f"{name}.*") if path.suffix in (".png", ".jpg")]
     return [_square(Image.open(path).convert("RGB")) for path in files]
 
