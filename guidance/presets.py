@@ -66,7 +66,7 @@ class Preset(Generic[Settings]):
 _REPELLENCY: Mapping[str, tuple[Preset[RepellencySettings], Preset[RepellencySettings]]] = {
     SUBTLE: (Preset(RepellencySettings(radius=0.1), 0.15), Preset(RepellencySettings(radius=0.3), 0.25, 0.6)),
     BALANCED: (Preset(RepellencySettings(), 0.3), Preset(RepellencySettings(radius=0.3), 0.4, 0.6)),
-    STRONG: (Preset(RepellencySettings(radius=0.4), 0.3), Preset(RepellencySettings(radius=0.5), 0.4, 0.6)),
+    STRONG: (Preset(RepellencySettings(radius=0.25), 0.3), Preset(RepellencySettings(radius=0.5), 0.4, 0.6)),
 }
 _VENDI: Mapping[str, tuple[Preset[VendiSettings], Preset[VendiSettings]]] = {
     SUBTLE: (
@@ -74,7 +74,7 @@ _VENDI: Mapping[str, tuple[Preset[VendiSettings], Preset[VendiSettings]]] = {
         Preset(VendiSettings(strength=0.1), 0.25),
     ),
     BALANCED: (Preset(VendiSettings(), 0.3), Preset(VendiSettings(strength=0.1), 0.4)),
-    STRONG: (Preset(VendiSettings(strength=0.4, cfg_easing=2.0), 0.3), Preset(VendiSettings(strength=0.2), 0.4)),
+    STRONG: (Preset(VendiSettings(strength=0.3), 0.3), Preset(VendiSettings(strength=0.2), 0.4)),
     PAPER: (Preset(VendiSettings.paper()), Preset(VendiSettings.paper())),
 }
 
