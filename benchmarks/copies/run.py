@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
+from ...features.image_files import as_tensor
 from ...metrics.copies.search import LIMIT, copies
 from ...metrics.copies.thumbnails import CopyThumbnails
 from ..summary import markdown_table
@@ -73,8 +72,3 @@ def errors(images: Sequence[Image.Image], limit: float = LIMIT) -> Errors:
         pairs = torch.stack([torch.arange(count), torch.arange(count) + count], 1)
         missed[name] = count - len(copies(both, limit, pairs))
     return Errors(count * (count - 1) // 2, called, count * len(ALTERATIONS), missed)
-
-
-def as_tensor(image: Image.Image) -> Tensor:
-    """An image as (3, H, W) in 0 to 1."""
-    return torch.from_numpy(np.array(image)).movedim(-1, 0).float() / 255

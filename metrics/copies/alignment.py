@@ -28,6 +28,11 @@ def windows() -> Tensor:
     return torch.tensor(found)
 
 
+def pixel_centres(side: int) -> Tensor:
+    """Places of the pixels of a row, -1 to 1, shape (side,)."""
+    return (torch.arange(side) + 0.5) / side * 2 - 1
+
+
 def cut(images: Tensor, places: Tensor, side: int) -> Tensor:
     """One window of each image, scaled to a square.
 
@@ -36,7 +41,7 @@ def cut(images: Tensor, places: Tensor, side: int) -> Tensor:
         places: of the windows, (P, 4).
         side: of the result in pixels.
     """
-    steps = (torch.arange(side) + 0.5) / side * 2 - 1
+    steps = pixel_centres(side)
     x = places[:, :1] * steps + places[:, 2:3]
     y = places[:, 1:2] * steps + places[:, 3:]
     grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], -1)
@@ -87,7 +92,7 @@ def refined(source: Tensor, target: Tensor, places: Tensor) -> Tensor:
 
 def _step(source: Tensor, target: Tensor, places: Tensor) -> Tensor:
     side = source.shape[-1]
-    steps = (torch.arange(side) + 0.5) / side * 2 - 1
+    steps = pixel_centres(side)
     x, y = steps.expand(side, side).flatten(), steps[:, None].expand(side, side).flatten()
 
     def shifted(column: int, by: float) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from .alignment import blur, cut
+from .alignment import cut, pixel_centres
 
 PATCH = 12
 """Side of the patches that are compared, in pixels of a thumbnail."""
@@ -19,22 +19,17 @@ _NOISE = 2e-5  # of thumbnails: a level of 1/255, squared
 _COVERED = 0.6
 
 
-def residual(source: Tensor, target: Tensor, places: Tensor, sigmas: Tensor) -> Tensor:
+def residual(source: Tensor, target: Tensor, places: Tensor) -> Tensor:
     """The largest unexplained share of any patch, (P,): about 0 for copies, 1 and more for different images.
 
-    The window explains the target by one gain and offset of luma; chroma may also follow luma, so that a grey or
-    tinted copy is one. A shared background explains nothing, as each patch is measured by its own contrast.
+    The window explains the target by one gain, curvature and offset of luma; chroma may also follow luma, so that a
+    grey or tinted copy is one. A shared background explains nothing, as each patch is measured by its own contrast.
 
     Args:
-        source: luma and chroma that the windows are cut from, (P, 3, S, S).
-        target: luma and chroma, (P, 3, S, S).
+        source: luma and chroma that the windows are cut from, (P, 3, S, S), blurred as the coarser image needs.
+        target: luma and chroma, (P, 3, S, S), blurred alike.
         places: of the windows, (P, 4).
-        sigmas: blur in pixels, as much as the coarser image of each pair needs, (P,).
     """
-    source, target = (
-        torch.cat([blur(each[row : row + 1], float(sigma)) for row, sigma in enumerate(sigmas)])
-        for each in (source, target)
-    )
     side = source.shape[-1]
     inside = _inside(places, side).flatten(1)[:, None]
     seen, wanted = cut(source, places, side).flatten(2), target.flatten(2)
@@ -60,7 +55,7 @@ def residual(source: Tensor, target: Tensor, places: Tensor, sigmas: Tensor) -> 
 
 def _inside(places: Tensor, side: int) -> Tensor:
     """1 where a window lies within its image, but for a margin, (P, side, side)."""
-    steps = (torch.arange(side) + 0.5) / side * 2 - 1
+    steps = pixel_centres(side)
     counts = steps.abs() <= 1 - 2 * _MARGIN / side
     x, y = (counts & ((places[:, at : at + 1] * steps + places[:, at + 2 : at + 3]).abs() <= 1) for at in (0, 1))
     return (y[:, :, None] & x[:, None, :]).float()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..measures.pairs import Pair
-from .alignment import refined, views, windows
+from .alignment import blur, refined, views, windows
 from .residual import residual
 from .thumbnails import CopyThumbnails
 
@@ -108,5 +108,9 @@ def _residuals(thumbnails: CopyThumbnails, pairs: Tensor, starts: Tensor) -> Ten
     target = torch.where((kinds % 2 == 1)[:, None, None, None], target.flip(3), target)
     sigmas = (_SHARP_SIDE / thumbnails.sides[rows].amin(1)).clamp(_SHARPEST, _BLURRIEST)
     better = refined(source[:, :1], target[:, :1], places)
-    left = torch.minimum(*(residual(source, target, each, sigmas) for each in (places, better)))
+    source, target = (
+        torch.cat([blur(image[None], sigma) for image, sigma in zip(each, sigmas.tolist(), strict=True)])
+        for each in (source, target)
+    )
+    left = torch.minimum(*(residual(source, target, each) for each in (places, better)))
     return left.view(starts.shape).amin(1)

@@ -304,11 +304,7 @@ class MemoryBank:
             RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
             BankWriteError: the bank could not be written; it is unchanged.
         """
-        with self._database.reading() as transaction:
-            transaction.positions_at(revision)
-            if not transaction.newest()[0]:
-                return 0
-        return restore(self._database, revision)
+        return restore(self._database, revision) if self._reproduces(revision) else 0
 
     def pin(self, ids: Sequence[str], pinned: bool = True) -> None:
         """Pin images, so that they are never evicted, or let them go again. Makes no new revision.
@@ -327,12 +323,16 @@ class MemoryBank:
             RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
             BankWriteError: the bank could not be written; it is unchanged.
         """
-        with self._database.reading() as transaction:
-            transaction.positions_at(revision)
-            if not transaction.newest()[0]:
-                return
+        if not self._reproduces(revision):
+            return
         with self._database.writing() as transaction:
             transaction.pin_revision(revision, pinned)
+
+    def _reproduces(self, revision: int) -> bool:
+        """Whether the bank has ever been changed; raises unless the revision can be reproduced."""
+        with self._database.reading() as transaction:
+            transaction.positions_at(revision)
+            return transaction.newest()[0] > 0
 
     def needs(self, revision: int) -> RevisionNeeds:
         """What a revision needs that the newest does not.

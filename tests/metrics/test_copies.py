@@ -8,7 +8,8 @@ import pytest
 import torch
 from diversity_guidance.benchmarks.copies.alterations import ALTERATIONS
 from diversity_guidance.benchmarks.copies.drawings import kinds
-from diversity_guidance.benchmarks.copies.run import as_tensor, errors
+from diversity_guidance.benchmarks.copies.run import errors
+from diversity_guidance.features.image_files import as_tensor
 from diversity_guidance.metrics.copies import selection
 from diversity_guidance.metrics.copies.search import copies
 from diversity_guidance.metrics.copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
