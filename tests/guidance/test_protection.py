@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from diversity_guidance.guidance.latent_map import LatentMap
 from diversity_guidance.guidance.limits import NormClip, SigmaInterval
 from diversity_guidance.guidance.references import ImageReferences
 from diversity_guidance.guidance.repellency import protection
 from diversity_guidance.guidance.repellency.guidance import RepellencySettings, SparseRepellency
+from diversity_guidance.guidance.repellency.protected_search import images_inside
+from diversity_guidance.kernels.repellency import distances
 from diversity_guidance.stores.protected.index import ProtectedIndex
 from diversity_guidance.stores.protected.spaces import feature_space, latent_space
 from support.indexes import built
@@ -127,6 +130,35 @@ class TestSameAsReferences:
             driver.begin(one)
         step = driver.step(denoised)
         torch.testing.assert_close(guidance(denoised, step), given(denoised, step), rtol=1e-4, atol=1e-4)
+
+    def test_each_image_is_compared_within_its_own_radius(self, driver: Driver, index_of: MakeIndex) -> None:
+        """A target pushes an image that does not count out of wider shields than those that do."""
+        denoised = noise(0, 3)
+        denoised[1] = denoised[0] + 0.01 * noise(2, 1)[0]
+        images = (denoised[1] + 0.8 * noise(1, 9)).half()
+        settings = replace(PLAIN, absolute_radius=0.0, in_batch=True, target=3)
+        guidance = guarded(driver, settings, index_of(images))
+        given = SparseRepellency(settings, [ImageReferences(images)])
+        driver.begin(given)
+        step = driver.step(denoised)
+        torch.testing.assert_close(guidance(denoised, step), given(denoised, step), rtol=1e-4, atol=1e-4)
+        contacts = [len(record.contacts) for record in given.trace.steps[0].samples]
+        assert [len(record.contacts) for record in guidance.trace.steps[0].samples] == contacts
+        assert contacts[1] > contacts[2]
+
+    @pytest.mark.parametrize("space", ["one scale", "a scale for each channel"])
+    def test_what_rounding_puts_inside_is_found(self, index_of: MakeIndex, space: str) -> None:
+        """A kernel's distance may round to less than the radius where the exact one is more."""
+        latent_map = LatentMap.fit(MAPS[space], SHAPE)
+        assert latent_map is not None
+        images = noise(1, 400).half()
+        points, centres = MAPS[space](noise(0, 20)).flatten(1), MAPS[space](images.float()).flatten(1)
+        rounded, exact = distances(points, centres).double(), torch.cdist(points.double(), centres.double())
+        radii = torch.where(rounded < exact, (rounded + exact) / 2, 0).max(1)
+        index, raw = index_of(images), latent_map.to_raw(points)
+        for row, (radius, number) in enumerate(zip(*radii, strict=True)):
+            found, _ = images_inside(index, latent_map, raw[[row]], float(radius))
+            assert int(number) in found
 
     def test_the_typical_distance_is_measured_from_it(self, driver: Driver, index_of: MakeIndex) -> None:
         denoised, typical = noise(0, 3), math.sqrt(2 * math.prod(SHAPE))
