@@ -26,11 +26,10 @@ from .common.steering import (
     start_input,
     steered,
     steered_output,
-    steered_outputs,
+    steering_schema,
 )
 from .host.layers import readable_network, with_feature_hooks
 from .host.sampling import latent_format_name
-from .host.schema import schema_extras
 
 DEFAULTS = FeatureSettings()
 
@@ -86,23 +85,7 @@ class DiversityFeatureGuidance(io.ComfyNode):
                     "it shows how images can differ: probe at least 16.",
                 ),
             ],
-            outputs=steered_outputs(),
-            hidden=[io.Hidden.unique_id],
-            # Two equal nodes must not share one record of what they did.
-            not_idempotent=True,
-            **schema_extras(
-                has_intermediate_output=True,
-                search_aliases=[
-                    "variety",
-                    "variation",
-                    "different",
-                    "steering",
-                    "activations",
-                    "features",
-                    "centroid",
-                    "diversity",
-                ],
-            ),
+            **steering_schema("steering", "activations", "features", "centroid"),
         )
 
     @classmethod

@@ -19,6 +19,7 @@ from .common.options import AS_PRESET, PRESET, Options, check_replacing, choice,
 from .common.sockets import BankSocket, IndexSocket, RepellencyOptionsSocket
 from .common.steering import (
     BATCH_AND_BANK,
+    SAME_FACE,
     check_numbers,
     end_input,
     keep_apart_input,
@@ -26,7 +27,7 @@ from .common.steering import (
     start_input,
     steered,
     steered_output,
-    steered_outputs,
+    steering_schema,
     strength_input,
 )
 from .host.conditioning import encoded_prompt
@@ -99,30 +100,7 @@ class DiversitySparseRepellency(io.ComfyNode):
                     "Sparse Repellency Options.",
                 ),
             ],
-            outputs=steered_outputs(),
-            hidden=[io.Hidden.unique_id],
-            # Two equal nodes must not share one record of what they did.
-            not_idempotent=True,
-            **schema_extras(
-                has_intermediate_output=True,
-                search_aliases=[
-                    "same face",
-                    "same picture",
-                    "same image",
-                    "all images look alike",
-                    "variety",
-                    "variation",
-                    "different",
-                    "repeat",
-                    "unique",
-                    "mode collapse",
-                    "seed variance",
-                    "avoid",
-                    "spell",
-                    "shielded diffusion",
-                    "diversity",
-                ],
-            ),
+            **steering_schema(*SAME_FACE, "repeat", "avoid", "spell", "shielded diffusion"),
         )
 
     @classmethod

@@ -19,6 +19,7 @@ from .common.options import AS_PRESET, PRESET, Options, check_replacing, choice,
 from .common.sockets import BankSocket, ExemplarSocket, VendiOptionsSocket
 from .common.steering import (
     BATCH_AND_BANK,
+    SAME_FACE,
     UNLIMITED,
     check_numbers,
     end_input,
@@ -27,7 +28,7 @@ from .common.steering import (
     start_input,
     steered,
     steered_output,
-    steered_outputs,
+    steering_schema,
     strength_input,
     unlimited,
 )
@@ -99,30 +100,7 @@ class DiversityVendiGuidance(io.ComfyNode):
                     "Options.",
                 ),
             ],
-            outputs=steered_outputs(),
-            hidden=[io.Hidden.unique_id],
-            # Two equal nodes must not share one record of what they did.
-            not_idempotent=True,
-            **schema_extras(
-                has_intermediate_output=True,
-                search_aliases=[
-                    "same face",
-                    "same picture",
-                    "same image",
-                    "all images look alike",
-                    "variety",
-                    "variation",
-                    "different",
-                    "unique",
-                    "mode collapse",
-                    "seed variance",
-                    "cads",
-                    "c-vsg",
-                    "vendi score",
-                    "sparke",
-                    "diversity",
-                ],
-            ),
+            **steering_schema(*SAME_FACE, "cads", "c-vsg", "vendi score", "sparke"),
         )
 
     @classmethod

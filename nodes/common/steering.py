@@ -18,6 +18,7 @@ from ...guidance.trace import Trace
 from ..host.active_run import PercentToSigma
 from ..host.messages import VERDICT, logger, show, tell
 from ..host.sampling import guided, sigma_interval
+from ..host.schema import schema_extras
 from .sockets import TraceSocket
 from .traces import RunTraces
 
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 
 UNLIMITED = 100.0
 """Largest value of widgets whose largest value means infinity, such as a norm clip."""
+
+COMMON_ALIASES = ("variety", "variation", "different", "diversity")
+SAME_FACE = (
+    "same face",
+    "same picture",
+    "same image",
+    "all images look alike",
+    "unique",
+    "mode collapse",
+    "seed variance",
+)
+"""Words by which artists look for what all steering nodes do, and for what those do that keep images apart."""
 
 BATCH_AND_BANK, BANK_ONLY = "batch and bank", "bank only"
 """Choices of the widget ``keep_apart``."""
@@ -95,16 +108,24 @@ def end_input(end: float, why: str = "") -> io.Input:
     )
 
 
-def steered_outputs() -> list[io.Output]:
-    """The steered model and the record of its runs."""
-    return [
-        io.Model.Output(
-            "steered",
-            display_name="model",
-            tooltip="The steered model. Connect it to the sampler.",
-        ),
-        TraceSocket.Output("trace", display_name="trace", tooltip="What was done in each run, for Measure Variety."),
-    ]
+def steering_schema(*aliases: str) -> dict[str, Any]:
+    """What the schemas of all nodes that steer have in common: the steered model and the record of its runs.
+
+    Args:
+        aliases: words by which the node is found, beside ``COMMON_ALIASES``.
+    """
+    return {
+        "outputs": [
+            io.Model.Output("steered", display_name="model", tooltip="The steered model. Connect it to the sampler."),
+            TraceSocket.Output(
+                "trace", display_name="trace", tooltip="What was done in each run, for Measure Variety."
+            ),
+        ],
+        "hidden": [io.Hidden.unique_id],
+        # Two equal nodes must not share one record of what they did.
+        "not_idempotent": True,
+        **schema_extras(has_intermediate_output=True, search_aliases=[*COMMON_ALIASES, *aliases]),
+    }
 
 
 def check_numbers(defaults: DataclassInstance, **numbers: float | None) -> bool:
