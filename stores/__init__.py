@@ -1,6 +1,7 @@
 """What outlives a run: Memory Bank, Exemplar Set, Protected Index, feature centroids."""
 
-from .bank.bank import MemoryBank, list_banks
+from .bank.bank import MemoryBank
+from .bank.maintenance.info import list_banks
 from .bank.snapshot import BankSnapshot
 from .centroid.centroid import FeatureCentroid
 from .exemplar_set import ExemplarSet

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from ...features.image_folder import printable
 from ...metrics.progress import progress_line
-from ...stores.bank.bank import BankInfo, MemoryBank, list_banks
+from ...stores.bank.bank import MemoryBank
 from ...stores.bank.database import DATABASE, SHARDS
 from ...stores.bank.entries import BankEntry
 from ...stores.bank.errors import BankError
 from ...stores.bank.exchange.reader import open_archive
 from ...stores.bank.exchange.writer import export_bank
+from ...stores.bank.maintenance.info import BankInfo, list_banks
 from .images import import_images
 
 SHOWN = 70

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ...stores.bank import directory
 from ...stores.bank.bank import DEFAULT_CAPACITY, MemoryBank
+from ...stores.bank.maintenance import directory
 from ...stores.files import digest_of_own, validate_name
 from ...stores.protected.index import ProtectedIndex
 from ...stores.protected.manifest import NAME as MANIFEST

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .entries import NewEntry, check_feature_shape
+from .entries import FEATURES, NewEntry, check_feature_shape
+from .maintenance.space import free_by_eviction, is_crowded
 from .shards import Shard, StoredRow, grouped_by_size, write_shard
 from .snapshot import now
-from .space import free_by_eviction
 from .transaction import BankTransaction
 
 
@@ -28,6 +28,7 @@ class AppendResult:
         revision: the bank's revision afterwards; unchanged if nothing was new.
         ids: of the batch's latents, in order.
         forgotten: removed entries deleted from disk to free space, with the revisions that needed them.
+        crowded: whether earlier revisions may need too much of the disk.
     """
 
     added: int
@@ -37,6 +38,7 @@ class AppendResult:
     revision: int
     ids: tuple[str, ...]
     forgotten: int = 0
+    crowded: bool = False
 
 
 def append_entries(
@@ -83,8 +85,9 @@ def append_entries(
             transaction.add_part(living[identity], row, revision)
     described = [[new.id, new.prompt, new.seed] for new in fresh]
     transaction.publish(revision, created, ["append", described, evicted, [shard.digest for shard in written]])
-    forgotten = free_by_eviction(transaction) if evicted else 0
-    return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids, forgotten)
+    crowded = bool(evicted) and is_crowded(transaction)
+    forgotten = free_by_eviction(transaction) if crowded else 0
+    return AppendResult(len(fresh), duplicates, len(evicted), beyond, revision, ids, forgotten, crowded)
 
 
 def import_entries(
@@ -123,8 +126,8 @@ def import_entries(
 
 def _check_features(transaction: BankTransaction, new: NewEntry) -> None:
     """Check the shapes of one entry's features: all features of a batch have the same."""
-    for name, part in new.parts.items():
-        check_feature_shape(name, transaction.part_shape(name), tuple(part.shape))
+    for name in (name for name in new.parts if name.startswith(FEATURES)):
+        check_feature_shape(name, transaction.part_shape(name), tuple(new.parts[name].shape))
 
 
 def _lacking_parts(transaction: BankTransaction, new: NewEntry, living: Mapping[str, int]) -> dict[str, Tensor]:

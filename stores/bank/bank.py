@@ -7,10 +7,8 @@ refers to: readers ignore them, and ``vacuum`` deletes them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -20,25 +18,15 @@ from ..files import validate_name
 from .append import AppendResult, append_entries, import_entries
 from .changes import clear_entries, pin_entries, remove_entries, restore, undo
 from .database import DATABASE, SHARDS, BankDatabase
-from .directory import bank_bytes, bank_names, copy_bank, delete_bank, rename_bank
-from .entries import FEATURES, LATENTS, THUMBNAILS, NewEntry, prepare_entries
+from .entries import LATENTS, NewEntry, prepare_entries
 from .errors import BankError, ShardMissingError, translate_write_errors
-from .maintenance import (
-    Damage,
-    RepairResult,
-    VacuumResult,
-    compact,
-    drop_damage,
-    find_damage,
-    free_unused,
-    own_files,
-    sweep,
-    vacuum,
-)
-from .records import part_bytes
-from .shards import SHARD_BYTES, Shard, StoredRow, check_sizes
+from .maintenance.cleaning import VacuumResult, compact, free_unused, own_files, sweep, vacuum
+from .maintenance.damage import Damage, RepairResult, drop_damage, find_damage
+from .maintenance.directory import copy_bank, delete_bank, rename_bank
+from .maintenance.info import BankInfo, RevisionNeeds, bank_info, revision_needs
+from .recent import Contents, read_newest
+from .shards import SHARD_BYTES, Shard, check_sizes
 from .snapshot import BankSnapshot, check_latent_format
-from .space import is_crowded
 from .transaction import BankTransaction
 
 Progress = Callable[[int, int], None]
@@ -46,71 +34,6 @@ Progress = Callable[[int, int], None]
 DEFAULT_CAPACITY = 10_000
 MERGED_AT = 64
 """Small files are merged whenever their number passes a multiple of this."""
-
-
-@dataclass(frozen=True)
-class BankInfo:
-    """What a bank holds.
-
-    Attributes:
-        name: its name.
-        revision: its newest revision.
-        oldest_revision: the oldest from which on all can be reproduced.
-        pinned_revisions: those that stay until they are let go; earlier ones of them can be reproduced, too.
-        entries: number of images.
-        latent_format: their format; None for an empty bank.
-        shapes: number of images by latent shape.
-        spaces: number of images with features, by feature space.
-        thumbnails: number of images with a thumbnail.
-        pinned: number of images that are never evicted.
-        live_bytes: size of what these images hold.
-        history_bytes: size of what only earlier revisions need.
-        disk_bytes: size of the bank's files.
-    """
-
-    name: str
-    revision: int
-    oldest_revision: int
-    pinned_revisions: tuple[int, ...]
-    entries: int
-    latent_format: str | None
-    shapes: Mapping[tuple[int, ...], int]
-    spaces: Mapping[str, int]
-    thumbnails: int
-    pinned: int
-    live_bytes: int
-    history_bytes: int
-    disk_bytes: int
-
-
-@dataclass(frozen=True)
-class RevisionNeeds:
-    """What an earlier revision needs on disk.
-
-    Attributes:
-        entries: number of its images that the newest revision does not hold.
-        size: of these, in bytes.
-        pinned: whether it stays until it is let go.
-    """
-
-    entries: int
-    size: int
-    pinned: bool
-
-
-@dataclass(frozen=True)
-class ListedBank:
-    """A bank in a folder of banks.
-
-    Attributes:
-        name: of its folder.
-        info: its summary; None for one that cannot be read.
-        problem: why it cannot be read, a sentence; "" if it can.
-    """
-
-    name: str
-    info: BankInfo | None
-    problem: str = ""
 
 
 class MemoryBank:
@@ -163,21 +86,22 @@ class MemoryBank:
 
     def _snapshot(self, revision: int | None) -> BankSnapshot:
         with self._database.reading() as transaction:
-            if revision is None:
-                revision = transaction.newest()[0]
-            entries, parts, flaws = transaction.entries_at(revision)
+            newest = transaction.newest()[0]
+            if revision is None or revision == newest:
+                contents = read_newest(self._database.path, transaction)
+            else:
+                contents = Contents.from_listing(transaction.entries_at(revision))
+        check_sizes(self._database.shard_folder, contents.shards)
         lost: dict[int, str] = {}
-        for flaw in flaws:
+        for flaw in contents.flaws:
             if flaw.part == LATENTS:
                 lost.setdefault(flaw.position, flaw.what)
-        rows = [row for known in parts.values() for row in known.values()]
-        check_sizes(self._database.shard_folder, {row.shard for row in rows})
         return BankSnapshot(
             self.name,
-            revision,
-            tuple(entries.values()),
-            tuple(parts.values()),
-            tuple(flaw.what for flaw in flaws),
+            newest if revision is None else revision,
+            contents.entries,
+            contents.parts,
+            tuple(flaw.what for flaw in contents.flaws),
             tuple(lost.values()),
             self._database,
         )
@@ -216,13 +140,12 @@ class MemoryBank:
             return AppendResult(0, 0, 0, 0, self.revision, ())
         with self._storing(latent_format, encoder) as (transaction, written):
             result = append_entries(transaction, batch, self.capacity, written)
-            crowded = bool(result.forgotten or (result.evicted and is_crowded(transaction)))
             small = sum(shard.size < SHARD_BYTES // 2 for shard in transaction.shards().values())
         # The batch is stored; cleaning up can wait.
         with suppress(BankError, OSError):
             if result.forgotten:
                 sweep(self._database, own_files(self._database.shard_folder))
-            if crowded:
+            if result.crowded:
                 free_unused(self._database)
             if small // MERGED_AT > (small - len(written)) // MERGED_AT:
                 compact(self._database)
@@ -340,11 +263,7 @@ class MemoryBank:
         Raises:
             RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
         """
-        with self._database.reading() as transaction:
-            contents, living = transaction.entries_at(revision), set(transaction.living().values())
-            pinned = revision in transaction.pinned_revisions()
-        gone = [parts for position, parts in contents.parts.items() if position not in living]
-        return RevisionNeeds(len(gone), _bytes_of(gone), pinned)
+        return revision_needs(self._database, revision)
 
     def rename(self, new_name: str) -> MemoryBank:
         """Give the bank another name, and return it under that name; this object then stands for an empty bank.
@@ -385,27 +304,7 @@ class MemoryBank:
 
     def info(self) -> BankInfo:
         """Summary of the bank. Reads no tensors."""
-        with self._database.reading() as transaction:
-            newest, oldest = transaction.newest()[0], transaction.oldest()
-            revisions = tuple(transaction.pinned_revisions())
-            contents, stored = transaction.entries_at(newest), transaction.all_entries()
-        entries = list(contents.entries.values())
-        names = Counter(name for parts in contents.parts.values() for name in parts)
-        return BankInfo(
-            name=self.name,
-            revision=newest,
-            oldest_revision=oldest,
-            pinned_revisions=revisions,
-            entries=len(entries),
-            latent_format=entries[0].latent_format if entries else None,
-            shapes=Counter(entry.shape for entry in entries),
-            spaces={name[len(FEATURES) :]: count for name, count in names.items() if name.startswith(FEATURES)},
-            thumbnails=names[THUMBNAILS],
-            pinned=sum(entry.pinned for entry in entries),
-            live_bytes=_bytes_of(contents.parts.values()),
-            history_bytes=_bytes_of(parts for place, parts in stored.parts.items() if place not in contents.parts),
-            disk_bytes=bank_bytes(self.folder),
-        )
+        return bank_info(self._database)
 
     def verify(self, progress: Progress = lambda done, total: None) -> tuple[Damage, ...]:
         """Read everything and return what is damaged; see ``maintenance.find_damage``."""
@@ -427,18 +326,3 @@ class MemoryBank:
         with suppress(BankError):
             free_unused(self._database)
         return result
-
-
-def list_banks(root: Path) -> tuple[ListedBank, ...]:
-    """The banks in a folder by name, damaged ones too."""
-    found = []
-    for name in bank_names(Path(root)):
-        try:
-            found.append(ListedBank(name, MemoryBank(root, name).info()))
-        except ValueError as error:
-            found.append(ListedBank(name, None, str(error)))
-    return tuple(found)
-
-
-def _bytes_of(stored: Iterable[Mapping[str, StoredRow]]) -> int:
-    return sum(part_bytes(row) for parts in stored for row in parts.values())

@@ -53,8 +53,8 @@ def pin_entries(database: BankDatabase, ids: Sequence[str], pinned: bool) -> Non
         BankWriteError: the bank could not be written; it is unchanged.
     """
     with database.writing() as transaction:
-        _required(transaction, ids)
-        transaction.pin(ids, pinned)
+        living = _required(transaction, ids)
+        transaction.pin([living[identity] for identity in ids], pinned)
 
 
 def undo(database: BankDatabase) -> int:

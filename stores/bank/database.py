@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 from ..files import ForeignFileError, is_plain_folder, open_own, own_size
 from ..locks import require_working_locks
 from .errors import BankDamagedError, translate_read_errors, translate_write_errors
-from .schema import APPLICATION_ID, LAYOUTS, VERSION, create, read_as_current, upgrade
+from .recent import mark_of, note_change
+from .schema import APPLICATION_ID, LAYOUTS, VERSION, change_stamp, create, read_as_current, upgrade
 from .shards import StoredRow, holds_shards
 from .transaction import BankTransaction
 
@@ -53,18 +54,19 @@ class BankDatabase:
             BankDamagedError: the file is not a bank's database, or is broken.
             BankError: it cannot be read.
         """
-        with translate_read_errors(self.path), closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
-            create(empty)
-            exists = self._check_files()
-            orphaned = holds_shards(self.shard_folder)
-            with closing(self._connect() if exists else empty) as connection:
-                connection.execute("BEGIN")
-                version = self._version(connection)
-                if orphaned and (version is None or connection is empty):
+        with translate_read_errors(self.path), ExitStack() as opened:
+            exists, orphaned = self._check_files(), holds_shards(self.shard_folder)
+            connection = opened.enter_context(closing(self._connect(self.path if exists else ":memory:")))
+            connection.execute("BEGIN")
+            version = self._version(connection)
+            if version is None:
+                if orphaned:
                     raise self._lost()
-                if version not in (None, VERSION):
-                    read_as_current(connection)
-                yield BankTransaction(empty if version is None else connection, self.shard_folder)
+                connection = opened.enter_context(closing(self._connect(":memory:")))
+                create(connection)
+            elif version != VERSION:
+                read_as_current(connection, version)
+            yield BankTransaction(connection, self.shard_folder)
 
     @contextmanager
     def writing(self) -> Iterator[BankTransaction]:
@@ -77,7 +79,7 @@ class BankDatabase:
         with translate_write_errors(self.path):
             self._check_files()
             require_working_locks(self.path.parent)
-            with closing(self._connect()) as connection:
+            with closing(self._connect(self.path)) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
                 orphaned = holds_shards(self.shard_folder)
                 connection.execute("BEGIN IMMEDIATE")
@@ -90,9 +92,15 @@ class BankDatabase:
                     connection.execute("COMMIT")
                     connection.execute("BEGIN IMMEDIATE")
                 elif version != VERSION:
-                    upgrade(connection)
-                yield BankTransaction(connection, self.shard_folder)
+                    upgrade(connection, version)
+                transaction = BankTransaction(connection, self.shard_folder)
+                before, changes = mark_of(self.path, transaction.stamp()), connection.total_changes
+                yield transaction
+                if connection.total_changes > changes:
+                    change_stamp(connection)
+                stamp = transaction.stamp()
                 connection.execute("COMMIT")
+                note_change(self.path, before, mark_of(self.path, stamp), transaction.touched)
 
     def locate(self, ids: Iterable[str], name: str) -> dict[str, StoredRow]:
         """Where the newest entries with these ids store their part of this name.
@@ -130,8 +138,8 @@ class BankDatabase:
         own_size(self.path)
         return True
 
-    def _connect(self) -> sqlite3.Connection:
-        connection: Any = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+    def _connect(self, path: Path | str) -> sqlite3.Connection:
+        connection: Any = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         # Broken text is refused where it is checked, entry by entry, and does not hide the others.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         connection.execute("PRAGMA trusted_schema = OFF")

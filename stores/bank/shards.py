@@ -41,13 +41,18 @@ class Shard:
     size: int
 
     @property
-    def path(self) -> Path:
-        """The file."""
+    def file_name(self) -> str:
+        """Of the file in the folder."""
         if not is_digest(self.digest):
             raise BankDamagedError(
                 f"The bank in {self.folder.parent} names a file {self.digest!r} that is not its own."
             )
-        return self.folder / (self.digest + SUFFIX)
+        return self.digest + SUFFIX
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / self.file_name
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
         ShardMissingError: a shard is missing.
         BankDamagedError: a shard has the wrong size.
     """
-    expected = {shard.path.name: shard for shard in shards}
+    expected = {shard.file_name: shard for shard in shards}
     found: list[os.DirEntry[str]] = []
     if is_plain_folder(folder):
         with os.scandir(folder) as listing:
@@ -192,11 +197,11 @@ def row_flaw(tensors: Mapping[str, Tensor], source: StoredRow) -> str | None:
     return None
 
 
-def gather(sources: Sequence[StoredRow | Tensor]) -> Rows:
+def gather(sources: Sequence[StoredRow | Tensor], into: Tensor | None = None) -> Rows:
     """Copy rows from shards and from memory into one tensor, opening each shard once; flawed rows are left out.
 
     Rows of different precision are returned in float32. The result is never an inference tensor, so that gradients can
-    be taken of what is computed from it.
+    be taken of what is computed from it. It lies in the memory ``into``, if that is given and no row is flawed.
 
     Raises:
         BankDamagedError: a shard is missing or damaged.
@@ -209,7 +214,7 @@ def gather(sources: Sequence[StoredRow | Tensor]) -> Rows:
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
     flaws: dict[int, str] = {}
     with torch.inference_mode(False):
-        rows = torch.empty((len(sources), *shapes.pop()), dtype=dtype)
+        rows = torch.empty((len(sources), *shapes.pop()), dtype=dtype) if into is None else into
         wanted: dict[Shard, list[int]] = {}
         for place, source in enumerate(sources):
             if isinstance(source, Tensor):

@@ -17,6 +17,7 @@ from ..encoders import check_encoder
 from .entries import FEATURES, LATENTS, THUMBNAILS, BankEntry, check_feature_shape, prepare_entries
 from .errors import LatentFormatError, ShardMissingError
 from .shards import StoredRow, gather
+from .view import BankView, SharedRows
 
 if TYPE_CHECKING:
     from .database import BankDatabase
@@ -26,52 +27,9 @@ logger = logging.getLogger("diversity_guidance")
 Parts = Mapping[str, "StoredRow | Tensor"]
 
 _VIEWS: WeakValueDictionary[tuple[str, tuple[int, ...]], BankView] = WeakValueDictionary()
-"""The last view of each bank and shape, as long as anybody holds it: the next one copies what it needs of it."""
+"""The last view of each bank and shape, as long as anybody holds it: the next one shares its memory, or copies it."""
 
 ENTRY_BYTES = 1000  # of an entry's Python objects without extras; 920 were measured
-
-
-@dataclass(frozen=True, eq=False)
-class BankView:
-    """A bank's latents of one shape.
-
-    Attributes:
-        latents: shape (N, C, ...), fp16, contiguous, on the CPU, raw VAE space; shared, so never change them in place.
-        entries: their metadata, in the bank's order.
-        left_out: number of entries of another shape.
-        passed_over: a sentence for each flaw of an entry of any shape, or of a part of one.
-        lost: a sentence for each entry of any shape that cannot be used.
-        name: the bank's name.
-    """
-
-    latents: Tensor
-    entries: tuple[BankEntry, ...]
-    left_out: int
-    passed_over: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
-    name: str = ""
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Id of each latent."""
-        return tuple(entry.id for entry in self.entries)
-
-    @property
-    def seeds(self) -> tuple[int | None, ...]:
-        """Seed of each latent; None where unknown."""
-        return tuple(entry.seed for entry in self.entries)
-
-    @property
-    def unreadable(self) -> str:
-        """What to tell of the entries that cannot be used; "" for none."""
-        if not self.lost:
-            return ""
-        count = len(self.lost)
-        told = "1 entry" if count == 1 else f"{count} entries"
-        return f"{told} of the bank '{self.name}' could not be read. {self.lost[0]}"
 
 
 @dataclass(frozen=True)
@@ -146,21 +104,67 @@ class BankSnapshot:
         shape = tuple(latent_shape)
         view = self._views.get(shape)
         if view is None:
-            places = [place for place, entry in enumerate(self.entries) if entry.shape == shape]
-            latents, kept, flaws = self._read(places, LATENTS, shape, self._known(shape))
+            places = self._places(shape)
+            view = self._continued(places, shape) or self._gathered(places, shape)
             self._before.clear()
-            entries = tuple(self.entries[place] for place in kept)
-            left_out = len(self.entries) - len(places)
-            view = BankView(latents, entries, left_out, self.passed_over + flaws, self.lost + flaws, self.name)
             self._views.clear()
             self._views[shape] = view
             if self.database is not None:
                 _VIEWS[str(self.database.path), shape] = view
         return view
 
+    def _places(self, shape: tuple[int, ...]) -> Sequence[int]:
+        """Places of the entries of a shape."""
+        for before in self._before:
+            kept = before.kept_by(self.entries)
+            # What the last view held needs no look again, which would take as long as the bank is large.
+            if kept and before.shape == shape and all(entry.shape == shape for entry in self.entries[kept:]):
+                return range(len(self.entries))
+        return [place for place, entry in enumerate(self.entries) if entry.shape == shape]
+
+    def _continued(self, places: Sequence[int], shape: tuple[int, ...]) -> BankView | None:
+        """The view of these places in the memory of the last one, from which it may only lack the first rows."""
+        entries = self._at(places)
+        for before in self._before:
+            shared, kept = before.shared, before.kept_by(entries) if before.shape == shape else 0
+            if shared is None or not kept:
+                continue
+            end = before.begin + len(before)
+            if (room := shared.claim(end, len(entries) - kept)) is None:
+                continue
+            fresh, sound, flaws = self._read(places[kept:], LATENTS, shape)
+            room[: len(fresh)].copy_(fresh)
+            latents = shared.rows(end - kept, end + len(fresh))
+            known = entries[:kept] + self._at(sound)
+            return self._viewed(latents, known, len(places), flaws, shared, end - kept)
+        return None
+
+    def _at(self, places: Sequence[int]) -> tuple[BankEntry, ...]:
+        whole = isinstance(places, range) and len(places) == len(self.entries)
+        return self.entries if whole else tuple(self.entries[place] for place in places)
+
+    def _gathered(self, places: Sequence[int], shape: tuple[int, ...]) -> BankView:
+        """The view of these places in memory of its own."""
+        shared = SharedRows(shape, torch.float16, len(places)) if self.database is not None and places else None
+        into = None if shared is None else shared.rows(0, len(places))
+        latents, sound, flaws = self._read(places, LATENTS, shape, self._known(shape), into)
+        return self._viewed(latents, self._at(sound), len(places), flaws, None if flaws else shared, 0)
+
+    def _viewed(
+        self,
+        latents: Tensor,
+        entries: tuple[BankEntry, ...],
+        count: int,
+        flaws: tuple[str, ...],
+        shared: SharedRows | None,
+        begin: int,
+    ) -> BankView:
+        left_out, passed_over, lost = len(self.entries) - count, self.passed_over + flaws, self.lost + flaws
+        return BankView(latents, entries, left_out, passed_over, lost, self.name, shared, begin)
+
     def _known(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """Latents by id that are in memory already; an id is the hash of its latents."""
-        views = [view for view in self._before if len(view) and tuple(view.latents.shape[1:]) == shape]
+        views = [view for view in self._before if view.shape == shape]
         return {entry.id: row for view in views for entry, row in zip(view.entries, view.latents, strict=True)}
 
     def features(self, space: str) -> tuple[tuple[str, ...], Tensor]:
@@ -192,7 +196,12 @@ class BankSnapshot:
         return thumbnails
 
     def _read(
-        self, places: Sequence[int], name: str, shape: tuple[int, ...], known: Mapping[str, Tensor] | None = None
+        self,
+        places: Sequence[int],
+        name: str,
+        shape: tuple[int, ...],
+        known: Mapping[str, Tensor] | None = None,
+        into: Tensor | None = None,
     ) -> tuple[Tensor, list[int], tuple[str, ...]]:
         """One part of the entries at these places: sound values (N, ...), their places, a sentence for each other."""
         if not places:
@@ -201,7 +210,7 @@ class BankSnapshot:
         known = known or {}
         sources = [known.get(self.entries[place].id, self.parts[place][name]) for place in places]
         try:
-            rows = gather(sources)
+            rows = gather(sources, into)
         except ShardMissingError:
             if self.database is None:
                 raise
@@ -210,7 +219,8 @@ class BankSnapshot:
                 [
                     source if isinstance(source, Tensor) else moved.get(self.entries[place].id, source)
                     for place, source in zip(places, sources, strict=True)
-                ]
+                ],
+                into,
             )
         flaws = tuple(
             f"Entry {self.entries[places[at]].id[:12]} of the bank '{self.name}' is passed over: {what}."
@@ -274,8 +284,8 @@ class BankSnapshot:
     def get_ram_usage(self) -> int:
         """Bytes held in memory; ComfyUI's cache asks when memory runs short."""
         in_memory = (source for parts in self.parts for source in parts.values() if isinstance(source, Tensor))
-        tensors = [*in_memory, *(view.latents for view in self._views.values())]
-        return sum(tensor.nbytes for tensor in tensors) + ENTRY_BYTES * len(self.entries)
+        views = sum(view.get_ram_usage() for view in self._views.values())
+        return sum(tensor.nbytes for tensor in in_memory) + views + ENTRY_BYTES * len(self.entries)
 
 
 def check_latent_format(name: str, held: str | None, given: str, *, remembering: bool = False) -> None:

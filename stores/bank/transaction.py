@@ -14,12 +14,13 @@ from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..files import MAX_WHOLE_BYTES, is_digest
-from .entries import LATENTS, BankEntry, NewEntry
+from .entries import LATENTS, NewEntry
 from .errors import BankDamagedError, RevisionError
-from .records import Flaw, FlawError, part_bytes, part_flaw, read_entry, read_part, read_shape, shape_text
+from .listing import ALIVE, Listing, read_all, read_positions, read_revision
+from .records import FlawError, read_shape, shape_text
 from .shards import DTYPES, Shard, StoredRow
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -28,29 +29,24 @@ PINNED = (
     "AND (entries.removed IS NULL OR r.revision < entries.removed))"
 )
 """Entries that a pinned revision needs."""
-ALIVE = "entries.added <= :revision AND (entries.removed IS NULL OR entries.removed > :revision)"
-
-
-class Listing(NamedTuple):
-    """Entries in order, and where their parts are stored.
-
-    Attributes:
-        entries: by position.
-        parts: by position, then by name.
-        flaws: of the entries and parts that are left out.
-    """
-
-    entries: dict[int, BankEntry]
-    parts: dict[int, dict[str, StoredRow]]
-    flaws: tuple[Flaw, ...]
 
 
 class BankTransaction:
-    """One consistent view, or one change, of the database."""
+    """One consistent view, or one change, of the database.
+
+    Attributes:
+        touched: positions at which it changed what the newest revision holds; None for anywhere.
+    """
 
     def __init__(self, connection: sqlite3.Connection, shard_folder: Path) -> None:
         self.connection = connection
         self.shard_folder = shard_folder
+        self.touched: set[int] | None = set()
+
+    def stamp(self) -> int | None:
+        """A number that every change of the database changes; None before an earlier version is upgraded."""
+        found = self._one("SELECT stamp FROM state")
+        return found[0] if found and isinstance(found[0], int) else None
 
     def newest(self) -> tuple[int, str]:
         """The newest revision and its digest."""
@@ -94,7 +90,9 @@ class BankTransaction:
 
     def count_living(self, *, pinned: bool = False) -> int:
         """Number of the newest revision's entries, or of the pinned ones among them."""
-        return self._one("SELECT COUNT(*) FROM entries WHERE removed IS NULL" + " AND pinned" * pinned)[0]
+        # The unary plus leaves the index of the few pinned ones as the one to use.
+        condition = "pinned AND +removed IS NULL" if pinned else "removed IS NULL"
+        return self._one(f"SELECT COUNT(*) FROM entries WHERE {condition}")[0]
 
     def oldest_evictable(self, count: int, kept: Container[str]) -> dict[str, int]:
         """Positions by id of so many of the oldest entries that are not pinned, leaving out those to be kept."""
@@ -134,7 +132,11 @@ class BankTransaction:
             RevisionError: the revision does not exist yet, was vacuumed, or lost entries to damage.
         """
         self._require(revision)
-        return self._entries(ALIVE, {"revision": revision})
+        return read_revision(self.connection, self.shards(), revision)
+
+    def newest_among(self, positions: set[int]) -> Listing:
+        """Of the entries of the newest revision, those at these positions."""
+        return read_positions(self.connection, self.shards(positions), self.newest()[0], positions)
 
     def _require(self, revision: int) -> None:
         """Raise a RevisionError if the revision cannot be reproduced."""
@@ -159,58 +161,19 @@ class BankTransaction:
 
     def all_entries(self) -> Listing:
         """The entries of all revisions."""
-        return self._entries("NOT lost", {})
+        return read_all(self.connection, self.shards())
 
-    def shards(self) -> dict[str, Shard]:
-        """All shards that an entry refers to, by digest; invalid digests and sizes are left out."""
-        rows = self.connection.execute("SELECT digest, size FROM shards ORDER BY digest")
+    def shards(self, positions: Iterable[int] | None = None) -> dict[str, Shard]:
+        """The shards of the entries at these positions, or of all, by digest; invalid ones are left out."""
+        query = "SELECT digest, size FROM shards"
+        if positions is not None:
+            query += f" WHERE digest IN (SELECT shard FROM parts WHERE position IN ({', '.join(map(str, positions))}))"
+        rows = self.connection.execute(query + " ORDER BY digest")
         return {
             digest: Shard(self.shard_folder, digest, size)
             for digest, size in rows
             if is_digest(digest) and isinstance(size, int) and 0 < size <= MAX_WHOLE_BYTES
         }
-
-    def _entries(self, condition: str, values: dict[str, int]) -> Listing:
-        entries: dict[int, BankEntry] = {}
-        parts: dict[int, dict[str, StoredRow]] = {}
-        flaws: list[Flaw] = []
-        columns = "position, id, latent_format, shape, prompt, seed, created, added, encoder, pinned"
-        for position, *row in self.connection.execute(
-            f"SELECT {columns} FROM entries WHERE {condition} GROUP BY position ORDER BY position", values
-        ):
-            try:
-                entries[position] = read_entry(position, row)
-                parts[position] = {}
-            except FlawError as error:
-                flaws.append(Flaw(position, LATENTS, f"Entry {position}: {error}."))
-        shards = self.shards()
-        claimed = dict.fromkeys(shards, 0)
-        owners: dict[object, str] = {}
-        # In the order in which they were stored, by the unary plus: what claims more than its file holds came last.
-        query = (
-            "SELECT position, name, shard, row, shape, dtype FROM parts "
-            f"WHERE +position IN (SELECT position FROM entries WHERE {condition})"
-            + (" AND added <= :revision" if values else "")
-        )
-        for position, name, digest, row, shape, dtype in self.connection.execute(query, values):
-            if position not in entries:
-                continue
-            try:
-                stored = read_part(name, row, shape, dtype, shards.get(digest))
-                # An image that was removed and saved again, in an equal batch, lies where it lay.
-                owner, owners[digest, name, row] = owners.get((digest, name, row)), entries[position].id
-                if values or owner != entries[position].id:
-                    claimed[digest] += part_bytes(stored)
-                if claimed[digest] > stored.shard.size:
-                    raise FlawError(f"its {name} overlap those of others in the file")
-                parts[position][name] = stored
-            except FlawError as error:
-                flaws.append(Flaw(position, name, f"Entry {_short(entries[position])}: {error}."))
-        for position in list(entries):
-            if what := part_flaw(entries[position], parts[position]):
-                flaws.append(Flaw(position, LATENTS, f"Entry {_short(entries[position])}: {what}."))
-                del entries[position], parts[position]
-        return Listing(entries, parts, tuple(flaws))
 
     def add_entry(self, new: NewEntry, created: str, revision: int) -> int:
         """Add an entry, without its parts, and return its position."""
@@ -218,6 +181,7 @@ class BankTransaction:
         seed = None if new.seed is None else str(new.seed)
         shape = shape_text(new.shape)
         position = self._one("SELECT COALESCE(MAX(position), 0) + 1 FROM entries WHERE typeof(position) = 'integer'")[0]
+        self._touch([position])
         self.connection.execute(
             "INSERT INTO entries (position, id, latent_format, shape, prompt, seed, created, added, encoder, pinned) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -230,6 +194,7 @@ class BankTransaction:
 
     def add_part(self, position: int, row: StoredRow, revision: int) -> None:
         """Add a part to an entry."""
+        self._touch([position])
         shard = row.shard
         self.connection.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (shard.digest, shard.size))
         self.connection.execute(
@@ -239,11 +204,13 @@ class BankTransaction:
 
     def remove(self, positions: Sequence[int], revision: int) -> None:
         """Remove entries from this revision on; older revisions keep them."""
+        self._touch(positions)
         update = "UPDATE entries SET removed = ? WHERE position = ? AND removed IS NULL"
         self.connection.executemany(update, [(revision, position) for position in positions])
 
     def bring_back(self, positions: Sequence[int], revision: int) -> None:
         """Add entries that were removed again from this revision on, each with what it was and where it stood."""
+        self._touch(positions)
         kept = "position, id, latent_format, shape, prompt, seed, created, encoder, pinned"
         self.connection.executemany(
             f"INSERT INTO entries ({kept}, added) SELECT {kept}, ? FROM entries WHERE position = ? "
@@ -251,10 +218,11 @@ class BankTransaction:
             [(revision, position) for position in positions],
         )
 
-    def pin(self, ids: Sequence[str], pinned: bool) -> None:
+    def pin(self, positions: Sequence[int], pinned: bool) -> None:
         """Pin entries of the newest revision, or let them go again."""
-        update = "UPDATE entries SET pinned = ? WHERE id = ? AND removed IS NULL"
-        self.connection.executemany(update, [(int(pinned), identity) for identity in ids])
+        self._touch(positions)
+        update = "UPDATE entries SET pinned = ? WHERE position = ? AND removed IS NULL"
+        self.connection.executemany(update, [(int(pinned), position) for position in positions])
 
     def pinned_among(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids whose entries are pinned in the newest revision."""
@@ -273,6 +241,7 @@ class BankTransaction:
 
     def drop_parts_since(self, revision: int, positions: Iterable[int]) -> None:
         """Drop the parts that entries gained at a revision or later, in earlier revisions too."""
+        self.touched = None
         delete = "DELETE FROM parts WHERE position = ? AND added >= ?"
         self.connection.executemany(delete, [(position, revision) for position in positions])
         self.drop_unused_shards()
@@ -296,6 +265,7 @@ class BankTransaction:
         An entry without latents is removed at ``revision``, and the earlier revisions that hold it can no longer be
         reproduced. An entry that only loses a thumbnail or features stays.
         """
+        self.touched = None
         # A damaged row is not found through an index that still has what it was.
         self.connection.execute("REINDEX")
         ended: dict[int, str] = {}
@@ -312,6 +282,7 @@ class BankTransaction:
 
     def move_part(self, position: int, row: StoredRow) -> None:
         """Record a new location of a part, with the same content."""
+        self._touch([position])
         self.connection.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (row.shard.digest, row.shard.size))
         self.connection.execute(
             "UPDATE parts SET shard = ?, row = ? WHERE position = ? AND name = ?",
@@ -330,9 +301,9 @@ class BankTransaction:
         self.connection.execute("DELETE FROM revisions WHERE revision < ? AND NOT pinned", (revision,))
         return gone
 
+    def _touch(self, positions: Iterable[int]) -> None:
+        if self.touched is not None:
+            self.touched.update(positions)
+
     def _one(self, query: str, values: dict[str, int] | Sequence[int | str] | None = None) -> Any:
         return self.connection.execute(query, values or ()).fetchone()
-
-
-def _short(entry: BankEntry) -> str:
-    return entry.id[:12]

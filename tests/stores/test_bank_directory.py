@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.stores.bank import directory
-from diversity_guidance.stores.bank.bank import MemoryBank, list_banks
+from diversity_guidance.stores.bank.bank import MemoryBank
+from diversity_guidance.stores.bank.database import DATABASE
 from diversity_guidance.stores.bank.errors import BankDamagedError, BankError, BankWriteError, ShardMissingError
+from diversity_guidance.stores.bank.maintenance import directory
+from diversity_guidance.stores.bank.maintenance.info import list_banks
+from diversity_guidance.stores.bank.schema import LAYOUTS, VERSION
 from support.random_latents import random_latents
 from torch import Tensor
 
@@ -151,6 +156,20 @@ def test_a_bank_of_the_earlier_version_is_read_without_a_change(old: MemoryBank)
     assert snapshot.encoder == "ab12" and len(snapshot.features("clip")[0]) == 5
     assert old.verify() == () and list_banks(old.folder.parent)[0].problem == ""
     assert {path: path.read_bytes() for path in old.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_bank_of_version_3_is_read_and_upgraded(filled: MemoryBank) -> None:
+    expected = filled.snapshot()
+    with closing(sqlite3.connect(filled.folder / DATABASE)) as database:
+        for what in ("TABLE state", "INDEX pins", "INDEX removals", "INDEX pinned_revisions"):
+            database.execute(f"DROP {what}")
+        database.execute("PRAGMA user_version = 3")
+        before = [sql for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+        assert before == list(LAYOUTS[3])
+        assert filled.snapshot() == expected and filled.verify() == () and filled.info().entries == 5
+        filled.pin([expected.entries[0].id])
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    assert filled.snapshot() == expected and filled.snapshot().entries[0].pinned
 
 
 def test_a_bank_of_the_earlier_version_takes_every_change(old: MemoryBank) -> None:

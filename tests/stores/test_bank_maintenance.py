@@ -12,7 +12,7 @@ import torch
 from diversity_guidance.stores.bank import bank as bank_module
 from diversity_guidance.stores.bank.bank import MemoryBank
 from diversity_guidance.stores.bank.errors import RevisionError
-from diversity_guidance.stores.bank.space import SPARE_BYTES
+from diversity_guidance.stores.bank.maintenance.space import SPARE_BYTES
 from diversity_guidance.stores.bank.transaction import BankTransaction
 from torch import Tensor
 

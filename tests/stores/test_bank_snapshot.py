@@ -137,7 +137,7 @@ def test_ram_usage_counts_tensors_in_memory(bank: MemoryBank, latents: Latents) 
     before = snapshot.get_ram_usage()
     view = snapshot.matching("SD3", SHAPE)
     assert before == 2 * bank_snapshot.ENTRY_BYTES
-    assert snapshot.get_ram_usage() == before + view.latents.nbytes
+    assert snapshot.get_ram_usage() == before + view.latents.untyped_storage().nbytes()
     wired = BankSnapshot.empty().extended(latents(2), latent_format="SD3")
     assert wired.get_ram_usage() == before + view.latents.nbytes
 

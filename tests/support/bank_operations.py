@@ -8,9 +8,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from diversity_guidance.stores.bank.bank import MemoryBank, list_banks
+from diversity_guidance.stores.bank.bank import MemoryBank
 from diversity_guidance.stores.bank.exchange.reader import open_archive
 from diversity_guidance.stores.bank.exchange.writer import export_bank
+from diversity_guidance.stores.bank.maintenance.info import list_banks
 from support.random_latents import random_latents
 
 CAPACITY = 24

@@ -24,6 +24,11 @@ def keep_appending(bank: MemoryBank, first_seed: int, count: int) -> None:
         bank.append(random_latents(2, seed=seed), latent_format="SD3", prompts=str(seed))
 
 
+def pin_first(bank: MemoryBank) -> None:
+    """Pin the oldest image."""
+    bank.pin([bank.snapshot().entries[0].id])
+
+
 def append_until_killed(bank: MemoryBank, first_seed: int, published: Connection) -> None:
     """Append for ever, and tell every seed that is through; small files are merged on the way."""
     bank_module.MERGED_AT = 6

@@ -16,8 +16,8 @@ from uuid import uuid4
 from torch import Tensor
 
 from ...files import UNFINISHED_SUFFIX, is_unfinished, sync_folder
-from ..directory import ABANDONED_SECONDS, require_room
 from ..errors import BankWriteError, ShardMissingError, write_advice
+from ..maintenance.directory import ABANDONED_SECONDS, require_room
 from ..records import shape_text
 from ..shards import Shard, StoredRow, damaged, read_shard, row_flaw
 from ..snapshot import BankSnapshot

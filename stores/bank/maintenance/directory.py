@@ -12,11 +12,11 @@ from pathlib import Path
 from time import time
 from uuid import uuid4
 
-from ..files import UNFINISHED_SUFFIX, is_plain_folder, is_unfinished, own_size, remove_own, sync_folder, write_whole
-from .database import DATABASE, SHARDS, SIDE_FILES, BankDatabase
-from .errors import BankDamagedError, BankError, ShardMissingError, translate_write_errors
-from .maintenance import own_files
-from .shards import Shard, read_bytes
+from ...files import UNFINISHED_SUFFIX, is_plain_folder, is_unfinished, own_size, remove_own, sync_folder, write_whole
+from ..database import DATABASE, SHARDS, SIDE_FILES, BankDatabase
+from ..errors import BankDamagedError, BankError, ShardMissingError, translate_write_errors
+from ..shards import Shard, read_bytes
+from .cleaning import own_files
 
 ABANDONED_SECONDS = 24 * 3600.0
 """A folder that is being made is abandoned when nothing was written into it for so long."""

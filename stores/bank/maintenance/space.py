@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from .records import FlawError, read_shape
-from .shards import DTYPES, Shard
-from .transaction import PINNED, BankTransaction
+from ..records import FlawError, read_shape
+from ..shards import DTYPES, Shard
+from ..transaction import PINNED, BankTransaction
 
 SPARE = 0.2
 """Of the images' size: files may take so much more."""
@@ -46,9 +46,7 @@ def is_crowded(transaction: BankTransaction) -> bool:
 
 
 def free_by_eviction(transaction: BankTransaction) -> int:
-    """Drop the earliest revisions if they need too much, and return how many entries went with them."""
-    if not is_crowded(transaction):
-        return 0
+    """Drop the earliest revisions of a crowded bank if they need too much, and return how many entries went."""
     needed, kept = needed_bytes(transaction), 0
     if _fits(_on_disk(transaction), needed):
         return 0
