@@ -12,6 +12,7 @@ from ..stores.bank.bank import DEFAULT_CAPACITY
 from ..stores.bank.snapshot import BankSnapshot
 from ..stores.files import validate_name
 from .common.leftover_noise import leftover_noise
+from .common.queue_changes import note_change
 from .common.sampled_with import sampled_seed, sampled_text
 from .common.sockets import BankSocket
 from .host.conditioning import encoded_prompt
@@ -191,7 +192,10 @@ class DiversityRemember(io.ComfyNode):
         extended = None if bank is None else bank.extended(latents, **facts)
         if name:
             stored = open_bank(name, capacity)
+            before = stored.revision
             result = stored.append(latents, **facts)
+            if result.revision != before:
+                note_change(stored, result.revision)
             told = (
                 f"{result.added} images saved, {result.duplicates} were known already; {name} is at revision "
                 f"{result.revision}."

@@ -23,11 +23,14 @@ class RunPushes:
         told: the headline of the run.
         ids: content id of each final latent, as banks store them.
         contacts: of each, the nearest references that pushed it, at most ``CONTACTS_KEPT``.
+        has_shields: whether only what came inside a shield pushed. Otherwise everything pushes, and the nearest weigh
+            most.
     """
 
     told: str
     ids: tuple[str, ...]
     contacts: tuple[tuple[Contact, ...], ...]
+    has_shields: bool
 
 
 def last_run() -> RunPushes | None:
@@ -55,9 +58,10 @@ class RunTraces:
         """Keep the record of the run that made these raw latents (B, C, ...)."""
         made = identities(latents, latent_format)
         self._runs.append((latent_format, made, trace))
-        if any(step.radius > 0 for step in trace.steps):
-            contacts = tuple(tuple(trace.contacts_of(sample)[:CONTACTS_KEPT]) for sample in range(len(made)))
-            _last.append(RunPushes(trace.headline(), made, contacts))
+        has_shields = any(step.radius > 0 for step in trace.steps)
+        contacts = tuple(tuple(trace.contacts_of(sample)[:CONTACTS_KEPT]) for sample in range(len(made)))
+        if has_shields or any(contacts):
+            _last.append(RunPushes(trace.headline(), made, contacts, has_shields))
 
     def of(self, latents: Tensor) -> Trace | None:
         """The record of the latest run that made exactly these latents; None if none of those kept did."""

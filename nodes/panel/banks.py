@@ -19,6 +19,7 @@ from ...stores.bank.database import DATABASE
 from ...stores.bank.entries import THUMBNAILS, BankEntry
 from ...stores.bank.errors import BankDamagedError
 from ...stores.bank.snapshot import BankSnapshot
+from ..common.queue_changes import undo_queue
 from ..common.traces import last_run
 from ..host.folders import bank_names, open_bank
 
@@ -163,6 +164,7 @@ def pushes(name: str) -> dict[str, Any]:
     held = {entry.id for entry in _snapshots.get(_bank(name), MemoryBank.snapshot).entries}
     return {
         "told": run.told,
+        "by": "shields" if run.has_shields else "similarity",
         "images": [
             {
                 "id": identity if identity in held else None,
@@ -191,12 +193,12 @@ def remove(name: str, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def undo(name: str) -> dict[str, Any]:
-    """Take back a bank's newest change.
+    """Take back a bank's newest change: what one queue saved as one.
 
     Raises:
         ValueError: there is no such bank, nothing to take back, or it cannot be written.
     """
-    return {"revision": _bank(name).undo()}
+    return {"revision": undo_queue(_bank(name))}
 
 
 def pin(name: str, ids: Sequence[str], pinned: bool) -> dict[str, Any]:

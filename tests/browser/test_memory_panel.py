@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diversity_guidance.stores.bank.bank import MemoryBank
+from support.editor import VIEW, Editor
 from support.graphs import Drawing
 from support.host_client import HostClient
 from support.host_server import HostServer
@@ -181,3 +182,16 @@ def test_a_damaged_bank_is_told_and_others_still_show(page: Any, server: HostSer
     page.screenshot(path=tmp_path / "damaged.png")
     choose(page, panel, sound)
     wait_for_count(page, 12)
+
+
+def test_the_panel_opens_on_every_other_host(other_server: HostServer, browser: Any, tmp_path: Path) -> None:
+    bank = MemoryBank(other_server.base / "elsewhere", "older host")
+    bank.append(random_latents(2), latent_format="SD3", prompts="cat face")
+    editor = Editor(browser.new_page(viewport=VIEW), other_server)
+    panel = opened(editor.page, other_server.client)
+    panel.get_by_label("Memory Bank").select_option("older host")
+    panel.get_by_text("cat face").first.wait_for()
+    panel.get_by_text("What pushed the last run").click()
+    panel.get_by_text("No guided run since ComfyUI was started.").wait_for()
+    editor.shoot(tmp_path / "older host.png")
+    editor.page.close()

@@ -21,6 +21,7 @@ from support.graphs import Drawing
 from support.host_client import HostClient
 from support.host_server import HostServer
 from support.random_latents import random_latents
+from support.spreading import Spreading
 from support.strangers import change, first_shard
 
 ROOT = "/diversity/memory"
@@ -128,6 +129,7 @@ def test_what_pushed_the_last_run(client: HostClient) -> None:
     graph.add("DiversityRemember", samples=guided, model=graph.demo, name="pushing")
     client.run(graph.prompt)
     told = get(client, "pushes", bank="pushing").json()
+    assert told["by"] == "shields"
     assert told["told"].startswith("Moved 2 of 2 images")
     entries = [entry["id"] for entry in get(client, "entries", bank="pushing").json()["entries"]]
     assert [image["id"] for image in told["images"]] == entries[1::-1]
@@ -135,6 +137,40 @@ def test_what_pushed_the_last_run(client: HostClient) -> None:
     assert {push["reference"] for push in pushed if push["held"]} & set(entries[2:])
     assert {push["reference"] for push in pushed if not push["held"]} <= {"batch:0", "batch:1"}
     assert all(push["distance"] > 0 for push in pushed)
+
+
+def test_what_weighed_most_in_vendi_guidance(client: HostClient) -> None:
+    graph = Spreading()
+    graph.add("DiversityRemember", samples=graph.sample(batch=3), model=graph.demo, name="weighing")
+    client.run(graph.prompt)
+    graph = Spreading()
+    bank = graph.add("DiversityMemoryBank", name="weighing", revision=-1)
+    graph.latents(graph.sample(graph.vendi(bank=bank), batch=2, seed=1))
+    client.run(graph.prompt)
+    told = get(client, "pushes", bank="weighing").json()
+    assert told["by"] == "similarity"
+    assert [len(image["pushed_from"]) for image in told["images"]] == [4, 4]
+    for image in told["images"]:
+        distances = [push["distance"] for push in image["pushed_from"]]
+        assert distances == sorted(distances)
+        assert sum(push["held"] for push in image["pushed_from"]) == 3
+
+
+def test_one_undo_takes_back_what_a_queue_has_saved(client: HostClient, banks: Path) -> None:
+    def queue(*seeds: int) -> None:
+        graph = Drawing()
+        for seed in seeds:
+            graph.add("DiversityRemember", samples=graph.sample(batch=2, seed=seed), model=graph.demo, name="queues")
+        client.run(graph.prompt)
+
+    bank = MemoryBank(banks, "queues")
+    queue(1)
+    queue(2, 3)
+    for left in (2, 0):
+        assert len(ids(bank)) == left + (4 if left else 2)
+        assert post(client, "undo", {"bank": "queues"}).status_code == 200
+        assert len(ids(bank)) == left
+    assert "nothing to undo" in refused(post(client, "undo", {"bank": "queues"}), 409)
 
 
 NAMES = (

@@ -15,8 +15,9 @@ export class LastRun {
     this.bank = bank;
     if (!this.root.open || !bank) return;
     try {
-      const { told, images } = await this.ask(bank);
-      this.told.textContent = images.length ? told : say("No guided run since ComfyUI was started.");
+      const { told, by, images } = await this.ask(bank);
+      const similar = by === "similarity" ? say("All images push; the most similar ones, which are shown, weigh most.") : "";
+      this.told.textContent = images.length ? [`${told}.`, similar].filter(Boolean).join(" ") : say("No guided run since ComfyUI was started.");
       this.list.replaceChildren(...images.map((image, place) => this.row(bank, image, place, images)));
     } catch (error) {
       this.told.textContent = error.message;
