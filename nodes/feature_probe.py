@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any
 
 import comfy.model_management
@@ -21,6 +22,7 @@ from ..guidance.activations.probe import (
     probe_inputs,
 )
 from .common.images import encoded, rgb_images
+from .common.sampled_with import sampled_text
 from .common.sockets import CentroidSocket
 from .host.folders import centroid_path
 from .host.latents import check_finished, plain_latents
@@ -33,6 +35,9 @@ from .host.schema import schema_extras
 
 CHUNK = 4
 """Exemplars that the network looks at together."""
+
+NAME_LENGTH = 32
+"""Characters of a prompt that names a centroid."""
 
 
 class DiversityFeatureProbe(io.ComfyNode):
@@ -90,7 +95,7 @@ class DiversityFeatureProbe(io.ComfyNode):
                 io.Vae.Input("vae", optional=True, tooltip="The model's VAE. It encodes the images."),
             ],
             outputs=[CentroidSocket.Output("centroid", tooltip="The centroid of the group.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,
             **schema_extras(search_aliases=["activations", "features", "centroid", "exemplars", "probe", "diversity"]),
         )
@@ -137,7 +142,8 @@ class DiversityFeatureProbe(io.ComfyNode):
         for number, chunk in enumerate(chunks):
             look = _Look(reader, wanted, number, noise_samples, seed, lambda: bar.update(1))
             guider.sample(torch.zeros_like(chunk), chunk, look, sigmas, disable_pbar=True, seed=seed)
-        name = save_as or "exemplars"
+        told_by_graph = sampled_text(cls.hidden.prompt or {}, cls.hidden.unique_id, "latents")
+        name = save_as or shorten(told_by_graph or "exemplars", NAME_LENGTH, placeholder="…")
         fingerprint = network_fingerprint(network, found)
         own_noise = reader.activation_means(own_noise=True)
         means = reader.activation_means()

@@ -1,6 +1,7 @@
 """Every example and blueprint in the real graph editor: all nodes known, all wires there, no node on another.
 
-``--screenshots FOLDER`` keeps what the editor shows before and after each run; ``--campaign`` runs every example.
+``--screenshots FOLDER`` keeps what the editor shows of each, and before and after each run; ``--campaign`` opens and
+runs every example in both renderings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.host]
 FILES = sorted([*(PACK / "example_workflows").glob("*.json"), *(PACK / "subgraphs").glob("*.json")])
 RUNNABLE = [path for path in FILES if path.parent.name == "example_workflows" and not path.stem.startswith(PREFIX)]
 MOST_DIFFERENT = ("08", "Your model - Flux.2 dev", "Your model - Wan 2.2", "Away from my portfolio")
-"""Those that Nodes 2.0 opens, which takes it long; beginnings of titles."""
+"""Those that Nodes 2.0 opens without ``--campaign``, as it takes long; beginnings of titles."""
 
 SOON = ("02", "05")
 """Those that are run in every test run: both guidance nodes, folded samplers, a report, and a guarantee."""
@@ -32,6 +33,17 @@ LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader
 
 def opened(server: HostServer, browser: Any, rendering: str) -> Editor:
     return Editor(browser.new_page(viewport=VIEW), server, rendering)
+
+
+GROWTH = 8
+"""Pixels by which a node may be higher than its file says."""
+
+
+def check_sizes(editor: Editor, name: str, workflow: dict[str, Any]) -> None:
+    """No node needs more room than it was given."""
+    given = {str(node["id"]): node["size"][1] for node in workflow["nodes"]}
+    seen = editor.measured()["nodes"]
+    assert [node["title"] for node in seen if node["size"][1] > given[str(node["id"])] + GROWTH] == [], name
 
 
 def check(editor: Editor, name: str, workflow: dict[str, Any]) -> None:
@@ -49,13 +61,17 @@ def check(editor: Editor, name: str, workflow: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS)
-def test_every_example_opens_whole_and_without_overlap(server: HostServer, browser: Any, rendering: str) -> None:
-    editor = opened(server, browser, rendering)
+def test_every_example_opens_whole_and_without_overlap(
+    server: HostServer, browser: Any, rendering: str, screenshots: Path, pytestconfig: pytest.Config
+) -> None:
+    editor, every = opened(server, browser, rendering), pytestconfig.getoption("--campaign")
     for path in FILES:
-        if rendering == RENDERINGS[0] or path.stem.startswith(MOST_DIFFERENT):
+        if rendering == RENDERINGS[0] or path.stem.startswith(MOST_DIFFERENT) or every:
             workflow = json.loads(path.read_text(encoding="utf-8"))
             editor.load(workflow)
             check(editor, path.stem, workflow)
+            check_sizes(editor, path.stem, workflow)
+            editor.shoot(screenshots / f"{path.stem}, {rendering}, opened.png")
     assert editor.crashes == []
     editor.page.close()
 
@@ -65,6 +81,7 @@ def run_and_check(editor: Editor, paths: Sequence[Path], folder: Path, rendering
         workflow = json.loads(path.read_text(encoding="utf-8"))
         editor.load(workflow)
         check(editor, f"{path.stem} before its run", workflow)
+        check_sizes(editor, path.stem, workflow)
         editor.shoot(folder / f"{path.stem}, {rendering}, before.png")
         editor.run()
         check(editor, f"{path.stem} after its run", workflow)

@@ -12,7 +12,7 @@ from support.graphs import pictures_of
 from support.host_client import HostClient
 from torch import Tensor
 
-SUBJECT = "doctor"
+SUBJECT, WOMEN = "doctor", "police officer"
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +31,29 @@ def to_nearest(images: Tensor, exemplars: Tensor) -> float:
     return float(torch.cdist(images.flatten(1), exemplars.flatten(1)).amin(1).mean())
 
 
-@pytest.mark.parametrize("title", ["Vendi Guidance without and with exemplars", "Exemplars of one kind only"])
-def test_exemplars(client: HostClient, judge: Judge, title: str) -> None:
+@pytest.mark.parametrize(
+    ("title", "subject", "gained"),
+    [("Vendi Guidance without and with exemplars", WOMEN, 1), ("Exemplars of one kind only", SUBJECT, 2)],
+)
+def test_exemplars(client: HostClient, judge: Judge, title: str, subject: str, gained: int) -> None:
     """More modes at equal fidelity, with and without exemplars; with them, images are nearer to one."""
     exemplars, plain, spread_out, near = (as_sampled(images) for images in sampled(client, title, steps=24))
     assert [len(images) for images in (exemplars, plain, spread_out, near)] == [4, 8, 8, 8]
 
     def coverage(images: Tensor) -> Coverage:
-        return judge.coverage(judge.judge(images, SUBJECT), SUBJECT)
+        return judge.coverage(judge.judge(images, subject), subject)
 
-    before = coverage(plain)
-    for after in (coverage(spread_out), coverage(near)):
-        assert after.reached_well >= before.reached_well + 2
-        assert after.fidelity >= before.fidelity - 1 / 8
+    before, apart, exemplified = coverage(plain), coverage(spread_out), coverage(near)
+    assert apart.reached_well >= before.reached_well + 2
+    assert exemplified.reached_well >= before.reached_well + gained
+    assert min(apart.fidelity, exemplified.fidelity) >= before.fidelity - 1 / 8
     assert to_nearest(near, exemplars) < 0.9 * to_nearest(spread_out, exemplars)
+    if subject == WOMEN:
+
+        def women(images: Tensor) -> int:
+            return sum(verdict.mode.gender == "woman" for verdict in judge.judge(images, subject))
+
+        assert women(near) >= women(spread_out) + 4
 
 
 def test_one_memory_for_two_prompts(client: HostClient, judge: Judge) -> None:

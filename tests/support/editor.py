@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from .host_server import HostServer
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page
 
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 RENDERINGS = ("classic", "Nodes 2.0")
 VIEW = {"width": 1900, "height": 1000}
 PATIENCE = 300_000  # ms: a busy machine loads the editor slowly
@@ -115,6 +118,24 @@ HALF_SHOWN = """() => {
 """What nodes at first sight say, and which of it cannot be read whole."""
 
 
+@contextmanager
+def launched() -> Iterator[Any]:
+    """A Chromium without a window; while it runs, no other event loop can.
+
+    Raises:
+        FileNotFoundError: there is none on the path.
+    """
+    from playwright.sync_api import sync_playwright
+
+    path = next((found for name in CHROMIUMS if (found := shutil.which(name))), None)
+    if path is None:
+        raise FileNotFoundError("There is no Chromium on the path: install one to test the graph editor.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
 class Editor:
     """A page with the graph editor.
 
@@ -136,9 +157,20 @@ class Editor:
         )  # or a first visit covers everything with a dialog of its own
         server.client.set("Comfy.VueNodes.Enabled", rendering == RENDERINGS[1])
         server.client.set("Comfy.Minimap.Visible", False)
+        server.client.set("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # or no text is drawn on small nodes
         page.goto(server.client.address)
-        page.wait_for_function(STARTED)
-        page.wait_for_timeout(3000)  # the editor's own first workflow comes last
+        self._wait_for_start()
+
+    def _wait_for_start(self) -> None:
+        self.page.wait_for_function(STARTED)
+        self.page.wait_for_timeout(3000)  # the editor's own first workflow comes last
+
+    def reload(self) -> None:
+        """Load the page anew, which opens the workflow that was open, and show all of it."""
+        self.page.wait_for_timeout(2000)  # the editor saves what is open with a delay
+        self.page.reload()
+        self._wait_for_start()
+        self.page.evaluate(FIT)
 
     def load(self, workflow: Mapping[str, Any]) -> None:
         """Open a workflow and show all of it."""

@@ -11,7 +11,20 @@ from typing import Any
 
 from .graphs import Node
 from .plan import Fold
-from .sheet import BLUE, BROWN, GREY, MODEL, PURPLE, SAMPLER, Example, Sheet, drawing, enlarged, sampled
+from .sheet import (
+    BLUE,
+    BROWN,
+    GREY,
+    MODEL,
+    PURPLE,
+    SAMPLER,
+    Example,
+    Sheet,
+    drawing,
+    enlarged,
+    prompt_and_size,
+    sampled,
+)
 
 SUBJECT = "doctor"
 GROUPS = ("light skin", "dark skin")
@@ -96,8 +109,7 @@ def way_between_two_groups(object_info: Mapping[str, Any]) -> Example:
     names |= {(centroid, "centroid"): group for centroid, group in zip(centroids, GROUPS, strict=True)}
     weights = [(blend, "weight_first"), (blend, "weight_second")]
     groups = Fold("Generate and learn two groups", inside, [*((word, "text") for word in words), *weights], names)
-    asked = (prompts["positive"], prompts["negative"], few)
-    prompt = Fold("Prompt and size", asked, [(prompts["positive"], "text")])
+    prompt = prompt_and_size(prompts, few)
     note = (
         "## The way between two groups\n\n"
         "One prompt, one seed, four times: the model as it is; and with **Steer Towards or Away**, which shifts the "

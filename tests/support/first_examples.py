@@ -41,7 +41,7 @@ def turbo(object_info: Mapping[str, Any]) -> Example:
     """A distilled model at 8 steps and CFG 1: as it is, and with both guidance nodes."""
     frames = plain, kept, spread = "2. As it is", "3. Kept apart", "4. Spread out"
     sheet = Sheet(object_info, "turbo")
-    common = {**sheet.prompts("firefighter"), **TURBO, "latent_image": sheet.empty(8), "seed": 1}
+    common = {**sheet.prompts("elf"), **TURBO, "latent_image": sheet.empty(8), "seed": 1}
     repelled = sheet.put(kept, "DiversitySparseRepellency", model=sheet.demo)
     spread_out = sheet.put(spread, "DiversityVendiGuidance", model=sheet.demo)
     folds, savers = [], []

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from .workflows import inputs_of, is_widget, widget_names
+from .node_sizes import SAID, WIDTH, measured_sizes, speaks
+from .workflows import inputs_of
 
 Node = dict[str, Any]
 Box = tuple[float, float, float, float]
@@ -14,36 +15,42 @@ Box = tuple[float, float, float, float]
 TITLE = 30
 """Height of a title bar, which the editor draws above a node's position."""
 
-SLOT, WIDGET, TEXT, MARGIN = 25, 30, 100, 22
-"""Heights that hold what a node shows in both renderings; measured in frontend 1.49.6, where Nodes 2.0 wants more."""
+SLOT, WIDGET, TEXT, MARGIN = 25, 30, 110, 30
+"""Heights that hold what a subgraph's node shows in both renderings."""
 
-STATUS = 64
-"""Room for the lines that our nodes show after a run."""
+LINES = 50
+"""Room for more lines of a text than the editor gives it."""
 
-STRIP: Mapping[str, int] = {"DiversityMemoryBank": 220}
-"""Room for images below what a node shows else."""
+MISSING = 24
+"""Room for the line in which Nodes 2.0 says that a file is missing, below nodes that have no such line anyway."""
 
-WIDTH, GAP, PADDING, HEADING = 320, 40, 20, 50
+ROOM: Mapping[str, int] = {"DiversityMemoryBank": 150} | dict.fromkeys(
+    ("VAELoader", "CheckpointLoaderSimple", "LoraLoaderModelOnly"), MISSING
+)
+"""Room for what nodes show below their widgets: the newest images of a bank, and that a file is missing."""
+
+GAP, PADDING, HEADING = 40, 20, 50
 WIDE: Mapping[str, tuple[int, int]] = {"SaveImage": (560, 560), "SaveAnimatedWEBP": (560, 560)}
-SHOW_NOTHING = ("DiversityDemoModel",)
 
 
-def estimated_size(node: Node, info: Mapping[str, Any]) -> tuple[int, int]:
-    """Width and height that hold a node with what it shows after a run."""
+def full_size(node: Node, info: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height that hold a node with what it shows after a run, from sizes measured in the editor.
+
+    Raises:
+        KeyError: nodes of this type were not measured.
+    """
     if node["type"] in WIDE:
         return WIDE[node["type"]]
-    widgets = len(widget_names(info))
+    width, height = measured_sizes()[node["type"]]
     texts = sum(kind == "STRING" and bool(options.get("multiline")) for _, kind, options in inputs_of(info))
-    sockets = sum(not is_widget(kind, options) for _, kind, options in inputs_of(info))
-    height = SLOT * max(sockets, len(info["output"])) + WIDGET * (widgets - texts) + TEXT * texts + MARGIN
-    status = STATUS if node["type"].startswith("Diversity") and node["type"] not in SHOW_NOTHING else 0
-    return WIDTH, height + status + STRIP.get(node["type"], 0)
+    said = SAID if speaks(node["type"]) else 0
+    return width, height + said + LINES * texts + ROOM.get(node["type"], 0)
 
 
 def note_size(text: str) -> tuple[int, int]:
     """Width and height of a note that shows all of its text."""
     lines = sum(1 + len(line) // 70 for line in text.split("\n"))
-    return 400, 60 + 18 * lines
+    return 400, 50 + 15 * lines
 
 
 def box(node: Node) -> Box:

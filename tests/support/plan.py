@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .graphs import Graph, Node
-from .layout import estimated_size, folded_size, in_frames, note_size
+from .layout import folded_size, full_size, in_frames, note_size
 from .model_families import File
 from .subgraphs import fold
 from .workflows import Workflow, inputs_of, to_workflow
@@ -71,7 +71,7 @@ class Plan:
             files: what it loads.
             called: its title, where that is not its type's.
             stack: which of the frame's stacks, from the left.
-            size: where it is not to be estimated.
+            size: where it is not the one that was measured.
             inputs: as in `Graph.add`.
         """
         known = inputs_of(self.object_info[kind])
@@ -95,7 +95,7 @@ class Plan:
                 node["properties"]["ver"] = self.version
                 continue
             identity = str(node["id"])
-            node["size"] = list(self.sizes.get(identity) or estimated_size(node, self.object_info[node["type"]]))
+            node["size"] = list(self.sizes.get(identity) or full_size(node, self.object_info[node["type"]]))
             if node["properties"]["cnr_id"] == "comfy-core":
                 node["properties"]["ver"] = self.version
             if self.files[identity]:

@@ -71,7 +71,7 @@ def stopped(object_info: Mapping[str, Any]) -> Example:
     reach, stop, sample = "2. Images to reach", "3. Stop early", "4. Sample and save to the bank"
     sheet = Sheet(object_info)
     prompts, latent = sheet.prompts("woman running"), sheet.empty(8)
-    wide = sheet.say("person", "Wide prompt", reach)
+    wide = sheet.say("running", "Wide prompt", reach)
     many = sheet.empty(16, reach)
     settings = {"steps": 24, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "noise_seed": 7}
     settings |= {"add_noise": "enable", "return_with_leftover_noise": "disable"}
@@ -100,9 +100,9 @@ def stopped(object_info: Mapping[str, Any]) -> Example:
 
     note = (
         "## Stop once it is in vain\n\n"
-        "Frame 2 makes sixteen images to reach; with your own model, connect **Load Real Examples** instead. Queue "
-        "this again and again: every queue saves eight images to the bank, and **Stop Early** compares all of them "
-        "with the sixteen.\n\n"
+        "Frame 2 makes sixteen runners to reach; with your own model, connect **Load Real Examples** instead. The "
+        "prompt in frame 1 nearly always gives the same woman. Queue this again and again: every queue saves eight "
+        "images to the bank, and **Stop Early** compares all of them with the sixteen.\n\n"
         "*Go on* means that 80 % of the sixteen may still be reached by the **planned** 32 images. *Stop* means that "
         "this is ruled out with a certainty of 95 %: the sampler is then skipped, and so is every node after it.\n\n"
         "Another **name** in both bank nodes begins anew."

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-from .editor import Editor
+from .editor import Editor, launched
 from .examples import FOLDER as EXAMPLES
 from .host_checkouts import PACK
 from .host_server import first_host
@@ -30,11 +27,7 @@ def shoot(editor: Editor, example: Path, target: Path) -> None:
 
 def main() -> None:
     """Write the images from runs on the first host."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SystemExit("There is no Chromium.")
-    with first_host() as server, sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with first_host() as server, launched() as browser:
         editor = Editor(browser.new_page(viewport=VIEW), server)
         for number, name in GRAPHS.items():
             (example,) = EXAMPLES.glob(f"{number} *.json")

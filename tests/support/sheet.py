@@ -127,6 +127,12 @@ def sampled(title: str, sampler: Node, made: Enlarged | Shown, *others: Node) ->
     return Fold(title, (*others, sampler, made.decoded, made.enlarged), widgets, names)
 
 
+def prompt_and_size(prompts: Mapping[str, Node], latent: Node) -> Fold:
+    """The sampler's conditionings and empty latents as one node with the prompt."""
+    names = {(node, "CONDITIONING"): name for name, node in prompts.items()} | {(latent, "LATENT"): "latent"}
+    return Fold("Prompt and size", (*prompts.values(), latent), [(prompts["positive"], "text")], names)
+
+
 def enlarged(made: Enlarged | Shown) -> Fold:
     """Decoding and enlarging as one node."""
     names = {(made.decoded, "IMAGE"): "images", (made.enlarged, "IMAGE"): "enlarged"}

@@ -20,11 +20,15 @@ from .sheet import (
     Example,
     Sheet,
     drawing,
+    prompt_and_size,
     sampled,
 )
 
 SUBJECT = "doctor"
 KINDS = ("dark skin", "light skin", "medium skin", "default skin")
+WOMEN = "police officer", tuple(f"woman {kind}" for kind in KINDS)
+"""What the model seldom generates for this subject by itself."""
+
 SIZE = (420, 280)
 """Of a node that shows eight images, where there are many."""
 
@@ -34,11 +38,12 @@ def exemplars(object_info: Mapping[str, Any]) -> Example:
     return _compared(
         object_info,
         "Vendi Guidance without and with exemplars",
-        KINDS,
+        *WOMEN,
         "## With and without exemplars\n\n"
         "One prompt and one seed, three times: as it is; with **Spread Out a Batch**, which makes the eight images "
-        "differ; and with **exemplars**, which show what the subject may look like.\n\n"
-        "Here the four exemplars are generated from prompts that say what they show. With your own model, put "
+        "differ; and with **exemplars**, which show what the subject may look like: here women of four skin tones. The "
+        "prompt of the eight images stays the same.\n\n"
+        "The four exemplars are generated from prompts that say what they show. With your own model, put "
         "photographs into a folder of ComfyUI's input directory and give its name to **Load Real Examples**.\n\n"
         "Samplers and exemplars are folded: the button at the top right of a node opens it.",
     )
@@ -49,6 +54,7 @@ def biased_exemplars(object_info: Mapping[str, Any]) -> Example:
     return _compared(
         object_info,
         "Exemplars of one kind only",
+        SUBJECT,
         (KINDS[0],) * 4,
         "## What exemplars of one kind do\n\n"
         "All four exemplars show the same skin tone. One prompt and one seed, three times: as it is; with **Spread "
@@ -59,13 +65,15 @@ def biased_exemplars(object_info: Mapping[str, Any]) -> Example:
     )
 
 
-def real_pictures(sheet: Sheet, frame: str, kinds: Sequence[str], negative: Node) -> tuple[Node, Node, Fold]:
+def real_pictures(
+    sheet: Sheet, frame: str, subject: str, kinds: Sequence[str], negative: Node
+) -> tuple[Node, Node, Fold]:
     """An Exemplar Set of one picture of each kind, where these are saved, and the node that makes them."""
     latent = sheet.empty(1, frame)
     inside = [latent]
     batch: Node | None = None
     for number, kind in enumerate(kinds):
-        prompt = sheet.say(f"{SUBJECT} {kind}", f"Exemplar {number + 1}", frame)
+        prompt = sheet.say(f"{subject} {kind}", f"Exemplar {number + 1}", frame)
         settings = {**SAMPLER, "cfg": 1.5, "seed": number}
         conditions = {"positive": prompt, "negative": negative, "latent_image": latent}
         sampler = sheet.put(frame, "KSampler", model=sheet.demo, **conditions, **settings)
@@ -86,21 +94,21 @@ def real_pictures(sheet: Sheet, frame: str, kinds: Sequence[str], negative: Node
     return chosen, saved, folded
 
 
-def _compared(object_info: Mapping[str, Any], title: str, kinds: Sequence[str], note: str) -> Example:
+def _compared(object_info: Mapping[str, Any], title: str, subject: str, kinds: Sequence[str], note: str) -> Example:
     """Eight pictures three times: as they are, spread out, and spread out near exemplars."""
     real = "2. Exemplars"
     frames = plain, spread, near = "3. As it is", "4. Spread out", "5. Spread out near the exemplars"
     sheet = Sheet(object_info)
-    prompts = sheet.prompts(SUBJECT)
+    prompts = sheet.prompts(subject)
     latent = sheet.empty(8)
-    chosen, shown, exemplified = real_pictures(sheet, real, kinds, prompts["negative"])
+    chosen, shown, exemplified = real_pictures(sheet, real, subject, kinds, prompts["negative"])
     models = {
         plain: sheet.demo,
         spread: sheet.put(spread, "DiversityVendiGuidance", model=sheet.demo),
         near: sheet.put(near, "DiversityVendiGuidance", model=sheet.demo, exemplars=chosen),
     }
     savers, folds = [shown], [exemplified]
-    words = Fold("Prompt and size", (prompts["positive"], prompts["negative"], latent), [(prompts["positive"], "text")])
+    words = prompt_and_size(prompts, latent)
     for frame in frames:
         sampler = sheet.put(frame, "KSampler", model=models[frame], latent_image=latent, seed=1, **prompts, **SAMPLER)
         made = sheet.show(frame, sampler, "vendi", SIZE)
