@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import torch
@@ -21,7 +21,7 @@ from ..stores.bank.snapshot import BankSnapshot
 from .common.belonging import check_bank_fits
 from .common.sockets import BankSocket, NoiseOptionsSocket
 from .host.latents import plain_latents
-from .host.messages import logger, show
+from .host.messages import VERDICT, logger, tell
 from .host.noise import with_initial_noise
 from .host.schema import schema_extras
 
@@ -142,8 +142,10 @@ class DiversityNoise(io.ComfyNode):
         design = NoiseDesign(set_seed, mode, set_size, chosen["designed"])
         source = _Source(design, part, chosen["part_size"], bank, given, cls.hidden.unique_id)
         noise = DesignedNoise(source)
-        patched = ExecutionBlocker("Diverse Noise has no model to patch: connect one to it.")
-        return io.NodeOutput(noise, patched if model is None else with_initial_noise(model, source.make, source.warn))
+        patched: Any = ExecutionBlocker("Diverse Noise has no model to patch: connect one to it.")
+        if model is not None:
+            patched = with_initial_noise(model, source.make, source.warn)
+        return io.NodeOutput(noise, patched, ui={VERDICT: [source.shown]})
 
 
 class DiversityNoiseOptions(io.ComfyNode):
@@ -197,6 +199,8 @@ class _Source:
     bank: BankSnapshot | None
     given: Tensor | None
     node_id: str | None
+    shown: dict[str, str] = field(default_factory=lambda: {"text": "", "details": ""}, compare=False)
+    """What the node shows; the host keeps this very object with its output, as in `RunTraces`."""
 
     def make(self, places: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         """Noise for these places of this part's batch; ValueError where its beginning or the images do not fit."""
@@ -210,18 +214,21 @@ class _Source:
         numbers = [first + place for place in places]
         design = self._design_for(shape)
         noise = design.sample(numbers, shape)
-        told = f"{design.mode} noise {_spans(numbers)}, in sets of {design.set_size}"
+        details = f"Noise {_spans(numbers)} of this set and the next ones"
         if design.avoided:
-            told += f", away from {design.avoided} images"
+            details += f", away from {design.avoided} images"
         elif design.mode == "quantised" and (self.bank is not None or self.given is not None):
-            told += f", away from nothing: at least {MIN_AVOIDED} images are needed"
-        show(self.node_id, f"{told}.")
+            details += f", away from nothing: at least {MIN_AVOIDED} images are needed"
+        text = f"{design.mode} noise for {len(numbers)} images, sets of {design.set_size}"
+        self.shown.update(text=text, details=f"{details}.")
+        tell(self.node_id, self.shown)
         return noise
 
     def warn(self, text: str) -> None:
-        """Show a sentence on the node and in the log."""
+        """Show a sentence on the node, after what it says, and in the log."""
         logger.warning("Diverse Noise (node %s): %s", self.node_id, text)
-        show(self.node_id, text)
+        self.shown["details"] += f" {text}"
+        tell(self.node_id, self.shown)
 
     def _design_for(self, shape: tuple[int, ...]) -> NoiseDesign:
         avoided = []

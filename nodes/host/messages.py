@@ -29,7 +29,7 @@ def lasting(node_id: str | None, text: str) -> dict[str, Any]:
 
 def face(verdict: dict[str, str]) -> str:
     """A verdict as shown on a node; some renderings join its lines."""
-    return f"{verdict['text']}.\n{verdict['details']}"
+    return "\n".join(filter(None, (verdict["text"] and f"{verdict['text']}.", verdict["details"])))
 
 
 def tell(node_id: str | None, verdict: dict[str, str]) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.example_prompts import quick
 from support.graphs import Drawing
 from support.host_client import HostClient
 from support.host_server import PACK, HostServer
 from support.node_ids import node_classes
+from support.node_sizes import speaks
 from support.workflows import inputs_of, widget_names
 
 MOST_WIDGETS = 6
@@ -123,3 +125,20 @@ def test_what_a_node_said_is_kept_with_its_run(client: HostClient) -> None:
     graph.latents(pick)
     (said,) = client.run(graph.prompt).outputs[pick.id]["verdict"]
     assert said["details"].startswith("Picked of 2: ")
+
+
+def test_every_node_that_speaks_is_kept_with_its_run(client: HostClient) -> None:
+    spoke = set()
+    for path in (PACK / "example_workflows").glob("[01]*.json"):
+        prompt = quick(client, path.stem[3:], steps=2)
+        kinds = {identity: node["class_type"] for identity, node in prompt.items()}
+        outputs = client.run(prompt).outputs
+        said = {kinds[node] for node, output in outputs.items() if has_text(output.get("verdict", []))}
+        assert said == {kind for kind in kinds.values() if speaks(kind)}, path.stem
+        spoke |= said
+    ours = {kind for kind in client.object_info() if speaks(kind)}
+    assert ours - spoke <= {"DiversityProtectedIndex", "DiversityFeatureCentroid"}  # they load what a run has saved
+
+
+def has_text(verdicts: list[dict[str, str]]) -> bool:
+    return any(verdict["text"] or verdict["details"] for verdict in verdicts)

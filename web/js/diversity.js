@@ -56,8 +56,9 @@ async function recall(graph) {
   if (!id) return;
   const runs = Object.values(await (await api.fetchApi("/history?max_items=16")).json());
   const ours = runs.filter(({ prompt }) => prompt?.[3]?.extra_pnginfo?.workflow?.id === id);
-  const last = ours.sort((one, other) => one.prompt[0] - other.prompt[0]).at(-1);
-  for (const [node, output] of Object.entries(last?.outputs ?? {})) keep(nodeAt(graph, node), output);
+  // A run from the host's cache leaves out nodes that an earlier one tells of.
+  for (const { outputs } of ours.sort((one, other) => one.prompt[0] - other.prompt[0]))
+    for (const [node, output] of Object.entries(outputs ?? {})) keep(nodeAt(graph, node), output);
 }
 
 app.registerExtension({
