@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from ..kernels.scale import typical_distance
 from ..kernels.shields.distance_bounds import DIMENSIONS, DistanceBounds
+from ..kernels.shields.drift_bounds import DriftBounds
 from ..kernels.shields.field import squared_norms
 from ..kernels.shields.reference_blocks import Elementwise, Transform
 from ..stores.encoders import check_encoder
 from .base import DenoiseMask, SamplingRun
 from .latent_map import LatentMap
+from .reference_bounds import Origin, bounds_of
 
 SCALE_SAMPLE = 64
 """References from which the typical distance is measured; the contrast of images varies little."""
@@ -207,6 +209,7 @@ class References:
         typical: typical distance between unrelated images, measured from them; 0 without references.
         mask: where samples may change; None for everywhere.
         bounds: select references that may be near; None if all are read.
+        drift: what is known of their distances to the estimates of the last step.
         protected: locations of the protected images among them, as (index, number).
     """
 
@@ -217,6 +220,7 @@ class References:
     typical: float
     mask: DenoiseMask | None = None
     bounds: DistanceBounds | None = None
+    drift: DriftBounds = field(default_factory=lambda: DriftBounds(0))
     protected: frozenset[tuple[int, int]] = frozenset()
 
     def __len__(self) -> int:
@@ -251,12 +255,14 @@ class RunReferences:
         ids: identity of each reference.
         notes: sentences for the user about what was left out.
         typical: see ``References``.
+        origin: of the first block; None if no other view shares its memory.
     """
 
     blocks: tuple[Tensor, ...]
     ids: tuple[str, ...]
     notes: tuple[str, ...]
     typical: float
+    origin: Origin | None = None
 
     def masked(self, mask: DenoiseMask | None, run: SamplingRun) -> References:
         """Prepare the references for comparison under a mask; None for everywhere."""
@@ -266,11 +272,12 @@ class RunReferences:
         bounds = None
         # With a mask for each sample, the numbers of a reference would be others for each.
         if len(self.ids) >= MIN_BOUNDED and values >= MIN_VALUES and (mask is None or mask.uniform):
-            bounds = DistanceBounds.fit(self.blocks, like, transform, None if rows is None else rows[0])
+            bounds = bounds_of(self.blocks, self.origin, like, transform, None if rows is None else rows[0])
             norms = bounds.norms if rows is None else bounds.norms[None]
         else:
             norms = squared_norms(self.blocks, like, transform, rows)
-        return References(self.blocks, self.ids, transform, norms, self.typical, mask, bounds)
+        drift = DriftBounds(len(self.ids))
+        return References(self.blocks, self.ids, transform, norms, self.typical, mask, bounds, drift)
 
 
 def _transform(run: SamplingRun) -> Transform:
@@ -308,16 +315,17 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
         ValueError: a source holds latents of another format or VAE.
     """
     views = [view_for_run(source, run) for source in sources]
-    blocks = tuple(view.latents.to(run.device) for view in views if len(view.latents))
+    filled = [view for view in views if len(view.latents)]
+    blocks = tuple(view.latents.to(run.device) for view in filled)
+    origin = getattr(filled[0], "origin", None) if filled else None
     left_out = sum(view.left_out for view in views)
     counted = "1 reference" if left_out == 1 else f"{left_out} references"
     verb = "was" if left_out == 1 else "were"
     notes = (f"{counted} of another image size {verb} left out.",) if left_out else ()
     notes += tuple(view.unreadable for view in views if view.unreadable)
     notes += seed_notes(views, run)
-    return RunReferences(
-        blocks, tuple(name for view in views for name in view.ids), notes, _typical((*blocks, *further), run)
-    )
+    ids = tuple(name for view in views for name in view.ids)
+    return RunReferences(blocks, ids, notes, _typical((*blocks, *further), run), origin)
 
 
 def seed_notes(views: Sequence[View], run: SamplingRun) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import repellency
+from ...kernels.shields.drift_bounds import MAX_CHOSEN
 from ...kernels.shields.field import Contacts, ShieldField, batch_field, nearest_of, shield_field, working_points
 from ...kernels.shields.reference_blocks import read_chunks, read_rows
 from ..base import DenoiseMask
@@ -17,9 +18,6 @@ from ..references import References
 
 ROUNDS = 64
 """Largest number of rounds in which projected points are searched for further shields and projected again."""
-
-MAX_CHOSEN = 0.25
-"""If bounds leave more than this fraction of the references, all are read, in order and without copies."""
 
 Search = Callable[[Tensor, Tensor, References], References]
 """Maps points (B, D), the radius of each (B,) and known references to these and all others that may be near."""
@@ -92,7 +90,7 @@ class Shields:
         delta, own = torch.zeros_like(x), x.square().sum(1, keepdim=True)
         known, chosen, bound = self.references, None, None
         if known.bounds is not None:
-            chosen, bound = known.bounds.near(x, self.radii.fixed)
+            chosen, bound = known.drift.near(known.bounds, x, self.radii.fixed)
             if len(chosen) > MAX_CHOSEN * len(known):
                 chosen = None
         if chosen is None:
@@ -107,6 +105,8 @@ class Shields:
             distances[:, place] = found
             if bool((found < radius).any()):
                 delta += repellency.push(x, z, found, radius, self.mask)
+        if known.bounds is not None:
+            known.drift.note(chosen, distances, own + norms)
         nearest, index = nearest_of(distances)
         contacts = Contacts.inside(distances, radius)
         if chosen is not None and bound is not None:

@@ -83,15 +83,22 @@ class DistanceBounds:
         Returns:
             Their indices, (M,), ascending, and each point's lower bound of the distance to all others, (B,).
         """
+        return apart(self.lower(points), radius)
+
+    def lower(self, points: Tensor, numbers: Tensor | None = None) -> Tensor:
+        """Lower bounds of the distances of points (B, D) to all references or to some, shape (B, N); NaN for none."""
         coordinates, squares = self._of(points)
         exact = 1 - product_rounding(coordinates.shape[1])
-        # The point's own square is subtracted from the limit instead of being added to each bound.
-        bounds = torch.addmm(exact * self.squares, coordinates, self.coordinates.T, alpha=-2)
-        numbers = (bounds <= (radius.square() - exact * squares)[:, None]).any(0).nonzero().squeeze(1)
-        bounds.index_fill_(1, numbers, math.inf)
-        others = bounds.amin(1) if bounds.shape[1] else points.new_full((len(points),), math.inf)
-        # NaN in a point or a reference gives no bound.
-        return numbers, (others + exact * squares).clamp_min(0).nan_to_num(0.0, math.inf).sqrt()
+        theirs, own = self.coordinates, self.squares
+        if numbers is not None:
+            theirs, own = theirs[numbers], own[numbers]
+        bounds = torch.addmm(exact * own, coordinates, theirs.T, alpha=-2)
+        return bounds.add_((exact * squares)[:, None]).clamp_min_(0).sqrt_()
+
+    def part(self, begin: int, end: int) -> DistanceBounds:
+        """The bounds of a range of the references."""
+        parts = ("coordinates", "squares", "norms")
+        return replace(self, **{part: getattr(self, part)[begin:end] for part in parts})
 
     def _with(
         self, references: Blocks, like: Tensor, transform: Transform | None, mask: Tensor | None
@@ -111,6 +118,23 @@ class DistanceBounds:
         squares = torch.linalg.vector_norm(offsets, dim=1).square()
         rest = (squares - inside.square().sum(1)).clamp_min(0).sqrt()
         return torch.cat([inside, rest[:, None]], 1), squares
+
+
+def apart(lower: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Tell references that may be within a radius from all others, by lower bounds of their distances.
+
+    Args:
+        lower: shape (B, N).
+        radius: for each point, shape (B,).
+
+    Returns:
+        The indices of those, (M,), ascending, and each point's lower bound of the distance to all others, (B,).
+    """
+    numbers = (lower <= radius[:, None]).any(0).nonzero().squeeze(1)
+    others = lower.index_fill(1, numbers, math.inf)
+    # NaN in a point or a reference gives no bound.
+    least = others.amin(1) if others.shape[1] else lower.new_full((len(lower),), math.inf)
+    return numbers, least.nan_to_num(0.0, math.inf)
 
 
 def _sample(references: Blocks, like: Tensor, transform: Transform | None, mask: Tensor | None) -> Tensor:

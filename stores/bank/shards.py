@@ -41,18 +41,13 @@ class Shard:
     size: int
 
     @property
-    def file_name(self) -> str:
-        """Of the file in the folder."""
+    def path(self) -> Path:
+        """The file."""
         if not is_digest(self.digest):
             raise BankDamagedError(
                 f"The bank in {self.folder.parent} names a file {self.digest!r} that is not its own."
             )
-        return self.digest + SUFFIX
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.folder / self.file_name
+        return self.folder / (self.digest + SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,8 @@ def check_sizes(folder: Path, shards: Iterable[Shard]) -> None:
         ShardMissingError: a shard is missing.
         BankDamagedError: a shard has the wrong size.
     """
-    expected = {shard.file_name: shard for shard in shards}
+    # The names are only compared: a digest that is none is no name in the folder.
+    expected = {shard.digest + SUFFIX: shard for shard in shards}
     found: list[os.DirEntry[str]] = []
     if is_plain_folder(folder):
         with os.scandir(folder) as listing:

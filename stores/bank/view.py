@@ -101,6 +101,11 @@ class BankView:
         return f"{told} of the bank '{self.name}' could not be read. {self.lost[0]}"
 
     @property
+    def origin(self) -> tuple[SharedRows, int] | None:
+        """The memory that other views share, and where in it the latents begin; None if they are not shared."""
+        return None if self.shared is None else (self.shared, self.begin)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of one latent."""
         return tuple(self.latents.shape[1:])

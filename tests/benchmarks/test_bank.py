@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+import torch
 from diversity_guidance.benchmarks import bank
 
 
@@ -21,9 +22,10 @@ def test_every_size_has_a_column(
     monkeypatch.setattr(bank, "SHAPE", (4, 8, 8))
     given = ["--sizes", "4", "12", "--repeats", "2", "--queues", "3", "--batch", "2", "--folder", str(tmp_path)]
     assert bank.run(arguments(*given)) == 0
-    first, _, *rows = capsys.readouterr().out.splitlines()
-    assert first == "| what | 4 images | 12 images | ratio |"
-    names = [row.strip("| ").split(" | ")[0] for row in rows]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| latents like images | 4 images | 12 images | ratio |"
+    noise = lines.index("| latents like noise | 4 images | 12 images | ratio |")
+    names = [row.strip("| ").split(" | ")[0] for row in lines[noise + 2 :]]
     assert {"open (ms)", "a step (ms)", "append (ms)", "memory gained over 3 queues (MB)"} <= set(names)
     assert list(tmp_path.iterdir()) == []
 
@@ -31,3 +33,10 @@ def test_every_size_has_a_column(
 def test_numbers_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         bank.run(arguments("--sizes", "0"))
+
+
+def test_smooth_fields_have_the_variance_and_spectrum_that_are_told() -> None:
+    fields = bank.smooth_fields(20, 0)
+    assert fields.shape == (20, *bank.SHAPE) and float(fields.square().mean()) == pytest.approx(1, rel=0.1)
+    power = torch.fft.fft2(fields).abs().square().mean((0, 1))
+    assert float(power[0, 4] / power[0, 8]) == pytest.approx(4, rel=0.4)
