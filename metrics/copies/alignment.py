@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from itertools import product
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, grid_sample, interpolate, pad
+from torch.nn.functional import grid_sample, interpolate
 
 VIEW = 16
 """Side of the small views from which windows are chosen, in pixels."""
@@ -15,8 +17,6 @@ VIEW = 16
 _WINDOWS = ((1.0, 1), (0.93, 3), (0.86, 5), (0.78, 5), (0.7, 7))
 _SMALLEST, _LARGEST, _FARTHEST = 0.55, 1.15, 0.5
 _LONGEST_STEP = 0.05
-# Blur of each step in pixels: far off first, then close.
-_COARSE, _FINE = (2.0, 2.0, 1.5, 1.5, 1.0, 1.0), (1.5, 1.0, 1.0, 1.0)
 
 
 def windows() -> Tensor:
@@ -28,6 +28,7 @@ def windows() -> Tensor:
     return torch.tensor(found)
 
 
+@cache
 def pixel_centres(side: int) -> Tensor:
     """Places of the pixels of a row, -1 to 1, shape (side,)."""
     return (torch.arange(side) + 0.5) / side * 2 - 1
@@ -50,13 +51,18 @@ def cut(images: Tensor, places: Tensor, side: int) -> Tensor:
 
 def blur(images: Tensor, sigma: float) -> Tensor:
     """A Gaussian blur of (B, C, H, W), sigma in pixels."""
+    rows, columns = (_blurring(side, sigma) for side in images.shape[-2:])
+    return rows @ images @ columns.T
+
+
+@lru_cache(maxsize=64)
+def _blurring(side: int, sigma: float) -> Tensor:
+    """A Gaussian blur of a row of pixels, whose ends go on, as a matrix (side, side)."""
     reach = int(3 * sigma) + 1
-    places = torch.arange(-reach, reach + 1, dtype=images.dtype)
-    kernel = (-0.5 * (places / sigma) ** 2).exp()
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
-    padded = pad(images, (reach,) * 4, mode="replicate")
-    rows = conv2d(padded, kernel[:, :, None, :], groups=images.shape[1])
-    return conv2d(rows, kernel[:, :, :, None], groups=images.shape[1])
+    places = torch.arange(-reach, reach + 1)
+    weights = (-0.5 * (places / sigma) ** 2).exp()
+    taken = (torch.arange(side)[:, None] + places).clamp(0, side - 1)
+    return torch.zeros(side, side).scatter_add_(1, taken, (weights / weights.sum()).expand(side, -1))
 
 
 def views(luma: Tensor) -> Tensor:
@@ -73,19 +79,22 @@ def views(luma: Tensor) -> Tensor:
     return rows / rows.norm(dim=2, keepdim=True).clamp_min(1e-4)
 
 
-def refined(source: Tensor, target: Tensor, places: Tensor) -> Tensor:
+def half_size(images: Tensor) -> Tensor:
+    """Square images (B, C, S, S) at half their size."""
+    half = images.shape[-1] // 2
+    return interpolate(images, (half, half), mode="bilinear", antialias=True)
+
+
+def refined(source: Tensor, target: Tensor, places: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Move and stretch windows until they fit their targets best: Gauss-Newton with gain and offset free.
 
     Args:
         source: luma that the windows are cut from, (P, 1, S, S).
         target: luma, (P, 1, S, S).
         places: of the windows, (P, 4).
+        sigmas: blur of each step in pixels: far off first, then close.
     """
-    half = source.shape[-1] // 2
-    small = [interpolate(each, (half, half), mode="bilinear", antialias=True) for each in (source, target)]
-    for sigma in _COARSE:
-        places = _step(blur(small[0], sigma), blur(small[1], sigma), places)
-    for sigma in _FINE:
+    for sigma in sigmas:
         places = _step(blur(source, sigma), blur(target, sigma), places)
     return places
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from .alignment import cut, pixel_centres
 
-PATCH = 12
-"""Side of the patches that are compared, in pixels of a thumbnail."""
+PATCHES = 8
+"""Patches along a side; those that are compared overlap by three quarters."""
 
 _FLOOR = 0.1
 """Share of the whole image's contrast that counts as contrast in a patch without any."""
 
-_MARGIN = 3  # pixels at the target's border, where a crop may have cut a line in half
+_MARGIN = 1 / 32  # share of the target at its border, where a crop may have cut a line in half
 _NOISE = 2e-5  # of thumbnails: a level of 1/255, squared
 _COVERED = 0.6
 
@@ -56,7 +57,7 @@ def residual(source: Tensor, target: Tensor, places: Tensor) -> Tensor:
 def _inside(places: Tensor, side: int) -> Tensor:
     """1 where a window lies within its image, but for a margin, (P, side, side)."""
     steps = pixel_centres(side)
-    counts = steps.abs() <= 1 - 2 * _MARGIN / side
+    counts = steps.abs() <= 1 - 2 * _MARGIN
     x, y = (counts & ((places[:, at : at + 1] * steps + places[:, at + 2 : at + 3]).abs() <= 1) for at in (0, 1))
     return (y[:, :, None] & x[:, None, :]).float()
 
@@ -71,7 +72,18 @@ def _fitted(parts: list[Tensor], wanted: Tensor, inside: Tensor) -> Tensor:
 
 
 def _pooled(values: Tensor, side: int) -> Tensor:
-    return avg_pool2d(values.view(len(values), -1, side, side), PATCH, stride=PATCH // 4)
+    """Means (P, C, K, K) of the patches of values (P, C, side^2)."""
+    pooling = _pooling(side)
+    return pooling @ values.view(len(values), -1, side, side) @ pooling.T
+
+
+@cache
+def _pooling(side: int) -> Tensor:
+    """The means of a row's patches as a matrix (K, side)."""
+    size = side // PATCHES
+    starts = torch.arange(0, side - size + 1, size // 4)[:, None]
+    places = torch.arange(side)
+    return ((places >= starts) & (places < starts + size)).float() / size
 
 
 def _patch_variance(values: Tensor, inside: Tensor, covered: Tensor, side: int) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..measures.pairs import Pair
-from .alignment import blur, refined, views, windows
+from .alignment import blur, half_size, refined, views, windows
 from .residual import residual
 from .thumbnails import CopyThumbnails
 
@@ -18,6 +18,10 @@ LIMIT = 0.7
 ALIKE = 0.5
 """Correlation of the best windows below which a pair is not looked at any further, at the usual limit."""
 
+HOPELESS, UNLIKE = 2.0, 1.4
+"""Residuals of two blurred images, before and after their windows are moved at half size, from which a pair is not
+looked at any further, at the usual limit: no copy of the benchmark has more than 1.5 and 1.1."""
+
 _BLANK = 2 / 255  # contrast of an image without content
 _SAME_COLOUR = 0.1  # difference of colours that are the limit's
 
@@ -26,6 +30,8 @@ STARTS = 3
 
 _BLOCK = 64  # images whose views are in memory at once, twice
 _PAIRS = 256
+# Blur of the steps at half size and at full size, in pixels.
+_COARSE, _FINE = (2.0, 2.0, 1.5, 1.5, 1.0, 1.0), (1.5, 1.0, 1.0, 1.0)
 _ALIGNED = 32
 _SHARPEST, _BLURRIEST, _SHARP_SIDE = 1.0, 4.0, 140
 
@@ -38,17 +44,39 @@ def copies(thumbnails: CopyThumbnails, limit: float = LIMIT, pairs: Tensor | Non
         limit: of the residual.
         pairs: of numbers to look at, shape (P, 2); None for all.
     """
+    return _found(thumbnails, _tiles(len(thumbnails)) if pairs is None else pairs.sort(1).values.split(_PAIRS), limit)
+
+
+def repeats(
+    thumbnails: CopyThumbnails, earlier: CopyThumbnails, limit: float = LIMIT, step: Callable[[], None] | None = None
+) -> list[Pair]:
+    """Pairs of an image and an earlier one of which it is a copy, in order; their distance is the residual.
+
+    Args:
+        thumbnails: of the images.
+        earlier: of those that they may repeat, such as the previews of a Memory Bank.
+        limit: of the residual.
+        step: called after every block of earlier images.
+    """
+    count = len(thumbnails)
+    both = CopyThumbnails(torch.cat([thumbnails.pixels, earlier.pixels]), torch.cat([thumbnails.sides, earlier.sides]))
+    found = _found(both, _tiles_across(count, len(earlier), step or (lambda: None)), limit)
+    return [Pair(pair.first, pair.second - count, pair.distance) for pair in found]
+
+
+def _found(thumbnails: CopyThumbnails, tiles: Iterable[Tensor], limit: float) -> list[Pair]:
+    """Pairs of copies among those of each tile (P, 2)."""
     found: list[Pair] = []
     if limit <= 0:
         return found
-    for tile in _tiles(len(thumbnails)) if pairs is None else pairs.sort(1).values.split(_BLOCK):
+    for tile in tiles:
         readable = tile[(thumbnails.sides[tile] > 0).all(1)]
         if not len(readable):
             continue
         blank, left = _blank(thumbnails, readable)
         found += [Pair(i, j, share) for (i, j), share in zip(readable[blank].tolist(), left.tolist(), strict=True)]
         for chosen, starts in _alike(thumbnails, readable[~blank], ALIKE * min(1.0, LIMIT / limit)):
-            left = _residuals(thumbnails, chosen, starts)
+            left = _residuals(thumbnails, chosen, starts, limit)
             found += [Pair(i, j, share) for (i, j), share in zip(chosen.tolist(), left.tolist(), strict=True)]
     return sorted((pair for pair in found if pair.distance < limit), key=lambda pair: (pair.first, pair.second))
 
@@ -62,12 +90,23 @@ def _tiles(count: int) -> Iterator[Tensor]:
             yield pairs[pairs[:, 0] < pairs[:, 1]]
 
 
+def _tiles_across(count: int, others: int, step: Callable[[], None]) -> Iterator[Tensor]:
+    """All pairs of one of the first ``count`` images with one of the others behind them, by blocks of images."""
+    for left in range(count, count + others, _BLOCK):
+        columns = torch.arange(left, min(left + _BLOCK, count + others))
+        for rows in torch.arange(count).split(_BLOCK):
+            yield torch.cartesian_prod(rows, columns)
+        step()
+
+
 def _blank(thumbnails: CopyThumbnails, pairs: Tensor) -> tuple[Tensor, Tensor]:
     """Which pairs (P, 2) have no content at all, (P,), and the difference of their colours in units of residuals."""
     images, places = pairs.unique(return_inverse=True)
     pixels = thumbnails.pixels[images].float().flatten(2) / 255
-    empty = (pixels.std(2).amax(1) < _BLANK)[places].all(1)
-    first, second = pixels.mean(2)[places[empty]].unbind(1)
+    colours = pixels.mean(2)
+    contrast = (pixels - colours[:, :, None]).square().mean(2).sqrt()
+    empty = (contrast.amax(1) < _BLANK)[places].all(1)
+    first, second = colours[places[empty]].unbind(1)
     return empty, (first - second).abs().amax(1) * LIMIT / _SAME_COLOUR
 
 
@@ -81,15 +120,7 @@ def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[
     side = round(whole.shape[1] ** 0.5)
     mirrored = whole.view(-1, side, side).flip(2).flatten(1)
     for part, at in zip(pairs.split(_PAIRS), places.split(_PAIRS), strict=True):
-        # Windows of the first image on the second, and on it mirrored; then those of the second on the first.
-        scores = torch.cat(
-            [
-                (seen[at[:, source]] @ target[at[:, 1 - source], :, None])[:, :, 0]
-                for source in (0, 1)
-                for target in (whole, mirrored)
-            ],
-            1,
-        )
+        scores = _scores(seen, torch.stack([whole, mirrored], 1), at)
         best = scores.topk(STARTS)
         alike = best.values[:, 0] >= least
         for chosen, starts in zip(part[alike].split(_ALIGNED), best.indices[alike].split(_ALIGNED), strict=True):
@@ -97,20 +128,51 @@ def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[
                 yield chosen, starts
 
 
-def _residuals(thumbnails: CopyThumbnails, pairs: Tensor, starts: Tensor) -> Tensor:
+def _scores(seen: Tensor, targets: Tensor, pairs: Tensor) -> Tensor:
+    """Correlations (P, 4 W): windows of the first image on the second, and on it mirrored; then the other way round.
+
+    Args:
+        seen: windows of each image, (B, W, VIEW^2).
+        targets: each image whole and mirrored, (B, 2, VIEW^2).
+        pairs: of these images, (P, 2).
+    """
+    scores = torch.empty(len(pairs), 2, 2 * seen.shape[1])
+    for source in (0, 1):
+        for image in pairs[:, source].unique().tolist():
+            rows = torch.nonzero(pairs[:, source] == image).flatten()
+            scores[rows, source] = (targets[pairs[rows, 1 - source]] @ seen[image].T).flatten(1)
+    return scores.flatten(1)
+
+
+def _residuals(thumbnails: CopyThumbnails, pairs: Tensor, starts: Tensor, limit: float) -> Tensor:
     """The smallest residual of each pair (P, 2) from its starts (P, STARTS), before and after refinement."""
     known = windows()
     kinds, places = starts.flatten() // len(known), known[starts.flatten() % len(known)]
     rows = pairs.repeat_interleave(starts.shape[1], 0)
-    swapped = kinds >= 2
-    source = thumbnails.luma_chroma(torch.where(swapped, rows[:, 1], rows[:, 0]))
-    target = thumbnails.luma_chroma(torch.where(swapped, rows[:, 0], rows[:, 1]))
+    rows = torch.where((kinds >= 2)[:, None], rows.flip(1), rows)
+    source, target = (thumbnails.luma_chroma(each) for each in rows.unbind(1))
     target = torch.where((kinds % 2 == 1)[:, None, None, None], target.flip(3), target)
-    sigmas = (_SHARP_SIDE / thumbnails.sides[rows].amin(1)).clamp(_SHARPEST, _BLURRIEST)
-    better = refined(source[:, :1], target[:, :1], places)
+    halves = [half_size(each) for each in (source, target)]
+    rough = [blur(each, _BLURRIEST / 2) for each in halves]
+    left, scale = residual(*rough, places), max(1.0, limit / LIMIT)
+    near = torch.nonzero(left < HOPELESS * scale).flatten()
+    if len(near):
+        moved = refined(halves[0][near, :1], halves[1][near, :1], places[near], _COARSE)
+        left[near] = torch.minimum(left[near], residual(rough[0][near], rough[1][near], moved))
+        close = left[near] < UNLIKE * scale
+        near, moved = near[close], moved[close]
+    if len(near):
+        sides = thumbnails.sides[rows[near]].amin(1)
+        left[near] = _finest(source[near], target[near], places[near], moved, sides)
+    return left.view(starts.shape).amin(1)
+
+
+def _finest(source: Tensor, target: Tensor, places: Tensor, moved: Tensor, sides: Tensor) -> Tensor:
+    """The smaller residual (P,) of each window as it was and refined, blurred as the coarser image's side needs."""
+    moved = refined(source[:, :1], target[:, :1], moved, _FINE)
+    sigmas = (_SHARP_SIDE / sides).clamp(_SHARPEST, _BLURRIEST)
     source, target = (
         torch.cat([blur(image[None], sigma) for image, sigma in zip(each, sigmas.tolist(), strict=True)])
         for each in (source, target)
     )
-    left = torch.minimum(*(residual(source, target, each) for each in (places, better)))
-    return left.view(starts.shape).amin(1)
+    return torch.minimum(residual(source, target, places), residual(source, target, moved))

@@ -61,4 +61,4 @@ class CopyThumbnails:
     def luma_chroma(self, rows: Tensor | Sequence[int]) -> Tensor:
         """Luma and two chroma channels, float32, shape (len(rows), 3, SIDE, SIDE)."""
         mixing = torch.tensor(_LUMA_CHROMA)
-        return torch.einsum("oc,nchw->nohw", mixing, self.pixels[rows].float() / 255)
+        return (mixing @ (self.pixels[rows].float() / 255).flatten(2)).unflatten(2, (SIDE, SIDE))
