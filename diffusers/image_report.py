@@ -10,6 +10,7 @@ from ..features.image_files import as_tensor
 from ..features.random_network import RandomNetwork
 from ..features.space import FeatureSpace
 from ..metrics.batch import batch_features
+from ..metrics.copies.thumbnails import CopyThumbnails
 from ..metrics.report import DiversityReport, measure
 
 
@@ -27,5 +28,11 @@ def report(
         ValueError: another number of groups than images.
     """
     space = space or RandomNetwork()
-    features = batch_features([as_tensor(image.convert("RGB")) for image in images], space)
-    return measure(features, space.tag, duplicate_distance=space.duplicate_distance, groups=groups)
+    tensors = [as_tensor(image.convert("RGB")) for image in images]
+    return measure(
+        batch_features(tensors, space),
+        space.tag,
+        duplicate_distance=space.duplicate_distance,
+        thumbnails=CopyThumbnails.of(tensors),
+        groups=groups,
+    )

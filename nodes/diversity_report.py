@@ -25,7 +25,8 @@ from ..metrics.figures.batch_figures import (
 )
 from ..metrics.figures.canvas import NODE_WIDTH
 from ..metrics.figures.report_sheet import full_width, report_sheet, verdict_card
-from ..metrics.measures.bank_duplicates import bank_duplicates
+from ..metrics.known_features import known_features
+from ..metrics.measures.bank_duplicates import bank_distances
 from ..metrics.measures.protected import GUIDANCE, ProtectedReport
 from ..metrics.report import DiversityReport as Report
 from ..metrics.report import measure
@@ -50,7 +51,6 @@ from .report.inputs import (
     groups_of,
     guided_run,
     images_of,
-    remembered_features,
 )
 from .report.options import ReportNumbers, ReportOptions
 from .report.progress import ReportProgress
@@ -60,6 +60,7 @@ from .report.protected import (
     radius_of,
     recorded_reports,
 )
+from .report.remembered import remembered_features, repeated_sentence
 
 KEY_NUMBERS = (
     "mean_distance",
@@ -245,8 +246,8 @@ class DiversityReport(io.ComfyNode):
         shared = {
             "duplicate_distance": distance,
             "copy_limit": tolerance[0] * LIMIT,
-            "references": progress.features(real, space) if more.reference or more.exemplars else None,
-            "held_out": progress.features(others, space) if more.held_out else None,
+            "references": known_features(real, space, progress.step) if more.reference or more.exemplars else None,
+            "held_out": known_features(others, space, progress.step) if more.held_out else None,
             "neighbours": more.neighbours,
         }
 
@@ -273,10 +274,10 @@ class DiversityReport(io.ComfyNode):
             told.append(f"Guidance: {run.trace.summary()}")
         told += [sentence for shield in shields if shield.source != GUIDANCE for sentence in shield.sentences()]
         if memory is not None:
-            told.append(
-                bank_duplicates(after.features, remembered_features(memory, space, notes, progress.step), distance)
-            )
-        told += notes
+            told.append(repeated_sentence(memory, pictures, tolerance[0] * LIMIT, notes, progress.step))
+            remembered = remembered_features(memory, space, notes, progress.step)
+            told += filter(None, [bank_distances(after.features, remembered)])
+        told += dict.fromkeys(notes)
         kept, rejected = _sorted_out(after.report)
         written = ""
         if filename_prefix[0]:

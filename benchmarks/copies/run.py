@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from ...features.image_files import as_tensor
-from ...metrics.copies.search import LIMIT, copies
+from ...indexing.bank.previews import thumbnails
+from ...metrics.copies.search import LIMIT, copies, repeats
 from ...metrics.copies.thumbnails import CopyThumbnails
 from ..summary import markdown_table
 from .alterations import ALTERATIONS
@@ -39,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     parser.add_argument("--count", type=int, default=32, help="images of every kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the drawings (default: %(default)s)")
+    parser.add_argument(
+        "--previews", action="store_true", help="compare with previews of 128 pixels, as a Memory Bank keeps them"
+    )
     parser.add_argument("--limit", type=float, default=LIMIT, help="residual of a copy (default: %(default)s)")
 
 
@@ -52,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("Two images of every kind are needed.")
     lines = []
     for name, images in kinds(arguments.count, arguments.seed).items():
-        found = errors(images, arguments.limit)
+        found = errors(images, arguments.limit, previews=arguments.previews)
         missed = sum(found.missed.values())
         worst = "; ".join(f"{what} {count}" for what, count in found.missed.items() if count)
         lines.append((name, f"{found.called} of {found.pairs:,}", f"{missed} of {found.altered:,}", worst or "none"))
@@ -61,14 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def errors(images: Sequence[Image.Image], limit: float = LIMIT) -> Errors:
-    """Compare all images with one another, and each with its altered copies."""
+def errors(images: Sequence[Image.Image], limit: float = LIMIT, *, previews: bool = False) -> Errors:
+    """Compare all images with one another, and each with its altered copies.
+
+    Args:
+        images: all of them different.
+        limit: residual of a copy.
+        previews: whether the original of each pair is a preview as a Memory Bank keeps it.
+    """
     count = len(images)
-    originals = [as_tensor(image) for image in images]
-    called = len(copies(CopyThumbnails.of(originals), limit))
+    whole = [as_tensor(image) for image in images]
+    originals = [thumbnails(image[None])[0].movedim(-1, 0) / 255 for image in whole] if previews else whole
+    pairs = repeats(CopyThumbnails.of(whole), CopyThumbnails.of(originals), limit)
+    called = sum(pair.first > pair.second for pair in pairs)
     missed = {}
     for name, alter in ALTERATIONS.items():
         both = CopyThumbnails.of([*originals, *(as_tensor(alter(image)) for image in images)])
-        pairs = torch.stack([torch.arange(count), torch.arange(count) + count], 1)
-        missed[name] = count - len(copies(both, limit, pairs))
+        own = torch.stack([torch.arange(count), torch.arange(count) + count], 1)
+        missed[name] = count - len(copies(both, limit, own))
     return Errors(count * (count - 1) // 2, called, count * len(ALTERATIONS), missed)

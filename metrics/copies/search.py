@@ -18,9 +18,9 @@ LIMIT = 0.7
 ALIKE = 0.5
 """Correlation of the best windows below which a pair is not looked at any further, at the usual limit."""
 
-HOPELESS, UNLIKE = 2.0, 1.4
+HOPELESS, UNLIKE = 2.0, 1.8
 """Residuals of two blurred images, before and after their windows are moved at half size, from which a pair is not
-looked at any further, at the usual limit: no copy of the benchmark has more than 1.5 and 1.1."""
+looked at any further, at the usual limit: no copy of the benchmark has more than 1.5 and 1.4."""
 
 _BLANK = 2 / 255  # contrast of an image without content
 _SAME_COLOUR = 0.1  # difference of colours that are the limit's

@@ -5,23 +5,19 @@ Inputs that do not fit together add a sentence to the report instead of an error
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...features.space import FeatureSpace
-from ...metrics.batch import Thumbnails, batch_features
+from ...metrics.batch import Thumbnails
 from ...metrics.figures.batch_figures import GuidedRun
-from ...stores.bank.errors import BankError
 from ...stores.bank.snapshot import BankSnapshot
 from ...stores.exemplar_set import ExemplarSet
 from ..common.traces import RunTraces
 from ..host.latents import plain_latents
-
-NEWEST_PREVIEWS = 2000
-"""Limit of remembered images that are measured from their previews."""
+from .remembered import previews_of
 
 
 def images_of(batches: Sequence[Tensor] | None) -> list[Tensor]:
@@ -94,41 +90,6 @@ def guided_run(
         return GuidedRun(trace, [], {})
     frames = len(images) // count
     ids = {contact.reference for sample in range(count) for contact in trace.contacts_of(sample)}
-    previews = {} if bank is None else _previews(bank, sorted(ids), notes)
+    previews = {} if bank is None else previews_of(bank, sorted(ids), notes)
     thumbnails = dict(zip(previews, Thumbnails(list(previews.values())), strict=True))
     return GuidedRun(trace, Thumbnails(images[frames // 2 :: frames]), thumbnails)
-
-
-def remembered_features(
-    bank: BankSnapshot, space: FeatureSpace, notes: list[str], tick: Callable[[], None], first: int | None = None
-) -> Tensor:
-    """Features (m, d) of a bank's images, oldest first: those stored for this space, or else those of its previews.
-
-    Args:
-        bank: the bank.
-        space: of images.
-        notes: gets a sentence where a file of the bank is damaged.
-        tick: called after every preview.
-        first: so many of the oldest images; None for all, of previews the newest 2,000.
-    """
-    try:
-        _, features = bank.features(space.tag)
-    except BankError as error:
-        notes.append(str(error))
-        features = torch.zeros(0)
-    if len(features):
-        return features[:first].float()
-    entries = bank.entries[-NEWEST_PREVIEWS:] if first is None else bank.entries[:first]
-    ids = [entry.id for entry in entries]
-    previews = _previews(bank, ids, notes)
-    return batch_features([previews[identity] for identity in ids if identity in previews], space, tick)
-
-
-def _previews(bank: BankSnapshot, ids: Sequence[str], notes: list[str]) -> dict[str, Tensor]:
-    """Previews (3, H, W) in 0..1 of remembered images, by id."""
-    try:
-        found = bank.thumbnails(ids)
-    except BankError as error:
-        notes.append(str(error))
-        return {}
-    return {identity: preview.movedim(-1, 0).float() / 255 for identity, preview in found.items()}

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ...metrics.known_features import known_features
 from ...metrics.measures.early_rejection import outlook
 from ...metrics.measures.irs import COVERAGE_CLAIM
 from ...metrics.measures.neighbours import ReferenceIndex
@@ -19,8 +20,9 @@ from ..common.sockets import BankSocket, ExemplarSocket
 from ..host.encoders import CLIP_VISION, IMAGE_SPACES, image_space, image_spaces
 from ..host.messages import VERDICT, face, logger, show
 from ..host.schema import schema_extras
-from .inputs import exemplars_of, images_of, remembered_features
+from .inputs import exemplars_of, images_of
 from .progress import ReportProgress
+from .remembered import remembered_features
 
 SKIP, SAY = "skip sampling", "only say so"
 
@@ -156,7 +158,7 @@ class DiversityStopEarly(io.ComfyNode):
         others = images_of(None if held_out is None else [held_out])
         progress = ReportProgress(len(real) + len(others) + min(len(bank), planned), cls.hidden.unique_id)
         notes: list[str] = []
-        references = _finite(progress.features(real, space))
+        references = _finite(known_features(real, space, progress.step))
         if not len(references):
             raise ValueError(WITHOUT_REFERENCES)
         index = ReferenceIndex(references)
@@ -167,7 +169,7 @@ class DiversityStopEarly(io.ComfyNode):
             planned,
             coverage,
             1 - certainty,
-            index.nearest(_finite(progress.features(others, space))) if others else None,
+            index.nearest(_finite(known_features(others, space, progress.step))) if others else None,
         )
         text = " ".join([found.sentence, *notes])
         logger.info("Stop Early (node %s): %s", cls.hidden.unique_id, text)

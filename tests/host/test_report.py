@@ -249,10 +249,12 @@ def test_remembered_pictures(client: HostClient) -> None:
     run = client.run(graph.prompt)
     closest = []
     for sockets in reports:
-        (distance,) = re.findall(r"of 2 images of the bank .* at distance ([\d.e-]+), and", sockets.text(run))
+        (distance,) = re.findall(r"closest to the bank, at distance ([\d.e-]+);", sockets.text(run))
         closest.append(float(distance))
     assert max(closest[:2]) < 0.02 < 0.12 < min(closest[2:])
-    assert "2 of 2 images repeat one of 2 images of the bank almost exactly" in reports[0].text(run)
+    for again, other in ((reports[0], reports[2]), (reports[1], reports[3])):
+        assert "2 of 2 images repeat one of 2 images of the bank almost exactly: image 0, image 1." in again.text(run)
+        assert "No image repeats one of 2 images of the bank" in other.text(run)
 
 
 def test_a_bank_without_pictures(client: HostClient) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from diversity_guidance.benchmarks.copies.alterations import ALTERATIONS
+from diversity_guidance.benchmarks.copies.drawings import kinds
+from diversity_guidance.features.image_files import as_tensor
 from diversity_guidance.features.random_network import RandomNetwork
 from diversity_guidance.guidance.trace import (
     Contact,
@@ -14,9 +18,12 @@ from diversity_guidance.guidance.trace import (
     StepRecord,
     Trace,
 )
+from diversity_guidance.indexing.bank.previews import thumbnails
 from diversity_guidance.kernels.vendi import vendi_score_features
 from diversity_guidance.metrics.batch import THUMBNAIL_SIDE, Thumbnails, batch_features
 from diversity_guidance.metrics.comparison import compare, compare_equally_many, sentences
+from diversity_guidance.metrics.copies.search import LIMIT
+from diversity_guidance.metrics.copies.thumbnails import CopyThumbnails
 from diversity_guidance.metrics.figures.batch_figures import (
     GuidedRun,
     MeasuredBatch,
@@ -31,7 +38,7 @@ from diversity_guidance.metrics.figures.report_sheet import (
     report_sheet,
     verdict_card,
 )
-from diversity_guidance.metrics.measures.bank_duplicates import bank_duplicates
+from diversity_guidance.metrics.measures.bank_duplicates import bank_distances, bank_duplicates
 from diversity_guidance.metrics.page import ReportFigure
 from diversity_guidance.metrics.report import DiversityReport, measure
 from PIL import Image
@@ -112,17 +119,42 @@ def test_the_verdict_comes_first() -> None:
     assert compared[1:] == ["Before: " + sentences(report(unit_rows(4)))[0], "After: " + alone[0]]
 
 
-def test_novelty_counts_repeated_images() -> None:
+def previews_of(pictures: list[Tensor]) -> CopyThumbnails:
+    """As a bank keeps them: small."""
+    return CopyThumbnails.of([thumbnails(image[None])[0].movedim(-1, 0).float() / 255 for image in pictures])
+
+
+def test_images_that_repeat_a_preview_are_named() -> None:
+    drawings = [as_tensor(image) for image in kinds(6)["flats"]]
+    broken = torch.full_like(drawings[0], torch.nan)
+    altered = as_tensor(ALTERATIONS["JPEG 50 at half size"](kinds(6)["flats"][1]))
+    batch = CopyThumbnails.of([drawings[4], broken, altered, drawings[5]])
+    steps: list[int] = []
+    told = bank_duplicates(batch, previews_of(drawings[:3]), 5, LIMIT, lambda: steps.append(1))
+    assert told == (
+        "1 of 3 images repeats one of 3 images of the bank almost exactly: image 2. 2 of 5 images of the bank were not "
+        "compared: only those with a preview are, the newest 2,000 at most."
+    )
+    assert steps == [1]
+    assert bank_duplicates(batch, previews_of(drawings[:1]), 1, LIMIT) == (
+        "No image repeats one of 1 images of the bank almost exactly."
+    )
+    assert "tolerance is 0" in bank_duplicates(batch, previews_of(drawings[:3]), 3, 0.0)
+
+
+def test_a_bank_without_previews_is_not_called_compared() -> None:
+    batch = CopyThumbnails.of(images(2))
+    assert bank_duplicates(batch, CopyThumbnails.of([]), 7, LIMIT).startswith("7 of 7 images of the bank were not comp")
+    assert bank_duplicates(batch, CopyThumbnails.of([]), 0, LIMIT).startswith("The bank holds no images")
+
+
+def test_distances_to_a_bank_are_those_of_features() -> None:
     remembered = unit_rows(9)
     features = torch.cat([unit_rows(2, seed=1), remembered[3:4], torch.full((1, 16), torch.nan)])
-    told = bank_duplicates(features, torch.cat([7 * remembered, features[3:]]), 0.1)
-    assert told.startswith("1 of 3 images repeat one of 9 images of the bank almost exactly; the closest is image 2")
-    assert bank_duplicates(features[:2], remembered, 1e-4).startswith("None of the images repeats")
-
-
-@pytest.mark.parametrize(("count", "remembered"), [(0, 3), (3, 0), (0, 0)])
-def test_novelty_of_nothing(count: int, remembered: int) -> None:
-    assert bank_duplicates(unit_rows(count), unit_rows(remembered), 0.1).startswith("The bank holds no images")
+    told = bank_distances(features, torch.cat([7 * remembered, features[3:]]))
+    distance = re.fullmatch(r"In features, image 2 is the closest to the bank, at distance (.*); the median .*", told)
+    assert distance is not None and float(distance[1]) < 1e-3
+    assert bank_distances(features[:0], remembered) == bank_distances(features, remembered[:0]) == ""
 
 
 def test_the_numbers_of_both_batches_stand_side_by_side() -> None:

@@ -11,7 +11,7 @@ from diversity_guidance.benchmarks.copies.drawings import kinds
 from diversity_guidance.benchmarks.copies.run import errors
 from diversity_guidance.features.image_files import as_tensor
 from diversity_guidance.metrics.copies import selection
-from diversity_guidance.metrics.copies.search import copies
+from diversity_guidance.metrics.copies.search import copies, repeats
 from diversity_guidance.metrics.copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
 from diversity_guidance.metrics.copies.thumbnails import CopyThumbnails
 from diversity_guidance.metrics.measures.pairs import Pair
@@ -35,6 +35,17 @@ def test_different_images_on_one_background_are_different(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_altered_copies_are_copies(name: str) -> None:
     assert sum(errors(drawn(3)[name]).missed.values()) == 0
+
+
+def test_altered_copies_are_told_from_previews() -> None:
+    found = [errors(drawn(3)[name], previews=True) for name in KINDS[::2]]
+    assert [(each.called, sum(each.missed.values())) for each in found] == [(0, 0)] * len(found)
+
+
+def test_images_repeat_earlier_ones_and_not_one_another() -> None:
+    first, second, third = (as_tensor(image) for image in drawn(3)["flats"])
+    found = repeats(CopyThumbnails.of([first, third, first]), CopyThumbnails.of([second, first]))
+    assert [(pair.first, pair.second) for pair in found] == [(0, 1), (2, 1)]
 
 
 @pytest.mark.parametrize("space_distance", [0.0, 2.0])
