@@ -89,7 +89,7 @@ class Clip:
         self._spread = torch.tensor(model.visual.image_std, device=device)[:, None, None]
         self.dimension = int(model.visual.output_dim)
         state = weights.stat()
-        self.tag = f"clip-v1:{_file_digest(weights, state.st_size, state.st_mtime_ns)[:12]}"
+        self.tag = f"clip-v1:{file_digest(weights, state.st_size, state.st_mtime_ns)[:12]}"
 
     def __call__(self, items: Tensor) -> Tensor:
         """Unit vectors, shape (B, dimension), of images (B, 3, H, W) in 0 to 1 of any size, on the images' device.
@@ -118,7 +118,7 @@ def _check_complete(folder: Path) -> None:
 
 
 @lru_cache(maxsize=8)
-def _file_digest(path: Path, size: int, modified: int) -> str:
+def file_digest(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file, cached until its size or time changes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:

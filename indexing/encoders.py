@@ -16,7 +16,10 @@ from ..stores.protected.spaces import feature_space, latent_space
 from .sources import Encode, Fitted, ImageFiles
 
 LATENTS = "latents"
-CHOICES = f"{LATENTS} (of the embedded model), {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of an open_clip model"
+CHOICES = (
+    f"{LATENTS} (of the embedded model), {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of a model of open_clip or "
+    "transformers"
+)
 
 SIZE, FEATURE_SIZE = 64, 256
 """Width and height of images in pixels: for the embedded model, and enough for any feature space."""

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--space",
         default=SPACE_NAMES[0],
-        help=f"feature space: {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of an open_clip model "
+        help=f"feature space: {', '.join(SPACE_NAMES)} or {CLIP_PREFIX}FOLDER of a model of open_clip or transformers "
         "(default: %(default)s)",
     )
     parser.add_argument(

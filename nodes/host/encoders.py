@@ -27,7 +27,7 @@ from ...guidance.base import SamplingRun
 from ...guidance.vendi.latent_features import Decode, LatentFeatures, MakeFeatures, latent_layout
 from ..common.images import rgb_images
 from .networks.embedded_model import format_of
-from .networks.open_clip import OPEN_CLIP, check_open_clip, open_clip_space, open_clip_spaces
+from .networks.vision_folders import check_vision_folder, is_folder_space, vision_folder_space, vision_folders
 
 LATENTS, PREVIEW = "latents", "preview"
 CLIP_VISION = "clip vision"
@@ -38,8 +38,8 @@ SPACES_TOOLTIP = (
     "What images are compared by. latents: colours and layout, as coarse as a thumbnail, at no cost. preview: a random "
     "network on the linear preview of the latents. random network: colours, layout and texture, needs vae (a TAESD is "
     "fast). colour layout: a coarse grid of colours, needs vae. content network: what an image shows, needs vae or the "
-    "linear preview. clip vision: the same, needs clip_vision, and vae or the linear preview. open clip: the same, by "
-    "a model in a folder below models/clip_vision."
+    "linear preview. clip vision: the same, needs clip_vision, and vae or the linear preview. open clip and "
+    "transformers: the same, by a CLIP, SigLIP or DINOv2 model in a folder below models/clip_vision."
 )
 
 DECODED_LATENTS = 64 * 64
@@ -70,7 +70,7 @@ class HostNetworks(NamedTuple):
 
 def image_spaces() -> list[str]:
     """Names of the feature spaces of images that are available now."""
-    return [*IMAGE_SPACES, *open_clip_spaces()]
+    return [*IMAGE_SPACES, *vision_folders()]
 
 
 def spaces() -> list[str]:
@@ -92,11 +92,11 @@ def choose_features(kind: str, model: Any, networks: HostNetworks) -> MakeFeatur
     latent_format, name = model.model.latent_format, format_of(model)
     if kind == LATENTS:
         return latent_layout()
-    shows_content = kind in (CLIP_VISION, CONTENT) or kind.startswith(OPEN_CLIP)
+    shows_content = kind in (CLIP_VISION, CONTENT) or is_folder_space(kind)
     if kind == CLIP_VISION:
         _check_clip_vision(networks.clip_vision)
-    elif kind.startswith(OPEN_CLIP):
-        check_open_clip(kind)
+    elif is_folder_space(kind):
+        check_vision_folder(kind)
     if kind == PREVIEW or (shows_content and networks.vae is None):
         _check_preview(latent_format)
     else:
@@ -125,7 +125,7 @@ def image_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureSpa
         device: where to compute.
 
     Raises:
-        ValueError: the CLIP_VISION is missing or of an unknown kind, or there is no such open_clip model.
+        ValueError: the CLIP_VISION is missing or of an unknown kind, or there is no such model folder.
     """
     # Weights that are made here must allow gradients.
     with torch.inference_mode(False):
@@ -135,8 +135,8 @@ def image_space(kind: str, clip_vision: Any, device: torch.device) -> FeatureSpa
             return ColourLayout()
         if kind == CONTENT:
             return ContentNetwork(device)
-        if kind.startswith(OPEN_CLIP):
-            return open_clip_space(kind, device)
+        if is_folder_space(kind):
+            return vision_folder_space(kind, device)
         _check_clip_vision(clip_vision)
         return _clip_space(clip_vision, device)
 

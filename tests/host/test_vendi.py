@@ -14,6 +14,7 @@ from support.host_client import HostClient, PromptRefused, RunFailed
 from support.host_server import HostServer
 from support.open_clip_files import write_open_clip
 from support.spreading import Spreading, drawn, spread_out, visibly_moved
+from support.transformers_files import write_transformers
 from torch import Tensor
 
 
@@ -79,6 +80,19 @@ def test_open_clip_features_are_remembered(server: HostServer) -> None:
     graph = Spreading()
     bank = graph.remembered(features="open clip: tiny")[1]
     steered = graph.vendi(features="open clip: tiny", vae=graph.demo[2], bank=bank)
+    shown = graph.trace_of(steered, graph.sample(steered, batch=1))
+    told = server.client.run(graph.prompt).outputs[shown.id]["text"][0]
+    assert "Moved 1 of 1" in told
+    assert "decoded first" not in told
+
+
+@pytest.mark.parametrize("place", ["clip_vision/tiny dino", "diffusers/some model/image_encoder"])
+def test_features_of_transformers_are_remembered_and_have_gradients(server: HostServer, place: str) -> None:
+    write_transformers(server.base / "models" / place, "dinov2" if "dino" in place else "clip_vision_model")
+    features = f"transformers: {place.partition('/')[2]}"
+    graph = Spreading()
+    bank = graph.remembered(features=features)[1]
+    steered = graph.vendi(features=features, vae=graph.demo[2], bank=bank)
     shown = graph.trace_of(steered, graph.sample(steered, batch=1))
     told = server.client.run(graph.prompt).outputs[shown.id]["text"][0]
     assert "Moved 1 of 1" in told
