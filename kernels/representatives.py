@@ -15,9 +15,30 @@ _EXHAUSTIVE = 10_000
 # First members that are tried: all of a contact sheet, or the most central ones of a large set.
 _STARTS = 64
 _ROUNDING = 1e-12
+_SHARPNESS = 4
 
 
-def choose_representatives(distances: Tensor, count: int) -> list[int]:
+def kind_weights(distances: Tensor) -> Tensor:
+    """Weights (M,) under which each kind of member counts once, however many members it has.
+
+    A member weighs the inverse of the similarities to all: max(0, 1 - (d / d_max)^2)^4, so that only members much
+    closer than the farthest share their weight. Members that are all equally far apart weigh the same.
+
+    Args:
+        distances: (M, M) symmetric distances.
+
+    Raises:
+        ValueError: the distances are not finite.
+    """
+    table = require_finite(to_float64(distances), "Distances")
+    nearness = (1 - (table / table.max().clamp_min(1e-12)).square()).clamp_min(0)
+    weights = 1 / nearness.pow(_SHARPNESS).sum(1)
+    return weights / weights.sum()
+
+
+def choose_representatives(
+    distances: Tensor, count: int, weights: Tensor | None = None, costs: Tensor | None = None
+) -> list[int]:
     """Choose the members whose energy distance to the whole set is smallest: typical and different from each other.
 
     The search is exhaustive where there are few choices. Otherwise it is greedy from several first members, followed
@@ -26,6 +47,8 @@ def choose_representatives(distances: Tensor, count: int) -> list[int]:
     Args:
         distances: (M, M) symmetric distances.
         count: how many to choose, J.
+        weights: (M,) of the members in the whole set, with sum 1; None for equal ones.
+        costs: (M,) of choosing each member, in units of the distances; None for none.
 
     Returns:
         J indices, ascending.
@@ -38,7 +61,9 @@ def choose_representatives(distances: Tensor, count: int) -> list[int]:
     if not 1 <= count <= len(distances):
         raise ValueError(f"Of {len(distances)} members {count} cannot be chosen: choose from 1 to {len(distances)}.")
     table = require_finite(to_float64(distances), "Distances")
-    to_all = table.mean(1)
+    to_all = table.mean(1) if weights is None else table @ to_float64(weights)
+    if costs is not None:
+        to_all = to_all + to_float64(costs)
     if comb(len(table), count) <= _EXHAUSTIVE:
         choices = torch.tensor(list(combinations(range(len(table)), count)), device=table.device)
         return choices[int(_energies(choices, table, to_all).argmin())].tolist()

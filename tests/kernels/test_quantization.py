@@ -20,7 +20,7 @@ from diversity_guidance.kernels.quantization import (
     simplex_noise,
     stratified_chi_radii,
 )
-from diversity_guidance.kernels.representatives import choose_representatives
+from diversity_guidance.kernels.representatives import choose_representatives, kind_weights
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi, kstest
@@ -188,6 +188,32 @@ def test_representatives_of_clusters_take_one_of_each() -> None:
     items = (centres[:, None] + gaussian(14, 3, 5, 2)).flatten(0, 1)
     chosen = choose_representatives(torch.cdist(items, items), 3)
     assert [place // 5 for place in chosen] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("alike", [5, 11, 30])
+def test_the_only_different_member_is_chosen_where_each_kind_counts_once(alike: int) -> None:
+    items = torch.cat([gaussian(16, alike, 6), gaussian(17, 1, 6) + 6])
+    distances = torch.cdist(items, items)
+    assert alike not in choose_representatives(distances, 2), "by its share of the set it is dropped"
+    assert alike in choose_representatives(distances, 2, kind_weights(distances))
+    assert alike in choose_representatives(distances, 4, kind_weights(distances))
+
+
+def test_members_that_are_equally_far_apart_weigh_the_same() -> None:
+    torch.testing.assert_close(kind_weights(1 - torch.eye(5, dtype=torch.float64)), torch.full((5,), 0.2).double())
+    torch.testing.assert_close(kind_weights(torch.zeros(4, 4)), torch.full((4,), 0.25).double())
+    weights = kind_weights(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]))
+    torch.testing.assert_close(weights, torch.tensor([0.25, 0.25, 0.5]).double())
+
+
+@pytest.mark.parametrize("members", [6, 60])
+def test_costs_decide_among_near_equals_and_not_among_others(members: int) -> None:
+    kinds = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]], dtype=torch.float64)
+    items = kinds.repeat_interleave(members // 3, 0) + 0.01 * gaussian(18, members, 2)
+    wanted = [kind * (members // 3) + 1 for kind in range(3)]
+    costs = torch.ones(members)
+    costs[wanted] = 0
+    assert choose_representatives(torch.cdist(items, items), 3, costs=costs) == wanted
 
 
 @pytest.mark.parametrize("count", [0, 4])

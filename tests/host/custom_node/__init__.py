@@ -26,7 +26,7 @@ from .architectures import ARCHITECTURE_NODES
 from .other_packs import OTHER_PACKS
 from .pictures import TestPictures
 from .samplers import SAMPLER_NODES
-from .tiny_clip_vision import TestTinyClipVision
+from .tiny_clip_vision import TestTextHalf, TestTinyClipVision
 
 CATEGORY = "tests"
 
@@ -239,6 +239,7 @@ class TestTrace:
 TEST_NODES = (
     TestTinyModel,
     TestTinyClipVision,
+    TestTextHalf,
     TestProbe,
     TestProbeReport,
     TestPackedRun,

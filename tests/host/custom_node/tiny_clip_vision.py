@@ -58,3 +58,26 @@ class TestTinyClipVision:
         }
         model.model.load_state_dict(state)
         return (model,)
+
+
+class TestTextHalf:
+    """A CLIP whose every prompt means one image: what a CLIP_VISION says of it."""
+
+    CATEGORY = "tests"
+    FUNCTION = "build"
+    RETURN_TYPES = ("CLIP",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"clip_vision": ("CLIP_VISION",), "image": ("IMAGE",), "length": ("INT",)}}
+
+    def build(self, clip_vision: Any, image: torch.Tensor, length: int) -> tuple[Any, ...]:
+        self.text = clip_vision.encode_image(image)["image_embeds"][:, :length]
+        return (self,)
+
+    def tokenize(self, text: str) -> str:
+        return text
+
+    def encode_from_tokens(self, tokens: str, return_pooled: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        assert tokens and return_pooled
+        return self.text[:, None], self.text
