@@ -47,7 +47,8 @@ def test_the_image_that_fits_the_prompt_is_preferred(client: HostClient) -> None
 @pytest.mark.parametrize("missing", ["prompt", "clip", "clip_vision"])
 def test_what_prompt_weight_needs_is_named_before_anything_runs(client: HostClient, missing: str) -> None:
     graph = Graph()
-    graph.add("PreviewAny", source=weighed(graph, prompt_weight=0.5, **{missing: None})[2])
+    unwired: dict[str, Any] = {missing: None}
+    graph.add("PreviewAny", source=weighed(graph, prompt_weight=0.5, **unwired)[2])
     with pytest.raises(PromptRefused, match="connect images, prompt, clip and clip_vision"):
         client.run(graph.prompt)
 
