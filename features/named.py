@@ -10,9 +10,9 @@ import torch
 from .clip import CONFIG_NAME, Clip
 from .colour_layout import ColourLayout
 from .content.network import ContentNetwork
+from .content.transformers_folder import TransformersVision, is_vision_folder
 from .random_network import RandomNetwork
 from .space import FeatureSpace
-from .transformers_folder import TransformersVision, is_vision_folder
 
 CLIP_PREFIX = "clip:"
 """Followed by the folder of an open_clip model, or of a CLIP, SigLIP or DINOv2 model of transformers."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from diversity_guidance.features.content.transformers_folder import TransformersVision, is_vision_folder
 from diversity_guidance.features.named import image_space
-from diversity_guidance.features.transformers_folder import TransformersVision, is_vision_folder
 from support.transformers_files import KINDS, write_transformers
 
 

@@ -8,9 +8,9 @@ import folder_paths
 import torch
 
 from ....features.clip import CONFIG_NAME, require_open_clip
+from ....features.content.transformers_folder import is_vision_folder
 from ....features.named import folder_space
 from ....features.space import FeatureSpace
-from ....features.transformers_folder import is_vision_folder
 
 FOLDERS = "clip_vision"
 """ComfyUI's kind of the model folders that are searched; image encoders of its diffusers models are found, too."""
