@@ -129,13 +129,7 @@ def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[
 
 
 def _scores(seen: Tensor, targets: Tensor, pairs: Tensor) -> Tensor:
-    """Correlations (P, 4 W): windows of the first image on the second, and on it mirrored; then the other way round.
-
-    Args:
-        seen: windows of each image, (B, W, VIEW^2).
-        targets: each image whole and mirrored, (B, 2, VIEW^2).
-        pairs: of these images, (P, 2).
-    """
+    """Correlations (P, 4 W) of windows (B, W, N) with targets (B, 2, N), whole and mirrored; then the other way."""
     scores = torch.empty(len(pairs), 2, 2 * seen.shape[1])
     for source in (0, 1):
         for image in pairs[:, source].unique().tolist():
