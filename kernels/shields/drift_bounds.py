@@ -32,6 +32,8 @@ class DriftBounds:
 
     def near(self, bounds: DistanceBounds, points: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         """The references that may be within a radius of a point, as ``DistanceBounds.near``."""
+        if not self._count:
+            return bounds.near(points, radius)
         lower = self._after_moving(points)
         if lower is not None:
             near = (lower <= radius[:, None]).any(0)

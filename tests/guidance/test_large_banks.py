@@ -28,6 +28,27 @@ def pushed(bank: Tensor, mask: Tensor | None) -> tuple[Tensor, SparseRepellency]
     return guidance(estimates, SamplingStep(1.0, 0.5, 0.0, estimates + 1, estimates, mask)), guidance
 
 
+def walked(bank: Tensor, mask: Tensor | None) -> list[Tensor]:
+    """Two estimates after each of several steps, in which they go from one reference to another and change places."""
+    guidance = SparseRepellency(RepellencySettings(radius=0.5), [ImageReferences(bank, "SD3")])
+    guidance.begin(SamplingRun(2, SHAPE, torch.tensor([1.0, 0.0]), torch.device("cpu"), "SD3", 0, to_model_space))
+    found = []
+    for share in (0.0, 0.1, 0.5, 0.9, 0.9, 0.2):
+        raw = bank[[5, 150]].float().lerp(bank[[180, 7]].float(), share) + 0.05
+        estimates = to_model_space(raw).flip(0) if share == 0.9 else to_model_space(raw)
+        found.append(guidance(estimates, SamplingStep(1.0, 0.5, 0.0, estimates + 1, estimates, mask)))
+    return found
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_moves_is_pushed_as_if_all_were_read(masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = torch.randn(200, *SHAPE, generator=torch.Generator().manual_seed(1)).half()
+    mask = (torch.arange(16) > 3).float().expand(1, 1, 16, 16) if masked else None
+    found = walked(bank, mask)
+    monkeypatch.setattr(references, "MIN_BOUNDED", len(bank) + 1)
+    torch.testing.assert_close(found, walked(bank, mask))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_ruling_references_out_changes_nothing(masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     bank = torch.randn(200, *SHAPE, generator=torch.Generator().manual_seed(1)).half()
