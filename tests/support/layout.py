@@ -24,10 +24,11 @@ LINES = 50
 MISSING = 24
 """Room for the line in which Nodes 2.0 says that a file is missing, below nodes that have no such line anyway."""
 
-ROOM: Mapping[str, int] = {"DiversityMemoryBank": 150} | dict.fromkeys(
+ROOM: Mapping[str, int] = {"DiversityMemoryBank": 220} | dict.fromkeys(
     ("VAELoader", "CheckpointLoaderSimple", "LoraLoaderModelOnly"), MISSING
 )
-"""Room for what nodes show below their widgets: the newest images of a bank, and that a file is missing."""
+"""Room for what nodes show below their widgets: the newest images of a bank, for which Nodes 2.0 takes that much, and
+that a file is missing."""
 
 GAP, PADDING, HEADING = 40, 20, 50
 WIDE: Mapping[str, tuple[int, int]] = {"SaveImage": (560, 560), "SaveAnimatedWEBP": (560, 560)}
