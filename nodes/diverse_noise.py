@@ -214,7 +214,7 @@ class _Source:
         numbers = [first + place for place in places]
         design = self._design_for(shape)
         noise = design.sample(numbers, shape)
-        details = f"Noise {_spans(numbers)} of this set and the next ones"
+        details = f"Noises {_spans(numbers)}, counted over all parts"
         if design.avoided:
             details += f", away from {design.avoided} images"
         elif design.mode == "quantised" and (self.bank is not None or self.given is not None):
