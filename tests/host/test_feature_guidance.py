@@ -289,6 +289,15 @@ def refusal(client: HostClient, graph: Graph) -> str:
     return str(raised.value)
 
 
+def test_a_centroid_that_is_not_saved_is_called_after_its_prompt(client: HostClient) -> None:
+    graph = Drawing()
+    first, second = (group(graph, levels=levels) for levels in (2, 3))
+    weights = dict.fromkeys(("weight_first", "weight_second", "weight_third", "weight_fourth"), 0.5)
+    blend = graph.add("DiversityFeatureBlend", first=first, second=second, **weights)
+    graph.latents(graph.sample(guide(graph, graph.demo[0], centroid=blend)))
+    assert "'dog' and 'dog' hold other noise levels" in refusal(client, graph)
+
+
 def test_a_centroid_of_another_model(client: HostClient) -> None:
     graph = Graph()
     one, latent, sampler = tiny(graph, "flux")
