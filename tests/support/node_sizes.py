@@ -33,6 +33,8 @@ SILENT = ("DiversityDemoModel", "DiversityFeatureBlend", "DiversityFeatureMap", 
 ADD = """async ({ kinds, least }) => {
     const { graph, canvas } = window.app, wait = time => new Promise(done => setTimeout(done, time));
     graph.clear();
+    // Nodes 2.0 keeps badges of nodes that are gone, by their ids.
+    graph.last_node_id = Date.now() % 1e9;
     kinds.forEach((kind, place) => {
         const node = LiteGraph.createNode(kind);
         node.pos = [place % 10 * 600, Math.floor(place / 10) * 900];
