@@ -26,8 +26,8 @@ _STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1,
 class ContentNetwork:
     """EfficientNet-Lite0 up to its averaged channels.
 
-    Images of one kind of thing are near one another whatever their colours. Skin tones and genders are told apart less
-    well than by ``RandomNetwork`` and ``ColourLayout``.
+    Images of one kind of thing are near one another whatever their colours. docs/report.md says how well attributes
+    are told apart.
     """
 
     dimension = 1280
