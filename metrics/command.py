@@ -127,8 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = measured(images, groups)
     compared: list[str] = []
-    if earlier is not None:
-        compared = sentences(report, measured(earlier, None))
+    if earlier is not None and folders[3] is not None:
+        compared = sentences(report, measured(earlier, None), folders[0].names(), folders[3].names())
         compared += filter(None, [compare_equally_many(earlier.features, images.features)])
     read = [each for each in (images, reference, held_out, earlier) if each is not None]
     unreadable = [(printable(path.as_posix()), reason) for each in read for path, reason in each.unreadable]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -29,25 +30,34 @@ def compare(before: DiversityReport, after: DiversityReport) -> str:
         return "Too few images to tell whether anything has changed: compare at least two with two."
     change = new.value - old.value
     how = "more than" if change > 0 else "less than" if change < 0 else "as much as"
+    counts = _different(after), _different(before)
     told = (
         f"The images differ {how} before: their mean distance is {new.value:.3g} instead of {old.value:.3g}, and "
-        f"{_different(after)} are different images instead of {_different(before)}."
+        f"{counts[0]} are different images{', as before' if counts[0] == counts[1] else f' instead of {counts[1]}'}."
     )
     if 0 < abs(change) < math.hypot(_half_width(old), _half_width(new)):
         told += " By the distance alone this may be chance."
     return told
 
 
-def sentences(report: DiversityReport, before: DiversityReport | None = None) -> list[str]:
+def sentences(
+    report: DiversityReport,
+    before: DiversityReport | None = None,
+    names: Sequence[str] | None = None,
+    names_before: Sequence[str] | None = None,
+) -> list[str]:
     """The conclusions of a report, the most important sentence first.
 
     Args:
         report: on the images.
         before: on images to compare with, in the same feature space.
+        names: of the images; None to number them from 0.
+        names_before: of those to compare with.
     """
     if before is None:
-        return [headline(report)]
-    return [compare(before, report), f"Before: {headline(before)}", f"After: {headline(report)}"]
+        return [headline(report, names)]
+    told = headline(before, names_before), headline(report, names)
+    return [compare(before, report), f"Before: {told[0]}", f"After: {told[1]}"]
 
 
 def compare_equally_many(before: Tensor, after: Tensor) -> str:

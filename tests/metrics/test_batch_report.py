@@ -124,6 +124,13 @@ def previews_of(pictures: list[Tensor]) -> CopyThumbnails:
     return CopyThumbnails.of([thumbnails(image[None])[0].movedim(-1, 0).float() / 255 for image in pictures])
 
 
+def test_both_sides_of_a_comparison_are_named() -> None:
+    alike = report(unit_rows(1).repeat(2, 1))
+    told = sentences(alike, alike, ["a.png", "b.png"], ["old a.png", "old b.png"])
+    assert told[0].endswith("and 1 of 2 are different images, as before.")
+    assert "old b.png repeats old a.png" in told[1] and ": b.png repeats a.png" in told[2]
+
+
 def test_images_that_repeat_a_preview_are_named() -> None:
     drawings = [as_tensor(image) for image in kinds(6)["flats"]]
     broken = torch.full_like(drawings[0], torch.nan)
