@@ -12,7 +12,7 @@ from ...metrics.figures.canvas import PALETTE, chart, rendered
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .run import Point
+    from .points import Point
 
 WIDTH = 1400
 WORST = 0.1

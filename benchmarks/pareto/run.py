@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -24,8 +23,9 @@ from ...guidance.repellency.shields import Radii, Shields
 from ...guidance.repellency.target import clear_distance, counted
 from ...stores.files import write_whole
 from ..prompts import HELD_OUT, read_prompts
-from ..summary import markdown_table, summarised
+from ..summary import summarised
 from .plot import plot
+from .points import Point, as_markdown, read_points
 from .rows import Row, Setting, rows
 
 FIRST_SEED = 7100
@@ -33,45 +33,6 @@ FIRST_SEED = 7100
 
 ALWAYS = ("none", "recommended")
 QUICK_PROMPTS, QUICK_COUNT = 4, 8
-
-
-@dataclass(frozen=True)
-class Point:
-    """The result of a row, averaged over prompts and seeds.
-
-    Attributes:
-        name: of the row.
-        model: "base" or "turbo".
-        cfg: scale of classifier-free guidance.
-        steps: evaluations of the model without a method.
-        modes: known modes reached by a faithful image within the quality limit.
-        modes_error: standard error of ``modes`` over the seeds' means; 0 for one seed.
-        known: modes that the prompts leave open.
-        fidelity: fraction of images that show what the prompt says.
-        rmse: distance to the nearest real image of the prompt, pixels in 0..1.
-        sharpness: relative to that image.
-        seconds: of processor time per image, without decoding, so that other programs do not count.
-        images: number of images.
-        different: clearly different images of a batch, as the setting ``target`` counts them.
-        different_spread: standard deviation over the batches.
-        reached: fraction of the batches in which the row's target was reached; 0 for rows without one.
-    """
-
-    name: str
-    model: str
-    cfg: float
-    steps: int
-    modes: float
-    modes_error: float
-    known: float
-    fidelity: float
-    rmse: float
-    sharpness: float
-    seconds: float
-    images: int
-    different: float = 0.0
-    different_spread: float = 0.0
-    reached: float = 0.0
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, prompts: Path, rows: Sequence[str] | None = None) -> None:
@@ -175,20 +136,6 @@ def count_different(latents: Tensor) -> int:
     return int(counted(Shields.around(latents, radii, nothing)).sum())
 
 
-def read_points(path: Path | None) -> list[Point]:
-    """Results of an earlier run.
-
-    Raises:
-        ValueError: the file is not of this benchmark.
-    """
-    if path is None or not path.is_file():
-        return []
-    try:
-        return [Point(**point) for point in json.loads(path.read_text(encoding="utf-8"))]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no output of this benchmark: name another file.") from error
-
-
 def wanted(found: Sequence[Row], texts: Sequence[str] | None) -> list[Row]:
     """Rows whose name contains one of some texts, in either case, and those of ``ALWAYS``.
 
@@ -201,34 +148,3 @@ def wanted(found: Sequence[Row], texts: Sequence[str] | None) -> list[Row]:
     if not kept:
         raise ValueError(f"No row's name has {' or '.join(texts)} in it: {'; '.join(row.name for row in found)}.")
     return [row for row in found if row.name in ALWAYS or row in kept]
-
-
-def as_markdown(points: Sequence[Point]) -> str:
-    """The points as a table."""
-    known = mean(point.known for point in points)
-    columns = (
-        "row",
-        "CFG",
-        "steps",
-        f"modes of {known:.1f}",
-        "that differ",
-        "fidelity",
-        "RMSE",
-        "sharpness",
-        "s an image",
-    )
-    lines = (
-        (
-            point.name,
-            f"{point.cfg:g}",
-            str(point.steps),
-            f"{point.modes:.2f} ± {point.modes_error:.2f}",
-            f"{point.different:.1f} ± {point.different_spread:.1f}" if point.different else "",
-            f"{point.fidelity:.3f}",
-            f"{point.rmse:.4f}",
-            f"{point.sharpness:.2f}",
-            f"{point.seconds:.3f}",
-        )
-        for point in points
-    )
-    return markdown_table(columns, lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diversity_guidance.benchmarks.pareto import attributes
+from diversity_guidance.benchmarks.pareto import attributes, points
 from diversity_guidance.benchmarks.pareto import run as pareto
 from diversity_guidance.benchmarks.pareto.rows import Setting, _one_at_a_time, recommended, rows
 from diversity_guidance.embedded.judge import Judge
@@ -68,12 +68,12 @@ def test_a_target_is_compared_with_what_was_reached(prompts: Path, tmp_path: Pat
 
 
 def test_files_from_before_images_were_counted_are_read(tmp_path: Path) -> None:
-    known = {name: 1.0 for name in pareto.Point.__dataclass_fields__ if name not in ("name", "model")}
+    known = {name: 1.0 for name in points.Point.__dataclass_fields__ if name not in ("name", "model")}
     old = {name: value for name, value in known.items() if name not in ("different", "different_spread", "reached")}
     path = tmp_path / "points.json"
     path.write_text(json.dumps([{"name": "none", "model": "turbo", **old}]), encoding="utf-8")
-    [point] = pareto.read_points(path)
-    assert point.different == 0.0 and "0.0 ± 0.0" not in pareto.as_markdown([point])
+    [point] = points.read_points(path)
+    assert point.different == 0.0 and "0.0 ± 0.0" not in points.as_markdown([point])
 
 
 @pytest.mark.parametrize(
