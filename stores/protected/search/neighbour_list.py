@@ -19,7 +19,7 @@ from ..hits import Hits, measured, surface
 from ..index import ProtectedIndex
 from .projection_filter import ROUNDING, Candidates, Floats, Integers, lengths
 
-SKIN = 1.0
+SKIN = 1.4
 """How far beyond the radius a search reaches, relative to it."""
 
 CACHE_BYTES = 64 * 2**20
