@@ -82,8 +82,8 @@ def _speed(arguments: argparse.Namespace) -> None:
     kinds = (
         ("photographs, JPEG", arguments.photographs, PHOTOGRAPH, "jpg", 2),
         ("photographs, PNG", arguments.photographs, PHOTOGRAPH, "png", 2),
-        ("small, JPEG", arguments.small, SMALL, "jpg", 200),
-        ("small, PNG", arguments.small, SMALL, "png", 200),
+        ("small, JPEG", arguments.small, SMALL, "jpg", arguments.small),
+        ("small, PNG", arguments.small, SMALL, "png", arguments.small),
     )
     lines = []
     for title, count, size, ending, different in kinds:

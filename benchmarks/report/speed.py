@@ -26,7 +26,7 @@ class Speed(NamedTuple):
     Attributes:
         images: number of images.
         seconds: of reading and measuring all, without the start of the process.
-        comparing: of these, seconds of comparing all pairs and computing the scores.
+        comparing: of these, seconds of computing the scores and looking for near-duplicates.
         reading: seconds of processor time of reading and measuring all, over all cores, whatever else runs.
         peak: most memory held, in bytes.
     """
@@ -38,7 +38,7 @@ class Speed(NamedTuple):
     peak: int
 
 
-def make_folder(folder: Path, count: int, size: tuple[int, int], ending: str, different: int = 200) -> None:
+def make_folder(folder: Path, count: int, size: tuple[int, int], ending: str, different: int) -> None:
     """Write photograph-like images: structure of all sizes and the noise of a sensor.
 
     Args:
@@ -74,8 +74,8 @@ def measured_speed(folder: Path, space: str) -> Speed:
 def _measured(folder: Path, name: str) -> Speed:
     space = image_space(name)
     start, used = time.perf_counter(), time.process_time()
-    found = measure_folder(find_images(folder).paths, space)
+    found = measure_folder(find_images(folder).paths, space, thumbnails=True)
     read, used = time.perf_counter(), time.process_time() - used
-    measure(found.features, space.tag, duplicate_distance=space.duplicate_distance)
+    measure(found.features, space.tag, duplicate_distance=space.duplicate_distance, thumbnails=found.thumbnails)
     end = time.perf_counter()
     return Speed(len(found.paths), end - start, end - read, used, peak_bytes())

@@ -42,11 +42,25 @@ def cut(images: Tensor, places: Tensor, side: int) -> Tensor:
         places: of the windows, (P, 4).
         side: of the result in pixels.
     """
+    return _sampled(images, _grid(places, side))
+
+
+def _sampled(images: Tensor, grid: Tensor) -> Tensor:
+    return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _grid(places: Tensor, side: int) -> Tensor:
+    """Where the pixels of windows (P, 4) lie in their images, x and y from -1 to 1, (P, side, side, 2)."""
     steps = pixel_centres(side)
     x = places[:, :1] * steps + places[:, 2:3]
     y = places[:, 1:2] * steps + places[:, 3:]
-    grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], -1)
-    return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], -1)
+
+
+@cache
+def _view_grid() -> Tensor:
+    """Where the pixels of all windows' views lie, one below the other, (1, W * VIEW, VIEW, 2)."""
+    return _grid(windows(), VIEW).flatten(0, 1)[None]
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
@@ -71,10 +85,8 @@ def views(luma: Tensor) -> Tensor:
     Args:
         luma: (B, 1, S, S).
     """
-    places = windows()
     smooth = blur(luma, luma.shape[-1] / VIEW / 2)
-    found = [cut(image.expand(len(places), -1, -1, -1), places, VIEW).flatten(1) for image in smooth[:, None]]
-    rows = torch.stack(found)
+    rows = _sampled(smooth, _view_grid().expand(len(luma), -1, -1, -1)).view(len(luma), -1, VIEW**2)
     rows = rows - rows.mean(2, keepdim=True)
     return rows / rows.norm(dim=2, keepdim=True).clamp_min(1e-4)
 

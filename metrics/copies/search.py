@@ -9,11 +9,9 @@ from torch import Tensor
 
 from ..measures.pairs import Pair
 from .alignment import blur, half_size, refined, views, windows
+from .glance import LIMIT, Glance
 from .residual import residual
 from .thumbnails import CopyThumbnails
-
-LIMIT = 0.7
-"""Residual below which one image is a copy of the other: docs/near_duplicates.md has the error rates."""
 
 ALIKE = 0.5
 """Correlation of the best windows below which a pair is not looked at any further, at the usual limit."""
@@ -21,9 +19,6 @@ ALIKE = 0.5
 HOPELESS, UNLIKE = 2.0, 1.8
 """Residuals of two blurred images, before and after their windows are moved at half size, from which a pair is not
 looked at any further, at the usual limit: no copy of the benchmark has more than 1.5 and 1.4."""
-
-_BLANK = 2 / 255  # contrast of an image without content
-_SAME_COLOUR = 0.1  # difference of colours that are the limit's
 
 STARTS = 3
 """Windows from which the alignment of a pair begins."""
@@ -69,15 +64,14 @@ def _found(thumbnails: CopyThumbnails, tiles: Iterable[Tensor], limit: float) ->
     found: list[Pair] = []
     if limit <= 0:
         return found
+    glance = Glance.at(thumbnails)
     for tile in tiles:
         readable = tile[(thumbnails.sides[tile] > 0).all(1)]
-        if not len(readable):
-            continue
-        blank, left = _blank(thumbnails, readable)
-        found += [Pair(i, j, share) for (i, j), share in zip(readable[blank].tolist(), left.tolist(), strict=True)]
-        for chosen, starts in _alike(thumbnails, readable[~blank], ALIKE * min(1.0, LIMIT / limit)):
-            left = _residuals(thumbnails, chosen, starts, limit)
-            found += [Pair(i, j, share) for (i, j), share in zip(chosen.tolist(), left.tolist(), strict=True)]
+        left = glance.residuals(readable)
+        told = ~left.isnan()
+        found += _pairs(readable[told], left[told])
+        for chosen, starts in _alike(thumbnails, readable[~told], ALIKE * min(1.0, LIMIT / limit)):
+            found += _pairs(chosen, _residuals(thumbnails, chosen, starts, limit))
     return sorted((pair for pair in found if pair.distance < limit), key=lambda pair: (pair.first, pair.second))
 
 
@@ -99,15 +93,8 @@ def _tiles_across(count: int, others: int, step: Callable[[], None]) -> Iterator
         step()
 
 
-def _blank(thumbnails: CopyThumbnails, pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs (P, 2) have no content at all, (P,), and the difference of their colours in units of residuals."""
-    images, places = pairs.unique(return_inverse=True)
-    pixels = thumbnails.pixels[images].float().flatten(2) / 255
-    colours = pixels.mean(2)
-    contrast = (pixels - colours[:, :, None]).square().mean(2).sqrt()
-    empty = (contrast.amax(1) < _BLANK)[places].all(1)
-    first, second = colours[places[empty]].unbind(1)
-    return empty, (first - second).abs().amax(1) * LIMIT / _SAME_COLOUR
+def _pairs(numbers: Tensor, residuals: Tensor) -> list[Pair]:
+    return [Pair(i, j, share) for (i, j), share in zip(numbers.tolist(), residuals.tolist(), strict=True)]
 
 
 def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -115,7 +102,7 @@ def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[
     if not len(pairs):
         return
     images, places = pairs.unique(return_inverse=True)
-    seen = views(thumbnails.luma_chroma(images)[:, :1])
+    seen = views(thumbnails.luma(images))
     whole = seen[:, 0]
     side = round(whole.shape[1] ** 0.5)
     mirrored = whole.view(-1, side, side).flip(2).flatten(1)
@@ -146,13 +133,14 @@ def _residuals(thumbnails: CopyThumbnails, pairs: Tensor, starts: Tensor, limit:
     rows = torch.where((kinds >= 2)[:, None], rows.flip(1), rows)
     source, target = (thumbnails.luma_chroma(each) for each in rows.unbind(1))
     target = torch.where((kinds % 2 == 1)[:, None, None, None], target.flip(3), target)
-    halves = [half_size(each) for each in (source, target)]
-    rough = [blur(each, _BLURRIEST / 2) for each in halves]
-    left, scale = residual(*rough, places), max(1.0, limit / LIMIT)
+    first, second = (half_size(each) for each in (source, target))
+    rough, other = (blur(each, _BLURRIEST / 2) for each in (first, second))
+    left, scale = residual(rough, other, places), max(1.0, limit / LIMIT)
     near = torch.nonzero(left < HOPELESS * scale).flatten()
+    moved = places[near]
     if len(near):
-        moved = refined(halves[0][near, :1], halves[1][near, :1], places[near], _COARSE)
-        left[near] = torch.minimum(left[near], residual(rough[0][near], rough[1][near], moved))
+        moved = refined(first[near, :1], second[near, :1], moved, _COARSE)
+        left[near] = torch.minimum(left[near], residual(rough[near], other[near], moved))
         close = left[near] < UNLIKE * scale
         near, moved = near[close], moved[close]
     if len(near):

@@ -60,5 +60,11 @@ class CopyThumbnails:
 
     def luma_chroma(self, rows: Tensor | Sequence[int]) -> Tensor:
         """Luma and two chroma channels, float32, shape (len(rows), 3, SIDE, SIDE)."""
-        mixing = torch.tensor(_LUMA_CHROMA)
-        return (mixing @ (self.pixels[rows].float() / 255).flatten(2)).unflatten(2, (SIDE, SIDE))
+        return self._mixed(rows, _LUMA_CHROMA)
+
+    def luma(self, rows: Tensor | Sequence[int]) -> Tensor:
+        """Luma alone, float32, shape (len(rows), 1, SIDE, SIDE)."""
+        return self._mixed(rows, _LUMA_CHROMA[:1])
+
+    def _mixed(self, rows: Tensor | Sequence[int], mixing: Sequence[Sequence[float]]) -> Tensor:
+        return (torch.tensor(mixing) @ (self.pixels[rows].float() / 255).flatten(2)).unflatten(2, (SIDE, SIDE))

@@ -10,7 +10,7 @@ from diversity_guidance.benchmarks.copies.alterations import ALTERATIONS
 from diversity_guidance.benchmarks.copies.drawings import kinds
 from diversity_guidance.benchmarks.copies.run import errors
 from diversity_guidance.features.image_files import as_tensor
-from diversity_guidance.metrics.copies import selection
+from diversity_guidance.metrics.copies import search, selection
 from diversity_guidance.metrics.copies.search import copies, repeats
 from diversity_guidance.metrics.copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
 from diversity_guidance.metrics.copies.thumbnails import CopyThumbnails
@@ -68,6 +68,18 @@ def test_an_image_that_is_not_finite_is_in_no_pair() -> None:
     broken = image.clone()
     broken[0, 0, 0] = torch.nan
     assert [(pair.first, pair.second) for pair in copies(CopyThumbnails.of([image, broken, image]))] == [(0, 2)]
+
+
+def test_equal_pixels_are_told_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of copies takes no time, and images that differ are looked at closely."""
+    image = as_tensor(drawn(8)["flats"][0])
+    other = image.clone()
+    other[:, :40, :40] = 1 - other[:, :40, :40]
+    looked: list[torch.Tensor] = []
+    monkeypatch.setattr(search, "_alike", lambda _, pairs, __: looked.append(pairs) or ())
+    found = copies(CopyThumbnails.of([image, other, image]))
+    assert [(pair.first, pair.second, pair.distance) for pair in found] == [(0, 2, 0.0)]
+    assert torch.cat(looked).tolist() == [[0, 1], [1, 2]]
 
 
 def test_blank_images_are_copies_if_their_colours_are_alike() -> None:
