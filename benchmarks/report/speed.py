@@ -56,9 +56,11 @@ def make_folder(folder: Path, count: int, size: tuple[int, int], ending: str, di
         if number >= different:
             path.write_bytes(contents[number % different])
             continue
-        levels = random.normal(0, 6, (size[1], size[0], 3)).astype(np.float32)
+        levels = 6 * random.standard_normal((size[1], size[0], 3), np.float32)
         for cells, spread in ((8, 40), (64, 25), (512, 10)):
-            coarse = random.normal(0, spread, (cells, cells, 3)).astype(np.float32)
+            if cells > max(size):
+                continue
+            coarse = spread * random.standard_normal((cells, cells, 3), np.float32)
             for channel in range(3):
                 levels[..., channel] += np.asarray(Image.fromarray(coarse[..., channel]).resize(size))
         Image.fromarray((128 + levels).clip(0, 255).astype(np.uint8)).save(path, quality=92)
