@@ -1,10 +1,9 @@
-"""Bounds of the distances to a bank's latents, kept from queue to queue: only those of new images are computed."""
+"""Bounds of the distances to remembered latents, kept from run to run: only those of new images are computed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -12,55 +11,58 @@ from torch import Tensor
 from ..kernels.shields.distance_bounds import DistanceBounds
 from ..kernels.shields.reference_blocks import Elementwise, Transform
 
-Origin = tuple[object, int]
-"""An object that lives as long as memory that several views share, no row of which ever changes, and a view's begin."""
+KEPT = 2
+"""Sets of references whose bounds are kept, such as those of two models or masks that take turns."""
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """Bounds of rows from ``begin`` on, under a transform and a mask."""
+    """Bounds of references by their keys, under a transform and a mask."""
 
-    begin: int
+    rows: dict[str, int]
     bounds: DistanceBounds
     transform: Elementwise
     mask: Tensor | None
 
-    def holds_for(self, transform: Elementwise, mask: Tensor | None) -> bool:
+    def holds_for(self, keys: Sequence[str], transform: Elementwise, mask: Tensor | None) -> bool:
+        """Whether most keys are known, and what the bounds depend on is the same."""
         pairs = [(transform.scale, self.transform.scale), (transform.offset, self.transform.offset)]
         if mask is not None and self.mask is not None:
             pairs.append((mask, self.mask))
         alike = (one.device == other.device and torch.equal(one, other) for one, other in pairs)
-        return (mask is None) == (self.mask is None) and all(alike)
+        same = (mask is None) == (self.mask is None) and all(alike)
+        return same and 2 * sum(key in self.rows for key in keys) >= len(keys)
+
+    def bounds_of(self, blocks: Sequence[Tensor], keys: Sequence[str], like: Tensor) -> DistanceBounds:
+        """The bounds of the references with these keys, computed for those that are new."""
+        rows = torch.tensor([self.rows.get(key, -1) for key in keys], device=like.device)
+        new = rows < 0
+        bounds = self.bounds.take(rows[~new])
+        if bool(new.any()):
+            chosen = zip(blocks, new.split([len(block) for block in blocks]), strict=True)
+            fresh = [block[part] for block, part in chosen if bool(part.any())]
+            bounds = bounds.concat(fresh, like, self.transform, self.mask)
+            bounds = bounds.take(new.argsort(stable=True).argsort())
+        return bounds
 
 
-_kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
+_kept: list[_Kept] = []
 
 
 def bounds_of(
-    blocks: Sequence[Tensor], origin: Origin | None, like: Tensor, transform: Transform, mask: Tensor | None
+    blocks: Sequence[Tensor], keys: Sequence[str], like: Tensor, transform: Transform, mask: Tensor | None
 ) -> DistanceBounds:
     """The bounds of references.
 
     Args:
         blocks: of references, at least one; this, ``like``, ``transform`` and ``mask`` as in ``DistanceBounds.fit``.
-        origin: of the first block; None if no other view shares its memory.
+        keys: of each reference, equal only for equal latents; "" for one that is read in every run.
     """
-    if origin is None or not isinstance(transform, Elementwise):
+    if not isinstance(transform, Elementwise) or not any(keys):
         return DistanceBounds.fit(blocks, like, transform, mask)
-    first, (memory, begin) = blocks[0], origin
-    known, end = _kept.get(memory), begin + len(first)
-    if known is None or not known.holds_for(transform, mask) or not _reaches(known, begin, end):
-        bounds = DistanceBounds.fit(first, like, transform, mask)
-    else:
-        held = known.begin + len(known.bounds.norms)
-        bounds = known.bounds.part(begin - known.begin, end - known.begin)
-        if end > held:
-            bounds = bounds.concat(first[held - begin :], like, transform, mask)
-    _kept[memory] = _Kept(begin, bounds, transform, mask)
-    return bounds.concat(blocks[1:], like, transform, mask) if len(blocks) > 1 else bounds
-
-
-def _reaches(known: _Kept, begin: int, end: int) -> bool:
-    """Whether most of a range of rows is known, from its begin on."""
-    held = known.begin + len(known.bounds.norms)
-    return known.begin <= begin and 2 * (min(held, end) - begin) >= end - begin
+    known = next((kept for kept in _kept if kept.holds_for(keys, transform, mask)), None)
+    bounds = known.bounds_of(blocks, keys, like) if known else DistanceBounds.fit(blocks, like, transform, mask)
+    rows = {key: row for row, key in enumerate(keys) if key}
+    others = (kept for kept in _kept if kept is not known)
+    _kept[:] = [_Kept(rows, bounds, transform, mask), *others][:KEPT]
+    return bounds

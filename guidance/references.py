@@ -20,7 +20,7 @@ from ..kernels.shields.reference_blocks import Elementwise, Transform
 from ..stores.encoders import check_encoder
 from .base import DenoiseMask, SamplingRun
 from .latent_map import LatentMap
-from .reference_bounds import Origin, bounds_of
+from .reference_bounds import bounds_of
 
 SCALE_SAMPLE = 64
 """References from which the typical distance is measured; the contrast of images varies little."""
@@ -62,6 +62,11 @@ class View(Protocol):
     @property
     def seeds(self) -> Sequence[int | None]:
         """Seed of each, None where unknown; may be empty where all are."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """A key of each, equal only for equal latents; may be empty where none is known."""
         ...
 
 
@@ -121,6 +126,7 @@ class ImageReferences:
         left_out: always 0 in a source; a view of another size counts all images.
         unreadable: always "".
         seeds: always empty.
+        keys: always empty.
     """
 
     latents: Tensor
@@ -129,6 +135,7 @@ class ImageReferences:
     left_out: int = 0
     unreadable: str = ""
     seeds: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
 
     @property
     def ids(self) -> Sequence[str]:
@@ -255,14 +262,14 @@ class RunReferences:
         ids: identity of each reference.
         notes: sentences for the user about what was left out.
         typical: see ``References``.
-        origin: of the first block; None if no other view shares its memory.
+        keys: of each reference, equal only for equal latents; "" where none is known.
     """
 
     blocks: tuple[Tensor, ...]
     ids: tuple[str, ...]
     notes: tuple[str, ...]
     typical: float
-    origin: Origin | None = None
+    keys: tuple[str, ...]
 
     def masked(self, mask: DenoiseMask | None, run: SamplingRun) -> References:
         """Prepare the references for comparison under a mask; None for everywhere."""
@@ -272,7 +279,7 @@ class RunReferences:
         bounds = None
         # With a mask for each sample, the numbers of a reference would be others for each.
         if len(self.ids) >= MIN_BOUNDED and values >= MIN_VALUES and (mask is None or mask.uniform):
-            bounds = bounds_of(self.blocks, self.origin, like, transform, None if rows is None else rows[0])
+            bounds = bounds_of(self.blocks, self.keys, like, transform, None if rows is None else rows[0])
             norms = bounds.norms if rows is None else bounds.norms[None]
         else:
             norms = squared_norms(self.blocks, like, transform, rows)
@@ -315,9 +322,8 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
         ValueError: a source holds latents of another format or VAE.
     """
     views = [view_for_run(source, run) for source in sources]
-    filled = [view for view in views if len(view.latents)]
-    blocks = tuple(view.latents.to(run.device) for view in filled)
-    origin = getattr(filled[0], "origin", None) if filled else None
+    blocks = tuple(view.latents.to(run.device) for view in views if len(view.latents))
+    keys = tuple(key for view in views for key in view.keys or [""] * len(view.latents))
     left_out = sum(view.left_out for view in views)
     counted = "1 reference" if left_out == 1 else f"{left_out} references"
     verb = "was" if left_out == 1 else "were"
@@ -325,7 +331,7 @@ def gather(sources: Sequence[ReferenceSource], run: SamplingRun, further: Sequen
     notes += tuple(view.unreadable for view in views if view.unreadable)
     notes += seed_notes(views, run)
     ids = tuple(name for view in views for name in view.ids)
-    return RunReferences(blocks, ids, notes, _typical((*blocks, *further), run), origin)
+    return RunReferences(blocks, ids, notes, _typical((*blocks, *further), run), keys)
 
 
 def seed_notes(views: Sequence[View], run: SamplingRun) -> tuple[str, ...]:

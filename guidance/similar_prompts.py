@@ -38,6 +38,7 @@ class _Similar:
     latents: Tensor
     ids: tuple[str, ...]
     seeds: tuple[int | None, ...]
+    keys: tuple[str, ...]
     left_out: int
     unreadable: str
 
@@ -81,7 +82,8 @@ class SimilarPrompts:
         told = self._told(len(view.ids), len(rows), unknown)
         latents = view.latents if len(rows) == len(view.ids) else view.latents[rows]
         ids, seeds = tuple(view.ids[row] for row in rows), tuple(view.seeds[row] for row in rows)
-        return _Similar(latents, ids, seeds, view.left_out, " ".join(filter(None, (told, view.unreadable))))
+        keys = tuple(view.keys[row] for row in rows)
+        return _Similar(latents, ids, seeds, keys, view.left_out, " ".join(filter(None, (told, view.unreadable))))
 
     def _similarities(self, ids: Sequence[str]) -> tuple[Tensor, int]:
         """The similarity of each image's prompt, (N,), and the number of images whose prompt is not known."""

@@ -31,7 +31,7 @@ from .target import Target, clear_distance, counted, movers, push, wider
 
 __all__ = ["RECOMMENDED_END", "RepellencySettings", "SparseRepellency"]
 
-NOTHING = RunReferences((), (), (), 0.0)
+NOTHING = RunReferences((), (), (), 0.0, ())
 
 
 class SparseRepellency(Guidance):

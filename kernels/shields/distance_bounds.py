@@ -29,6 +29,9 @@ SAMPLE_ELEMENTS = 1 << 21
 SAMPLE_STRIDE = 64
 """Stride of the sample if references are large."""
 
+PARTS = ("coordinates", "squares", "norms")
+"""What bounds hold of each reference."""
+
 MIN_VARIANCE = 1e-5
 """Directions with less variance, relative to the first, are rounding."""
 
@@ -70,8 +73,7 @@ class DistanceBounds:
     ) -> DistanceBounds:
         """The bounds of these references and then further ones."""
         more = self._with(references, like, transform, mask)
-        parts = ("coordinates", "squares", "norms")
-        return replace(self, **{part: torch.cat([getattr(self, part), getattr(more, part)]) for part in parts})
+        return replace(self, **{part: torch.cat([getattr(self, part), getattr(more, part)]) for part in PARTS})
 
     def near(self, points: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         """The references that may be within a radius of a point.
@@ -95,10 +97,9 @@ class DistanceBounds:
         bounds = torch.addmm(exact * own, coordinates, theirs.T, alpha=-2)
         return bounds.add_((exact * squares)[:, None]).clamp_min_(0).sqrt_()
 
-    def part(self, begin: int, end: int) -> DistanceBounds:
-        """The bounds of a range of the references."""
-        parts = ("coordinates", "squares", "norms")
-        return replace(self, **{part: getattr(self, part)[begin:end] for part in parts})
+    def take(self, numbers: Tensor) -> DistanceBounds:
+        """The bounds of the references with these numbers, in order."""
+        return replace(self, **{part: getattr(self, part)[numbers] for part in PARTS})
 
     def _with(
         self, references: Blocks, like: Tensor, transform: Transform | None, mask: Tensor | None

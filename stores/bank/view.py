@@ -101,9 +101,9 @@ class BankView:
         return f"{told} of the bank '{self.name}' could not be read. {self.lost[0]}"
 
     @property
-    def origin(self) -> tuple[SharedRows, int] | None:
-        """The memory that other views share, and where in it the latents begin; None if they are not shared."""
-        return None if self.shared is None else (self.shared, self.begin)
+    def keys(self) -> tuple[str, ...]:
+        """Equal only for equal latents: the ids are hashes of them."""
+        return self.ids
 
     @property
     def shape(self) -> tuple[int, ...]:
