@@ -1,7 +1,7 @@
 """Images or latents to feature vectors."""
 
-from .clip import Clip
 from .colour_layout import ColourLayout
+from .content.clip import Clip
 from .content.network import ContentNetwork
 from .encoder import Encoder
 from .latent_preview import LatentPreview

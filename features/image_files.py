@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .image_signatures import DECODER_PACKAGES, image_kind
+from .work_ahead import work_ahead
 
 FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "PPM", "JPEG2000", "QOI", "PSD"),
@@ -38,7 +36,6 @@ _TRANSPOSE = {
 }
 # Possible white levels of files whose type does not define one: 8 bits, 16 bits, all bits.
 _WHITE = {"I": (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1), "F": (1.0, 255.0, 65535.0)}
-_WORKERS = 4
 
 
 class ImageFileError(ValueError):
@@ -94,25 +91,11 @@ def read_ahead(
     Yields:
         Each path and its result, or the ``ImageFileError`` that reading it raised.
     """
-    count = workers or min(_WORKERS, os.cpu_count() or 1)
-    waiting: deque[tuple[Path, Future[_T]]] = deque()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="image-files")
-    try:
-        for path in paths:
-            waiting.append((path, pool.submit(read, path)))
-            if len(waiting) > 2 * count:
-                yield _result(*waiting.popleft())
-        while waiting:
-            yield _result(*waiting.popleft())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(path: Path, future: Future[_T]) -> tuple[Path, _T | ImageFileError]:
-    try:
-        return path, future.result()
-    except ImageFileError as error:
-        return path, error
+    for path, result in work_ahead(paths, read, workers):
+        try:
+            yield path, result()
+        except ImageFileError as error:
+            yield path, error
 
 
 def _decoded(path: Path, shorter_side: int | None) -> Image.Image:

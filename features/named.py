@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from .clip import CONFIG_NAME, Clip
 from .colour_layout import ColourLayout
+from .content.clip import CONFIG_NAME, Clip
 from .content.network import ContentNetwork
 from .content.transformers_folder import TransformersVision, is_vision_folder
 from .random_network import RandomNetwork

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..clip import file_digest
 from ..space import as_images, unit_vectors
+from .clip import file_digest
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 """Names that transformers gives to a saved model's files."""

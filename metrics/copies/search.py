@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ...features.work_ahead import work_ahead
 from ..measures.pairs import Pair
 from .alignment import blur, half_size, refined, views, windows
 from .glance import LIMIT, Glance
@@ -61,18 +62,23 @@ def repeats(
 
 def _found(thumbnails: CopyThumbnails, tiles: Iterable[Tensor], limit: float) -> list[Pair]:
     """Pairs of copies among those of each tile (P, 2)."""
-    found: list[Pair] = []
     if limit <= 0:
-        return found
+        return []
     glance = Glance.at(thumbnails)
-    for tile in tiles:
-        readable = tile[(thumbnails.sides[tile] > 0).all(1)]
-        left = glance.residuals(readable)
-        told = ~left.isnan()
-        found += _pairs(readable[told], left[told])
-        for chosen, starts in _alike(thumbnails, readable[~told], ALIKE * min(1.0, LIMIT / limit)):
-            found += _pairs(chosen, _residuals(thumbnails, chosen, starts, limit))
-    return sorted((pair for pair in found if pair.distance < limit), key=lambda pair: (pair.first, pair.second))
+    looked = work_ahead(tiles, lambda tile: _looked_at(thumbnails, glance, tile, limit))
+    found = [pair for _, pairs in looked for pair in pairs() if pair.distance < limit]
+    return sorted(found, key=lambda pair: (pair.first, pair.second))
+
+
+def _looked_at(thumbnails: CopyThumbnails, glance: Glance, tile: Tensor, limit: float) -> list[Pair]:
+    """The residuals of the pairs of a tile (P, 2) that may be copies."""
+    readable = tile[(thumbnails.sides[tile] > 0).all(1)]
+    left = glance.residuals(readable)
+    told = ~left.isnan()
+    found = _pairs(readable[told], left[told])
+    for chosen, starts in _alike(thumbnails, readable[~told], ALIKE * min(1.0, LIMIT / limit)):
+        found += _pairs(chosen, _residuals(thumbnails, chosen, starts, limit))
+    return found
 
 
 def _tiles(count: int) -> Iterator[Tensor]:

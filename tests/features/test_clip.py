@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from diversity_guidance.features.clip import CONFIG_NAME, WEIGHTS_NAMES, Clip
+from diversity_guidance.features.content.clip import CONFIG_NAME, WEIGHTS_NAMES, Clip
 from support.open_clip_files import DIMENSION, write_open_clip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diversity_guidance.features.clip import CONFIG_NAME, WEIGHTS_NAMES
+from diversity_guidance.features.content.clip import CONFIG_NAME, WEIGHTS_NAMES
 from safetensors.torch import save_file
 
 from .missing import library

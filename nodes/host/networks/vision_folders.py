@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 import torch
 
-from ....features.clip import CONFIG_NAME, require_open_clip
+from ....features.content.clip import CONFIG_NAME, require_open_clip
 from ....features.content.transformers_folder import is_vision_folder
 from ....features.named import folder_space
 from ....features.space import FeatureSpace

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .space import as_images, unit_vectors
+from ..space import as_images, unit_vectors
 
 CONFIG_NAME = "open_clip_config.json"
 """Name that open_clip gives to a saved model's configuration."""
