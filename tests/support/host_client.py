@@ -127,6 +127,10 @@ class HostClient:
         """A latent that SaveLatent names, bit for bit."""
         return load(self.get("/view", **file).content)["latent_tensor"]
 
+    def forget_results(self) -> None:
+        """Have everything run anew, once the host is idle: earlier results are dropped."""
+        self.session.post(f"{self.address}/free", json={"free_memory": True}, timeout=60).raise_for_status()
+
     def interrupt(self) -> None:
         """Press the Cancel button."""
         self.session.post(f"{self.address}/interrupt", timeout=60).raise_for_status()

@@ -54,7 +54,7 @@ function nodeAt(graph, id) {
 async function recall(graph) {
   const id = graph?.id;
   if (!id) return;
-  const runs = Object.values(await (await api.fetchApi("/history?max_items=16")).json());
+  const runs = Object.values(await (await api.fetchApi("/history?max_items=64")).json());
   const ours = runs.filter(({ prompt }) => prompt?.[3]?.extra_pnginfo?.workflow?.id === id);
   // A run from the host's cache leaves out nodes that an earlier one tells of.
   for (const { outputs } of ours.sort((one, other) => one.prompt[0] - other.prompt[0]))
