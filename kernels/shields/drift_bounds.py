@@ -36,10 +36,8 @@ class DriftBounds:
             return bounds.near(points, radius)
         lower = self._after_moving(points)
         if lower is not None:
-            near = (lower <= radius[:, None]).any(0)
-            numbers = near.nonzero().squeeze(1)
+            numbers, others = apart(lower, radius)
             if len(numbers) <= MAX_CHOSEN * self._count:
-                _, others = apart(lower, radius)
                 behind = torch.arange(self._count, len(bounds.norms), device=points.device)
                 candidates = torch.cat([numbers, behind])
                 kept, further = apart(bounds.lower(points, candidates), radius)
