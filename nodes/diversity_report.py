@@ -60,7 +60,7 @@ from .report.protected import (
     radius_of,
     recorded_reports,
 )
-from .report.remembered import remembered_features, repeated_sentence
+from .report.remembered import newest_ids, previews_of, remembered_features, repeated_sentence
 
 KEY_NUMBERS = (
     "mean_distance",
@@ -274,8 +274,9 @@ class DiversityReport(io.ComfyNode):
             told.append(f"Guidance: {run.trace.summary()}")
         told += [sentence for shield in shields if shield.source != GUIDANCE for sentence in shield.sentences()]
         if memory is not None:
-            told.append(repeated_sentence(memory, pictures, tolerance[0] * LIMIT, notes, progress.step))
-            remembered = remembered_features(memory, space, notes, progress.step)
+            previews = previews_of(memory, newest_ids(memory), notes)
+            told.append(repeated_sentence(memory, pictures, previews, tolerance[0] * LIMIT, progress.step))
+            remembered = remembered_features(memory, space, notes, progress.step, previews=previews)
             told += filter(None, [bank_distances(after.features, remembered)])
         told += dict.fromkeys(notes)
         kept, rejected = _sorted_out(after.report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,26 +16,33 @@ from ...stores.bank.snapshot import BankSnapshot
 
 
 def repeated_sentence(
-    bank: BankSnapshot, images: Sequence[Tensor], limit: float, notes: list[str], tick: Callable[[], None]
+    bank: BankSnapshot,
+    images: Sequence[Tensor],
+    previews: Mapping[str, Tensor],
+    limit: float,
+    tick: Callable[[], None],
 ) -> str:
     """Which images of a batch repeat one of a bank, told by the bank's previews.
 
     Args:
         bank: the bank.
         images: the batch, each (C, H, W) in 0 to 1.
+        previews: of the bank's newest images, by id.
         limit: residual below which one image is a copy of another.
-        notes: gets a sentence where a file of the bank is damaged.
         tick: called now and then.
     """
-    ids = [entry.id for entry in bank.entries]
-    previews = previews_of(bank, ids[-MAX_PREVIEWS:], notes)
     return bank_duplicates(
         CopyThumbnails.of(images), CopyThumbnails.of(list(previews.values())), len(bank), limit, tick
     )
 
 
 def remembered_features(
-    bank: BankSnapshot, space: FeatureSpace, notes: list[str], tick: Callable[[], None], first: int | None = None
+    bank: BankSnapshot,
+    space: FeatureSpace,
+    notes: list[str],
+    tick: Callable[[], None],
+    first: int | None = None,
+    previews: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """Features (m, d) of a bank's images, oldest first: those stored for this space, or else those of its previews.
 
@@ -45,6 +52,7 @@ def remembered_features(
         notes: gets a sentence where a file of the bank is damaged.
         tick: called after every preview.
         first: so many of the oldest images; None for all, of previews the newest 2,000.
+        previews: of these by id, where they have been read; None to read them if they are needed.
     """
     try:
         _, features = bank.features(space.tag)
@@ -53,10 +61,14 @@ def remembered_features(
         features = torch.zeros(0)
     if len(features):
         return features[:first].float()
-    entries = bank.entries[-MAX_PREVIEWS:] if first is None else bank.entries[:first]
-    ids = [entry.id for entry in entries]
-    previews = previews_of(bank, ids, notes)
+    ids = newest_ids(bank) if first is None else [entry.id for entry in bank.entries[:first]]
+    previews = previews_of(bank, ids, notes) if previews is None else previews
     return known_features([previews[identity] for identity in ids if identity in previews], space, tick)
+
+
+def newest_ids(bank: BankSnapshot) -> list[str]:
+    """Ids of the images that a batch is compared with, oldest first."""
+    return [entry.id for entry in bank.entries[-MAX_PREVIEWS:]]
 
 
 def previews_of(bank: BankSnapshot, ids: Sequence[str], notes: list[str]) -> dict[str, Tensor]:
