@@ -74,8 +74,12 @@ def read_texts(path: Path) -> dict[str, str]:
 
 def as_tensor(image: Image.Image) -> Tensor:
     """Convert an RGB image to values in 0..1, shape (3, H, W)."""
-    channels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-    return torch.from_numpy(channels).to(torch.float32).div_(255)
+    return as_levels(image).to(torch.float32).div_(255)
+
+
+def as_levels(image: Image.Image) -> Tensor:
+    """Convert an RGB image to levels, uint8, shape (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)))
 
 
 def read_ahead(
@@ -104,7 +108,8 @@ def _decoded(path: Path, shorter_side: int | None) -> Image.Image:
             file.draft(None, (shorter_side, shorter_side))
         file.load()
         turn = _TRANSPOSE.get(_orientation(file))
-        image = _on_white(_eight_bits(file)).convert("RGB")
+        image = _on_white(_eight_bits(file))
+        image = image if image.mode == "RGB" else image.convert("RGB")  # which would copy 24 megapixels in vain
     if shorter_side is not None and (factor := min(image.size) // shorter_side) > 1:
         image = image.reduce(factor)
     return image if turn is None else image.transpose(turn)

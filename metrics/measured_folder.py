@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..features.image_files import ImageFileError, Progress, as_tensor, read_ahead, read_image
+from ..features.image_files import ImageFileError, Progress, as_levels, read_ahead, read_image
 from ..features.space import FeatureSpace
+from ..features.work_ahead import work_ahead
 from .copies.thumbnails import SIDE, CopyThumbnails
 
 # Pixels and images measured at once.
@@ -58,11 +59,17 @@ def measure_folder(
     kept = CopyThumbnails.stored(_storage((len(paths), 3, SIDE, SIDE), np.uint8, 0)) if thumbnails else None
     unreadable: list[tuple[Path, str]] = []
     done = 0
-    for rows, images in _batches(paths, unreadable):
+
+    def measured(batch: tuple[list[int], list[Tensor]]) -> None:
+        rows, levels = batch
+        images = torch.stack(levels).to(torch.float32).div_(255)
         with torch.no_grad():
             features[rows] = space(images).to("cpu", torch.float32)
             if kept is not None:
                 kept.put(rows, images)
+
+    for (rows, _), finished in work_ahead(_batches(paths, unreadable), measured):
+        finished()
         done = rows[-1] + 1
         if progress is not None:
             progress(done, len(paths))
@@ -71,8 +78,8 @@ def measure_folder(
     return FolderFeatures(tuple(paths), features, tuple(unreadable), kept)
 
 
-def _batches(paths: Sequence[Path], unreadable: list[tuple[Path, str]]) -> Iterator[tuple[list[int], Tensor]]:
-    """Indices and images (B, 3, H, W) of consecutive readable files of the same size."""
+def _batches(paths: Sequence[Path], unreadable: list[tuple[Path, str]]) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Indices and images (3, H, W), uint8, of consecutive readable files of the same size."""
     rows: list[int] = []
     images: list[Tensor] = []
     for row, (path, image) in enumerate(read_ahead(paths, _read)):
@@ -81,16 +88,16 @@ def _batches(paths: Sequence[Path], unreadable: list[tuple[Path, str]]) -> Itera
             continue
         full = len(rows) == _BATCH or (len(rows) + 1) * image[0].numel() > _BATCH_PIXELS
         if rows and (full or image.shape != images[0].shape):
-            yield rows, torch.stack(images)
+            yield rows, images
             rows, images = [], []
         rows.append(row)
         images.append(image)
     if rows:
-        yield rows, torch.stack(images)
+        yield rows, images
 
 
 def _read(path: Path) -> Tensor:
-    return as_tensor(read_image(path, _SHORTER_SIDE))
+    return as_levels(read_image(path, _SHORTER_SIDE))
 
 
 def _storage(shape: tuple[int, ...], dtype: type[np.generic], fill: float) -> Tensor:

@@ -79,14 +79,16 @@ def _blurring(side: int, sigma: float) -> Tensor:
     return torch.zeros(side, side).scatter_add_(1, taken, (weights / weights.sum()).expand(side, -1))
 
 
-def views(luma: Tensor) -> Tensor:
+def views(luma: Tensor, count: int | None = None) -> Tensor:
     """Every window of each image as a unit row without its mean, (B, W, VIEW^2); the first is the whole image.
 
     Args:
         luma: (B, 1, S, S).
+        count: of windows, the first ones; None for all.
     """
     smooth = blur(luma, luma.shape[-1] / VIEW / 2)
-    rows = _sampled(smooth, _view_grid().expand(len(luma), -1, -1, -1)).view(len(luma), -1, VIEW**2)
+    grid = _view_grid()[:, : None if count is None else count * VIEW]
+    rows = _sampled(smooth, grid.expand(len(luma), -1, -1, -1)).view(len(luma), -1, VIEW**2)
     rows = rows - rows.mean(2, keepdim=True)
     return rows / rows.norm(dim=2, keepdim=True).clamp_min(1e-4)
 

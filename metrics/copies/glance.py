@@ -8,14 +8,15 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from ...features.work_ahead import work_ahead
 from .thumbnails import CopyThumbnails
 
 LIMIT = 0.7
 """Residual below which one image is a copy of the other: docs/near_duplicates.md has the error rates."""
 
-_BLANK = 2 / 255  # contrast of an image without content
+_BLANK = 2  # contrast of an image without content, in levels
 _SAME_COLOUR = 0.1  # difference of colours that are the limit's
-_BLOCK = 256
+_BLOCK = 32  # images that fit in a processor's cache as numbers
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,22 @@ class Glance:
     @classmethod
     def at(cls, thumbnails: CopyThumbnails) -> Glance:
         """Look at all images."""
-        digests = [blake2b(image.numpy().tobytes(), digest_size=8).digest() for image in thumbnails.pixels]
+        digests = torch.empty(len(thumbnails), dtype=torch.int64)
         colours, empty = torch.empty(len(thumbnails), 3), torch.empty(len(thumbnails), dtype=torch.bool)
-        for start in range(0, len(thumbnails), _BLOCK):
+
+        def look(start: int) -> None:
             place = slice(start, start + _BLOCK)
-            pixels = thumbnails.pixels[place].float().flatten(2) / 255
-            deviations, colours[place] = torch.std_mean(pixels, 2, correction=0)
-            empty[place] = deviations.amax(1) < _BLANK
-        numbers = [int.from_bytes(digest, "big", signed=True) for digest in digests]
-        return cls(torch.tensor(numbers, dtype=torch.int64), empty, colours)
+            pixels = thumbnails.pixels[place]
+            hashes = [blake2b(image, digest_size=8).digest() for image in pixels.numpy()]
+            digests[place] = torch.tensor([int.from_bytes(each, "big", signed=True) for each in hashes])
+            levels = pixels.flatten(2).float()
+            means = levels.mean(2)
+            deviations = (levels - means[:, :, None]).square().mean(2).sqrt()
+            colours[place], empty[place] = means / 255, deviations.amax(1) < _BLANK
+
+        for _, done in work_ahead(range(0, len(thumbnails), _BLOCK), look):
+            done()
+        return cls(digests, empty, colours)
 
     def residuals(self, pairs: Tensor) -> Tensor:
         """Residuals of pairs (P, 2), shape (P,); NaN for those that must be looked at closely."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...features.work_ahead import work_ahead
 from ..measures.pairs import Pair
-from .alignment import blur, half_size, refined, views, windows
+from .alignment import blur, half_size, refined, windows
+from .candidates import alike_pairs
 from .glance import LIMIT, Glance
 from .residual import residual
 from .thumbnails import CopyThumbnails
@@ -24,8 +25,7 @@ looked at any further, at the usual limit: no copy of the benchmark has more tha
 STARTS = 3
 """Windows from which the alignment of a pair begins."""
 
-_BLOCK = 64  # images whose views are in memory at once, twice
-_PAIRS = 256
+_BLOCK = 512  # images along a side of a tile
 # Blur of the steps at half size and at full size, in pixels.
 _COARSE, _FINE = (2.0, 2.0, 1.5, 1.5, 1.0, 1.0), (1.5, 1.0, 1.0, 1.0)
 _ALIGNED = 32
@@ -40,7 +40,8 @@ def copies(thumbnails: CopyThumbnails, limit: float = LIMIT, pairs: Tensor | Non
         limit: of the residual.
         pairs: of numbers to look at, shape (P, 2); None for all.
     """
-    return _found(thumbnails, _tiles(len(thumbnails)) if pairs is None else pairs.sort(1).values.split(_PAIRS), limit)
+    tiles = _tiles(len(thumbnails)) if pairs is None else pairs.sort(1).values.split(_BLOCK**2)
+    return _found(thumbnails, tiles, limit)
 
 
 def repeats(
@@ -65,8 +66,7 @@ def _found(thumbnails: CopyThumbnails, tiles: Iterable[Tensor], limit: float) ->
     if limit <= 0:
         return []
     glance = Glance.at(thumbnails)
-    looked = work_ahead(tiles, lambda tile: _looked_at(thumbnails, glance, tile, limit))
-    found = [pair for _, pairs in looked for pair in pairs() if pair.distance < limit]
+    found = [pair for tile in tiles for pair in _looked_at(thumbnails, glance, tile, limit) if pair.distance < limit]
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
@@ -76,8 +76,12 @@ def _looked_at(thumbnails: CopyThumbnails, glance: Glance, tile: Tensor, limit: 
     left = glance.residuals(readable)
     told = ~left.isnan()
     found = _pairs(readable[told], left[told])
-    for chosen, starts in _alike(thumbnails, readable[~told], ALIKE * min(1.0, LIMIT / limit)):
-        found += _pairs(chosen, _residuals(thumbnails, chosen, starts, limit))
+    alike, starts = alike_pairs(thumbnails, readable[~told], ALIKE * min(1.0, LIMIT / limit), STARTS)
+    if not len(alike):
+        return found
+    parts = zip(alike.split(_ALIGNED), starts.split(_ALIGNED), strict=True)
+    for (chosen, _), residuals in work_ahead(parts, lambda part: _residuals(thumbnails, *part, limit)):
+        found += _pairs(chosen, residuals())
     return found
 
 
@@ -101,34 +105,6 @@ def _tiles_across(count: int, others: int, step: Callable[[], None]) -> Iterator
 
 def _pairs(numbers: Tensor, residuals: Tensor) -> list[Pair]:
     return [Pair(i, j, share) for (i, j), share in zip(numbers.tolist(), residuals.tolist(), strict=True)]
-
-
-def _alike(thumbnails: CopyThumbnails, pairs: Tensor, least: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs (P, 2) whose best windows correlate at least so much, and their best starts (P, STARTS)."""
-    if not len(pairs):
-        return
-    images, places = pairs.unique(return_inverse=True)
-    seen = views(thumbnails.luma(images))
-    whole = seen[:, 0]
-    side = round(whole.shape[1] ** 0.5)
-    mirrored = whole.view(-1, side, side).flip(2).flatten(1)
-    for part, at in zip(pairs.split(_PAIRS), places.split(_PAIRS), strict=True):
-        scores = _scores(seen, torch.stack([whole, mirrored], 1), at)
-        best = scores.topk(STARTS)
-        alike = best.values[:, 0] >= least
-        for chosen, starts in zip(part[alike].split(_ALIGNED), best.indices[alike].split(_ALIGNED), strict=True):
-            if len(chosen):
-                yield chosen, starts
-
-
-def _scores(seen: Tensor, targets: Tensor, pairs: Tensor) -> Tensor:
-    """Correlations (P, 4 W) of windows (B, W, N) with targets (B, 2, N), whole and mirrored; then the other way."""
-    scores = torch.empty(len(pairs), 2, 2 * seen.shape[1])
-    for source in (0, 1):
-        for image in pairs[:, source].unique().tolist():
-            rows = torch.nonzero(pairs[:, source] == image).flatten()
-            scores[rows, source] = (targets[pairs[rows, 1 - source]] @ seen[image].T).flatten(1)
-    return scores.flatten(1)
 
 
 def _residuals(thumbnails: CopyThumbnails, pairs: Tensor, starts: Tensor, limit: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from diversity_guidance.benchmarks.copies.alterations import ALTERATIONS
 from diversity_guidance.benchmarks.copies.drawings import kinds
 from diversity_guidance.benchmarks.copies.run import errors
 from diversity_guidance.features.image_files import as_tensor
-from diversity_guidance.metrics.copies import search, selection
+from diversity_guidance.metrics.copies import candidates, search, selection
 from diversity_guidance.metrics.copies.search import copies, repeats
 from diversity_guidance.metrics.copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
 from diversity_guidance.metrics.copies.thumbnails import CopyThumbnails
@@ -76,10 +77,33 @@ def test_equal_pixels_are_told_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> N
     other = image.clone()
     other[:, :40, :40] = 1 - other[:, :40, :40]
     looked: list[torch.Tensor] = []
-    monkeypatch.setattr(search, "_alike", lambda _, pairs, __: looked.append(pairs) or ())
+
+    def none_alike(_: CopyThumbnails, pairs: torch.Tensor, *__: object) -> tuple[torch.Tensor, torch.Tensor]:
+        looked.append(pairs)
+        return pairs[:0], pairs[:0]
+
+    monkeypatch.setattr(search, "alike_pairs", none_alike)
     found = copies(CopyThumbnails.of([image, other, image]))
     assert [(pair.first, pair.second, pair.distance) for pair in found] == [(0, 2, 0.0)]
     assert torch.cat(looked).tolist() == [[0, 1], [1, 2]]
+
+
+def test_tiles_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair is looked at once however images are split, and has the residual that it has alone."""
+    images = [*drawn(8)["flats"][:4], *(ALTERATIONS["mirrored"](image) for image in drawn(8)["flats"][:4])]
+    thumbnails = CopyThumbnails.of([as_tensor(image) for image in images])
+    whole = copies(thumbnails, 7.0)
+    alone = [copies(thumbnails, 7.0, torch.tensor([pair])) for pair in combinations(range(8), 2)]
+    assert [(pair.first, pair.second) for found in alone for pair in found] == [
+        (pair.first, pair.second) for pair in whole
+    ]
+    assert len(whole) > 8
+    monkeypatch.setattr(search, "_BLOCK", 3)
+    monkeypatch.setattr(candidates, "_IMAGES", 2)
+    monkeypatch.setattr(candidates, "_ROWS", 8)
+    split = copies(thumbnails, 7.0)
+    assert [(pair.first, pair.second) for pair in split] == [(pair.first, pair.second) for pair in whole]
+    assert [pair.distance for pair in split] == pytest.approx([pair.distance for pair in whole], abs=1e-3)
 
 
 def test_blank_images_are_copies_if_their_colours_are_alike() -> None:
