@@ -6,6 +6,7 @@ import argparse
 
 from . import bank, digits, growth, modes, noise, repellency
 from .copies import run as copies
+from .faces import run as faces
 from .feature_diffusion import run as feature_diffusion
 from .features import run as features
 from .features import spread
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "bank": (bank, "time, memory and disk of a Memory Bank as it grows"),
     "copies": (copies, "different images that are called near-duplicates, and copies that are not"),
     "digits": (digits, "different digits that quantised latents of a small autoencoder decode to"),
+    "faces": (faces, "different people that are said to show the same face, and one person that is not"),
     "feature-diffusion": (feature_diffusion, "the trained method on digits: clusters, conditional samples, paths"),
     "features": (features, "groups that Feature Guidance steers to, and the path between two of them"),
     "growth": (growth, "time of a step of Sparse Repellency as its Memory Bank grows"),

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..features.faces.finder import FaceFinder
 from ..features.image_folder import FoundFiles, find_images, printable
 from ..features.named import CLIP_PREFIX, SPACE_NAMES, image_space
 from .comparison import compare_equally_many, sentences
+from .faces.collect import folder_faces
+from .faces.same_face import SameFace, same_face
 from .figures.folder_figures import folder_figures
 from .measured_folder import FolderFeatures, measure_folder
 from .measures.early_rejection import check_claim, outlook
@@ -64,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="tell near-duplicates by this distance in the feature space, 0 to 2 (default: by the images themselves)",
     )
+    parser.add_argument(
+        "--same-face",
+        action="store_true",
+        help="say which images show the same face; docs/same_face.md says how often that is wrong",
+    )
     parser.add_argument("--metric", choices=("euclidean", "cosine"), default="euclidean", help="for retrieval")
     early = parser.add_argument_group(
         "while images are still being made", "These say only whether to stop. The exit code is 1 for stop."
@@ -90,7 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, write the requested files, and print the numbers.
 
     Raises:
-        ValueError: an option is out of range, or the output folder cannot be made; nothing was measured then.
+        ValueError: an option is out of range, the output folder cannot be made, or the weights of the networks of faces
+            are missing; nothing was measured then.
     """
     check_settings(arguments.duplicate_distance, arguments.neighbours)
     if arguments.reject:
@@ -98,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json or arguments.csv or arguments.html:
         _make_folder(arguments.output)
     space = image_space(arguments.space)
+    finder = FaceFinder() if arguments.same_face else None
     given = (arguments.folder, arguments.reference, arguments.held_out, arguments.before)
     folders = [None if folder is None else find_images(folder) for folder in given]
     distance = arguments.duplicate_distance
@@ -118,6 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
             space.tag,
             duplicate_distance=space.duplicate_distance if distance is None else distance,
             thumbnails=folder.thumbnails,
+            faces=None if finder is None else _faces(folder, finder),
             groups=groups,
             references=None if reference is None else reference.features,
             held_out=None if held_out is None else held_out.features,
@@ -144,6 +155,12 @@ def run(arguments: argparse.Namespace) -> int:
     for path in written:
         sys.stdout.write(f"Wrote {path}\n")
     return 0
+
+
+def _faces(folder: FolderFeatures, finder: FaceFinder) -> SameFace:
+    """Which images of a folder show the same face."""
+    found = folder_faces(folder.paths, finder, progress_line("Faces"))
+    return same_face(found, len(folder.paths))
 
 
 def _reject(arguments: argparse.Namespace) -> int:

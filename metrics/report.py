@@ -11,6 +11,7 @@ from torch import Tensor
 from .copies.search import LIMIT, copies
 from .copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
 from .copies.thumbnails import CopyThumbnails
+from .faces.same_face import SameFace, face_measures
 from .measures.fidelity import fidelity_measures
 from .measures.groups import GroupReport, conditional_measures, group_reports, worst_group
 from .measures.irs import retrieval_measures
@@ -46,6 +47,7 @@ class DiversityReport:
         retrieval: of references by the images.
         real_retrieval: of references by held-out real images.
         adjusted: the first relative to the second.
+        faces: which images show the same face; None if that was not asked for.
         notes: sentences for the reader.
     """
 
@@ -62,6 +64,7 @@ class DiversityReport:
     retrieval: Retrieval | None = None
     real_retrieval: Retrieval | None = None
     adjusted: AdjustedScore | None = None
+    faces: SameFace | None = None
     notes: tuple[str, ...] = field(default=())
 
     def __getitem__(self, name: str) -> Measure:
@@ -80,6 +83,7 @@ def measure(
     duplicate_distance: float,
     thumbnails: CopyThumbnails | None = None,
     copy_limit: float = LIMIT,
+    faces: SameFace | None = None,
     groups: Sequence[str] | None = None,
     references: Tensor | None = None,
     held_out: Tensor | None = None,
@@ -96,6 +100,7 @@ def measure(
             thumbnails.
         thumbnails: of the images, by which near-duplicates are told whatever the feature space; None without.
         copy_limit: residual below which one image is a copy of another, with thumbnails.
+        faces: which images show the same face; None to leave that out.
         groups: name of each image's group; None for no breakdown.
         references: (m, d) unit rows of real images, such as a training set.
         held_out: (l, d) unit rows of further real images, none of them a reference, in random order.
@@ -153,6 +158,7 @@ def measure(
         *distance_measures(scan, next(iter(closest), None), space, len(rows), note),
         *duplicate_measures(near_count, len(duplicates.kept), near, space, len(rows), note),
     ]
+    measures += [] if faces is None else face_measures(faces)
     by_group = () if groups is None else group_reports(images, original, groups, space)
     measures += conditional_measures(by_group, space)
     retrieval = real_retrieval = adjusted = None
@@ -187,6 +193,7 @@ def measure(
         retrieval=retrieval,
         real_retrieval=real_retrieval,
         adjusted=adjusted,
+        faces=faces,
         notes=tuple(notes),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .faces.same_face import face_sentences
 from .measures.measure import Measure
 from .measures.vendi_scores import TRUNCATION
 from .report import DiversityReport
@@ -21,6 +22,8 @@ LABELS = {
     "smallest_distance": "Smallest distance of two images",
     "near_duplicate_pairs": "Pairs of near-duplicates",
     "different_images": "Images without near-duplicates among them",
+    "images_with_face": "Images with a face that can be compared",
+    "same_face_images": "Images that show the same face, the largest such set",
     "precision": "Precision: images that look real",
     "recall": "Recall: references within reach of an image",
     "density": "Density: real neighbours of an image",
@@ -37,7 +40,10 @@ LABELS = {
 
 _PAIRS_NAMED = 5
 
-COUNTS = frozenset({"near_duplicate_pairs", "different_images", "irs_rejection_threshold"})
+OF_ALL = frozenset({"different_images", "images_with_face", "same_face_images"})
+"""Measures that count images."""
+
+COUNTS = OF_ALL | {"near_duplicate_pairs", "irs_rejection_threshold"}
 """Measures that are whole numbers."""
 
 
@@ -64,6 +70,8 @@ def headline(report: DiversityReport, names: Sequence[str] | None = None) -> str
         if rejected
         else "No two of them are near-duplicates."
     )
+    if report.faces is not None:
+        sentences += face_sentences(report.faces, names)
     if report.worst_group is not None:
         sentences.append(f"Most alike are the images of {report.worst_group!r}.")
     return " ".join([*sentences, *report.notes])
@@ -85,7 +93,7 @@ def value_text(measure: Measure) -> str:
     if measure.value is None:
         return "–"
     if measure.name in COUNTS:
-        return f"{measure.value:,.0f}" + (f" of {measure.images:,}" if measure.name == "different_images" else "")
+        return f"{measure.value:,.0f}" + (f" of {measure.images:,}" if measure.name in OF_ALL else "")
     text = f"{measure.value:.3g}"
     if grows(measure):
         text += f" of {measure.parameters.get('each', measure.images):,.0f}"

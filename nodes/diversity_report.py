@@ -16,9 +16,11 @@ from ..metrics.batch import Thumbnails
 from ..metrics.comparison import compare_equally_many, sentences
 from ..metrics.copies.search import LIMIT
 from ..metrics.copies.thumbnails import CopyThumbnails
+from ..metrics.faces.same_face import face_sentences, face_verdict
 from ..metrics.figures.batch_figures import (
     MeasuredBatch,
     batch_figures,
+    faces_figure,
     first_figure,
     number_rows,
     repeats_figure,
@@ -44,6 +46,7 @@ from .host.encoders import (
 )
 from .host.messages import VERDICT, face, logger, show
 from .host.schema import schema_extras
+from .report.faces import ReportFaces
 from .report.files import check_prefix, write_report
 from .report.inputs import (
     batches_of,
@@ -79,7 +82,7 @@ WITHOUT_CLIP_VISION = (
 REPEATED = 3
 """Repeated images on the node."""
 
-FIGURES = 9
+FIGURES = 10
 """Figures of a report at most, for the progress bar."""
 
 Value = TypeVar("Value")
@@ -237,8 +240,10 @@ class DiversityReport(io.ComfyNode):
         real = [*images_of(more.reference), *exemplars_of(more.exemplars)]
         others = images_of(more.held_out)
         progress = ReportProgress(
-            len(pictures) + len(earlier) + len(real) + len(others) + FIGURES, cls.hidden.unique_id
+            (len(pictures) + len(earlier)) * (2 if more.same_face else 1) + len(real) + len(others) + FIGURES,
+            cls.hidden.unique_id,
         )
+        faces = ReportFaces.with_progress(progress, notes) if more.same_face else None
         names = groups_of(more.groups or None, images, notes)
         if others and not real:
             notes.append("The held-out images were not used: connect reference images as well.")
@@ -253,10 +258,13 @@ class DiversityReport(io.ComfyNode):
 
         def measured(batch: list[Tensor], groups: list[str] | None = None) -> MeasuredBatch:
             found = progress.features(batch, space)
-            report = measure(found, space.tag, thumbnails=CopyThumbnails.of(batch), groups=groups, **shared)
+            shown = faces.of(batch) if faces else None
+            thumbnails = CopyThumbnails.of(batch)
+            report = measure(found, space.tag, thumbnails=thumbnails, faces=shown, groups=groups, **shared)
             return MeasuredBatch(Thumbnails(batch), found, report)
 
-        after, former = measured(pictures, names), measured(earlier) if before else None
+        former = measured(earlier) if before else None
+        after = measured(pictures, names)
         memory, run = _first(bank), None
         if trace and samples:
             run = guided_run(trace[0], samples[0], images_of(images[:1]), memory, notes)
@@ -278,6 +286,7 @@ class DiversityReport(io.ComfyNode):
             told.append(repeated_sentence(memory, pictures, previews, tolerance[0] * LIMIT, progress.step))
             remembered = remembered_features(memory, space, notes, progress.step, previews=previews)
             told += filter(None, [bank_distances(after.features, remembered)])
+            told += [faces.bank_sentence(previews, len(memory))] if faces and len(memory) else []
         told += dict.fromkeys(notes)
         kept, rejected = _sorted_out(after.report)
         written = ""
@@ -301,6 +310,9 @@ class DiversityReport(io.ComfyNode):
         inner = full_width(NODE_WIDTH)
         shown = None if former else repeats_figure(after, inner, REPEATED)
         said = f"{repeats_text(after.report).capitalize()}." if shown else told[0]
+        if after.report.faces:
+            said = " ".join([*[said] * bool(shown or former), *face_sentences(after.report.faces)])
+            shown = shown or (None if former else faces_figure(after, inner, REPEATED))
         card = verdict_card(decided, said, (shown or first_figure(after, former, inner)).image, NODE_WIDTH)
         return io.NodeOutput(
             to_host(report_sheet(told, number_rows(after, former), figures)),
@@ -326,6 +338,8 @@ def _verdict(after: Report, former: Report | None, shields: Sequence[ProtectedRe
     if inside := sorted({near.image for shield in shields for near in shield.images if near.inside}):
         return image_headline("NOT outside", inside)
     told = f"{len(after.duplicates.kept)} of {after.images} differ"
+    if after.faces and (shared := face_verdict(after.faces)):
+        told += f", {shared}"
     return told if former is None else f"{told} ({len(former.duplicates.kept)} of {former.images} before)"
 
 

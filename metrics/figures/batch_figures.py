@@ -16,7 +16,7 @@ from ..page import ReportFigure
 from ..report import DiversityReport
 from ..summary import LABELS, value_text
 from .comparison import side_by_side
-from .grid import SHOWN, draw_repeats, image_grid
+from .grid import REPEATS, SAME_FACE, SHOWN, draw_clusters, image_grid
 from .image_map import far_apart, image_map
 from .irs_chart import irs_chart
 from .protected_chart import protected_chart
@@ -28,7 +28,12 @@ from .trace_chart import trace_chart
 
 BEFORE, AFTER = "before", "after"
 
-# Repeated images on the sheet.
+FACES_TITLE = "Which images show the same face"
+FACES_CAPTION = (
+    "Faces were compared by a network that errs; docs/same_face.md says how often. Nothing is rejected for it."
+)
+
+# Repeated images, or sets that share a face, on the sheet.
 _REPEATED = 6
 
 _TABLE = (
@@ -38,6 +43,7 @@ _TABLE = (
     "mean_distance",
     "smallest_distance",
     "different_images",
+    "same_face_images",
     "precision",
     "recall",
     "coverage",
@@ -119,9 +125,24 @@ def repeats_figure(batch: MeasuredBatch, width: int, rows: int) -> ReportFigure 
     duplicates = batch.report.duplicates
     if not duplicates.rejected:
         return None
-    drawn = draw_repeats(batch.images, duplicates, width, rows)
+    drawn = draw_clusters(batch.images, duplicates.clusters, width, rows, REPEATS)
     caption = "Left, the image that is kept; right, those that would be rejected."
     return ReportFigure(drawn, "Which images repeat which", caption, photographic=True)
+
+
+def faces_figure(batch: MeasuredBatch, width: int, rows: int) -> ReportFigure | None:
+    """Which images show the same face, side by side; None if no two do or that was not asked for.
+
+    Args:
+        batch: the batch.
+        width: in pixels.
+        rows: sets of images that share a face, at most.
+    """
+    faces = batch.report.faces
+    if faces is None or not faces.groups:
+        return None
+    drawn = draw_clusters(batch.images, faces.groups, width, rows, SAME_FACE)
+    return ReportFigure(drawn, FACES_TITLE, FACES_CAPTION, photographic=True)
 
 
 def batch_figures(
@@ -146,6 +167,8 @@ def batch_figures(
     yield first_figure(after, before, column_width() if before is None else full_width())
     if repeated := repeats_figure(after, column_width(), _REPEATED):
         yield repeated
+    if shared := faces_figure(after, column_width(), _REPEATED):
+        yield shared
     if run is not None:
         yield from _run_figures(run)
     for near in protected:

@@ -12,8 +12,9 @@ from ...features.image_files import ImageFileError, read_ahead, read_image
 from ..measures.subsample import sample_rows
 from ..page import ReportFigure
 from ..report import DiversityReport
+from .batch_figures import FACES_CAPTION, FACES_TITLE
 from .canvas import PAPER, tile
-from .grid import draw_grid, shown_in_grid
+from .grid import SAME_FACE, draw_clusters, draw_grid, shown_in_grid
 from .image_map import far_apart, image_map
 from .irs_chart import irs_chart
 from .similarity_map import similarity_map
@@ -21,6 +22,8 @@ from .spectrum_chart import spectrum_chart
 
 _WIDTH = 1024
 _TILE = 256
+# Sets of images that share a face, and images of one that are drawn.
+_FACES, _BESIDE = 6, 4
 # Largest number of points on the map; larger sets are sampled.
 _MAPPED = 2000
 
@@ -44,7 +47,9 @@ def folder_figures(
     shown = [index for index in shown_in_grid(len(paths), report.duplicates) if index not in unmeasured]
     chosen = features[rows]
     marked = far_apart(chosen)
-    thumbnails = _thumbnails([paths[index] for index in {*shown, *(rows[row] for row in marked)}])
+    same_faces = [] if report.faces is None else report.faces.groups[:_FACES]
+    beside = [index for group in same_faces for index in group[:_BESIDE]]
+    thumbnails = _thumbnails([paths[index] for index in {*shown, *beside, *(rows[row] for row in marked)}])
     mapped_groups = None if groups is None else [str(groups[row]) for row in rows]
     figures = [
         ReportFigure(
@@ -71,6 +76,10 @@ def folder_figures(
             "How the set divides into independent kinds; the orange line is the effective number of images.",
         ),
     ]
+    if same_faces:
+        images = {index: thumbnails[paths[index]] for index in beside}
+        drawn = draw_clusters(images, same_faces, _WIDTH, _FACES, SAME_FACE)
+        figures.insert(1, ReportFigure(drawn, FACES_TITLE, FACES_CAPTION, photographic=True))
     if report.retrieval is not None:
         figures.append(
             ReportFigure(

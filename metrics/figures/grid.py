@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
@@ -14,7 +14,11 @@ SHOWN = 64
 """Largest number of images in a grid; of larger sets, those with near-duplicates are shown first."""
 
 
-# Images that repeat one, in its row.
+REPEATS = "is repeated by", "more images are repeated."
+SAME_FACE = "same face as", "more sets of images share a face."
+"""What is said of clusters."""
+
+# Further images of a cluster, in its row.
 _REPEATS = 3
 
 
@@ -88,24 +92,30 @@ def draw_grid(
     return page
 
 
-def draw_repeats(images: Sequence[Image.Image], duplicates: NearDuplicates, width: int, rows: int) -> Image.Image:
-    """Draw which images repeat which, side by side.
+def draw_clusters(
+    images: Mapping[int, Image.Image] | Sequence[Image.Image],
+    clusters: Sequence[Sequence[int]],
+    width: int,
+    rows: int,
+    words: tuple[str, str],
+) -> Image.Image:
+    """Draw which images belong together, side by side.
 
     Args:
-        images: all images, in the order of the report.
-        duplicates: near-duplicates among them, at least one.
+        images: by their index in the report.
+        clusters: indices of images that belong together, at least one cluster of two.
         width: in pixels.
         rows: at most so many.
+        words: between the first image of a cluster and the others, and after the number of clusters that are left out.
 
     Returns:
-        A row for each image that is repeated: left the image, right of it up to three that repeat it.
+        A row for each cluster: left its first image, right of it up to three others.
     """
-    clusters = duplicates.clusters
     shown = clusters[:rows]
     most = min(_REPEATS, max(len(cluster) for cluster in shown) - 1)
     gap = max(4, width // 40)
-    words = width // 5
-    side = min((width - words - (most + 2) * gap) // (most + 1), width // 3)
+    room = width // 5
+    side = min((width - room - (most + 2) * gap) // (most + 1), width // 3)
     font, small = letters(width, 13), letters(width, 11)
     line = round(18 * width / NODE_WIDTH)
     page, draw = sheet(width, len(shown) * (side + gap) + gap + (line if len(clusters) > rows else 0))
@@ -113,16 +123,16 @@ def draw_repeats(images: Sequence[Image.Image], duplicates: NearDuplicates, widt
         top = gap + row * (side + gap)
         page.paste(tile(images[original], side), (gap, top))
         label(draw, (gap, top), str(original), font, PALETTE[row % len(PALETTE)])
-        draw.text((2 * gap + side, top + side // 2 - line), "is repeated by", font=small, fill=INK)
+        draw.text((2 * gap + side, top + side // 2 - line), words[0], font=small, fill=INK)
         for place, image in enumerate(repeats[:most]):
-            left = gap + side + words + gap + place * (side + gap)
+            left = gap + side + room + gap + place * (side + gap)
             page.paste(tile(images[image], side), (left, top))
             label(draw, (left, top), str(image), font, PALETTE[row % len(PALETTE)])
         if len(repeats) > most:
             more = f"and {len(repeats) - most} more"
             draw.text((2 * gap + side, top + side // 2 + line // 4), more, font=small, fill=INK)
     if len(clusters) > rows:
-        draw.text((gap, page.height - line), f"{len(clusters) - rows} more images are repeated.", font=small, fill=INK)
+        draw.text((gap, page.height - line), f"{len(clusters) - rows} {words[1]}", font=small, fill=INK)
     return page
 
 

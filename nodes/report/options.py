@@ -30,6 +30,7 @@ class ReportOptions:
     model: Sequence[Any] = ()
     before_samples: Sequence[dict[str, Any]] = ()
     shield_radius: float = 0.0
+    same_face: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,30 @@ class DiversityReportOptions(io.ComfyNode):
                     optional=True,
                     tooltip="Other options to combine with these, such as those for protected images.",
                 ),
+                io.Boolean.Input(
+                    "same_face",
+                    optional=True,
+                    default=False,
+                    tooltip="Say which images show the same face. It compares faces of photographs and of images like "
+                    "them, and errs now and then; faces of illustrations are mostly not found. No image is rejected "
+                    "for it. Off: faces are not looked for.",
+                ),
             ],
             outputs=[_options_output()],
             is_input_list=True,
-            **schema_extras(search_aliases=["precision", "recall", "clip", "groups", "real images", "diversity"]),
+            **schema_extras(
+                search_aliases=["precision", "recall", "clip", "groups", "real images", "face", "identity", "diversity"]
+            ),
         )
 
     @classmethod
-    def execute(cls, neighbours: Sequence[int] = (), options: Any = None, **given: Any) -> io.NodeOutput:
+    def execute(
+        cls, neighbours: Sequence[int] = (), options: Any = None, same_face: Sequence[bool] = (), **given: Any
+    ) -> io.NodeOutput:
         """Collect the connected and set options."""
-        count = {"neighbours": neighbours[0]} if neighbours else {}
-        return io.NodeOutput({**_first(options), **_given(given), **count})
+        settings = {"neighbours": neighbours, "same_face": same_face}
+        chosen = {name: values[0] for name, values in settings.items() if values}
+        return io.NodeOutput({**_first(options), **_given(given), **chosen})
 
 
 class DiversityReportProtectionOptions(io.ComfyNode):

@@ -257,6 +257,38 @@ def test_remembered_pictures(client: HostClient) -> None:
         assert "No image repeats one of 2 images of the bank" in other.text(run)
 
 
+def test_images_that_show_the_same_face(server: HostServer, client: HostClient) -> None:
+    sockets = report_on("faces", same_face=True, tolerance=0.0, filename_prefix="reports/faces")
+    heard = listen(client, sockets.graph.prompt)
+    run, text = heard.run, sockets.text(heard.run)
+    said = "4 of 5 show the same face: image 0, image 2, image 3, image 4. No face was found in 1 of 5: image 1."
+    assert said in text
+    *_, shown = [told for node, told in heard.texts if node == sockets.report.id]
+    assert shown.startswith("5 of 5 differ, 4 of 5 show the same face.\n") and said in shown
+    assert sockets.indices(run, KEPT_INDICES) == [0, 1, 2, 3, 4], "nothing is rejected for it"
+    written = server.base / "output" / "reports"
+    content = json.loads((written / "faces_00001_.json").read_text(encoding="utf-8"))
+    assert content["report"]["faces"]["without_face"] == [1]
+    assert sorted(content["report"]["faces"]["groups"][0]) == [0, 2, 3, 4]
+    assert "same_face_images,4" in (written / "faces_00001_.csv").read_text(encoding="utf-8")
+    without = report_on("faces", same_face=False)
+    run = client.run(without.graph.prompt)
+    assert "face" not in without.text(run)
+    assert len(sockets.pictures(client, heard.run, REPORT)[0]) > len(without.pictures(client, run, REPORT)[0])
+
+
+def test_faces_of_a_bank(client: HostClient) -> None:
+    graph = Guided(batch=1)
+    images = graph.add("TestPictures", kind="faces")
+    first = graph.add("ImageFromBatch", image=images, batch_index=0, length=1)
+    wired = {"samples": graph.plain, "model": graph.demo, "name": "", "images": first}
+    bank = graph.add("DiversityRemember", **wired)
+    sockets = graph.report(images, bank=bank[1], same_face=True)
+    assert "images of the bank were compared: those with a preview in which a face" in sockets.text(
+        client.run(graph.prompt)
+    )
+
+
 def test_a_bank_without_pictures(client: HostClient) -> None:
     graph = Graph()
     bank = graph.add("DiversityMemoryBank", name="nothing yet", revision=-1)

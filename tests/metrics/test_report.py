@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 from diversity_guidance.kernels.vendi import vendi_score, vendi_score_features
+from diversity_guidance.metrics.faces.same_face import same_face
 from diversity_guidance.metrics.measures import subsample as sampling
 from diversity_guidance.metrics.measures.vendi_scores import EQUAL, TRUNCATED, spectrum, vendi_measures
 from diversity_guidance.metrics.report import DiversityReport, measure
@@ -204,7 +205,10 @@ def test_json_and_csv_hold_every_number() -> None:
 
 
 def test_every_measure_has_a_name_for_people() -> None:
-    found = report(unit_rows(12), groups=["a", "b"] * 6, references=unit_rows(20, 1), held_out=unit_rows(9, 2))
+    faces = same_face({}, 12)
+    found = report(
+        unit_rows(12), groups=["a", "b"] * 6, references=unit_rows(20, 1), held_out=unit_rows(9, 2), faces=faces
+    )
     assert {entry.name for entry in found.measures} == set(LABELS) - {EQUAL}
     assert all(label in table(found) for name, label in LABELS.items() if name != EQUAL)
 

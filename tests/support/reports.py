@@ -6,7 +6,7 @@ from typing import Any
 
 from .graphs import Graph, Node
 
-REAL = ("reference", "held_out", "exemplars", "groups", "clip_vision", "neighbours")
+REAL = ("reference", "held_out", "exemplars", "groups", "clip_vision", "neighbours", "same_face")
 PROTECTED = ("protected", "model", "before_samples", "shield_radius")
 SETTINGS: dict[str, Any] = {"features": "random network", "tolerance": 1.0, "filename_prefix": ""}
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 
@@ -28,6 +31,14 @@ def with_copies() -> Tensor:
     return torch.stack([first, second, first, fourth, first + 0.001]).clamp(0, 1)
 
 
+def faces() -> list[Tensor]:
+    """A photograph with a face, without one, and the first one mirrored, darker and in another size."""
+    with Image.open(Path(__file__).with_name("astronaut.jpg")) as file:
+        pixels = torch.from_numpy(np.array(file.convert("RGB"))).float()[None] / 255
+    larger = torch.nn.functional.interpolate(pixels.movedim(-1, 1), (300, 300), mode="bilinear").movedim(1, -1)
+    return [pixels, smooth(1, 256, 256), pixels.flip(2), pixels * 0.7, larger]
+
+
 KINDS: dict[str, Callable[[], list[Tensor]]] = {
     "none": lambda: [smooth(1)[:0]],
     "one": lambda: [smooth(1)],
@@ -39,6 +50,7 @@ KINDS: dict[str, Callable[[], list[Tensor]]] = {
     "one not a number": lambda: [with_nan()],
     "with copies": lambda: [with_copies()],
     "grey": lambda: [torch.full((3, 48, 48, 3), 0.5)],
+    "faces": faces,
     "several sizes": lambda: [smooth(2), smooth(1, 32, 80, seed=1), smooth(1)],
     "one channel": lambda: [smooth(3)[..., :1]],
     "two channels": lambda: [smooth(3)[..., :2]],

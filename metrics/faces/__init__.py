@@ -1,0 +1,1 @@
+"""Which images show the same face: an optional part of the report, which says it and rejects nothing."""
