@@ -29,6 +29,8 @@ _BLOCK = 512  # images along a side of a tile
 # Blur of the steps at half size and at full size, in pixels.
 _COARSE, _FINE = (2.0, 2.0, 1.5, 1.5, 1.0, 1.0), (1.5, 1.0, 1.0, 1.0)
 _ALIGNED = 32
+# Sides in pixels between which the damage of a JPEG grows, as its blocks are a larger share of the image, and how much.
+_COARSE_SIDES, _DAMAGE = (32, 64), 0.36
 _SHARPEST, _BLURRIEST, _SHARP_SIDE = 1.0, 4.0, 140
 
 
@@ -139,4 +141,5 @@ def _finest(source: Tensor, target: Tensor, places: Tensor, moved: Tensor, sides
         torch.cat([blur(image[None], sigma) for image, sigma in zip(each, sigmas.tolist(), strict=True)])
         for each in (source, target)
     )
-    return torch.minimum(residual(source, target, places), residual(source, target, moved))
+    forgiven = (sides.clamp(*_COARSE_SIDES) / _COARSE_SIDES[1]) ** _DAMAGE
+    return forgiven * torch.minimum(residual(source, target, places), residual(source, target, moved))

@@ -38,6 +38,14 @@ def test_altered_copies_are_copies(name: str) -> None:
     assert sum(errors(drawn(3)[name]).missed.values()) == 0
 
 
+def test_the_damage_of_a_jpeg_is_forgiven_where_its_blocks_are_large() -> None:
+    images = drawn(16)["emoji"]
+    small = [ALTERATIONS["JPEG 50 at half size"](image) for image in images]
+    found = repeats(*(CopyThumbnails.of([as_tensor(image) for image in each]) for each in (small, images)))
+    assert {image.size for image in small} == {(32, 32)}
+    assert [(pair.first, pair.second) for pair in found] == [(number, number) for number in range(16)]
+
+
 def test_altered_copies_are_told_from_previews() -> None:
     found = [errors(drawn(3)[name], previews=True) for name in KINDS[::2]]
     assert [(each.called, sum(each.missed.values())) for each in found] == [(0, 0)] * len(found)
