@@ -25,12 +25,14 @@ class Photograph:
 
     Attributes:
         person: whom it shows.
+        path: of the file.
         group: the folder of the person's folder; "" if there is none.
         vector: of the face, (128,); None if no face was found that is large enough.
         lightness: CIE L* of the middle of the face, 0 to 100; NaN without a face.
     """
 
     person: str
+    path: Path
     group: str
     vector: Tensor | None
     lightness: float
@@ -71,9 +73,9 @@ def measured(
         pixels = as_tensor(image if change is None else change(image))
         faces = finder(pixels)
         if len(faces.vectors):
-            found.append(Photograph(person, group, faces.vectors[0], lightness(pixels, faces.boxes[0])))
+            found.append(Photograph(person, path, group, faces.vectors[0], lightness(pixels, faces.boxes[0])))
         else:
-            found.append(Photograph(person, group, None, float("nan")))
+            found.append(Photograph(person, path, group, None, float("nan")))
         if progress is not None:
             progress(done, len(photographs))
     return found

@@ -11,6 +11,7 @@ from statistics import median
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ...features.faces.finder import FaceFinder
 from ...metrics.faces.groups import LIMIT, face_groups
@@ -70,15 +71,16 @@ def run(arguments: argparse.Namespace) -> int:
     for name, change in CHANGES.items() if chosen else ():
         altered = measured([given[number] for number in chosen], finder, change)
         seen = [each for each in altered if each.vector is not None]
-        rows.append((name, f"{len(chosen) - len(seen)} of {len(chosen)}", *errors(seen, with_face, limit)))
+        found_in = f"{len(chosen) - len(seen)} of {len(chosen)}"
+        rows.append((name, found_in, *errors(seen, with_face, limit), own_missed(seen, with_face, limit)))
         sys.stderr.write(f"{name}\n")
     if rows:
-        out(markdown_table(("one of the two altered", "no face found", *head), rows) + "\n")
+        out(markdown_table(("one of the two altered", "no face found", *head, "itself, missed"), rows) + "\n")
     return 0
 
 
 def errors(first: Sequence[Photograph], second: Sequence[Photograph], limit: float) -> tuple[str, str]:
-    """How many pairs of different people are called the same, and of the same person are not.
+    """How many pairs of different people are called the same, and of different photographs of one person are not.
 
     Args:
         first: photographs with a face.
@@ -87,20 +89,41 @@ def errors(first: Sequence[Photograph], second: Sequence[Photograph], limit: flo
     """
     if not first or not second:
         return "–", "–"
-    one, other = (torch.stack([each.vector for each in part if each.vector is not None]) for part in (first, second))
-    names = sorted({each.person for each in (*first, *second)})
-    left, right = (torch.tensor([names.index(each.person) for each in part]) for part in (first, second))
-    pairs = torch.ones(len(first), len(second), dtype=torch.bool)
+    pairs = _equal([each.path for each in first], [each.path for each in second]).logical_not()
     if first is second:
         pairs = pairs.triu(1)
-    same, near = (left[:, None] == right) & pairs, torch.cdist(one, other) < limit
-    apart = pairs & ~same
+    person = _equal([each.person for each in first], [each.person for each in second])
+    near = torch.cdist(_vectors(first), _vectors(second)) < limit
+    same, apart = person & pairs, ~person & pairs
     return share(int((near & apart).sum()), int(apart.sum())), share(int((~near & same).sum()), int(same.sum()))
+
+
+def own_missed(altered: Sequence[Photograph], originals: Sequence[Photograph], limit: float) -> str:
+    """How many altered photographs do not show the same face as they did before."""
+    if not altered:
+        return "–"
+    own = _equal([each.path for each in altered], [each.path for each in originals])
+    near = torch.cdist(_vectors(altered), _vectors(originals)) < limit
+    return share(int((own & ~near).sum()), int(own.sum()))
+
+
+def _vectors(photographs: Sequence[Photograph]) -> Tensor:
+    return torch.stack([each.vector for each in photographs if each.vector is not None])
+
+
+def _equal(first: Sequence[object], second: Sequence[object]) -> Tensor:
+    """Whether entries are equal, (len(first), len(second))."""
+    numbers = {entry: number for number, entry in enumerate(dict.fromkeys([*first, *second]))}
+    left, right = (torch.tensor([numbers[entry] for entry in each]) for each in (first, second))
+    return left[:, None] == right
 
 
 def share(count: int, total: int) -> str:
     """``3 of 1,200 (0.25 %)``."""
-    return f"{count:,} of {total:,} ({100 * count / total:.2g} %)" if total else "–"
+    if not total:
+        return "–"
+    percent = 100 * count / total
+    return f"{count:,} of {total:,} ({percent:{'.2g' if percent < 99 else '.0f'}} %)"
 
 
 def parts(found: Sequence[Photograph]) -> dict[str, Sequence[Photograph]]:
@@ -141,7 +164,7 @@ def batches(found: Sequence[Photograph], limit: float) -> str:
     if many:
         largest = sum(max((len(group) for group in face_groups(faces, limit)), default=1) for faces in many)
         told += (
-            f"Of all photographs of one person, {share(largest, sum(map(len, many)))} are in the largest set, for "
-            f"{len(many)} people with four or more."
+            f"Of all photographs of one person, {share(largest, sum(map(len, many)))} are in the largest set: "
+            f"people with four or more, {len(many)} in all."
         )
     return told.strip()

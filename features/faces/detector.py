@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, leaky_relu, max_pool2d, pad
 
 from .weights import Layers
 
-SIDES = (160, 288, 416)
+SIDES = (96, 192, 416)
 """The longer side that an image is scaled to, in pixels, one after another: faces that fill it are found at the first,
 small ones at the last."""
 
