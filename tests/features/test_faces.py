@@ -142,9 +142,11 @@ def test_the_largest_face_comes_first_and_those_in_the_background_do_not_count(f
     found = finder(image)
     assert len(found.boxes) == 2
     assert found.boxes[0, 0] > 388 > 256 > found.boxes[1, 2]
-    image[:, :256, :256] = 0.5
-    image[:, :110, :110] = sized(photograph(), 110, 110)
+    image = torch.full((3, 300, 440), 0.5)
+    image[:, :, :300], image[:, :120, 310:430] = sized(photograph(), 300, 300), sized(photograph(), 120, 120)
     assert len(finder(image).boxes) == 1
+    image[:, :, :300] = 0.5
+    assert len(finder(image).boxes) == 1, "the smaller one is found where it is alone"
 
 
 def test_a_square_of_an_image_is_that_square() -> None:
