@@ -26,7 +26,14 @@ from .measures.vendi_scores import spectrum, vendi_measures
 NEIGHBOURS = 5
 """Default k of precision, recall, density and coverage."""
 
+HARDLY_TOLD = (
+    "These features hardly tell the images apart: they see little but what all share, such as a background. Others may "
+    "see more."
+)
+"""Note for images of which few are near-duplicates and whose effective number is near 1 all the same."""
+
 _SPECTRUM_KEPT = 64
+_FEW, _MOST, _NEAR_ONE = 4, 0.8, 1.5
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,8 @@ def measure(
         *duplicate_measures(near_count, len(duplicates.kept), near, space, len(rows), note),
     ]
     measures += [] if faces is None else face_measures(faces)
+    if thumbnails is not None:
+        notes += _hardly_told(measures, len(images))
     by_group = () if groups is None else group_reports(images, original, groups, space)
     measures += conditional_measures(by_group, space)
     retrieval = real_retrieval = adjusted = None
@@ -215,6 +224,13 @@ def check_settings(duplicate_distance: float | None, neighbours: int) -> None:
         )
     if neighbours < 1:
         raise ValueError(f"Precision and recall need at least 1 neighbour, got {neighbours}. Usual is {NEIGHBOURS}.")
+
+
+def _hardly_told(measures: Sequence[Measure], count: int) -> list[str]:
+    """A note if the images differ and the features hardly do."""
+    values = {measure.name: measure.value or 0.0 for measure in measures}
+    different, effective = values["different_images"], values["vendi_1"]
+    return [HARDLY_TOLD] if different >= max(_FEW, _MOST * count) and effective < _NEAR_ONE else []
 
 
 def _measurable(features: Tensor) -> Tensor:

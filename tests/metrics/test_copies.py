@@ -11,12 +11,14 @@ from diversity_guidance.benchmarks.copies.alterations import ALTERATIONS
 from diversity_guidance.benchmarks.copies.drawings import kinds
 from diversity_guidance.benchmarks.copies.run import errors
 from diversity_guidance.features.image_files import as_tensor
+from diversity_guidance.features.random_network import RandomNetwork
+from diversity_guidance.metrics.batch import batch_features
 from diversity_guidance.metrics.copies import candidates, search, selection
 from diversity_guidance.metrics.copies.search import copies, repeats
 from diversity_guidance.metrics.copies.selection import NEAREST_ONLY, pairs_to_compare, without_copies
 from diversity_guidance.metrics.copies.thumbnails import CopyThumbnails
 from diversity_guidance.metrics.measures.pairs import Pair
-from diversity_guidance.metrics.report import measure
+from diversity_guidance.metrics.report import HARDLY_TOLD, measure
 from PIL import Image
 
 KINDS = ("strokes, sepia", "outlines, white on dark", "word, ink on white", "titles", "flats", "logos")
@@ -55,6 +57,20 @@ def test_images_repeat_earlier_ones_and_not_one_another() -> None:
     first, second, third = (as_tensor(image) for image in drawn(3)["flats"])
     found = repeats(CopyThumbnails.of([first, third, first]), CopyThumbnails.of([second, first]))
     assert [(pair.first, pair.second) for pair in found] == [(0, 1), (2, 1)]
+
+
+def test_features_that_hardly_tell_different_images_apart_are_named() -> None:
+    """Sixteen words in sepia are as different as 1.0 to the random network, and none repeats another one."""
+    words, flats = drawn(16)["word, sepia"], drawn(16)["flats"]
+    for images, named in ((words, True), (words[:1] * 16, False), (words[:3], False), (flats, False)):
+        pixels = [as_tensor(image) for image in images]
+        found = measure(
+            batch_features(pixels, RandomNetwork()),
+            "random",
+            duplicate_distance=0.1,
+            thumbnails=CopyThumbnails.of(pixels),
+        )
+        assert (HARDLY_TOLD in found.notes) == named
 
 
 @pytest.mark.parametrize("space_distance", [0.0, 2.0])
