@@ -239,10 +239,10 @@ class DiversityReport(io.ComfyNode):
         pictures, earlier = images_of(images), images_of(before)
         real = [*images_of(more.reference), *exemplars_of(more.exemplars)]
         others = images_of(more.held_out)
-        progress = ReportProgress(
-            (len(pictures) + len(earlier)) * (2 if more.same_face else 1) + len(real) + len(others) + FIGURES,
-            cls.hidden.unique_id,
-        )
+        memory = _first(bank)
+        compared = len(pictures) + len(earlier) + (len(newest_ids(memory)) if memory is not None else 0)
+        steps = compared * (2 if more.same_face else 1) + len(real) + len(others) + FIGURES
+        progress = ReportProgress(steps, cls.hidden.unique_id)
         faces = ReportFaces.with_progress(progress, notes) if more.same_face else None
         names = groups_of(more.groups or None, images, notes)
         if others and not real:
@@ -265,7 +265,7 @@ class DiversityReport(io.ComfyNode):
 
         former = measured(earlier) if before else None
         after = measured(pictures, names)
-        memory, run = _first(bank), None
+        run = None
         if trace and samples:
             run = guided_run(trace[0], samples[0], images_of(images[:1]), memory, notes)
         shields = recorded_reports(run)
@@ -276,8 +276,8 @@ class DiversityReport(io.ComfyNode):
             shields += [] if anew is None else [anew]
         figures = progress.figures(batch_figures(after, former, names, run, shields), notes)
         told = sentences(after.report, former.report if former else None)
-        if former and (compared := compare_equally_many(former.features, after.features)):
-            told.append(compared)
+        if former and (equally := compare_equally_many(former.features, after.features)):
+            told.append(equally)
         if run is not None:
             told.append(f"Guidance: {run.trace.summary()}")
         told += [sentence for shield in shields if shield.source != GUIDANCE for sentence in shield.sentences()]

@@ -277,6 +277,18 @@ def test_images_that_show_the_same_face(server: HostServer, client: HostClient) 
     assert len(sockets.pictures(client, heard.run, REPORT)[0]) > len(without.pictures(client, run, REPORT)[0])
 
 
+def test_progress_counts_what_is_compared_with_a_bank(client: HostClient) -> None:
+    """The bar is not full while the previews of a bank are still read."""
+    graph = Guided(batch=16)
+    wired = {"samples": graph.plain, "model": graph.demo, "name": "", "images": graph.decode(graph.plain)}
+    bank = graph.add("DiversityRemember", **wired)
+    sockets = graph.report(graph.decode(graph.samples), bank=bank[1])
+    heard = listen(client, graph.prompt)
+    told = [(value, of) for node, value, of in heard.progress if node == sockets.report.id]
+    assert told
+    assert all(value < of and of > 16 + 16 for value, of in told)
+
+
 def test_faces_of_a_bank(client: HostClient) -> None:
     graph = Guided(batch=1)
     images = graph.add("TestPictures", kind="faces")

@@ -15,10 +15,11 @@ ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 @dataclass(frozen=True)
 class Heard:
-    """A run and the texts that nodes showed meanwhile, as (node, text)."""
+    """A run, the texts that nodes showed meanwhile, as (node, text), and their progress, as (node, value, of)."""
 
     run: Run
     texts: list[tuple[str, str]]
+    progress: list[tuple[str, float, float]]
 
 
 def listen(client: HostClient, prompt: Prompt, interrupt_at: str | None = None, seconds: float = 300.0) -> Heard:
@@ -29,7 +30,7 @@ def listen(client: HostClient, prompt: Prompt, interrupt_at: str | None = None, 
 async def _listen(client: HostClient, prompt: Prompt, interrupt_at: str | None) -> Heard:
     import aiohttp  # a requirement of the host, which this package does not have
 
-    texts = []
+    texts, progress = [], []
     url = f"{client.address}/ws?clientId={client.client_id}"
     async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
         prompt_id = client.queue(prompt)
@@ -43,9 +44,11 @@ async def _listen(client: HostClient, prompt: Prompt, interrupt_at: str | None) 
             data = told.get("data") or {}
             if data.get("prompt_id") != prompt_id:
                 continue
-            if told["type"] == "progress" and data["node"] == interrupt_at:
-                client.interrupt()
-                interrupt_at = None
+            if told["type"] == "progress":
+                progress.append((data["node"], data["value"], data["max"]))
+                if data["node"] == interrupt_at:
+                    client.interrupt()
+                    interrupt_at = None
             if told["type"] in ENDS:
                 break
-    return Heard(client.wait(prompt_id), texts)
+    return Heard(client.wait(prompt_id), texts, progress)
