@@ -116,7 +116,7 @@ def face_sentences(faces: SameFace, names: Sequence[str] | None = None) -> list[
         if len(others) > _SETS_NAMED:
             told.append(f"{len(others) - _SETS_NAMED:,} more sets of images share a face.")
     elif faces.comparable >= 2:
-        told.append(f"No two of {faces.comparable:,} images with a face show the same one.")
+        told.append(f"No two of {faces.comparable:,} images with a face were found to show the same one.")
     if not faces.comparable and not faces.too_small:
         told.append(f"No face was found in any of {count} images.")
     elif faces.without_face:
@@ -150,7 +150,7 @@ def bank_faces(found: dict[int, ImageFaces], remembered: Sequence[ImageFaces], h
         told += (
             f"{len(shown):,} of {len(found):,} images show one of them: {_named(shown, None)}."
             if shown
-            else f"none is shown by the {len(rows):,} images with a face."
+            else f"none was found in the {len(rows):,} images with a face."
         )
     else:
         told += "there was nothing to compare."

@@ -135,3 +135,17 @@ def test_an_error_of_our_own_is_not_taken_for_a_damaged_file(tmp_path: Path) -> 
 
     with pytest.raises(KeyError):
         list(read_ahead([tmp_path], read))
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_memory_is_kept_while_files_are_read(tmp_path: Path, stopped: bool) -> None:
+    """Large images are decoded into the memory of those before them, which is given back at the end."""
+    before = Image.core.get_blocks_max()
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        Image.new("RGB", (4, 4)).save(path)
+    reading = read_ahead(paths, read_image)
+    next(reading)
+    assert Image.core.get_blocks_max() == max(before, 12)
+    reading.close() if stopped else list(reading)
+    assert Image.core.get_blocks_max() == before

@@ -105,7 +105,7 @@ def test_what_is_said() -> None:
     ("faces", "images", "said"),
     [
         ({0: shown(), 1: shown()}, 2, ["No face was found in any of 2 images."]),
-        ({0: shown(0.0), 1: shown(1.0)}, 2, ["No two of 2 images with a face show the same one."]),
+        ({0: shown(0.0), 1: shown(1.0)}, 2, ["No two of 2 images with a face were found to show the same one."]),
         ({0: shown(0.0), 1: shown()}, 2, ["No face was found in 1 of 2: image 1."]),
         (
             {0: SMALL, 1: shown()},
@@ -174,7 +174,7 @@ def test_a_bank_s_faces() -> None:
         "Faces of the bank: 1 of 3 images show one of them: image 0. 1 of the 5 images of the bank were compared: "
         "those with a preview in which a face is large enough."
     )
-    assert "none is shown by the 2 images with a face. 1 of the 5" in bank_faces(found, [shown(9.0)], 5)
+    assert "none was found in the 2 images with a face. 1 of the 5" in bank_faces(found, [shown(9.0)], 5)
     assert "there was nothing to compare. 0 of the 5" in bank_faces(found, [SMALL], 5)
     assert "there was nothing to compare. 1 of the 5" in bank_faces({2: shown()}, [shown(0.0)], 5)
 
