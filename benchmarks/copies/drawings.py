@@ -90,25 +90,23 @@ def noise(chance: random.Random) -> Image.Image:
     return Image.fromarray(values)
 
 
-def emoji(count: int, families: bool) -> list[Image.Image]:
-    """Real emoji of 64 pixels a side.
+def emoji(count: int) -> list[Image.Image]:
+    """So many real emoji of 64 pixels a side."""
+    reals = RealImages.load()
+    numbers = list(range(len(reals.labels)))
+    random.Random(0).shuffle(numbers)
+    return [_real(reals, number) for number in numbers[:count]]
 
-    Args:
-        count: how many.
-        families: whether those of one concept, vendor and gender come together, which differ in skin tone alone.
-    """
-    reals, chance = RealImages.load(), random.Random(0)
-    numbers: list[int] = list(range(len(reals.labels)))
-    if families:
-        kin: dict[tuple[str, str, str], list[int]] = {}
-        for number, label in enumerate(reals.labels):
-            kin.setdefault((label.concept, label.vendor, label.gender), []).append(number)
-        several = [found for found in kin.values() if len(found) > 1]
-        chance.shuffle(several)
-        numbers = [number for found in several for number in found]
-    else:
-        chance.shuffle(numbers)
-    return [Image.fromarray(reals.pixels[number].permute(1, 2, 0).numpy()) for number in numbers[:count]]
+
+def emoji_families(count: int) -> list[list[Image.Image]]:
+    """So many families of real emoji, of one concept, vendor and gender each: they differ in skin tone alone."""
+    reals = RealImages.load()
+    kin: dict[tuple[str, str, str], list[int]] = {}
+    for number, label in enumerate(reals.labels):
+        kin.setdefault((label.concept, label.vendor, label.gender), []).append(number)
+    several = [found for found in kin.values() if len(found) > 1]
+    random.Random(0).shuffle(several)
+    return [[_real(reals, number) for number in family] for family in several[:count]]
 
 
 def photographs() -> list[Image.Image]:
@@ -132,9 +130,13 @@ def kinds(count: int, seed: int = 0) -> dict[str, list[Image.Image]]:
     for name, maker in makers.items():
         found[name] = [maker(random.Random(f"{seed}{name}{number}")) for number in range(count)]
     found["photographs"] = photographs()[:count]
-    found["emoji"], found["emoji, by skin tone"] = emoji(count, False), emoji(count, True)
+    found["emoji"] = emoji(count)
     found["noise"] = [noise(random.Random(f"{seed}{number}")) for number in range(count)]
     return {name: images for name, images in found.items() if images}
+
+
+def _real(reals: RealImages, number: int) -> Image.Image:
+    return Image.fromarray(reals.pixels[number].permute(1, 2, 0).numpy())
 
 
 def _page(ground: Colour) -> tuple[Image.Image, ImageDraw.ImageDraw]:

@@ -16,7 +16,7 @@ from ...metrics.copies.search import LIMIT, copies, repeats
 from ...metrics.copies.thumbnails import CopyThumbnails
 from ..summary import markdown_table
 from .alterations import ALTERATIONS
-from .drawings import kinds
+from .drawings import emoji_families, kinds
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count < 2:
         raise ValueError("Two images of every kind are needed.")
     lines = []
-    for name, images in kinds(arguments.count, arguments.seed).items():
-        found = errors(images, arguments.limit, previews=arguments.previews)
+    sets = [(name, images, None) for name, images in kinds(arguments.count, arguments.seed).items()]
+    families = emoji_families(arguments.count)
+    numbers = [number for number, family in enumerate(families) for _ in family]
+    sets.append(("emoji, skin tone alone", [image for family in families for image in family], numbers))
+    for name, images, family in sets:
+        found = errors(images, arguments.limit, previews=arguments.previews, families=family)
         missed = sum(found.missed.values())
         worst = "; ".join(f"{what} {count}" for what, count in found.missed.items() if count)
         lines.append((name, f"{found.called} of {found.pairs:,}", f"{missed} of {found.altered:,}", worst or "none"))
@@ -65,22 +69,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def errors(images: Sequence[Image.Image], limit: float = LIMIT, *, previews: bool = False) -> Errors:
+def errors(
+    images: Sequence[Image.Image],
+    limit: float = LIMIT,
+    *,
+    previews: bool = False,
+    families: Sequence[int] | None = None,
+) -> Errors:
     """Compare all images with one another, and each with its altered copies.
 
     Args:
         images: all of them different.
         limit: residual of a copy.
         previews: whether the original of each pair is a preview as a Memory Bank keeps it.
+        families: number of each image's family, of which only pairs of one count; None for all pairs.
     """
     count = len(images)
     whole = [as_tensor(image) for image in images]
     originals = [thumbnails(image[None])[0].movedim(-1, 0) / 255 for image in whole] if previews else whole
+    families = [0] * count if families is None else families
+    different = {(i, j) for i in range(count) for j in range(i) if families[i] == families[j]}
     pairs = repeats(CopyThumbnails.of(whole), CopyThumbnails.of(originals), limit)
-    called = sum(pair.first > pair.second for pair in pairs)
+    called = sum((pair.first, pair.second) in different for pair in pairs)
     missed = {}
     for name, alter in ALTERATIONS.items():
         both = CopyThumbnails.of([*originals, *(as_tensor(alter(image)) for image in images)])
         own = torch.stack([torch.arange(count), torch.arange(count) + count], 1)
         missed[name] = count - len(copies(both, limit, own))
-    return Errors(count * (count - 1) // 2, called, count * len(ALTERATIONS), missed)
+    return Errors(len(different), called, count * len(ALTERATIONS), missed)

@@ -29,7 +29,7 @@ def drawn(count: int) -> dict[str, list[Image.Image]]:
     return kinds(count)
 
 
-@pytest.mark.parametrize("name", [*KINDS, "emoji, by skin tone", "noise"])
+@pytest.mark.parametrize("name", [*KINDS, "emoji", "noise"])
 def test_different_images_on_one_background_are_different(name: str) -> None:
     images = drawn(8)[name]
     assert copies(CopyThumbnails.of([as_tensor(image) for image in images])) == []
@@ -51,6 +51,12 @@ def test_the_damage_of_a_jpeg_is_forgiven_where_its_blocks_are_large() -> None:
 def test_altered_copies_are_told_from_previews() -> None:
     found = [errors(drawn(3)[name], previews=True) for name in KINDS[::2]]
     assert [(each.called, sum(each.missed.values())) for each in found] == [(0, 0)] * len(found)
+
+
+def test_pairs_of_one_family_alone_are_counted() -> None:
+    image, other = drawn(8)["flats"][:2]
+    found = errors([image, image, image, other], families=[0, 0, 1, 1])
+    assert (found.pairs, found.called) == (2, 1)
 
 
 def test_images_repeat_earlier_ones_and_not_one_another() -> None:
