@@ -55,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count < 2:
         raise ValueError("Two images of every kind are needed.")
     lines = []
-    sets = [(name, images, None) for name, images in kinds(arguments.count, arguments.seed).items()]
+    sets: list[tuple[str, list[Image.Image], list[int] | None]] = [
+        (name, images, None) for name, images in kinds(arguments.count, arguments.seed).items()
+    ]
     families = emoji_families(arguments.count)
     numbers = [number for number, family in enumerate(families) for _ in family]
     sets.append(("emoji, skin tone alone", [image for family in families for image in family], numbers))
