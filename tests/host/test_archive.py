@@ -60,7 +60,9 @@ def test_the_archive_leaves_out_what_no_node_needs() -> None:
         "embedded/assets/turbo_lora",
     ):
         assert [name for name in names if name.startswith(kept)], f"{kept} is left out"
-    assert sum(path.stat().st_size for path in archive_files()) < 40_000_000
+    assert sum(path.stat().st_size for path in archive_files()) < 46_000_000, (
+        "its largest parts are the weights of six networks"
+    )
 
 
 def test_a_host_loads_the_archive_and_samples(base: Path) -> None:
