@@ -166,8 +166,8 @@ def measure(
         *duplicate_measures(near_count, len(duplicates.kept), near, space, len(rows), note),
     ]
     measures += [] if faces is None else face_measures(faces)
-    if thumbnails is not None:
-        notes += _hardly_told(measures, len(images))
+    if thumbnails is not None and copy_limit >= LIMIT:  # with a stricter one, images may differ for want of looking
+        notes += _hardly_told(measures, len(chosen))
     by_group = () if groups is None else group_reports(images, original, groups, space)
     measures += conditional_measures(by_group, space)
     retrieval = real_retrieval = adjusted = None
