@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 import torch
 from diversity_guidance.benchmarks.copies.alterations import ALTERATIONS
-from diversity_guidance.benchmarks.copies.drawings import kinds
+from diversity_guidance.benchmarks.copies.drawings import emoji_families, kinds
 from diversity_guidance.benchmarks.copies.run import errors
 from diversity_guidance.features.image_files import as_tensor
 from diversity_guidance.features.random_network import RandomNetwork
@@ -32,6 +32,11 @@ def drawn(count: int) -> dict[str, list[Image.Image]]:
 @pytest.mark.parametrize("name", [*KINDS, "emoji", "noise"])
 def test_different_images_on_one_background_are_different(name: str) -> None:
     images = drawn(8)[name]
+    assert copies(CopyThumbnails.of([as_tensor(image) for image in images])) == []
+
+
+def test_emoji_of_one_family_may_be_different_too() -> None:
+    images = [image for family in emoji_families(8) for image in family][:8]
     assert copies(CopyThumbnails.of([as_tensor(image) for image in images])) == []
 
 
@@ -77,6 +82,15 @@ def test_features_that_hardly_tell_different_images_apart_are_named() -> None:
             thumbnails=CopyThumbnails.of(pixels),
         )
         assert (HARDLY_TOLD in found.notes) == named
+
+
+def test_images_that_differ_for_want_of_looking_say_nothing_of_features() -> None:
+    """With tolerance 0 nothing is compared: sixteen times one word is no fault of the features."""
+    pixels = [as_tensor(image) for image in drawn(16)["word, sepia"][:1] * 16]
+    features = batch_features(pixels, RandomNetwork())
+    thumbnails = CopyThumbnails.of(pixels)
+    found = measure(features, "random", duplicate_distance=0.1, thumbnails=thumbnails, copy_limit=0.0)
+    assert HARDLY_TOLD not in found.notes
 
 
 @pytest.mark.parametrize("space_distance", [0.0, 2.0])
