@@ -11,12 +11,13 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ..features.faces.finder import ImageFaces
 from ..guidance.trace import image_headline
 from ..metrics.batch import Thumbnails
 from ..metrics.comparison import compare_equally_many, sentences
 from ..metrics.copies.search import LIMIT
 from ..metrics.copies.thumbnails import CopyThumbnails
-from ..metrics.faces.same_face import face_sentences, face_verdict
+from ..metrics.faces.same_face import face_sentences, face_verdict, same_face
 from ..metrics.figures.batch_figures import (
     MeasuredBatch,
     batch_figures,
@@ -256,15 +257,17 @@ class DiversityReport(io.ComfyNode):
             "neighbours": more.neighbours,
         }
 
-        def measured(batch: list[Tensor], groups: list[str] | None = None) -> MeasuredBatch:
+        def measured(
+            batch: list[Tensor], seen: dict[int, ImageFaces] | None, groups: list[str] | None = None
+        ) -> MeasuredBatch:
             found = progress.features(batch, space)
-            shown = faces.of(batch) if faces else None
+            shown = None if seen is None else same_face(seen, len(batch))
             thumbnails = CopyThumbnails.of(batch)
             report = measure(found, space.tag, thumbnails=thumbnails, faces=shown, groups=groups, **shared)
             return MeasuredBatch(Thumbnails(batch), found, report)
 
-        former = measured(earlier) if before else None
-        after = measured(pictures, names)
+        seen, seen_before = (faces.of(batch) if faces else None for batch in (pictures, earlier))
+        after, former = measured(pictures, seen, names), measured(earlier, seen_before) if before else None
         run = None
         if trace and samples:
             run = guided_run(trace[0], samples[0], images_of(images[:1]), memory, notes)
@@ -286,7 +289,8 @@ class DiversityReport(io.ComfyNode):
             told.append(repeated_sentence(memory, pictures, previews, tolerance[0] * LIMIT, progress.step))
             remembered = remembered_features(memory, space, notes, progress.step, previews=previews)
             told += filter(None, [bank_distances(after.features, remembered)])
-            told += [faces.bank_sentence(previews, len(memory))] if faces and len(memory) else []
+            if faces and seen is not None and len(memory):
+                told.append(faces.bank_sentence(seen, previews, len(memory)))
         told += dict.fromkeys(notes)
         kept, rejected = _sorted_out(after.report)
         written = ""

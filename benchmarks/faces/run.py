@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...features.faces.finder import FaceFinder
+from ...indexing.bank.previews import SIDE
 from ...metrics.faces.groups import LIMIT, face_groups
 from ...metrics.progress import progress_line
 from ..copies.alterations import ALTERATIONS, scaled
@@ -21,14 +22,13 @@ from ..summary import markdown_table
 from .photographs import Photograph, measured, people
 
 LIMITS = (0.40, 0.45, 0.50, 0.55, 0.60, 0.65)
-PREVIEW = 128
 BATCH = 8
 _BATCHES = 2000
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     **ALTERATIONS,
     "at a third of the size": lambda image: scaled(image, 1 / 3, 1 / 3),
-    "preview of 128 pixels": lambda image: scaled(image, *2 * (min(1.0, PREVIEW / max(image.size)),)),
+    f"preview of {SIDE} pixels": lambda image: scaled(image, *2 * (min(1.0, SIDE / max(image.size)),)),
 }
 
 

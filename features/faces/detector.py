@@ -57,8 +57,7 @@ class FaceDetector:
 
     def maps(self, squares: Tensor) -> Tensor:
         """Five numbers of five boxes at every cell, (B, 25, S / 32, S / 32), of images (B, 3, S, S) in 0 to 1."""
-        mean = torch.tensor(MEAN_COLOUR, device=self._layers.device).view(3, 1, 1)
-        maps = leaky_relu(self._layers("stem", (squares * 255 - mean) / 255), 0.1)
+        maps = leaky_relu(self._layers("stem", self._layers.centred(squares, MEAN_COLOUR)), 0.1)
         for number in range(5):
             maps = self._layers(f"blocks.{number}.depthwise", max_pool2d(maps, 2, ceil_mode=True), padding=1)
             maps = leaky_relu(self._layers(f"blocks.{number}.pointwise", maps), 0.1)

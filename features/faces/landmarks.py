@@ -6,13 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .weights import Layers
+from .weights import MEAN_COLOUR, Layers
 
 SIDE = 112
 """Side of the square in which a face is looked at, in pixels."""
-
-MEAN_COLOUR = (122.782, 117.001, 104.298)
-"""Mean RGB of the training images, of 255."""
 
 _LEFT_EYE, _RIGHT_EYE, _MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)  # of the 68 points
 
@@ -33,8 +30,7 @@ class FaceLandmarks:
 
     def __call__(self, faces: Tensor) -> Tensor:
         """Centres (B, 3, 2) of left eye, right eye and mouth as x and y in 0 to 1, of faces (B, 3, SIDE, SIDE)."""
-        mean = torch.tensor(MEAN_COLOUR, device=self._layers.device).view(3, 1, 1)
-        maps = (faces.to(self._layers.device, torch.float32) * 255 - mean) / 255
+        maps = self._layers.centred(faces, MEAN_COLOUR)
         for block in range(3):
             maps = self._dense(block, maps)
         points = self._layers("head", maps.mean((2, 3), keepdim=True)).view(-1, 68, 2)

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
-from .weights import Layers
+from .weights import MEAN_COLOUR, Layers
 
 SIDE = 150
 """Side of the square in which a face is looked at, in pixels."""
-
-MEAN_COLOUR = (122.782, 117.001, 104.298)
-"""Mean RGB of the training images, of 255."""
 
 _HALVING = {3, 7, 10, 13}  # of the 14 blocks
 
@@ -39,9 +36,8 @@ class FaceRecognition:
 
     def __call__(self, faces: Tensor) -> Tensor:
         """Vectors (B, 128) of aligned faces (B, 3, SIDE, SIDE) in 0 to 1; their distances say how alike faces are."""
-        mean = torch.tensor(MEAN_COLOUR, device=self._layers.device).view(3, 1, 1)
-        maps = (faces.to(self._layers.device, torch.float32) * 255 - mean) / 256
-        maps = max_pool2d(self._layers("stem", maps, stride=2).relu(), 3, 2)
+        maps = self._layers("stem", self._layers.centred(faces, MEAN_COLOUR, 256), stride=2)
+        maps = max_pool2d(maps.relu(), 3, 2)
         for number in range(14):
             maps = self._block(f"blocks.{number}", maps, halves=number in _HALVING)
         return self._layers("head", maps.mean((2, 3), keepdim=True)).flatten(1)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+MEAN_COLOUR = (122.782, 117.001, 104.298)
+"""Mean RGB of the training images of faces, of 255."""
+
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -33,6 +36,11 @@ class Layers:
             name.removesuffix(".bias"): bias.to(device) for name, bias in stored.items() if name.endswith(".bias")
         }
         self._weights = {name: self._restored(stored, name).to(device) for name in self._biases}
+
+    def centred(self, images: Tensor, colour: tuple[float, float, float], by: float = 255) -> Tensor:
+        """Images (B, 3, H, W) in 0 to 1 on the device: levels less a mean colour, divided by a number."""
+        mean = torch.tensor(colour, device=self.device).view(3, 1, 1)
+        return (images.to(self.device, torch.float32) * 255 - mean) / by
 
     @staticmethod
     def _restored(stored: dict[str, Tensor], name: str) -> Tensor:

@@ -14,7 +14,7 @@ from ..page import ReportFigure
 from ..report import DiversityReport
 from .batch_figures import FACES_CAPTION, FACES_TITLE
 from .canvas import PAPER, tile
-from .grid import SAME_FACE, draw_clusters, draw_grid, shown_in_grid
+from .grid import BESIDE, SAME_FACE, draw_clusters, draw_grid, shown_in_grid
 from .image_map import far_apart, image_map
 from .irs_chart import irs_chart
 from .similarity_map import similarity_map
@@ -22,8 +22,8 @@ from .spectrum_chart import spectrum_chart
 
 _WIDTH = 1024
 _TILE = 256
-# Sets of images that share a face, and images of one that are drawn.
-_FACES, _BESIDE = 6, 4
+# Sets of images that share a face.
+_FACES = 6
 # Largest number of points on the map; larger sets are sampled.
 _MAPPED = 2000
 
@@ -48,7 +48,7 @@ def folder_figures(
     chosen = features[rows]
     marked = far_apart(chosen)
     same_faces = [] if report.faces is None else report.faces.groups[:_FACES]
-    beside = [index for group in same_faces for index in group[:_BESIDE]]
+    beside = [index for group in same_faces for index in group[:BESIDE]]
     thumbnails = _thumbnails([paths[index] for index in {*shown, *beside, *(rows[row] for row in marked)}])
     mapped_groups = None if groups is None else [str(groups[row]) for row in rows]
     figures = [

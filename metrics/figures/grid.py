@@ -18,8 +18,8 @@ REPEATS = "is repeated by", "more images are repeated."
 SAME_FACE = "same face as", "more sets of images share a face."
 """What is said of clusters."""
 
-# Further images of a cluster, in its row.
-_REPEATS = 3
+BESIDE = 4
+"""Images of a cluster that are drawn, the first of them left."""
 
 
 def image_grid(
@@ -112,7 +112,7 @@ def draw_clusters(
         A row for each cluster: left its first image, right of it up to three others.
     """
     shown = clusters[:rows]
-    most = min(_REPEATS, max(len(cluster) for cluster in shown) - 1)
+    most = min(BESIDE, max(len(cluster) for cluster in shown)) - 1
     gap = max(4, width // 40)
     room = width // 5
     side = min((width - room - (most + 2) * gap) // (most + 1), width // 3)

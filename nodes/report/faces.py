@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...features.faces.finder import FaceFinder, ImageFaces
 from ...metrics.faces.collect import MAX_IMAGES, batch_faces
-from ...metrics.faces.same_face import SPACE, SameFace, bank_faces, same_face
+from ...metrics.faces.same_face import SPACE, bank_faces
 from ...metrics.known_features import known
 from .progress import ReportProgress
 
@@ -25,7 +25,6 @@ class ReportFaces:
     def __init__(self, finder: FaceFinder, progress: ReportProgress) -> None:
         self._finder = finder
         self._progress = progress
-        self._found: dict[int, ImageFaces] = {}
 
     @classmethod
     def with_progress(cls, progress: ReportProgress, notes: list[str]) -> ReportFaces | None:
@@ -36,17 +35,17 @@ class ReportFaces:
             notes.append(str(error))
             return None
 
-    def of(self, images: Sequence[Tensor]) -> SameFace:
-        """Which images (C, H, W) show the same face."""
-        self._found = batch_faces(images, self._finder, self._progress.step)
-        return same_face(self._found, len(images))
+    def of(self, images: Sequence[Tensor]) -> dict[int, ImageFaces]:
+        """The faces of images (C, H, W), by index."""
+        return batch_faces(images, self._finder, self._progress.step)
 
-    def bank_sentence(self, previews: Mapping[str, Tensor], held: int) -> str:
-        """Which of the images looked at last show a face of a bank.
+    def bank_sentence(self, found: dict[int, ImageFaces], previews: Mapping[str, Tensor], held: int) -> str:
+        """Which images show a face of a bank.
 
         Args:
+            found: the faces of the images, by index.
             previews: of the bank's newest images, oldest first.
             held: number of images that the bank holds.
         """
         newest = list(previews.values())[-MAX_IMAGES:]
-        return bank_faces(self._found, list(known(newest, SPACE, self._finder, self._progress.step)), held)
+        return bank_faces(found, list(known(newest, SPACE, self._finder, self._progress.step)), held)
