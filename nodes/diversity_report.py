@@ -342,9 +342,12 @@ def _verdict(after: Report, former: Report | None, shields: Sequence[ProtectedRe
     if inside := sorted({near.image for shield in shields for near in shield.images if near.inside}):
         return image_headline("NOT outside", inside)
     told = f"{len(after.duplicates.kept)} of {after.images} differ"
-    if after.faces and (shared := face_verdict(after.faces)):
-        told += f", {shared}"
-    return told if former is None else f"{told} ({len(former.duplicates.kept)} of {former.images} before)"
+    if former is not None:
+        told += f" ({len(former.duplicates.kept)} of {former.images} before)"
+    shared = face_verdict(after.faces) if after.faces else ""
+    if shared and former is not None and former.faces:
+        shared += f" ({former.faces.largest:,} of {former.faces.looked_at:,} before)"
+    return ", ".join(filter(None, [told, shared]))
 
 
 def _sorted_out(report: Report) -> tuple[list[int], list[int]]:

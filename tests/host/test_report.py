@@ -277,6 +277,13 @@ def test_images_that_show_the_same_face(server: HostServer, client: HostClient) 
     assert len(sockets.pictures(client, heard.run, REPORT)[0]) > len(without.pictures(client, run, REPORT)[0])
 
 
+def test_what_was_before_stands_behind_what_it_counts(client: HostClient) -> None:
+    sockets = report_on("faces", before="twelve", same_face=True, tolerance=0.0)
+    heard = listen(client, sockets.graph.prompt)
+    *_, shown = [told for node, told in heard.texts if node == sockets.report.id]
+    assert shown.startswith("5 of 5 differ (12 of 12 before), 4 of 5 show the same face (0 of 12 before).\n")
+
+
 def test_progress_counts_what_is_compared_with_a_bank(client: HostClient) -> None:
     """The bar is not full while the previews of a bank are still read."""
     graph = Guided(batch=16)
